@@ -1,0 +1,138 @@
+//! What can go wrong, and what to do about it.
+
+use nix::errno::Errno;
+
+use crate::layout::{MAX_ALIGN, MAX_SLOT_BYTES};
+
+/// Every way in which a group refuses. Nothing is lost or half-done when one is returned, and the group stays usable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The size asked for slot 0 is 0 or absurd.
+    #[error("base must be from 1 to {max} bytes, not {base}: it is the size of the first slot", max = MAX_SLOT_BYTES)]
+    Base {
+        /// What was asked for, in bytes.
+        base: usize,
+    },
+
+    /// The alignment is no power of two, or larger than a page.
+    #[error("align must be a power of two from 1 to {max}, not {align}", max = MAX_ALIGN)]
+    Align {
+        /// What was asked for, in bytes.
+        align: usize,
+    },
+
+    /// The group's name cannot be given to the kernel.
+    #[error("name must be at most {max} bytes without NUL, not {name:?}")]
+    Name {
+        /// What was asked for.
+        name: String,
+        /// The longest name there is, in bytes.
+        max: usize,
+    },
+
+    /// No slot can ever hold the request.
+    #[error(
+        "cannot allocate {size} bytes: the largest slot of this group holds {largest}; \
+         split the request, or make the group with a larger base"
+    )]
+    TooLarge {
+        /// What was asked for, in bytes.
+        size: usize,
+        /// Size of the group's last slot, in bytes.
+        largest: usize,
+    },
+
+    /// Every slot that could hold the request is full.
+    #[error(
+        "cannot allocate {size} bytes: every slot of this group that could hold them is full; \
+         reset or free the group, or make one with a larger base"
+    )]
+    Full {
+        /// What was asked for, in bytes.
+        size: usize,
+    },
+
+    /// The group may not commit that much.
+    #[error(
+        "cannot commit {wanted} more bytes: {committed} of the group's limit of {limit} are committed; \
+         reset or free the group, or make it with a higher limit"
+    )]
+    Limit {
+        /// Bytes that the request would commit.
+        wanted: usize,
+        /// Bytes that the group has committed.
+        committed: usize,
+        /// Bytes that the group may commit.
+        limit: usize,
+    },
+
+    /// The machine has not that much memory left.
+    #[error(
+        "cannot commit {wanted} more bytes: this machine has {available} available; \
+         ask for less, free other groups, or keep the data in a directory (backing)"
+    )]
+    Headroom {
+        /// Bytes that the request would commit.
+        wanted: usize,
+        /// Bytes that the machine can still give.
+        available: usize,
+    },
+
+    /// The kernel refused a call.
+    #[error("{action} failed in {call}: {errno}{remedy}", remedy = remedy(*errno))]
+    Os {
+        /// What was being done, in words.
+        action: String,
+        /// The system call.
+        call: &'static str,
+        /// Its error.
+        errno: Errno,
+    },
+
+    /// The bytes are not this group's.
+    #[error("this does not live in this group: protect and unprotect take what the same group allocated")]
+    Foreign,
+
+    /// The group has no read-only mirror.
+    #[error(
+        "an anonymous group has no read-only mirror, so nothing in it can be protected; \
+         make the group with the memfd backing (backing=\"memfd\") or in a directory"
+    )]
+    NoMirror,
+}
+
+/// A value that could not be converted, given back untouched with the reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Refused<T> {
+    /// Why.
+    pub error: Error,
+    /// What was passed in.
+    pub value: T,
+}
+
+impl<T> From<Refused<T>> for Error {
+    /// Keeps the reason and lets the value go, for `?`.
+    fn from(refused: Refused<T>) -> Self {
+        refused.error
+    }
+}
+
+/// What a user can do about an error of the kernel.
+fn remedy(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ENOMEM => "; address space or memory is used up: raise RLIMIT_AS (ulimit -v) or free other memory",
+        Errno::EMFILE => "; raise RLIMIT_NOFILE (ulimit -n) or close files",
+        Errno::ENFILE => "; the whole system is out of file descriptors: raise fs.file-max or close files",
+        Errno::EFBIG => "; raise RLIMIT_FSIZE (ulimit -f)",
+        Errno::ENOSPC | Errno::EDQUOT | Errno::EFAULT => {
+            "; the file system has no room: free some, or name another directory"
+        }
+        Errno::EACCES | Errno::EPERM | Errno::EROFS => "; name a directory that you may write to",
+        Errno::ENOENT | Errno::ENOTDIR => "; name a directory that exists",
+        Errno::EOPNOTSUPP => "; it cannot hold files: name a directory of another file system",
+        Errno::ENOSYS => "; memfd needs Linux 5.14: use the anonymous backing, or a directory",
+        _ => "",
+    }
+}
