@@ -1,0 +1,208 @@
+//! Which process of a family of forks this is.
+//!
+//! Memory of a memfd is shared after `fork`: parent and child must never hand out the same bytes. So a process allocates
+//! only from slots of its own *generation*. The generation is a word in a page that the kernel wipes in every forked child (`MADV_WIPEONFORK`): no handler has to
+//! run, so no way of forking gets past it, and asking costs one load.
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use memmap2::MmapMut;
+use nix::sys::mman::{MmapAdvise, madvise};
+
+use super::{Refusal, page_size};
+
+/// The wiped word, once there is one. The page behind it is never unmapped.
+static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The last generation given out in this process or an ancestor. Not wiped.
+static LAST: AtomicU32 = AtomicU32::new(0);
+
+/// This process's generation, or 0 if it has none yet: before the first group, and after a fork until [`establish`].
+#[inline(always)]
+pub(crate) fn generation() -> u32 {
+    // Acquire pairs with the Release in establish: whoever sees the pointer sees the mapped page.
+    let word = WORD.load(Ordering::Acquire);
+    // SAFETY: WORD is null or points to a word in a page that is mapped until the process ends.
+    unsafe { word.as_ref() }.map_or(0, |word| word.load(Ordering::Relaxed))
+}
+
+/// This process's generation, given out now if it had none. Never 0.
+pub(crate) fn establish() -> Result<u32, Refusal> {
+    let word = match NonNull::new(WORD.load(Ordering::Acquire)) {
+        Some(word) => word,
+        None => make_word()?,
+    };
+    // SAFETY: see generation().
+    let word = unsafe { word.as_ref() };
+    let mut current = word.load(Ordering::Relaxed);
+    if current == 0 {
+        let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
+        // Two threads may come here at once: the first one's number counts, the other's is never used.
+        current = word.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|now| now, |_| next);
+    }
+    Ok(current)
+}
+
+fn make_word() -> Result<NonNull<AtomicU32>, Refusal> {
+    let page = MmapMut::map_anon(page_size()).map_err(Refusal::of_io("mmap"))?;
+    let mine = page.as_ptr().cast_mut().cast::<AtomicU32>();
+    let start = NonNull::new(mine).unwrap_or(NonNull::dangling());
+    // SAFETY: the range is the page mapped above; the advice changes nothing in this process.
+    unsafe { madvise(start.cast(), page.len(), MmapAdvise::MADV_WIPEONFORK) }
+        .map_err(Refusal::of("madvise(MADV_WIPEONFORK)"))?;
+    match WORD.compare_exchange(std::ptr::null_mut(), mine, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {
+            std::mem::forget(page);
+            Ok(start)
+        }
+        // Another thread was first: its page stays, this one goes.
+        Err(first) => Ok(NonNull::new(first).unwrap_or(NonNull::dangling())),
+    }
+}
+
+/// A value that every process of a family of forks has for itself.
+///
+/// A child finds a new value where it would find its parent's, so it does not matter in what state a fork caught that one:
+/// half changed, or a lock held by a thread that the child does not have. The parent's value is kept, untouched, behind it.
+pub(crate) struct PerProcess<T> {
+    /// Never null; made by [`Box::into_raw`].
+    newest: AtomicPtr<Owned<T>>,
+}
+
+struct Owned<T> {
+    generation: u32,
+    value: T,
+    /// Null, or what the process had that this one was forked from. Made by [`Box::into_raw`].
+    inherited: AtomicPtr<Owned<T>>,
+}
+
+// SAFETY: shares and sends nothing but T, by reference and by value.
+unsafe impl<T: Send + Sync> Send for PerProcess<T> {}
+// SAFETY: the same.
+unsafe impl<T: Send + Sync> Sync for PerProcess<T> {}
+
+impl<T> PerProcess<T> {
+    /// `value` for this process.
+    pub(crate) fn new(value: T) -> Result<Self, Refusal> {
+        let owned = Owned { generation: establish()?, value, inherited: AtomicPtr::default() };
+        Ok(Self { newest: AtomicPtr::new(Box::into_raw(Box::new(owned))) })
+    }
+
+    /// This process's value, if it has one already.
+    #[inline(always)]
+    pub(crate) fn get(&self) -> Option<&T> {
+        let newest = self.newest();
+        (newest.generation == generation()).then_some(&newest.value)
+    }
+
+    /// This process's value, made now if it had none.
+    pub(crate) fn get_or_make(&self, make: impl FnOnce() -> T) -> Result<&T, Refusal> {
+        let generation = establish()?;
+        let newest = self.newest();
+        if newest.generation == generation {
+            return Ok(&newest.value);
+        }
+        let theirs = std::ptr::from_ref(newest).cast_mut();
+        let mine = Owned { generation, value: make(), inherited: AtomicPtr::new(theirs) };
+        let mine = Box::into_raw(Box::new(mine));
+        if self.newest.compare_exchange(theirs, mine, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            // Another thread of this child was first, and has inherited in this one's stead.
+            // SAFETY: mine was made above and never shown to anyone. Dropping it leaves what it points to alone.
+            drop(unsafe { Box::from_raw(mine) });
+        }
+        Ok(&self.newest().value)
+    }
+
+    /// The newest value and all inherited ones.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        std::iter::successors(Some(self.newest()), |owned| {
+            // SAFETY: null, or freed only through a unique reference to self.
+            unsafe { owned.inherited.load(Ordering::Acquire).as_ref() }
+        })
+        .map(|owned| &owned.value)
+    }
+
+    /// The newest value, and whether it is this process's.
+    pub(crate) fn newest_mut(&mut self) -> (&mut T, bool) {
+        // SAFETY: never null, and the borrow is unique.
+        let newest = unsafe { &mut **self.newest.get_mut() };
+        (&mut newest.value, newest.generation == generation())
+    }
+
+    /// Takes the inherited values out.
+    pub(crate) fn take_inherited(&mut self) -> Vec<T> {
+        // SAFETY: never null, and the borrow is unique.
+        let newest = unsafe { &mut **self.newest.get_mut() };
+        let mut taken = Vec::new();
+        let mut next = std::mem::take(newest.inherited.get_mut());
+        while !next.is_null() {
+            // SAFETY: made by Box::into_raw, and the only copy of the pointer was just taken.
+            let mut owned = unsafe { Box::from_raw(next) };
+            next = std::mem::take(owned.inherited.get_mut());
+            taken.push(owned.value);
+        }
+        taken
+    }
+
+    #[inline(always)]
+    fn newest(&self) -> &Owned<T> {
+        // Acquire pairs with the exchange in get_or_make.
+        let newest = self.newest.load(Ordering::Acquire);
+        // SAFETY: never null, and freed only through a unique reference to self.
+        unsafe { &*newest }
+    }
+}
+
+impl<T> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        self.take_inherited();
+        // SAFETY: made by Box::into_raw, and this is the only place that frees it.
+        drop(unsafe { Box::from_raw(*self.newest.get_mut()) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_is_of_another_generation() {
+        let mine = establish().unwrap();
+        assert_eq!(generation(), mine);
+        // SAFETY: the child only calls functions that neither lock nor allocate, then leaves without cleaning up.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let wiped = generation() == 0;
+            let other = establish().is_ok_and(|generation| generation != mine && generation != 0);
+            // SAFETY: _exit never returns and runs nothing of the parent's.
+            unsafe { libc::_exit(i32::from(!(wiped && other))) };
+        }
+        assert_eq!(exit_status(child), 0);
+        assert_eq!(generation(), mine);
+    }
+
+    #[test]
+    fn a_child_finds_a_value_of_its_own_and_the_parents_behind_it() {
+        let mut shared = PerProcess::new(1).unwrap();
+        // SAFETY: as above, but for a small allocation, which the C library makes safe after a fork.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let was_unset = shared.get().is_none();
+            let made = shared.get_or_make(|| 2).is_ok_and(|value| *value == 2) && shared.get() == Some(&2);
+            let behind = shared.iter().eq(&[2, 1]) && shared.take_inherited() == [1] && shared.iter().eq(&[2]);
+            // SAFETY: _exit never returns and runs nothing of the parent's.
+            unsafe { libc::_exit(i32::from(!(was_unset && made && behind))) };
+        }
+        assert_eq!(exit_status(child), 0);
+        assert_eq!(shared.get(), Some(&1));
+        assert_eq!(shared.newest_mut(), (&mut 1, true));
+    }
+
+    fn exit_status(child: libc::pid_t) -> libc::c_int {
+        let mut status = -1;
+        // SAFETY: child is this process's own, and status outlives the call.
+        unsafe { libc::waitpid(child, &mut status, 0) };
+        status
+    }
+}

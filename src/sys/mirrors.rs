@@ -1,0 +1,252 @@
+//! One piece of memory seen through two mappings.
+
+use std::ffi::c_void;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::NonNull;
+
+use memmap2::{MmapOptions, MmapRaw};
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
+
+use super::{Backing, Refusal, file, memfd, page_size};
+
+/// A slot's memory: the read-write mirror and, unless the backing is anonymous, the read-only one.
+///
+/// Each mirror keeps a base pointer of its own. One is never computed from the other: to the compiler they are
+/// different objects, and it may reorder accesses that it believes cannot meet.
+#[derive(Debug)]
+pub(crate) struct Mirrors {
+    read_write: MmapRaw,
+    read_only: Option<MmapRaw>,
+    /// Whether a page that the file system cannot store would be reported by a signal as it is touched.
+    on_file_system: bool,
+}
+
+impl Mirrors {
+    /// Maps `len` bytes of fresh memory. No descriptor stays open.
+    pub(crate) fn open(backing: &Backing, name: &str, len: usize) -> Result<Self, Refusal> {
+        match backing {
+            Backing::Memfd => {
+                let file = memfd::create(name)?;
+                resize(&file, len)?;
+                let read_write = map_read_write(&file, len)?;
+                memfd::seal(&file)?;
+                let read_only = Some(map_read_only(&file, len)?);
+                Ok(Self { read_write, read_only, on_file_system: false })
+            }
+            Backing::Directory(directory) => {
+                let file = file::unlinked(directory)?;
+                resize(&file, len)?;
+                let read_write = map_read_write(&file, len)?;
+                let read_only = Some(map_read_only(&file::reopened_read_only(&file)?, len)?);
+                Ok(Self { read_write, read_only, on_file_system: true })
+            }
+            Backing::Anonymous => {
+                let memory = MmapOptions::new().len(len).no_reserve_swap().map_anon();
+                let read_write = memory.map_err(Refusal::of_io("mmap"))?.into();
+                Ok(Self { read_write, read_only: None, on_file_system: false })
+            }
+        }
+    }
+
+    /// First byte of the read-write mirror.
+    pub(crate) fn read_write(&self) -> NonNull<u8> {
+        base_of(&self.read_write)
+    }
+
+    /// First byte of the read-only mirror.
+    pub(crate) fn read_only(&self) -> Option<NonNull<u8>> {
+        self.read_only.as_ref().map(base_of)
+    }
+
+    /// Address space taken, in bytes.
+    pub(crate) fn mapped(&self) -> usize {
+        self.read_write.len() + self.read_only.as_ref().map_or(0, MmapRaw::len)
+    }
+
+    /// Commits the bytes `start..end` (whole pages): memory is found now, or the refusal is.
+    ///
+    /// With `ahead` the pages are also mapped, which is cheaper than a fault for each. Without, a memfd or anonymous
+    /// memory is left to be faulted in as it is touched; a file system is asked all the same, for one that is full
+    /// would answer the touch with SIGBUS.
+    pub(crate) fn commit(&self, start: usize, end: usize, ahead: bool) -> Result<(), Refusal> {
+        if !ahead && !self.on_file_system {
+            return Ok(());
+        }
+        debug_assert!(start <= end && end <= self.read_write.len());
+        // SAFETY: start is within the mapping (or at its end, with a length of 0), so the sum stays in bounds.
+        let first = unsafe { self.read_write().add(start) }.cast();
+        loop {
+            // SAFETY: the range lies in a mapping that self owns; populating it changes no byte and unmaps nothing.
+            match unsafe { madvise(first, end - start, MmapAdvise::MADV_POPULATE_WRITE) } {
+                // It may stop part-way when a signal arrives; what is populated stays, so begin again.
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                // Kernels before 5.14 do not know it: pages will be faulted in one by one.
+                Err(Errno::EINVAL) => return Ok(()),
+                Err(errno) => {
+                    self.punch(first, end - start);
+                    return Err(Refusal::of("madvise(MADV_POPULATE_WRITE)")(errno));
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    /// Gives back what was committed of a range in vain, so that others find the room. A sealed memfd keeps its pages
+    /// for a later attempt.
+    fn punch(&self, first: NonNull<c_void>, len: usize) {
+        if self.on_file_system {
+            // SAFETY: the range lies in a mapping that self owns, and nothing in it was handed out yet.
+            let _refused = unsafe { madvise(first, len, MmapAdvise::MADV_REMOVE) };
+        }
+    }
+
+    /// How many of the first `len` bytes are in memory: touched or populated, as far as the kernel says.
+    pub(crate) fn resident(&self, len: usize) -> usize {
+        const PAGES_AT_ONCE: usize = 1 << 16;
+        let page = page_size();
+        let mut in_memory = vec![0u8; PAGES_AT_ONCE.min(len.div_ceil(page))];
+        let mut pages = 0;
+        for start in (0..len).step_by(PAGES_AT_ONCE * page) {
+            let part = (len - start).min(PAGES_AT_ONCE * page);
+            // SAFETY: start is within the mapping.
+            let first = unsafe { self.read_write().add(start) };
+            // SAFETY: the range is mapped, and the vector has a byte for each of its pages.
+            if unsafe { libc::mincore(first.as_ptr().cast(), part, in_memory.as_mut_ptr()) } == 0 {
+                pages += in_memory[..part.div_ceil(page)].iter().filter(|&&state| state & 1 == 1).count();
+            }
+        }
+        pages * page
+    }
+
+    /// Gives all memory back but keeps the addresses, without access: whoever still holds one crashes cleanly
+    /// instead of reading what was mapped there next.
+    ///
+    /// Where the kernel refuses, the memory stays until the mirrors are dropped: later, but never wrong.
+    pub(crate) fn revoke(&self) {
+        for mapping in [Some(&self.read_write), self.read_only.as_ref()].into_iter().flatten() {
+            let Some(len) = mapping.len().try_into().ok() else { continue };
+            let base = base_of(mapping).addr();
+            let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
+            // SAFETY: the range is exactly one mapping that self owns, so MAP_FIXED replaces nothing else; dropping
+            // the MmapRaw later unmaps the replacement. Callers promise that no Rust reference into it is left.
+            let _refused = unsafe { mmap_anonymous(Some(base), len, ProtFlags::PROT_NONE, flags) };
+        }
+    }
+}
+
+fn base_of(mapping: &MmapRaw) -> NonNull<u8> {
+    // A mapping never starts at address 0 (vm.mmap_min_addr), and memmap2 never returns a null one.
+    NonNull::new(mapping.as_mut_ptr()).unwrap_or(NonNull::dangling())
+}
+
+fn resize(file: &impl AsFd, len: usize) -> Result<(), Refusal> {
+    // Slots are at most 2^46 bytes, so the length fits.
+    let end = libc::off_t::try_from(len).unwrap_or(libc::off_t::MAX);
+    loop {
+        match nix::unistd::ftruncate(file, end) {
+            Err(Errno::EINTR) => {}
+            result => return result.map_err(Refusal::of("ftruncate")),
+        }
+    }
+}
+
+fn map_read_write(file: &impl AsRawFd, len: usize) -> Result<MmapRaw, Refusal> {
+    MmapOptions::new().len(len).map_raw(file).map_err(Refusal::of_io("mmap"))
+}
+
+fn map_read_only(file: &impl AsRawFd, len: usize) -> Result<MmapRaw, Refusal> {
+    MmapOptions::new().len(len).map_raw_read_only(file).map_err(Refusal::of_io("mmap"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEN: usize = 1 << 20;
+
+    fn backings() -> [Backing; 3] {
+        [Backing::Memfd, Backing::Directory(std::env::temp_dir()), Backing::Anonymous]
+    }
+
+    #[test]
+    fn both_mirrors_show_the_same_bytes() {
+        for backing in backings() {
+            let mirrors = Mirrors::open(&backing, "test", LEN).unwrap();
+            let Some(read_only) = mirrors.read_only() else {
+                assert_eq!(backing, Backing::Anonymous);
+                continue;
+            };
+            assert_ne!(read_only, mirrors.read_write());
+            let writable = mirrors.read_write().as_ptr().wrapping_add(4097);
+            // SAFETY: the byte is one of LEN mapped ones that nobody else knows of.
+            unsafe { writable.write_volatile(42) };
+            // SAFETY: the same.
+            assert_eq!(unsafe { read_only.as_ptr().wrapping_add(4097).read_volatile() }, 42);
+        }
+    }
+
+    #[test]
+    fn the_read_only_mirror_can_never_be_made_writable() {
+        for backing in backings() {
+            let mirrors = Mirrors::open(&backing, "test", LEN).unwrap();
+            let Some(read_only) = mirrors.read_only() else { continue };
+            for protection in [ProtFlags::PROT_WRITE, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE] {
+                // SAFETY: the range is a mapping of this test; the call is to fail and changes nothing.
+                let result = unsafe { nix::sys::mman::mprotect(read_only.cast::<c_void>(), LEN, protection) };
+                assert_eq!(result, Err(Errno::EACCES), "{backing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mapping_leaves_no_descriptor_behind() {
+        // Other tests open descriptors at the same time, so look for this mapping's own by name.
+        let mirrors = Mirrors::open(&Backing::Memfd, "no-descriptor-test", LEN).unwrap();
+        let open_files = std::fs::read_dir("/proc/self/fd").unwrap();
+        let names = open_files.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        assert!(!names.into_iter().any(|name| name.to_string_lossy().contains("no-descriptor-test")));
+        drop(mirrors);
+    }
+
+    #[test]
+    fn committing_ahead_makes_pages_resident() {
+        for backing in backings() {
+            let mirrors = Mirrors::open(&backing, "test", LEN).unwrap();
+            mirrors.commit(0, LEN / 2, true).unwrap();
+            assert_eq!(mirrors.resident(LEN / 2), LEN / 2, "{backing:?}");
+            // A file system may read ahead of what was asked for.
+            let is_file = matches!(backing, Backing::Directory(_));
+            assert!(is_file || mirrors.resident(LEN) == LEN / 2, "{backing:?}");
+        }
+    }
+
+    #[test]
+    fn revoked_addresses_stay_reserved_without_access_or_memory() {
+        for backing in backings() {
+            let mirrors = Mirrors::open(&backing, "revoked", LEN).unwrap();
+            mirrors.commit(0, LEN, true).unwrap();
+            mirrors.revoke();
+            for base in [Some(mirrors.read_write()), mirrors.read_only()].into_iter().flatten() {
+                // SAFETY: mincore checks the addresses, and writes a byte for each page to the array.
+                let result = unsafe { libc::mincore(base.as_ptr().cast(), LEN, [0u8; LEN / 4096].as_mut_ptr()) };
+                assert_eq!(result, 0, "{backing:?}: the addresses are not mapped any more");
+                assert_eq!(readable(base), Err(Errno::EFAULT), "{backing:?}");
+            }
+        }
+    }
+
+    /// Whether the kernel can read a byte there.
+    fn readable(address: NonNull<u8>) -> Result<usize, Errno> {
+        let (_reader, writer) = nix::unistd::pipe().unwrap();
+        // SAFETY: the kernel checks the address.
+        let written = unsafe { libc::write(writer.as_raw_fd(), address.as_ptr().cast(), 1) };
+        Errno::result(written).map(|written| written as usize)
+    }
+
+    #[test]
+    fn missing_directories_are_named_by_the_kernel() {
+        let missing = Backing::Directory("/nonexistent/directory".into());
+        assert_eq!(Mirrors::open(&missing, "test", LEN).unwrap_err().errno, Errno::ENOENT);
+    }
+}

@@ -1,0 +1,94 @@
+//! The operating system. memmap2 and nix live here and nowhere else; the rest of the crate sees [`Mirrors`],
+//! [`page_size`], [`fork`] and [`headroom`].
+//!
+//! What this rests on (order of sealing, what populates, what survives a fork) was checked on Linux 6.18.
+
+mod file;
+pub(crate) mod fork;
+mod headroom;
+mod memfd;
+mod mirrors;
+
+pub(crate) use headroom::headroom;
+pub(crate) use mirrors::Mirrors;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+
+use crate::error::Error;
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+compile_error!(
+    "memgroup runs on Linux on x86-64 and arm64 only: two mappings of one page must be coherent, \
+     and other architectures do not all promise that"
+);
+
+/// Where a slot's memory comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Backing {
+    /// Sealed anonymous files (`memfd_create(2)`): fast, shared with forked children, never on a disk.
+    #[default]
+    Memfd,
+    /// Unlinked temporary files in this directory: for more data than the machine has memory.
+    Directory(PathBuf),
+    /// Private anonymous memory without a read-only mirror: nothing can be protected.
+    Anonymous,
+}
+
+/// The longest name a group can have, in bytes; `memfd_create(2)` allows 249.
+pub(crate) const MAX_NAME: usize = 200;
+
+/// A system call that the kernel refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    call: &'static str,
+    pub(crate) errno: Errno,
+}
+
+impl Refusal {
+    /// For `map_err`: names the call that an error belongs to.
+    fn of(call: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self { call, errno }
+    }
+
+    /// The same for a call made through the standard library or memmap2.
+    fn of_io(call: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self { call, errno: error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw) }
+    }
+
+    /// The error for users; `action` says in words what was being done.
+    pub(crate) fn during(self, action: String) -> Error {
+        Error::Os { action, call: self.call, errno: self.errno }
+    }
+}
+
+/// Bytes in a page.
+pub(crate) fn page_size() -> usize {
+    static PAGE: OnceLock<usize> = OnceLock::new();
+    *PAGE.get_or_init(|| {
+        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+        page.ok().flatten().and_then(|page| usize::try_from(page).ok()).unwrap_or(4096)
+    })
+}
+
+/// Makes sure that slots of this backing can be made, so that a wrong directory is reported where it was named.
+pub(crate) fn check_backing(backing: &Backing) -> Result<(), Refusal> {
+    match backing {
+        Backing::Directory(directory) => file::unlinked(directory).map(drop),
+        Backing::Memfd | Backing::Anonymous => Ok(()),
+    }
+}
+
+impl Backing {
+    /// The backing in words.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Memfd => "memfd".into(),
+            Self::Directory(directory) => directory.display().to_string(),
+            Self::Anonymous => "anonymous".into(),
+        }
+    }
+}
