@@ -1,0 +1,404 @@
+//! [`MemGroup`]: where a request goes, and the one-shot end.
+
+use std::alloc::Layout;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::block::{Block, Protected};
+use crate::budget::Budget;
+use crate::error::{Error, Refused};
+use crate::layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, SlotSizes};
+use crate::slot::{Mirror, Slot, SlotStats};
+use crate::sys::fork::PerProcess;
+use crate::sys::{self, Backing, Refusal};
+use crate::table::Table;
+
+/// How a group is to be made. The methods chain; [`open`](Options::open) ends the chain.
+///
+/// ```
+/// let group = memgroup::Options::new().base(1 << 20).limit(64 << 20).name("results").open()?;
+/// # Ok::<(), memgroup::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Options {
+    base: usize,
+    limit: Option<usize>,
+    backing: Backing,
+    name: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { base: DEFAULT_BASE, limit: None, backing: Backing::default(), name: "memgroup".into() }
+    }
+}
+
+impl Options {
+    /// The defaults: a base of 64 KiB, no limit, memfd backing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Size of the first slot in bytes, rounded up to whole pages; every later slot is twice the one before.
+    pub fn base(mut self, bytes: usize) -> Self {
+        self.base = bytes;
+        self
+    }
+
+    /// The most bytes the group may commit.
+    pub fn limit(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.limit = bytes.into();
+        self
+    }
+
+    /// Where the memory comes from.
+    pub fn backing(mut self, backing: Backing) -> Self {
+        self.backing = backing;
+        self
+    }
+
+    /// A name for `/proc/PID/maps` and for messages.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Makes the group. No memory is mapped yet.
+    ///
+    /// # Errors
+    /// [`Error::Base`] or [`Error::Name`] for a value out of range, [`Error::Os`] for a directory that cannot be
+    /// written to.
+    pub fn open(self) -> Result<MemGroup, Error> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+
+        let sizes = SlotSizes::new(self.base, sys::page_size())?;
+        if self.name.len() > sys::MAX_NAME || self.name.contains('\0') {
+            return Err(Error::Name { name: self.name, max: sys::MAX_NAME });
+        }
+        sys::check_backing(&self.backing)
+            .map_err(|refusal| refusal.during(format!("making a file in {}", self.backing.describe())))?;
+        Ok(MemGroup {
+            tables: PerProcess::new(Table::default()).map_err(during_preparation)?,
+            // Relaxed: only that no two are equal matters.
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            sizes,
+            budget: Arc::new(Budget::new(self.limit, !matches!(self.backing, Backing::Directory(_)))),
+            backing: self.backing,
+            name: self.name,
+        })
+    }
+}
+
+/// A group of allocations that share one end: memory is handed out, never taken back singly, and freed in one shot.
+///
+/// Allocation is lock-free as long as committed memory lasts, and safe from any thread. Dropping the group frees all
+/// of it; [`reset`](MemGroup::reset) empties it and keeps the memory for the next round.
+///
+/// ```
+/// use memgroup::MemGroup;
+///
+/// let group = MemGroup::new()?;
+/// let mut block = group.alloc(100)?;
+/// block[..5].copy_from_slice(b"hello");
+/// let protected = group.protect(block)?; // no system call: the same bytes through the read-only mirror
+/// assert_eq!(&protected[..5], b"hello");
+/// # Ok::<(), memgroup::Error>(())
+/// ```
+pub struct MemGroup {
+    /// A forked child allocates from slots of its own, and keeps those of its parent.
+    tables: PerProcess<Table>,
+    id: u64,
+    sizes: SlotSizes,
+    backing: Backing,
+    name: String,
+    budget: Arc<Budget>,
+}
+
+/// What a group holds. All figures but `slots` are bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// The open slots, smallest first; in a forked child, behind them those inherited from its parent.
+    pub slots: Vec<SlotStats>,
+    /// Handed out, gaps for alignment included.
+    pub allocated: usize,
+    /// Accounted for as memory in use; what `limit` limits.
+    pub committed: usize,
+    /// Address space taken by the mirrors.
+    pub mapped: usize,
+}
+
+/// Bytes just taken from a slot. They last until the group is reset or freed, or the slot's last reference goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken<'g> {
+    /// The first byte, in the read-write mirror.
+    pub(crate) address: NonNull<u8>,
+    pub(crate) slot: &'g Slot,
+}
+
+impl MemGroup {
+    /// A group with the default [`Options`].
+    ///
+    /// # Errors
+    /// [`Error::Os`] if the kernel has no memory left.
+    pub fn new() -> Result<Self, Error> {
+        Options::new().open()
+    }
+
+    /// A group whose first slot holds `base` bytes, rounded up to whole pages.
+    ///
+    /// # Errors
+    /// [`Error::Base`] if `base` is 0 or absurd, [`Error::Os`] if the kernel has no memory left.
+    pub fn with_base(base: usize) -> Result<Self, Error> {
+        Options::new().base(base).open()
+    }
+
+    /// `size` bytes at 16-byte alignment. Their contents are unspecified; there may be none of them.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::Full`], [`Error::Limit`], [`Error::Headroom`] or [`Error::Os`] when memory runs out in
+    /// one way or another. Nothing is taken then.
+    #[inline]
+    pub fn alloc(&self, size: usize) -> Result<Block<'_>, Error> {
+        self.take(size, DEFAULT_ALIGN).map(|taken| Block::new(taken, size))
+    }
+
+    /// Bytes of a layout, the alignment of which may be up to 4096.
+    ///
+    /// # Errors
+    /// [`Error::Align`] for a larger alignment; else as [`alloc`](Self::alloc).
+    #[inline]
+    pub fn alloc_layout(&self, layout: Layout) -> Result<Block<'_>, Error> {
+        if layout.align() > MAX_ALIGN {
+            return Err(Error::Align { align: layout.align() });
+        }
+        self.take(layout.size(), layout.align()).map(|taken| Block::new(taken, layout.size()))
+    }
+
+    /// As [`alloc`](Self::alloc), with every byte 0. Costs nothing where the memory is fresh from the kernel.
+    ///
+    /// # Errors
+    /// As [`alloc`](Self::alloc).
+    pub fn alloc_zeroed(&self, size: usize) -> Result<Block<'_>, Error> {
+        let taken = self.take(size, DEFAULT_ALIGN)?;
+        if !taken.slot.is_fresh() {
+            // SAFETY: the bytes were just taken: they are mapped, size of them, and nobody else's.
+            unsafe { taken.address.write_bytes(0, size) };
+        }
+        Ok(Block::new(taken, size))
+    }
+
+    /// A block with the same bytes as `data`.
+    ///
+    /// # Errors
+    /// As [`alloc`](Self::alloc).
+    pub fn copy(&self, data: &[u8]) -> Result<Block<'_>, Error> {
+        let taken = self.take(data.len(), DEFAULT_ALIGN)?;
+        // SAFETY: the bytes were just taken, so they cannot overlap data, and there are data.len() of them.
+        unsafe { taken.address.copy_from_nonoverlapping(NonNull::from(data).cast(), data.len()) };
+        Ok(Block::new(taken, data.len()))
+    }
+
+    /// The same bytes through the read-only mirror: an addition, whatever the size.
+    ///
+    /// Taking the block proves that no writer is left.
+    ///
+    /// # Errors
+    /// [`Error::NoMirror`] in an anonymous group, [`Error::Foreign`] for another group's block; both give the block back.
+    #[inline]
+    pub fn protect<'g>(&self, block: Block<'g>) -> Result<Protected<'g>, Refused<Block<'g>>> {
+        if block.slot().group() != self.id {
+            return Err(Refused { error: Error::Foreign, value: block });
+        }
+        block.into_protected()
+    }
+
+    /// The same bytes through the read-write mirror. Taking the protected block proves that no reader is left.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] for another group's block, which is given back.
+    #[inline]
+    pub fn unprotect<'g>(&self, protected: Protected<'g>) -> Result<Block<'g>, Refused<Protected<'g>>> {
+        if protected.slot().group() != self.id {
+            return Err(Refused { error: Error::Foreign, value: protected });
+        }
+        Ok(protected.into_block())
+    }
+
+    /// Empties the group and keeps its memory, warm, for what is allocated next.
+    ///
+    /// The borrow checker proves that no block is left. In a forked child the slots of the parent are let go instead.
+    pub fn reset(&mut self) {
+        self.rewind();
+    }
+
+    /// Frees all memory in one shot, as dropping the group does.
+    pub fn free(self) {
+        drop(self);
+    }
+
+    /// What the group holds.
+    pub fn stats(&self) -> Stats {
+        let slots: Vec<_> = self.slots().map(Slot::stats).collect();
+        Stats {
+            allocated: slots.iter().map(|slot| slot.allocated).sum(),
+            mapped: slots.iter().map(|slot| slot.mapped).sum(),
+            committed: self.budget.committed(),
+            slots,
+        }
+    }
+
+    /// Size of slot 0 in bytes.
+    pub fn base(&self) -> usize {
+        self.sizes.base()
+    }
+
+    /// The most bytes the group may commit.
+    pub fn limit(&self) -> Option<usize> {
+        self.budget.limit()
+    }
+
+    /// Where the memory comes from.
+    pub fn backing(&self) -> &Backing {
+        &self.backing
+    }
+
+    /// The group's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes bytes: from what is ready with one atomic operation, or else [slowly](Self::take_slowly). `align` must be a
+    /// power of two and at most [`MAX_ALIGN`].
+    #[inline(always)]
+    pub(crate) fn take(&self, size: usize, align: usize) -> Result<Taken<'_>, Error> {
+        match self.bump(size, align) {
+            Some(taken) => Ok(taken),
+            None => self.take_slowly(size, align),
+        }
+    }
+
+    /// The fast path: no lock, no system call; `None` when it will not do.
+    #[inline(always)]
+    pub(crate) fn bump(&self, size: usize, align: usize) -> Option<Taken<'_>> {
+        let slot = self.tables.get()?.current()?;
+        slot.bump(size, align).map(|address| Taken { address, slot })
+    }
+
+    /// The path that may commit memory, look back into earlier slots, jump to a later one, and open it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn take_slowly(&self, size: usize, align: usize) -> Result<Taken<'_>, Error> {
+        if size > self.sizes.largest() {
+            return Err(Error::TooLarge { size, largest: self.sizes.largest() });
+        }
+        let table = self.tables.get_or_make(Table::default).map_err(during_preparation)?;
+        let _lock = table.lock();
+        self.search(table, size, align).or_else(|error| {
+            // Nothing more can be committed: what already is must be used up before anyone hears of it.
+            let taken = table.iter().find_map(|slot| Some(Taken { address: slot.bump(size, align)?, slot }));
+            taken.ok_or(error)
+        })
+    }
+
+    /// Finds room: in the current slot, in the tails of earlier ones, in the first later one that is large enough.
+    fn search<'g>(&'g self, table: &'g Table, size: usize, align: usize) -> Result<Taken<'g>, Error> {
+        let reserve_in = |slot: &'g Slot| -> Result<Option<Taken<'g>>, Error> {
+            let untouched = || table.iter().map(Slot::untouched).sum();
+            Ok(slot.reserve(size, align, &untouched)?.map(|address| Taken { address, slot }))
+        };
+        let current = table.current();
+        let is_earlier = |index| current.is_some_and(|current| index < current.index());
+        let is_later = |index| current.is_none_or(|current| index > current.index());
+
+        if let Some(taken) = current.map(reserve_in).transpose()?.flatten() {
+            return Ok(taken);
+        }
+        for slot in self.sizes.indices().filter(|&index| is_earlier(index)).filter_map(|index| table.get(index)) {
+            if let Some(taken) = reserve_in(slot)? {
+                return Ok(taken);
+            }
+        }
+        for index in self.sizes.indices().filter(|&index| is_later(index)) {
+            let capacity = self.sizes.size_of(index);
+            if capacity < size {
+                continue;
+            }
+            let slot = match table.get(index) {
+                Some(slot) => slot,
+                None => {
+                    let budget = Arc::clone(&self.budget);
+                    table.put(Arc::new(Slot::open(index, capacity, &self.backing, &self.name, self.id, budget)?))
+                }
+            };
+            if let Some(taken) = reserve_in(slot)? {
+                // The current slot is left when it is as good as full. A request that is only too large for what is
+                // left of it jumps over, and small ones stay.
+                let is_done = current.map_or(index.get() == 0, |current| current.is_done_by(size));
+                if is_done {
+                    table.set_current(slot);
+                }
+                return Ok(taken);
+            }
+        }
+        Err(Error::Full { size })
+    }
+
+    /// The slot and the mirror that hold all of `bytes`, a range of addresses.
+    pub(crate) fn find(&self, bytes: Range<usize>) -> Option<(&Slot, Mirror)> {
+        self.slots().find_map(|slot| Some((slot, slot.mirror_holding(&bytes)?)))
+    }
+
+    /// [`reset`](Self::reset) for a layer that may hold references to slots: those slots are set aside and returned, and
+    /// new ones will be opened in their places.
+    pub(crate) fn rewind(&mut self) -> Vec<Arc<Slot>> {
+        let mut aside = self.take_inherited();
+        let (table, is_own) = self.tables.newest_mut();
+        for mut slot in table.drain() {
+            match Arc::get_mut(&mut slot) {
+                Some(unique) if is_own => {
+                    unique.rewind();
+                    table.put(slot);
+                }
+                _ => aside.push(slot),
+            }
+        }
+        aside.retain(|slot| Arc::strong_count(slot) > 1);
+        aside
+    }
+
+    /// Takes every slot away: what nobody else holds is unmapped as the returned references go.
+    pub(crate) fn release(&mut self) -> Vec<Arc<Slot>> {
+        let mut slots = self.take_inherited();
+        slots.append(&mut self.tables.newest_mut().0.drain());
+        slots
+    }
+
+    fn take_inherited(&mut self) -> Vec<Arc<Slot>> {
+        self.tables.take_inherited().into_iter().flat_map(|mut table| table.drain()).collect()
+    }
+
+    /// The open slots, those inherited across forks behind this process's own.
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.tables.iter().flat_map(Table::iter)
+    }
+}
+
+fn during_preparation(refusal: Refusal) -> Error {
+    refusal.during("preparing for fork".into())
+}
+
+impl std::fmt::Debug for MemGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let stats = self.stats();
+        f.debug_struct("MemGroup")
+            .field("name", &self.name)
+            .field("backing", &self.backing)
+            .field("base", &self.base())
+            .field("slots", &stats.slots.len())
+            .field("allocated", &stats.allocated)
+            .field("committed", &stats.committed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,41 @@
+//! Allocate-only memory groups: hand out memory, protect it without a system call, free all of it in one shot.
+//!
+//! A [`MemGroup`] is for code that hunts for variable-sized data, keeps it briefly, inspects it and throws it all away.
+//! Its memory is up to 32 *slots*, each twice the size of the one before, and each mapped twice: a read-write *mirror* and
+//! a read-only *mirror*. To *protect* a block is to hand out its address in the read-only mirror, which costs an addition
+//! and works for one byte as well as for a gigabyte.
+//!
+//! The map of the crate, in the direction that calls take:
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | `python` | the pyo3 layer (feature `python`) |
+//! | `group` | [`MemGroup`]: where a request goes, and the end |
+//! | `block` | [`Block`] and [`Protected`]: what a group hands out |
+//! | `table` | the slots of one process's share in a group |
+//! | `slot` | one slot: mirrors, cursor, commitment |
+//! | `cursor` | the two words that make `alloc` lock-free |
+//! | `budget` | what a group may commit, and has |
+//! | `sys` | the operating system: backings, mirrors, sealing, committing, forks |
+//! | `layout` | where bytes go: integers only |
+
+mod block;
+mod budget;
+mod cursor;
+mod error;
+mod group;
+mod layout;
+#[cfg(feature = "python")]
+mod python;
+mod slot;
+mod sync;
+mod sys;
+mod table;
+
+pub use block::{Block, Protected};
+pub use error::{Error, Refused};
+pub use group::{MemGroup, Options, Stats};
+pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLOTS};
+pub use nix::errno::Errno;
+pub use slot::SlotStats;
+pub use sys::Backing;

@@ -1,0 +1,244 @@
+//! One slot: its mirrors, its cursor, how far it is committed.
+
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::budget::Budget;
+use crate::cursor::Cursor;
+use crate::error::Error;
+use crate::layout::{self, SlotIndex};
+use crate::sys::{self, Backing, Mirrors};
+
+/// A piece of memory that blocks are cut from, and the bookkeeping to do so. Nothing of the latter lies in the former.
+///
+/// Groups hold slots by [`Arc`]. A layer above that must keep addresses valid beyond the group's own wish takes a
+/// reference of its own: the mappings go when the last reference does.
+#[derive(Debug)]
+#[repr(align(64))] // what a bump touches stands in one cache line
+pub struct Slot {
+    cursor: Cursor,
+    read_write: NonNull<u8>,
+    read_only: Option<NonNull<u8>>,
+    capacity: usize,
+    group: u64,
+    index: SlotIndex,
+    /// Whether no byte was ever handed out: fresh memory is zero.
+    fresh: bool,
+    mirrors: Mirrors,
+    budget: Arc<Budget>,
+}
+
+// SAFETY: the pointers are to mappings that the slot owns and that no thread owns more than another; the cursor is
+// atomic; mirrors are only read, but for `revoke`, whose callers promise that nobody uses the memory any more.
+unsafe impl Send for Slot {}
+// SAFETY: as for Send.
+unsafe impl Sync for Slot {}
+
+/// What a slot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotStats {
+    /// Number of the slot; it holds `base << index` bytes.
+    pub index: usize,
+    /// Bytes it can hold.
+    pub capacity: usize,
+    /// Bytes handed out, the gaps between blocks among them.
+    pub allocated: usize,
+    /// Bytes committed: accounted for as memory that the group uses.
+    pub committed: usize,
+    /// Address space of its mirrors, in bytes.
+    pub mapped: usize,
+}
+
+impl Slot {
+    pub(crate) fn open(
+        index: SlotIndex,
+        capacity: usize,
+        backing: &Backing,
+        name: &str,
+        group: u64,
+        budget: Arc<Budget>,
+    ) -> Result<Self, Error> {
+        let mirrors = Mirrors::open(backing, name, capacity)
+            .map_err(|refusal| refusal.during(format!("opening slot {} ({capacity} bytes)", index.get())))?;
+        Ok(Self {
+            cursor: Cursor::new(),
+            read_write: mirrors.read_write(),
+            read_only: mirrors.read_only(),
+            capacity,
+            group,
+            index,
+            fresh: true,
+            mirrors,
+            budget,
+        })
+    }
+
+    /// Takes bytes that are ready: the address of the first in the read-write mirror, or `None` if there are not enough.
+    #[inline(always)]
+    pub(crate) fn bump(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        let start = self.cursor.bump(size, align)?;
+        // SAFETY: bump returns offsets below what is ready, which is never more than the mapping holds.
+        Some(unsafe { self.read_write.add(start) })
+    }
+
+    /// Takes bytes, committing more of the slot if need be; `Ok(None)` if the slot has not that much room.
+    ///
+    /// Only one thread at a time may call this, holding the lock of the slot's table; others may bump meanwhile.
+    /// `untouched` is for [`Budget::take`].
+    pub(crate) fn reserve(
+        &self,
+        size: usize,
+        align: usize,
+        untouched: &dyn Fn() -> usize,
+    ) -> Result<Option<NonNull<u8>>, Error> {
+        loop {
+            if let Some(address) = self.bump(size, align) {
+                return Ok(Some(address));
+            }
+            match layout::place(self.cursor.used(), size, align) {
+                Some(place) if place.end <= self.capacity => self.commit(place.end, untouched)?,
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Commits at least up to `end`, and a window ahead where that is to be had.
+    fn commit(&self, end: usize, untouched: &dyn Fn() -> usize) -> Result<(), Error> {
+        let ready = self.cursor.ready();
+        if end <= ready {
+            return Ok(());
+        }
+        let wanted = layout::commit(ready, end, self.capacity, sys::page_size());
+        match self.commit_to(wanted.ahead, untouched) {
+            // Near a limit, do with what the request itself needs.
+            Err(_) if wanted.needed < wanted.ahead => self.commit_to(wanted.needed, untouched),
+            result => result,
+        }
+    }
+
+    fn commit_to(&self, to: usize, untouched: &dyn Fn() -> usize) -> Result<(), Error> {
+        let ready = self.cursor.ready();
+        let more = to - ready;
+        self.budget.take(more, untouched)?;
+        self.mirrors.commit(ready, to, more <= layout::MAX_WINDOW).map_err(|refusal| {
+            self.budget.give_back(more);
+            refusal.during(format!("committing {more} bytes of slot {}", self.index.get()))
+        })?;
+        self.cursor.extend(to);
+        Ok(())
+    }
+
+    /// Bytes that are committed but not in memory yet.
+    pub(crate) fn untouched(&self) -> usize {
+        let ready = self.cursor.ready();
+        ready - self.mirrors.resident(ready).min(ready)
+    }
+
+    /// The address in the read-only mirror of what is at `address` in the read-write mirror; `None` without one.
+    ///
+    /// # Safety
+    /// `address` must lie in this slot's read-write mirror, or one past its end.
+    #[inline(always)]
+    pub(crate) unsafe fn to_read_only(&self, address: NonNull<u8>) -> Option<NonNull<u8>> {
+        let offset = address.addr().get() - self.read_write.addr().get();
+        // SAFETY: by contract offset is at most the capacity, which both mirrors hold.
+        self.read_only.map(|base| unsafe { base.add(offset) })
+    }
+
+    /// The address in the read-write mirror of what is at `address` in the read-only mirror.
+    ///
+    /// # Safety
+    /// `address` must lie in this slot's read-only mirror, or one past its end.
+    #[inline(always)]
+    pub(crate) unsafe fn to_read_write(&self, address: NonNull<u8>) -> NonNull<u8> {
+        let base = self.read_only.unwrap_or(self.read_write);
+        let offset = address.addr().get() - base.addr().get();
+        // SAFETY: by contract offset is at most the capacity, which both mirrors hold.
+        unsafe { self.read_write.add(offset) }
+    }
+
+    /// A pointer to the byte of a mirror at a known address, with the provenance of that mirror; `None` if there is no
+    /// such mirror or the address lies outside it.
+    pub(crate) fn address_in(&self, mirror: Mirror, address: usize) -> Option<NonNull<u8>> {
+        let base = match mirror {
+            Mirror::ReadWrite => self.read_write,
+            Mirror::ReadOnly => self.read_only?,
+        };
+        let offset = address.checked_sub(base.addr().get()).filter(|&offset| offset <= self.capacity)?;
+        // SAFETY: the offset is at most the capacity, which the mirror holds.
+        Some(unsafe { base.add(offset) })
+    }
+
+    /// Which mirror all of `bytes` (a range of addresses) lies in, if any.
+    pub(crate) fn mirror_holding(&self, bytes: &Range<usize>) -> Option<Mirror> {
+        let holds = |base: NonNull<u8>| {
+            let base = base.addr().get();
+            bytes.start >= base && bytes.end <= base + self.capacity
+        };
+        if holds(self.read_write) {
+            return Some(Mirror::ReadWrite);
+        }
+        self.read_only.is_some_and(holds).then_some(Mirror::ReadOnly)
+    }
+
+    /// Number of the group that opened the slot.
+    #[inline(always)]
+    pub(crate) fn group(&self) -> u64 {
+        self.group
+    }
+
+    /// Number of the slot in its group.
+    pub(crate) fn index(&self) -> SlotIndex {
+        self.index
+    }
+
+    /// Whether a request of `size` bytes that did not fit means that the slot is to be left for the next one.
+    pub(crate) fn is_done_by(&self, size: usize) -> bool {
+        layout::is_small_for(size, self.capacity) || layout::is_nearly_full(self.cursor.used(), self.capacity)
+    }
+
+    /// Whether memory handed out now was never used before, and so is zero.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Takes all bytes back and keeps the memory, for a group that begins anew.
+    pub(crate) fn rewind(&mut self) {
+        self.fresh &= self.cursor.used() == 0;
+        self.cursor.rewind();
+    }
+
+    /// Gives the memory back and keeps the addresses without access; see [`Mirrors::revoke`].
+    ///
+    /// # Safety
+    /// No Rust reference into the slot may be left, and nobody may bump it any more.
+    pub(crate) unsafe fn revoke(&self) {
+        self.budget.give_back(self.cursor.ready());
+        self.cursor.extend(0);
+        self.mirrors.revoke();
+    }
+
+    pub(crate) fn stats(&self) -> SlotStats {
+        SlotStats {
+            index: self.index.get(),
+            capacity: self.capacity,
+            allocated: self.cursor.used(),
+            committed: self.cursor.ready(),
+            mapped: self.mirrors.mapped(),
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.budget.give_back(self.cursor.ready());
+    }
+}
+
+/// One of the two mappings of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mirror {
+    ReadWrite,
+    ReadOnly,
+}

@@ -1,0 +1,79 @@
+//! The slots that one process allocates from.
+
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::layout::{MAX_SLOTS, SlotIndex};
+use crate::slot::Slot;
+
+/// Up to 32 slots, the one that small requests are served from, and the lock under which slots are opened and committed.
+#[derive(Default)]
+pub(crate) struct Table {
+    /// Null until the first slot is opened.
+    current: AtomicPtr<Slot>,
+    /// Each null or one reference of an [`Arc`].
+    slots: [AtomicPtr<Slot>; MAX_SLOTS],
+    opening: Mutex<()>,
+}
+
+impl Table {
+    /// The slot that small requests are served from.
+    #[inline(always)]
+    pub(crate) fn current(&self) -> Option<&Slot> {
+        // Acquire pairs with the Release in put: whoever sees the slot sees it whole.
+        let slot = self.current.load(Ordering::Acquire);
+        // SAFETY: a slot leaves the table only through a unique reference to it, so it lives as long as this borrow.
+        unsafe { slot.as_ref() }
+    }
+
+    /// Serves small requests from `slot`, which must be one of this table's, from now on.
+    pub(crate) fn set_current(&self, slot: &Slot) {
+        self.current.store(std::ptr::from_ref(slot).cast_mut(), Ordering::Release);
+    }
+
+    /// Slot `index`, if it is open.
+    pub(crate) fn get(&self, index: SlotIndex) -> Option<&Slot> {
+        let slot = self.slots[index.get()].load(Ordering::Acquire);
+        // SAFETY: as for current.
+        unsafe { slot.as_ref() }
+    }
+
+    /// The open slots, smallest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
+        (0..MAX_SLOTS).filter_map(SlotIndex::new).filter_map(|index| self.get(index))
+    }
+
+    /// The right to open, commit and choose slots.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
+        // What the lock guards is consistent at every step, so a panic under it breaks nothing.
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a slot. The caller holds the lock, and there is none of that number.
+    pub(crate) fn put(&self, slot: Arc<Slot>) -> &Slot {
+        let place = &self.slots[slot.index().get()];
+        debug_assert!(place.load(Ordering::Relaxed).is_null());
+        let slot = Arc::into_raw(slot).cast_mut();
+        place.store(slot, Ordering::Release);
+        // SAFETY: as for current.
+        unsafe { &*slot }
+    }
+
+    /// Takes every slot out.
+    pub(crate) fn drain(&mut self) -> Vec<Arc<Slot>> {
+        self.current = AtomicPtr::default();
+        self.slots.iter_mut().filter_map(take).collect()
+    }
+}
+
+fn take(place: &mut AtomicPtr<Slot>) -> Option<Arc<Slot>> {
+    let slot = std::mem::take(place.get_mut());
+    // SAFETY: a place that is not null holds one reference made by Arc::into_raw, and is null from now on.
+    (!slot.is_null()).then(|| unsafe { Arc::from_raw(slot) })
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}

@@ -1,0 +1,68 @@
+//! After a fork neither side hands out bytes that the other also hands out.
+
+use memgroup::MemGroup;
+
+use crate::support::{backings, group_of, is_child, passes_in_child};
+
+/// Forks, runs `child` in the child, waits for it, and says whether it was content.
+fn forked(child: impl FnOnce() -> bool) -> bool {
+    // SAFETY: these tests run in a process of their own without other threads, so the child finds no lock held.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let content = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);
+        // SAFETY: _exit never returns and runs nothing of the parent's.
+        unsafe { libc::_exit(i32::from(!content)) };
+    }
+    let mut status = -1;
+    // SAFETY: pid is this process's child, and status outlives the call.
+    unsafe { libc::waitpid(pid, &mut status, 0) };
+    status == 0
+}
+
+#[test]
+fn parent_and_child_never_share_new_bytes() {
+    const NAME: &str = "fork::parent_and_child_never_share_new_bytes";
+    if !is_child(NAME) {
+        return passes_in_child(NAME);
+    }
+    for backing in backings() {
+        let group = group_of(backing);
+        let before = group.copy(b"from before").unwrap();
+        let child_is_content = forked(|| {
+            let mut blocks: Vec<_> = (0..5000).map(|_| group.alloc(100).unwrap()).collect();
+            blocks.iter_mut().for_each(|block| block.fill(0xcc));
+            // A fork of the fork starts anew once more.
+            let grandchild = forked(|| {
+                group.alloc(100).unwrap().fill(0xdd);
+                blocks.iter().all(|block| block.iter().all(|&byte| byte == 0xcc)) && group.stats().slots.len() > 2
+            });
+            grandchild && &before[..] == b"from before"
+        });
+        assert!(child_is_content);
+        let mut blocks: Vec<_> = (0..5000).map(|_| group.alloc(100).unwrap()).collect();
+        blocks.iter_mut().for_each(|block| block.fill(0xaa));
+        assert!(forked(|| {
+            (0..5000).for_each(|_| group.alloc(100).unwrap().fill(0xcc));
+            true
+        }));
+        assert!(blocks.iter().all(|block| block.iter().all(|&byte| byte == 0xaa)));
+        assert_eq!(&before[..], b"from before");
+    }
+}
+
+#[test]
+fn a_child_may_reset_and_free() {
+    const NAME: &str = "fork::a_child_may_reset_and_free";
+    if !is_child(NAME) {
+        return passes_in_child(NAME);
+    }
+    let mut group = MemGroup::new().unwrap();
+    group.alloc(100).unwrap().fill(1);
+    let address = group.alloc(100).unwrap().as_ptr();
+    assert!(forked(|| {
+        group.reset();
+        let elsewhere = group.alloc(100).unwrap().as_ptr() != address;
+        group.free();
+        elsewhere
+    }));
+}

@@ -1,0 +1,84 @@
+//! Running out: of the group's limit, of address space, of descriptors. What was asked for is refused, what is there stays.
+
+use memgroup::{Errno, Error, MemGroup, Options};
+
+use crate::support::{is_child, passes_in_child};
+
+const MIB: usize = 1 << 20;
+
+#[test]
+fn a_limit_is_kept_to_the_byte_and_used_up() {
+    let limit = 100 * 4096;
+    let group = Options::new().limit(limit).open().unwrap();
+    let mut taken = 0;
+    let error = loop {
+        match group.alloc(4096) {
+            Ok(_) => taken += 4096,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Limit { .. }), "{error}");
+    assert!(error.to_string().contains("higher limit"), "{error}");
+    assert_eq!(taken, limit);
+    assert!(group.stats().committed <= limit);
+}
+
+#[test]
+fn a_refused_request_takes_nothing_from_the_limit() {
+    let group = Options::new().limit(MIB).open().unwrap();
+    assert!(matches!(group.alloc(2 * MIB).unwrap_err(), Error::Limit { .. }));
+    assert_eq!(group.stats().committed, 0);
+    group.alloc(MIB).unwrap();
+}
+
+#[test]
+fn a_reset_group_works_within_its_limit_again() {
+    let mut group = Options::new().limit(MIB).open().unwrap();
+    for _ in 0..5 {
+        while group.alloc(1000).is_ok() {}
+        group.reset();
+    }
+    assert!(group.stats().committed <= MIB);
+}
+
+#[test]
+fn address_space_runs_out_as_an_error() {
+    const NAME: &str = "limits::address_space_runs_out_as_an_error";
+    if !is_child(NAME) {
+        return passes_in_child(NAME);
+    }
+    let group = MemGroup::new().unwrap();
+    let kept = group.copy(b"kept").unwrap();
+    limit_resource(libc::RLIMIT_AS, 1 << 30);
+    let error = group.alloc(1 << 30).unwrap_err();
+    assert!(matches!(&error, Error::Os { errno: Errno::ENOMEM, .. }), "{error}");
+    assert!(error.to_string().contains("RLIMIT_AS"), "{error}");
+    assert_eq!(&kept[..], b"kept");
+    group.alloc(1000).unwrap();
+    group.alloc(MIB).unwrap();
+}
+
+#[test]
+fn descriptors_run_out_as_an_error() {
+    const NAME: &str = "limits::descriptors_run_out_as_an_error";
+    if !is_child(NAME) {
+        return passes_in_child(NAME);
+    }
+    let group = MemGroup::new().unwrap();
+    let kept = group.copy(b"kept").unwrap();
+    limit_resource(libc::RLIMIT_NOFILE, 0);
+    let error = group.alloc(MIB).unwrap_err();
+    assert!(matches!(&error, Error::Os { errno: Errno::EMFILE, .. }), "{error}");
+    assert!(error.to_string().contains("RLIMIT_NOFILE"), "{error}");
+    assert_eq!(&kept[..], b"kept");
+    group.alloc(1000).unwrap();
+}
+
+fn limit_resource(resource: libc::__rlimit_resource_t, most: libc::rlim_t) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: limit outlives the call.
+    assert_eq!(unsafe { libc::getrlimit(resource, &mut limit) }, 0);
+    limit.rlim_cur = most;
+    // SAFETY: the same.
+    assert_eq!(unsafe { libc::setrlimit(resource, &limit) }, 0);
+}

@@ -1,0 +1,46 @@
+//! What the other files share.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+
+use memgroup::{Backing, MemGroup, Options};
+
+/// Every backing that can be had here.
+pub fn backings() -> [Backing; 3] {
+    [Backing::Memfd, Backing::Directory(std::env::temp_dir()), Backing::Anonymous]
+}
+
+/// A group of that backing and otherwise the defaults.
+pub fn group_of(backing: Backing) -> MemGroup {
+    Options::new().backing(backing).open().unwrap()
+}
+
+/// Runs one of this program's tests again, alone in a process of its own, where `is_child` is true.
+pub fn in_child(test: &str) -> Output {
+    let program = std::env::current_exe().unwrap();
+    Command::new(program).args(["--exact", test, "--nocapture"]).env(CHILD, test).output().unwrap()
+}
+
+/// Whether this process was started by `in_child` for that test.
+pub fn is_child(test: &str) -> bool {
+    std::env::var(CHILD).is_ok_and(|name| name == test)
+}
+
+/// Runs a test in a child and expects it to end well.
+pub fn passes_in_child(test: &str) {
+    let output = in_child(test);
+    assert!(output.status.success(), "{:?}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs a test in a child and expects exactly that signal.
+pub fn dies_in_child(test: &str, signal: i32) {
+    let output = in_child(test);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.signal(), Some(signal), "{:?}\n{said}", output.status);
+    assert!(said.contains(LAST_WORDS), "it died too early: {said}");
+}
+
+/// To be printed right before what is to kill the child, so that nothing else can pass for it.
+pub const LAST_WORDS: &str = "about to store";
+
+const CHILD: &str = "MEMGROUP_TEST_CHILD";
