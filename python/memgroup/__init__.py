@@ -1,0 +1,19 @@
+"""Allocate-only memory groups.
+
+Hand out memory, protect it without a system call, free all of it in one shot::
+
+    import memgroup
+
+    with memgroup.MemGroup() as group:
+        block = group.copy(b"some bytes")
+        protected = group.protect(block)
+"""
+
+from collections.abc import Sequence
+
+from memgroup._memgroup import GroupStats, MemBlock, MemGroup, SlotStats, __version__
+
+__all__ = ["GroupStats", "MemBlock", "MemGroup", "SlotStats", "__version__"]
+
+# What it is to Python: integers in a row, as bytes and memoryview are.
+Sequence.register(MemBlock)

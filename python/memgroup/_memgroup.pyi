@@ -1,0 +1,232 @@
+"""The compiled half of memgroup."""
+
+import os
+from types import TracebackType
+from typing import Any, Final, Literal, Self, SupportsIndex, final, overload
+
+from _typeshed import ReadableBuffer
+
+__version__: Final[str]
+
+@final
+class SlotStats:
+    """One slot of a group."""
+
+    @property
+    def index(self) -> int:
+        """Number of the slot; it holds `base << index` bytes."""
+    @property
+    def capacity(self) -> int:
+        """Bytes it can hold."""
+    @property
+    def allocated(self) -> int:
+        """Bytes handed out, the gaps between blocks among them."""
+    @property
+    def committed(self) -> int:
+        """Bytes accounted for as memory in use."""
+    @property
+    def mapped(self) -> int:
+        """Address space of its mirrors, in bytes."""
+    def as_dict(self) -> dict[str, int]:
+        """Return the same as a dict, for JSON."""
+
+@final
+class GroupStats:
+    """A group. All figures but `slots`, `blocks` and `exports` are bytes."""
+
+    @property
+    def slots(self) -> tuple[SlotStats, ...]:
+        """The open slots, smallest first; in a forked child, behind them those of its parent."""
+    @property
+    def requested(self) -> int:
+        """What was asked for."""
+    @property
+    def allocated(self) -> int:
+        """What was handed out: `requested` and the gaps for alignment."""
+    @property
+    def committed(self) -> int:
+        """What is accounted for as memory in use; what `limit` limits."""
+    @property
+    def mapped(self) -> int:
+        """Address space taken by the mirrors."""
+    @property
+    def blocks(self) -> int:
+        """How many blocks were allocated since the group was made or reset."""
+    @property
+    def exports(self) -> int:
+        """How many views (live buffer exports) there are."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same as a dict of numbers and, under `"slots"`, dicts; for JSON."""
+
+@final
+class MemBlock:
+    """One allocation of a group: a bytes-like object, writable unless protected, that compares by content.
+
+    Indexing gives integers; a slice shares the block's bytes. Blocks are made by a group's `alloc`, `copy`, `protect`
+    and `unprotect`, and keep their group alive. Every use of a block of a freed group raises ValueError.
+    """
+
+    __hash__: None  # type: ignore[assignment]  # the bytes can change
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+    @property
+    def readonly(self) -> bool:
+        """Whether the block shows the read-only mirror."""
+    @property
+    def address(self) -> int:
+        """Address of the first byte, for C code. It stays reserved for as long as the block lives."""
+    def find(
+        self, sub: ReadableBuffer | int, start: SupportsIndex = 0, end: SupportsIndex | None = None
+    ) -> int:
+        """Return the offset of the first occurrence of `sub` in `self[start:end]`, or -1."""
+    def count(
+        self, sub: ReadableBuffer | int, start: SupportsIndex = 0, end: SupportsIndex | None = None
+    ) -> int:
+        """Return how often `sub` occurs in `self[start:end]` without overlapping itself."""
+    def tobytes(self) -> bytes:
+        """Return a copy of the bytes."""
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex, /) -> int: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> MemBlock | memoryview: ...
+    @overload
+    def __setitem__(self, key: SupportsIndex, value: SupportsIndex, /) -> None: ...
+    @overload
+    def __setitem__(self, key: slice, value: ReadableBuffer, /) -> None: ...
+    def __contains__(self, sub: ReadableBuffer | int, /) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __lt__(self, other: ReadableBuffer, /) -> bool: ...
+    def __le__(self, other: ReadableBuffer, /) -> bool: ...
+    def __gt__(self, other: ReadableBuffer, /) -> bool: ...
+    def __ge__(self, other: ReadableBuffer, /) -> bool: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __release_buffer__(self, buffer: memoryview, /) -> None: ...
+
+@final
+class MemGroup:
+    """A group of allocations that share one end: memory is handed out, never taken back singly, and freed in one shot.
+
+    Its memory is up to 32 slots, slot i of `base << i` bytes, each mapped twice: read-write and read-only. Protecting a
+    block is handing out its address in the read-only mirror. As a context manager the group ends gently: what is still
+    looked at stays until nobody looks any more.
+
+    Args:
+        base: Size of the first slot in bytes, rounded up to whole pages.
+        limit: The most bytes the group may commit, or None.
+        backing: Where the memory comes from: "memfd", "anonymous" (nothing can be protected), or a directory for
+            unlinked temporary files.
+        name: Shown in `repr`, in messages and in /proc/PID/maps.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: `base` is 0, negative or absurd, `limit` negative, or `name` unusable.
+        OSError: `backing` names a directory that is missing or cannot be written to.
+    """
+
+    def __new__(
+        cls,
+        base: SupportsIndex = 65536,
+        limit: SupportsIndex | None = None,
+        backing: Literal["memfd", "anonymous"] | str | bytes | os.PathLike[str] | os.PathLike[bytes] = "memfd",
+        name: str | None = None,
+    ) -> Self: ...
+    @property
+    def name(self) -> str:
+        """The group's name."""
+    @property
+    def base(self) -> int:
+        """Size of the first slot in bytes."""
+    @property
+    def limit(self) -> int | None:
+        """The most bytes the group may commit, or None."""
+    @property
+    def backing(self) -> str:
+        """Where the memory comes from: "memfd", "anonymous" or a directory."""
+    @property
+    def freed(self) -> bool:
+        """Whether the group has ended, gently or not."""
+    def alloc(self, n: SupportsIndex, *, align: SupportsIndex = 16, zero: bool = False) -> MemBlock:
+        """Return a writable block of `n` bytes. Their contents are unspecified unless `zero` is true.
+
+        Args:
+            n: Size in bytes; 0 gives an empty block.
+            align: The block's address is a multiple of this power of two, at most 4096.
+            zero: Whether to set every byte to 0.
+
+        Raises:
+            TypeError: `n` or `align` is no integer.
+            ValueError: `n` is negative, `align` no power of two up to 4096, or the group is freed.
+            MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays usable.
+        """
+    def copy(self, data: ReadableBuffer, *, align: SupportsIndex = 16) -> MemBlock:
+        """Return a writable block with the same bytes as `data`, any bytes-like object.
+
+        Raises:
+            TypeError: `data` has no bytes, or `align` is no integer.
+            ValueError: `align` is no power of two up to 4096, or the group is freed.
+            MemoryError: As `alloc`.
+        """
+    @overload
+    def protect(self, obj: MemBlock, /) -> MemBlock: ...
+    @overload
+    def protect(self, obj: memoryview, /) -> memoryview:
+        """Return the same bytes through the read-only mirror: no system call, any size.
+
+        Args:
+            obj: A MemBlock of this group, or a memoryview of one; the result is of the same kind, shape and format.
+
+        Raises:
+            TypeError: `obj` is neither.
+            ValueError: It does not live in this group, the group is anonymous, or it is freed.
+        """
+    @overload
+    def unprotect(self, obj: MemBlock, /) -> MemBlock: ...
+    @overload
+    def unprotect(self, obj: memoryview, /) -> memoryview:
+        """Return the same bytes through the read-write mirror.
+
+        Args:
+            obj: A MemBlock of this group, or a memoryview of one; the result is of the same kind, shape and format.
+
+        Raises:
+            TypeError: `obj` is neither.
+            ValueError: It does not live in this group, or the group is freed.
+        """
+    def reset(self) -> None:
+        """Empty the group and keep its memory, warm, for what is allocated next. Blocks from before are freed.
+
+        Slots with live exporters (blocks that ever gave out their address) are set aside untouched until the last dies.
+
+        Raises:
+            BufferError: There are live views; nothing has changed then.
+            ValueError: The group is freed.
+        """
+    def free(self, force: bool = False) -> None:
+        """Free all memory in one shot. Freeing a freed group does nothing.
+
+        Where an exporter (a block that ever gave out its address) still lives, the addresses stay reserved without
+        access until it dies: using one is a crash, never somebody else's data.
+
+        Args:
+            force: Free even what live views show.
+
+        Raises:
+            BufferError: There are live views and `force` is false; nothing is freed then.
+        """
+    def stats(self) -> GroupStats:
+        """Return what the group holds.
+
+        Raises:
+            ValueError: The group is freed.
+        """
+    def __contains__(self, obj: object, /) -> bool: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...

@@ -1,0 +1,187 @@
+//! What users pass, as what the crate takes.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use super::buffer::Buffer;
+use super::raw::Bytes;
+use crate::layout::{DEFAULT_ALIGN, MAX_ALIGN};
+use crate::{Backing, Error};
+
+/// Any integer, as Python sees it; one that is too large for a machine word becomes the largest or smallest there is.
+///
+/// `rule` begins the message where it is no integer: "a size must be an integer", say.
+pub(super) fn integer(object: &Bound<'_, PyAny>, rule: &str) -> PyResult<isize> {
+    let error = match object.extract::<isize>() {
+        Ok(integer) => return Ok(integer),
+        Err(error) => error,
+    };
+    let py = object.py();
+    if error.is_instance_of::<PyOverflowError>(py) {
+        // SAFETY: the object is alive.
+        let index = unsafe { ffi::PyNumber_Index(object.as_ptr()) };
+        // SAFETY: it is a new reference, or null with an exception set.
+        let index = unsafe { Bound::from_owned_ptr_or_err(py, index) }?;
+        return Ok(if index.lt(0)? { isize::MIN } else { isize::MAX });
+    }
+    // What an __index__ of the user's raises is the user's to see.
+    match error.is_instance_of::<PyTypeError>(py) && !object.hasattr("__index__")? {
+        true => Err(PyTypeError::new_err(format!("{rule}, not {}", type_name(object)))),
+        false => Err(error),
+    }
+}
+
+/// A number of bytes.
+pub(super) struct Size(pub(super) usize);
+
+impl<'py> FromPyObject<'_, 'py> for Size {
+    type Error = PyErr;
+
+    #[inline]
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        not_negative(&object, "a size must be an integer").map(Self)
+    }
+}
+
+/// The most bytes a group may commit.
+pub(super) struct Limit(pub(super) usize);
+
+impl<'py> FromPyObject<'_, 'py> for Limit {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        not_negative(&object, "limit must be an integer").map(Self)
+    }
+}
+
+#[inline]
+fn not_negative(object: &Bound<'_, PyAny>, rule: &str) -> PyResult<usize> {
+    let integer = integer(object, rule)?;
+    usize::try_from(integer).map_err(|_| PyValueError::new_err(format!("{rule} and not negative, not {integer}")))
+}
+
+/// Size of the first slot. What is negative is as wrong as 0.
+pub(super) struct Base(pub(super) usize);
+
+impl<'py> FromPyObject<'_, 'py> for Base {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let base = integer(&object, "base must be an integer")?;
+        usize::try_from(base).map(Self).map_err(|_| {
+            PyValueError::new_err(format!("base must be from 1 to {} bytes, not {base}", crate::MAX_SLOT_BYTES))
+        })
+    }
+}
+
+/// A number of bytes that blocks begin at a multiple of.
+pub(super) struct Align(pub(super) usize);
+
+impl Default for Align {
+    fn default() -> Self {
+        Self(DEFAULT_ALIGN)
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for Align {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let align = integer(&object, "align must be an integer")?;
+        match usize::try_from(align) {
+            Ok(fits) if fits.is_power_of_two() && fits <= MAX_ALIGN => Ok(Self(fits)),
+            _ => {
+                let message = format!("align must be a power of two from 1 to {MAX_ALIGN}, not {align}");
+                Err(PyValueError::new_err(message))
+            }
+        }
+    }
+}
+
+/// The value of one byte.
+pub(super) fn byte(object: &Bound<'_, PyAny>) -> PyResult<u8> {
+    let byte = integer(object, "a byte must be an integer")?;
+    u8::try_from(byte).map_err(|_| PyValueError::new_err(format!("a byte must be in range(0, 256), not {byte}")))
+}
+
+impl<'py> FromPyObject<'_, 'py> for Backing {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(word) = object.cast::<PyString>() {
+            match word.to_cow().as_deref() {
+                Ok("memfd") => return Ok(Self::Memfd),
+                Ok("anonymous") => return Ok(Self::Anonymous),
+                Ok("") => {
+                    let message = "backing is empty: name \"memfd\", \"anonymous\" or a directory";
+                    return Err(PyValueError::new_err(message));
+                }
+                // A directory, the name of which need not be UTF-8.
+                _ => {}
+            }
+        }
+        // os.fsencode takes str, bytes and os.PathLike, whatever bytes are in them.
+        let encoded = object.py().import("os")?.call_method1("fsencode", (object,)).map_err(|_| {
+            let message =
+                format!("backing must be \"memfd\", \"anonymous\" or a directory, not {}", type_name(&object));
+            PyTypeError::new_err(message)
+        })?;
+        let bytes = encoded.cast::<PyBytes>()?.as_bytes();
+        if bytes.contains(&0) {
+            return Err(PyValueError::new_err("backing names a directory with NUL in its name"));
+        }
+        Ok(Self::Directory(OsStr::from_bytes(bytes).into()))
+    }
+}
+
+/// A group's name.
+pub(super) fn checked_name(name: &str) -> PyResult<&str> {
+    let max = crate::sys::MAX_NAME;
+    if name.len() > max || name.contains('\0') {
+        return Err(Error::Name { name: name.into(), max }.into());
+    }
+    Ok(name)
+}
+
+/// The bytes of a bytes-like object in C order, kept in place for as long as this lives.
+pub(super) enum Source {
+    InPlace(Buffer),
+    /// Copied, for the object holds them in another order.
+    Gathered(Vec<u8>),
+}
+
+impl Source {
+    /// Borrows the bytes of any bytes-like object.
+    pub(super) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let buffer = Buffer::of(object).map_err(|error| explained(object, error))?;
+        match buffer.is_c_contiguous() {
+            true => Ok(Self::InPlace(buffer)),
+            false => buffer.gathered(object.py()).map(Self::Gathered),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> Bytes {
+        match self {
+            Self::InPlace(buffer) => buffer.bytes(),
+            Self::Gathered(copy) => Bytes::new(copy.as_ptr().cast_mut(), copy.len()),
+        }
+    }
+}
+
+fn explained(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyTypeError>(object.py()) {
+        return error;
+    }
+    let remedy = if object.is_instance_of::<PyString>() { ": encode it first" } else { "" };
+    PyTypeError::new_err(format!("a bytes-like object is required, not {}{remedy}", type_name(object)))
+}
+
+/// What to call an object's type in a message.
+pub(super) fn type_name(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| "an unnamed type".into(), |name| name.to_string())
+}

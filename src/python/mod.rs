@@ -1,0 +1,35 @@
+//! The pyo3 layer: it converts, keeps the promises about the end of a group, and calls the crate.
+//!
+//! One file per Python type (`group`, `block`, `window`, `stats`), and the rooms they share: `gate` says who may touch a
+//! group when, `arguments` turns what users pass into what the crate takes, `buffer` borrows other objects' bytes, `raw`
+//! moves and compares bytes.
+
+mod arguments;
+mod block;
+mod buffer;
+mod errors;
+mod gate;
+mod group;
+mod raw;
+mod stats;
+mod window;
+
+use pyo3::prelude::*;
+
+/// The compiled half of memgroup. Import `memgroup` instead.
+#[pymodule]
+mod _memgroup {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::block::MemBlock;
+    #[pymodule_export]
+    use super::group::MemGroup;
+    #[pymodule_export]
+    use super::stats::{GroupStats, SlotStats};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,108 @@
+//! Bytes of a group as Python sees them: shared with views, other threads and other processes, any of which may write at
+//! any time. So they are moved, compared and searched through raw pointers, by the C library, and never borrowed.
+
+use std::cmp::Ordering;
+
+/// Where some bytes begin, for closures that run detached.
+#[derive(Clone, Copy)]
+pub(super) struct Bytes {
+    pub(super) start: *mut u8,
+    pub(super) len: usize,
+}
+
+// SAFETY: an address and a length; what makes an access safe is argued where it is made.
+unsafe impl Send for Bytes {}
+
+impl Bytes {
+    pub(super) fn new(start: *mut u8, len: usize) -> Self {
+        Self { start, len }
+    }
+
+    /// Copies `from` to the start of these bytes; the two may overlap.
+    ///
+    /// # Safety
+    /// Both must be mapped, these writable, and `from` not longer.
+    pub(super) unsafe fn copy_from(self, from: Bytes) {
+        // SAFETY: the caller's promise.
+        unsafe { std::ptr::copy(from.start, self.start, from.len) };
+    }
+
+    /// Sets every byte to 0.
+    ///
+    /// # Safety
+    /// The bytes must be mapped and writable.
+    pub(super) unsafe fn clear(self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.start.write_bytes(0, self.len) };
+    }
+
+    /// Compares as Python's bytes do.
+    ///
+    /// # Safety
+    /// Both must be mapped.
+    pub(super) unsafe fn compare(self, other: Bytes) -> Ordering {
+        let common = self.len.min(other.len);
+        // SAFETY: the caller's promise; memcmp reads `common` bytes of each.
+        let difference = unsafe { libc::memcmp(self.start.cast(), other.start.cast(), common) };
+        difference.cmp(&0).then(self.len.cmp(&other.len))
+    }
+
+    /// Offset of the first occurrence of `needle`; an empty one is found at once.
+    ///
+    /// # Safety
+    /// Both must be mapped.
+    pub(super) unsafe fn find(self, needle: Bytes) -> Option<usize> {
+        // SAFETY: the caller's promise.
+        let found =
+            unsafe { libc::memmem(self.start.cast(), self.len, needle.start.cast::<libc::c_void>(), needle.len) };
+        (!found.is_null()).then(|| found.addr() - self.start.addr())
+    }
+
+    /// How often `needle` occurs, occurrences that overlap an earlier one not counted.
+    ///
+    /// # Safety
+    /// Both must be mapped.
+    pub(super) unsafe fn count(self, needle: Bytes) -> usize {
+        if needle.len == 0 {
+            return self.len + 1;
+        }
+        let mut rest = self;
+        let mut count = 0;
+        // SAFETY: rest is always a tail of self.
+        while let Some(at) = unsafe { rest.find(needle) } {
+            count += 1;
+            rest = rest.tail(at + needle.len);
+        }
+        count
+    }
+
+    /// The byte at an offset.
+    ///
+    /// # Safety
+    /// The bytes must be mapped, and more than `at`.
+    pub(super) unsafe fn get(self, at: usize) -> u8 {
+        // SAFETY: the caller's promise. Volatile: somebody else may write at the same time.
+        unsafe { self.start.wrapping_add(at).read_volatile() }
+    }
+
+    /// Sets the byte at an offset.
+    ///
+    /// # Safety
+    /// The bytes must be mapped, writable, and more than `at`.
+    pub(super) unsafe fn set(self, at: usize, byte: u8) {
+        // SAFETY: as for get.
+        unsafe { self.start.wrapping_add(at).write_volatile(byte) };
+    }
+
+    /// The `len` bytes from `start` on, which must be within these.
+    pub(super) fn part(self, start: usize, len: usize) -> Self {
+        debug_assert!(start + len <= self.len);
+        Self::new(self.start.wrapping_add(start), len)
+    }
+
+    /// What is left behind the first `skipped` bytes, of which there must be that many.
+    pub(super) fn tail(self, skipped: usize) -> Self {
+        debug_assert!(skipped <= self.len);
+        Self::new(self.start.wrapping_add(skipped), self.len - skipped)
+    }
+}
