@@ -1,10 +1,13 @@
 """The compiled half of memgroup."""
 
 import os
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, Literal, Self, SupportsIndex, final, overload
 
 from _typeshed import ReadableBuffer
+
+__all__ = ["GroupStats", "MemBlock", "MemGroup", "SlotStats", "__version__"]
 
 __version__: Final[str]
 
@@ -77,11 +80,11 @@ class MemBlock:
     def address(self) -> int:
         """Address of the first byte, for C code. It stays reserved for as long as the block lives."""
     def find(
-        self, sub: ReadableBuffer | int, start: SupportsIndex = 0, end: SupportsIndex | None = None
+        self, sub: ReadableBuffer | int, start: SupportsIndex | None = None, end: SupportsIndex | None = None
     ) -> int:
         """Return the offset of the first occurrence of `sub` in `self[start:end]`, or -1."""
     def count(
-        self, sub: ReadableBuffer | int, start: SupportsIndex = 0, end: SupportsIndex | None = None
+        self, sub: ReadableBuffer | int, start: SupportsIndex | None = None, end: SupportsIndex | None = None
     ) -> int:
         """Return how often `sub` occurs in `self[start:end]` without overlapping itself."""
     def tobytes(self) -> bytes:
@@ -95,6 +98,7 @@ class MemBlock:
     def __setitem__(self, key: SupportsIndex, value: SupportsIndex, /) -> None: ...
     @overload
     def __setitem__(self, key: slice, value: ReadableBuffer, /) -> None: ...
+    def __iter__(self) -> Iterator[int]: ...
     def __contains__(self, sub: ReadableBuffer | int, /) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __lt__(self, other: ReadableBuffer, /) -> bool: ...
@@ -102,7 +106,6 @@ class MemBlock:
     def __gt__(self, other: ReadableBuffer, /) -> bool: ...
     def __ge__(self, other: ReadableBuffer, /) -> bool: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
-    def __release_buffer__(self, buffer: memoryview, /) -> None: ...
 
 @final
 class MemGroup:

@@ -11,7 +11,8 @@ use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use pyo3::{IntoPyObjectExt, ffi};
 
 use super::arguments::{self, Source};
-use super::group::{Held, MemGroup, Piece};
+use super::group::MemGroup;
+use super::piece::{Held, Piece};
 use super::raw::Bytes;
 use crate::slot::Mirror;
 
@@ -110,6 +111,14 @@ impl MemBlock {
 
     fn __delitem__(&self, _key: &Bound<'_, PyAny>) -> PyResult<()> {
         Err(PyTypeError::new_err("cannot delete bytes of a block: its size is fixed"))
+    }
+
+    fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().check(slf.py())?;
+        // SAFETY: slf is a sequence, and alive.
+        let iterator = unsafe { ffi::PySeqIter_New(slf.as_ptr()) };
+        // SAFETY: it is a new reference, or null with an exception set.
+        unsafe { Bound::from_owned_ptr_or_err(slf.py(), iterator) }
     }
 
     /// Whether a byte (an integer) or a run of bytes (a bytes-like object) occurs in the block.

@@ -1,21 +1,21 @@
 //! `MemGroup` for Python: allocation, protection, and the end of a group.
 
 use std::ops::Range;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 
-use pyo3::exceptions::{PyBufferError, PyOSError, PyResourceWarning, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyResourceWarning, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PyTuple};
 
 use super::arguments::{Align, Base, Limit, Size, Source, checked_name, type_name};
 use super::block::MemBlock;
 use super::gate::Gate;
+use super::life::{self, Gone, Life, Refusal, plural};
+use super::piece::{Held, Piece};
 use super::raw::Bytes;
 use super::stats::{GroupStats, SlotStats};
 use super::window;
-use crate::slot::{Mirror, Slot};
+use crate::slot::Mirror;
 use crate::{Backing, Error, Options};
 
 /// Work on this many bytes lets other Python threads run meanwhile.
@@ -40,148 +40,10 @@ const LONG: usize = 256 * 1024;
 ///     OSError: `backing` names a directory that is missing or cannot be written to.
 #[pyclass(frozen, weakref, module = "memgroup")]
 pub(super) struct MemGroup {
-    gate: Gate<State>,
+    gate: Gate<Life>,
     views: AtomicUsize,
     blocks: Tally,
     requested: Tally,
-}
-
-/// What the gate guards.
-struct State {
-    group: crate::MemGroup,
-    phase: Phase,
-    /// Grows with every reset: a block is good in the era that it was made in.
-    era: u32,
-    /// Slots that the group has let go and that exporters keep.
-    aside: Vec<Weak<Slot>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Ended gently: exporters live on.
-    Ended,
-    Freed,
-}
-
-/// Where a block's bytes are.
-#[derive(Clone, Copy)]
-pub(super) struct Piece {
-    /// In the mirror that the block shows.
-    pub(super) address: NonNull<u8>,
-    pub(super) len: usize,
-    /// Valid while the era lasts, and beyond it for those who hold a reference.
-    pub(super) slot: NonNull<Slot>,
-    era: u32,
-}
-
-// SAFETY: slots may be shared between threads, and an address is only a number until somebody argues otherwise.
-unsafe impl Send for Piece {}
-// SAFETY: as for Send.
-unsafe impl Sync for Piece {}
-
-impl Piece {
-    pub(super) fn bytes(self) -> Bytes {
-        Bytes::new(self.address.as_ptr(), self.len)
-    }
-
-    /// The `len` bytes from `start` on; they must be within the piece.
-    pub(super) fn part(self, start: usize, len: usize) -> Self {
-        debug_assert!(start + len <= self.len);
-        // SAFETY: start is within the piece or at its end.
-        let address = unsafe { self.address.add(start) };
-        Self { address, len, ..self }
-    }
-
-    /// # Safety
-    /// The piece must be there: its era lasts, or somebody holds a reference to the slot.
-    unsafe fn slot(&self) -> &Slot {
-        // SAFETY: the caller's promise.
-        unsafe { self.slot.as_ref() }
-    }
-
-    /// The same bytes in another mirror, if there is one.
-    ///
-    /// # Safety
-    /// As for `slot`, and the address must lie in mirror `from`.
-    unsafe fn move_to(self, from: Mirror, to: Mirror) -> Option<Self> {
-        // SAFETY: the caller's promise.
-        let slot = unsafe { self.slot() };
-        let address = match (from, to) {
-            // SAFETY: the address of a piece lies in the mirror that it was made for.
-            (Mirror::ReadWrite, Mirror::ReadOnly) => unsafe { slot.to_read_only(self.address) }?,
-            // SAFETY: the same.
-            (Mirror::ReadOnly, Mirror::ReadWrite) => unsafe { slot.to_read_write(self.address) },
-            _ => self.address,
-        };
-        Some(Self { address, ..self })
-    }
-}
-
-/// A piece, and whether its holder is an exporter: what such a one holds outlasts a gentle end.
-#[derive(Clone, Copy)]
-pub(super) struct Held {
-    pub(super) piece: Piece,
-    pub(super) by_exporter: bool,
-}
-
-impl From<Piece> for Held {
-    fn from(piece: Piece) -> Self {
-        Self { piece, by_exporter: false }
-    }
-}
-
-/// Why a block or a group cannot be used any more.
-#[derive(Clone, Copy)]
-pub(super) enum Gone {
-    Reset,
-    Ended,
-    Freed,
-}
-
-impl Gone {
-    #[cold]
-    fn error(self, group: &str) -> PyErr {
-        PyValueError::new_err(match self {
-            Self::Reset => format!("this block was freed when its group {group:?} was reset: allocate a new one"),
-            Self::Ended => format!("the group {group:?} has ended and is freed: use it within its with block"),
-            Self::Freed => format!("the group {group:?} is freed: make a new one"),
-        })
-    }
-}
-
-impl State {
-    fn check_open(&self) -> Result<(), Gone> {
-        match self.phase {
-            Phase::Open => Ok(()),
-            Phase::Ended => Err(Gone::Ended),
-            Phase::Freed => Err(Gone::Freed),
-        }
-    }
-
-    /// Whether the bytes of a piece may be touched.
-    #[inline(always)]
-    fn check(&self, held: Held) -> Result<(), Gone> {
-        if self.phase == Phase::Open && self.era == held.piece.era {
-            return Ok(());
-        }
-        match self.phase {
-            Phase::Freed => Err(Gone::Freed),
-            _ if self.era != held.piece.era => Err(Gone::Reset),
-            Phase::Ended if !held.by_exporter => Err(Gone::Ended),
-            _ => Ok(()),
-        }
-    }
-
-    fn piece(&self, taken: crate::group::Taken<'_>, len: usize) -> Piece {
-        Piece { address: taken.address, len, slot: taken.slot.into(), era: self.era }
-    }
-
-    fn find(&self, addresses: Range<usize>) -> Option<(Piece, Mirror)> {
-        let (slot, mirror) = self.group.find(addresses.clone())?;
-        let address = slot.address_in(mirror, addresses.start)?;
-        Some((Piece { address, len: addresses.len(), slot: slot.into(), era: self.era }, mirror))
-    }
 }
 
 /// A count that only threads inside the gate raise.
@@ -210,13 +72,16 @@ impl Tally {
 #[pymethods]
 impl MemGroup {
     #[new]
-    #[pyo3(signature = (base=Base(crate::DEFAULT_BASE), limit=None, backing=Backing::Memfd, name=None))]
+    #[pyo3(
+        signature = (base=Base(crate::DEFAULT_BASE), limit=None, backing=Backing::Memfd, name=None),
+        text_signature = "(base=65536, limit=None, backing='memfd', name=None)",
+    )]
     fn new(base: Base, limit: Option<Limit>, backing: Backing, name: Option<&str>) -> PyResult<Self> {
         let name = checked_name(name.unwrap_or("memgroup"))?;
         let options = Options::new().base(base.0).limit(limit.map(|limit| limit.0)).name(name);
         let group = options.backing(backing.clone()).open().map_err(|error| construction_error(error, &backing))?;
         Ok(Self {
-            gate: Gate::new(State { group, phase: Phase::Open, era: 0, aside: Vec::new() })?,
+            gate: Gate::new(Life::new(group))?,
             views: AtomicUsize::new(0),
             blocks: Tally::default(),
             requested: Tally::default(),
@@ -234,7 +99,10 @@ impl MemGroup {
     ///     TypeError: `n` or `align` is no integer.
     ///     ValueError: `n` is negative, `align` no power of two up to 4096, or the group is freed.
     ///     MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays usable.
-    #[pyo3(signature = (n, *, align=Align::default(), zero=false))]
+    #[pyo3(
+        signature = (n, *, align=Align::default(), zero=false),
+        text_signature = "($self, n, *, align=16, zero=False)",
+    )]
     fn alloc<'py>(slf: &Bound<'py, Self>, n: Size, align: Align, zero: bool) -> PyResult<Bound<'py, MemBlock>> {
         let py = slf.py();
         let this = slf.get();
@@ -256,7 +124,7 @@ impl MemGroup {
     /// Raises:
     ///     TypeError: `data` has no bytes, or `align` is no integer.
     ///     ValueError, MemoryError: As `alloc`.
-    #[pyo3(signature = (data, *, align=Align::default()))]
+    #[pyo3(signature = (data, *, align=Align::default()), text_signature = "($self, data, *, align=16)")]
     fn copy<'py>(slf: &Bound<'py, Self>, data: &Bound<'py, PyAny>, align: Align) -> PyResult<Bound<'py, MemBlock>> {
         let py = slf.py();
         let this = slf.get();
@@ -276,6 +144,7 @@ impl MemGroup {
     /// Raises:
     ///     TypeError: `obj` is neither.
     ///     ValueError: It does not live in this group, the group is anonymous, or it is freed.
+    #[pyo3(signature = (obj, /))]
     fn protect<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         Self::through(slf, obj, Mirror::ReadOnly)
     }
@@ -288,6 +157,7 @@ impl MemGroup {
     /// Raises:
     ///     TypeError: `obj` is neither.
     ///     ValueError: It does not live in this group, or the group is freed.
+    #[pyo3(signature = (obj, /))]
     fn unprotect<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         Self::through(slf, obj, Mirror::ReadWrite)
     }
@@ -314,20 +184,15 @@ impl MemGroup {
     ///     BufferError: There are live views; nothing has changed then.
     ///     ValueError: The group is freed.
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
-        self.gate
-            .exclusive(py, |state| {
-                state.check_open().map_err(Refusal::Gone)?;
-                self.check_unseen()?;
-                state.era = state.era.wrapping_add(1);
-                let aside = state.group.rewind();
-                state.aside.retain(|slot| slot.strong_count() > 0);
-                state.aside.extend(aside.iter().map(Arc::downgrade));
-                self.blocks.clear();
-                self.requested.clear();
-                Ok(aside)
-            })
-            .map(|aside| py.detach(|| drop(aside)))
-            .map_err(|refusal: Refusal| refusal.error(&self.name(py)))
+        let let_go = self.gate.exclusive(py, |life| {
+            let let_go = life.reset(self.views())?;
+            self.blocks.clear();
+            self.requested.clear();
+            Ok(let_go)
+        });
+        let let_go = let_go.map_err(|refusal: Refusal| refusal.error(&self.name(py)))?;
+        py.detach(|| drop(let_go));
+        Ok(())
     }
 
     /// Frees all memory in one shot. Freeing a freed group does nothing.
@@ -342,26 +207,9 @@ impl MemGroup {
     ///     BufferError: There are live views and `force` is false; nothing is freed then.
     #[pyo3(signature = (force=false))]
     fn free(&self, py: Python<'_>, force: bool) -> PyResult<()> {
-        let slots = self.gate.exclusive(py, |state| {
-            if state.phase != Phase::Freed {
-                if !force {
-                    self.check_unseen()?;
-                }
-                state.phase = Phase::Freed;
-            }
-            let mut slots = state.group.release();
-            slots.extend(state.aside.drain(..).filter_map(|slot| slot.upgrade()));
-            Ok(slots)
-        });
-        let slots = slots.map_err(|refusal: Refusal| refusal.error(&self.name(py)))?;
-        py.detach(|| {
-            for slot in slots.iter().filter(|slot| Arc::strong_count(slot) > 1) {
-                // SAFETY: the group has let go of the slot, so nobody bumps it; no Rust reference into group memory is
-                // made by this layer, and its raw accesses are over: they hold the gate, or a view that was forced.
-                unsafe { slot.revoke() };
-            }
-            drop(slots);
-        });
+        let slots = self.gate.exclusive(py, |life| life.free(self.views(), force));
+        let slots = slots.map_err(|refusal| refusal.error(&self.name(py)))?;
+        py.detach(|| life::revoke(slots));
         Ok(())
     }
 
@@ -378,17 +226,15 @@ impl MemGroup {
     ) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        if this.end(py) == 0 {
+        let Some(let_go) = this.gate.exclusive(py, Life::end) else { return Ok(()) };
+        py.detach(|| drop(let_go));
+        let views = this.views();
+        if views == 0 {
             return Ok(());
         }
-        // A warning may be an error (python -W error), which must not hide what happened in the body.
-        match warn_of_views(py, &this.name(py), this.views.load(Ordering::Relaxed)) {
-            Err(error) if !exc_type.is_none() => {
-                error.write_unraisable(py, Some(slf.as_any()));
-                Ok(())
-            }
-            result => result,
-        }
+        let warned = warn_of_views(py, &this.name(py), views);
+        // A warning may be an error (python -W error). What happened in the body is worse, and must not be hidden by it.
+        if exc_type.is_none() { warned } else { Ok(()) }
     }
 
     /// What the group holds: `GroupStats`.
@@ -396,11 +242,7 @@ impl MemGroup {
     /// Raises:
     ///     ValueError: The group is freed.
     fn stats(&self, py: Python<'_>) -> PyResult<GroupStats> {
-        let stats = self.gate.with(py, |state| match state.phase {
-            Phase::Freed => Err(Gone::Freed),
-            _ => Ok(state.stats()),
-        });
-        let stats = stats.map_err(|gone| gone.error(&self.name(py)))?;
+        let stats = self.gate.with(py, Life::stats).map_err(|gone| gone.error(&self.name(py)))?;
         let slots = stats.slots.into_iter().map(|slot| Bound::new(py, SlotStats::from(slot)));
         let slots = slots.collect::<PyResult<Vec<_>>>()?;
         Ok(GroupStats {
@@ -410,85 +252,56 @@ impl MemGroup {
             committed: stats.committed,
             mapped: stats.mapped,
             blocks: self.blocks.get(),
-            exports: self.views.load(Ordering::Relaxed),
+            exports: self.views(),
         })
     }
 
     /// The group's name.
     #[getter]
     fn name(&self, py: Python<'_>) -> String {
-        self.gate.with(py, |state| state.group.name().to_owned())
+        self.gate.with(py, |life| life.group().name().to_owned())
     }
 
     /// Size of the first slot in bytes.
     #[getter]
     fn base(&self, py: Python<'_>) -> usize {
-        self.gate.with(py, |state| state.group.base())
+        self.gate.with(py, |life| life.group().base())
     }
 
     /// The most bytes the group may commit, or None.
     #[getter]
     fn limit(&self, py: Python<'_>) -> Option<usize> {
-        self.gate.with(py, |state| state.group.limit())
+        self.gate.with(py, |life| life.group().limit())
     }
 
     /// Where the memory comes from: "memfd", "anonymous" or a directory.
     #[getter]
     fn backing(&self, py: Python<'_>) -> String {
-        self.gate.with(py, |state| state.group.backing().describe())
+        self.gate.with(py, |life| life.group().backing().describe())
     }
 
     /// Whether the group has ended, gently or not.
     #[getter]
     fn freed(&self, py: Python<'_>) -> bool {
-        self.gate.with(py, |state| state.phase != Phase::Open)
+        self.gate.with(py, |life| !life.is_open())
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        let (phase, stats) = self.gate.with(py, |state| (state.phase, state.stats()));
         let name = self.name(py);
-        if phase != Phase::Open {
-            return format!("<MemGroup {name:?}, freed>");
-        }
+        let stats = match self.gate.with(py, |life| life.check_open().and_then(|()| life.stats())) {
+            Ok(stats) => stats,
+            Err(_) => return format!("<MemGroup {name:?}, freed>"),
+        };
+        let (blocks, slots, views) = (self.blocks.get(), stats.slots.len(), self.views());
         format!(
-            "<MemGroup {name:?}, {}: {} blocks of {} bytes in {} slots, {} bytes committed, {} views>",
+            "<MemGroup {name:?}, {}: {blocks} block{} of {} bytes in {slots} slot{}, {} bytes committed, {views} view{}>",
             self.backing(py),
-            self.blocks.get(),
+            plural(blocks),
             self.requested.get(),
-            stats.slots.len(),
+            plural(slots),
             stats.committed,
-            self.views.load(Ordering::Relaxed),
+            plural(views),
         )
-    }
-}
-
-impl State {
-    /// What the group holds, with what it has let go and exporters still keep.
-    fn stats(&self) -> crate::Stats {
-        let mut stats = self.group.stats();
-        for slot in self.aside.iter().filter_map(Weak::upgrade) {
-            stats.mapped += slot.stats().mapped;
-        }
-        stats
-    }
-}
-
-/// Why the end of a group was refused.
-enum Refusal {
-    Gone(Gone),
-    Views(usize),
-}
-
-impl Refusal {
-    fn error(self, group: &str) -> PyErr {
-        match self {
-            Self::Gone(gone) => gone.error(group),
-            Self::Views(views) => PyBufferError::new_err(format!(
-                "the group {group:?} has {views} live view{}: release memoryviews and delete arrays made from its \
-                 blocks, or pass force=True to free()",
-                plural(views),
-            )),
-        }
     }
 }
 
@@ -496,14 +309,10 @@ impl MemGroup {
     /// Takes bytes for a block and counts them.
     #[inline(always)]
     fn take(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {
-        let fast = self.gate.with(py, |state| {
-            state.check_open()?;
-            Ok(state.group.bump(size, align).map(|taken| state.piece(taken, size)))
-        });
-        let piece = match fast {
+        let piece = match self.gate.with(py, |life| life.bump(size, align)) {
             Ok(Some(piece)) => piece,
             Ok(None) => self.take_slowly(py, size, align)?,
-            Err(gone) => return Err(Gone::error(gone, &self.name(py))),
+            Err(gone) => return Err(gone.error(&self.name(py))),
         };
         self.blocks.add(py, 1);
         self.requested.add(py, size);
@@ -513,11 +322,8 @@ impl MemGroup {
     /// The same where memory must be committed first: other Python threads run meanwhile.
     #[cold]
     fn take_slowly(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {
-        let taken = self.gate.detached(py, |state| {
-            state.check_open()?;
-            Ok(state.group.take_slowly(size, align).map(|taken| state.piece(taken, size)))
-        });
-        Ok(taken.map_err(|gone: Gone| gone.error(&self.name(py)))??)
+        let taken = self.gate.detached(py, |life| life.take_slowly(size, align));
+        Ok(taken.map_err(|gone| gone.error(&self.name(py)))??)
     }
 
     /// Works on the bytes of a piece, if they and those of another are still there. Work on many bytes lets other Python
@@ -531,9 +337,9 @@ impl MemGroup {
         many: usize,
         work: impl FnOnce(Bytes) -> R + Send,
     ) -> PyResult<R> {
-        let run = |state: &State| {
-            state.check(held)?;
-            other.map_or(Ok(()), |other| state.check(other))?;
+        let run = |life: &Life| {
+            life.check(held)?;
+            other.map_or(Ok(()), |other| life.check(other))?;
             Ok(work(held.piece.bytes()))
         };
         let result = if many < LONG { self.gate.with(py, run) } else { self.gate.detached(py, run) };
@@ -550,7 +356,7 @@ impl MemGroup {
 
     /// Does something while a piece is certainly there.
     pub(super) fn while_there(&self, py: Python<'_>, held: Held, work: impl FnOnce()) -> PyResult<()> {
-        let done = self.gate.with(py, |state| state.check(held).map(|()| work()));
+        let done = self.gate.with(py, |life| life.check(held).map(|()| work()));
         done.map_err(|gone| gone.error(&self.name(py)))
     }
 
@@ -562,35 +368,12 @@ impl MemGroup {
         self.views.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn check_unseen(&self) -> Result<(), Refusal> {
-        match self.views.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            views => Err(Refusal::Views(views)),
-        }
+    fn views(&self) -> usize {
+        self.views.load(Ordering::Relaxed)
     }
 
     fn check_open(&self, py: Python<'_>) -> PyResult<()> {
-        self.gate.with(py, State::check_open).map_err(|gone| gone.error(&self.name(py)))
-    }
-
-    /// The gentle end: what exporters hold stays until they die. Says how many views there are.
-    fn end(&self, py: Python<'_>) -> usize {
-        let slots = self.gate.exclusive(py, |state| {
-            if state.phase != Phase::Open {
-                return None;
-            }
-            state.phase = Phase::Ended;
-            let slots = state.group.release();
-            state.aside.extend(slots.iter().map(Arc::downgrade));
-            Some(slots)
-        });
-        match slots {
-            None => 0,
-            Some(slots) => {
-                py.detach(|| drop(slots));
-                self.views.load(Ordering::Relaxed)
-            }
-        }
+        self.gate.with(py, Life::check_open).map_err(|gone| gone.error(&self.name(py)))
     }
 
     /// A piece of the group as seen through a mirror of the caller's choice.
@@ -618,9 +401,9 @@ impl MemGroup {
             this.check_open(slf.py())?;
             return Err(Error::Foreign.into());
         }
-        let piece = this.gate.with(slf.py(), |state| {
-            state.check_open()?;
-            state.check(block.held())?;
+        let piece = this.gate.with(slf.py(), |life| {
+            life.check_open()?;
+            life.check(block.held())?;
             // SAFETY: check has just found it there, and a block's piece lies in the block's mirror.
             Ok(unsafe { block.piece().move_to(block.mirror(), to) })
         });
@@ -641,8 +424,7 @@ impl MemGroup {
     }
 
     fn find(&self, py: Python<'_>, addresses: Range<usize>) -> PyResult<Option<(Piece, Mirror)>> {
-        let found = self.gate.with(py, |state| state.check_open().map(|()| state.find(addresses)));
-        found.map_err(|gone| gone.error(&self.name(py)))
+        self.gate.with(py, |life| life.find(addresses)).map_err(|gone| gone.error(&self.name(py)))
     }
 }
 
@@ -663,8 +445,4 @@ fn warn_of_views(py: Python<'_>, group: &str, views: usize) -> PyResult<()> {
     );
     let message = std::ffi::CString::new(message).map_err(|_| PyValueError::new_err("name contains NUL"))?;
     PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &message, 1)
-}
-
-fn plural(number: usize) -> &'static str {
-    if number == 1 { "" } else { "s" }
 }

@@ -1,0 +1,206 @@
+//! The life of a group: what may be used when, and what each end takes away.
+//!
+//! | | blocks | what exporters hold |
+//! | --- | --- | --- |
+//! | open | usable in the era they were made in | – |
+//! | after a reset | freed | stays untouched until they die |
+//! | ended (gently) | freed, but for exporters | stays untouched until they die |
+//! | freed | freed | addresses stay reserved, without access, until they die |
+//!
+//! Slots are kept by reference counts alone: the group holds one reference to each, every exporter another.
+
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::prelude::*;
+
+use super::piece::{Held, Piece};
+use crate::group::Taken;
+use crate::slot::{Mirror, Slot};
+
+/// A group and where it is in its life.
+pub(super) struct Life {
+    group: crate::MemGroup,
+    phase: Phase,
+    /// Grows with every reset: a block is good in the era that it was made in.
+    era: u32,
+    /// Slots that the group has let go and that exporters may keep.
+    aside: Vec<Weak<Slot>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Ended gently: exporters live on.
+    Ended,
+    Freed,
+}
+
+impl Life {
+    pub(super) fn new(group: crate::MemGroup) -> Self {
+        Self { group, phase: Phase::Open, era: 0, aside: Vec::new() }
+    }
+
+    /// The group, for what does not depend on its life: its options.
+    pub(super) fn group(&self) -> &crate::MemGroup {
+        &self.group
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    #[inline(always)]
+    pub(super) fn check_open(&self) -> Result<(), Gone> {
+        match self.phase {
+            Phase::Open => Ok(()),
+            Phase::Ended => Err(Gone::Ended),
+            Phase::Freed => Err(Gone::Freed),
+        }
+    }
+
+    /// Whether the bytes of a piece may be touched.
+    #[inline(always)]
+    pub(super) fn check(&self, held: Held) -> Result<(), Gone> {
+        if self.phase == Phase::Open && self.era == held.piece.era {
+            return Ok(());
+        }
+        match self.phase {
+            Phase::Freed => Err(Gone::Freed),
+            _ if self.era != held.piece.era => Err(Gone::Reset),
+            Phase::Ended if !held.by_exporter => Err(Gone::Ended),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes that are ready; see [`crate::MemGroup::bump`].
+    #[inline(always)]
+    pub(super) fn bump(&self, size: usize, align: usize) -> Result<Option<Piece>, Gone> {
+        self.check_open()?;
+        Ok(self.group.bump(size, align).map(|taken| self.piece(taken, size)))
+    }
+
+    /// Bytes that may have to be committed first; see [`crate::MemGroup::take_slowly`].
+    pub(super) fn take_slowly(&self, size: usize, align: usize) -> Result<Result<Piece, crate::Error>, Gone> {
+        self.check_open()?;
+        Ok(self.group.take_slowly(size, align).map(|taken| self.piece(taken, size)))
+    }
+
+    #[inline(always)]
+    fn piece(&self, taken: Taken<'_>, len: usize) -> Piece {
+        Piece { address: taken.address, len, slot: taken.slot.into(), era: self.era }
+    }
+
+    /// The bytes at these addresses, and the mirror that they are seen through, if they live in the group.
+    pub(super) fn find(&self, addresses: Range<usize>) -> Result<Option<(Piece, Mirror)>, Gone> {
+        self.check_open()?;
+        Ok(self.group.find(addresses.clone()).and_then(|(slot, mirror)| {
+            let address = slot.address_in(mirror, addresses.start)?;
+            Some((Piece { address, len: addresses.len(), slot: slot.into(), era: self.era }, mirror))
+        }))
+    }
+
+    /// What the group holds, with the address space of what it has let go and exporters still keep.
+    pub(super) fn stats(&self) -> Result<crate::Stats, Gone> {
+        if self.phase == Phase::Freed {
+            return Err(Gone::Freed);
+        }
+        let mut stats = self.group.stats();
+        stats.mapped += self.aside.iter().filter_map(Weak::upgrade).map(|slot| slot.stats().mapped).sum::<usize>();
+        Ok(stats)
+    }
+
+    /// Begins anew: blocks are freed, memory stays. What is to be dropped is returned.
+    pub(super) fn reset(&mut self, views: usize) -> Result<Vec<Arc<Slot>>, Refusal> {
+        self.check_open().map_err(Refusal::Gone)?;
+        check_unseen(views)?;
+        self.era = self.era.wrapping_add(1);
+        let let_go = self.group.rewind();
+        self.set_aside(&let_go);
+        Ok(let_go)
+    }
+
+    /// The gentle end. What is to be dropped is returned, or `None` if the group had ended before.
+    pub(super) fn end(&mut self) -> Option<Vec<Arc<Slot>>> {
+        self.check_open().ok()?;
+        self.phase = Phase::Ended;
+        let let_go = self.group.release();
+        self.set_aside(&let_go);
+        Some(let_go)
+    }
+
+    /// The strict end, or with `force` the blunt one: everything that is still there, for [`revoke`].
+    pub(super) fn free(&mut self, views: usize, force: bool) -> Result<Vec<Arc<Slot>>, Refusal> {
+        if self.phase != Phase::Freed && !force {
+            check_unseen(views)?;
+        }
+        self.phase = Phase::Freed;
+        let mut slots = self.group.release();
+        slots.extend(self.aside.drain(..).filter_map(|slot| slot.upgrade()));
+        Ok(slots)
+    }
+
+    fn set_aside(&mut self, let_go: &[Arc<Slot>]) {
+        self.aside.retain(|slot| slot.strong_count() > 0);
+        self.aside.extend(let_go.iter().map(Arc::downgrade));
+    }
+}
+
+/// Gives back the memory of slots that a group has let go for good. Where an exporter holds one, its addresses stay
+/// reserved without access.
+pub(super) fn revoke(slots: Vec<Arc<Slot>>) {
+    for slot in slots.iter().filter(|slot| Arc::strong_count(slot) > 1) {
+        // SAFETY: the group has let go of the slot, so nobody bumps it; this layer makes no Rust reference into group
+        // memory, and its raw accesses are over: they hold the gate, or are a view's that was overruled.
+        unsafe { slot.revoke() };
+    }
+    drop(slots);
+}
+
+fn check_unseen(views: usize) -> Result<(), Refusal> {
+    if views == 0 { Ok(()) } else { Err(Refusal::Views(views)) }
+}
+
+/// Why a block or a group cannot be used any more.
+#[derive(Clone, Copy)]
+pub(super) enum Gone {
+    Reset,
+    Ended,
+    Freed,
+}
+
+impl Gone {
+    #[cold]
+    pub(super) fn error(self, group: &str) -> PyErr {
+        PyValueError::new_err(match self {
+            Self::Reset => format!("this block was freed when its group {group:?} was reset: allocate a new one"),
+            Self::Ended => format!("the group {group:?} has ended and is freed: use it within its with block"),
+            Self::Freed => format!("the group {group:?} is freed: make a new one"),
+        })
+    }
+}
+
+/// Why the end of a group was refused.
+pub(super) enum Refusal {
+    Gone(Gone),
+    Views(usize),
+}
+
+impl Refusal {
+    pub(super) fn error(self, group: &str) -> PyErr {
+        match self {
+            Self::Gone(gone) => gone.error(group),
+            Self::Views(views) => PyBufferError::new_err(format!(
+                "the group {group:?} has {views} live view{}: release memoryviews and delete arrays made from its \
+                 blocks, or pass force=True to free()",
+                plural(views),
+            )),
+        }
+    }
+}
+
+/// The ending of a noun that there are so many of.
+pub(super) fn plural(number: usize) -> &'static str {
+    if number == 1 { "" } else { "s" }
+}

@@ -1,0 +1,73 @@
+//! Where a block's bytes are.
+
+use std::ptr::NonNull;
+
+use super::raw::Bytes;
+use crate::slot::{Mirror, Slot};
+
+/// A run of bytes in a slot, through one of its mirrors.
+#[derive(Clone, Copy)]
+pub(super) struct Piece {
+    /// In the mirror that the block shows.
+    pub(super) address: NonNull<u8>,
+    pub(super) len: usize,
+    /// Valid while the era lasts, and beyond it for those who hold a reference.
+    pub(super) slot: NonNull<Slot>,
+    pub(super) era: u32,
+}
+
+// SAFETY: slots may be shared between threads, and an address is only a number until somebody argues otherwise.
+unsafe impl Send for Piece {}
+// SAFETY: as for Send.
+unsafe impl Sync for Piece {}
+
+impl Piece {
+    pub(super) fn bytes(self) -> Bytes {
+        Bytes::new(self.address.as_ptr(), self.len)
+    }
+
+    /// The `len` bytes from `start` on; they must be within the piece.
+    pub(super) fn part(self, start: usize, len: usize) -> Self {
+        debug_assert!(start + len <= self.len);
+        // SAFETY: start is within the piece or at its end.
+        let address = unsafe { self.address.add(start) };
+        Self { address, len, ..self }
+    }
+
+    /// # Safety
+    /// The piece must be there: its era lasts, or somebody holds a reference to the slot.
+    pub(super) unsafe fn slot(&self) -> &Slot {
+        // SAFETY: the caller's promise.
+        unsafe { self.slot.as_ref() }
+    }
+
+    /// The same bytes in another mirror, if there is one.
+    ///
+    /// # Safety
+    /// As for `slot`, and the address must lie in mirror `from`.
+    pub(super) unsafe fn move_to(self, from: Mirror, to: Mirror) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let slot = unsafe { self.slot() };
+        let address = match (from, to) {
+            // SAFETY: the address of a piece lies in the mirror that it was made for.
+            (Mirror::ReadWrite, Mirror::ReadOnly) => unsafe { slot.to_read_only(self.address) }?,
+            // SAFETY: the same.
+            (Mirror::ReadOnly, Mirror::ReadWrite) => unsafe { slot.to_read_write(self.address) },
+            _ => self.address,
+        };
+        Some(Self { address, ..self })
+    }
+}
+
+/// A piece, and whether its holder is an exporter: what such a one holds outlasts a gentle end.
+#[derive(Clone, Copy)]
+pub(super) struct Held {
+    pub(super) piece: Piece,
+    pub(super) by_exporter: bool,
+}
+
+impl From<Piece> for Held {
+    fn from(piece: Piece) -> Self {
+        Self { piece, by_exporter: false }
+    }
+}
