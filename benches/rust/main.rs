@@ -1,0 +1,55 @@
+//! `cargo bench`: what allocating, protecting and freeing cost, beside what else one could use.
+//!
+//! Criterion measures, three times through; the run ends with a Markdown table of ratios, made of this run only.
+//!
+//! ```text
+//! cargo bench                      everything: some three minutes
+//! cargo bench -- alloc-warm        what matches; the table is followed by what is missing
+//! cargo bench -- --test            each benchmark once, nothing measured
+//! ```
+
+mod alloc;
+mod estimates;
+mod free;
+mod malloc;
+mod outcome;
+mod pass;
+mod peers;
+mod protect;
+mod report;
+mod sizes;
+
+use std::time::{Duration, SystemTime};
+
+use criterion::Criterion;
+
+use crate::estimates::Estimates;
+use crate::pass::Pass;
+use crate::report::Row;
+
+fn main() {
+    let estimates = Estimates::since(SystemTime::now());
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(800))
+        .sample_size(30)
+        // Enough for a median, and done at once. Criterion's default is meant for many threads.
+        .nresamples(5_000)
+        .without_plots()
+        .configure_from_args();
+
+    malloc::keep_freed_memory();
+    let mut rows = Vec::new();
+    for pass in Pass::all() {
+        // The rows are the same in every pass; only the measurements differ.
+        rows = run(&mut criterion, pass);
+    }
+    criterion.final_summary();
+    report::print(&rows, &estimates);
+}
+
+/// Measures everything once and says what is to be compared.
+fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
+    let rows = [alloc::run(criterion, pass), protect::run(criterion, pass), free::run(criterion, pass)];
+    rows.into_iter().flatten().collect()
+}

@@ -1,0 +1,19 @@
+//! What becomes of a benchmark that cannot do its work.
+
+use std::fmt::Display;
+
+/// The value, or the end of the run: whoever is refused memory has nothing to measure.
+#[inline(always)]
+pub fn or_exit<T, E: Display>(result: Result<T, E>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => exit(&error),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn exit(error: &dyn Display) -> ! {
+    eprintln!("cannot measure: {error}");
+    std::process::exit(1)
+}

@@ -1,0 +1,226 @@
+//! Whom the group is measured against, and the group itself, behind one face: all run through the same loops.
+
+use std::alloc::Layout;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use blink_alloc::{BlinkAlloc, SyncBlinkAlloc};
+use bumpalo::Bump;
+use memgroup::{Backing, MemGroup, Options};
+
+use crate::outcome::or_exit;
+
+/// Someone who hands out memory and takes all of it back at once.
+pub trait Peer {
+    /// Name in the table, and in the filter given to `cargo bench`.
+    const NAME: &'static str;
+
+    /// An empty one, as its documentation makes it: nobody is told how much will be asked for.
+    fn new() -> Self;
+
+    /// Address of the first byte of a request.
+    fn alloc(&mut self, layout: Layout) -> *mut u8;
+
+    /// Takes everything back and keeps the memory, the way its documentation recommends.
+    fn reset(&mut self);
+}
+
+/// A peer with memory behind the addresses.
+///
+/// # Safety
+/// `layout.size()` bytes at what `alloc` returns are valid for writes until `reset` or drop.
+pub unsafe trait Memory: Peer {}
+
+/// The shared group by [`MemGroup::alloc`].
+pub struct GroupAlloc(MemGroup);
+
+impl Peer for GroupAlloc {
+    const NAME: &'static str = "memgroup-alloc";
+
+    fn new() -> Self {
+        Self(or_exit(MemGroup::new()))
+    }
+
+    #[inline(always)]
+    fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        or_exit(self.0.alloc(layout.size())).as_mut_ptr()
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+// SAFETY: a block owns its bytes for as long as the group is neither reset nor dropped.
+unsafe impl Memory for GroupAlloc {}
+
+/// The shared group by [`MemGroup::alloc_layout`].
+pub struct GroupLayout(MemGroup);
+
+impl Peer for GroupLayout {
+    const NAME: &'static str = "memgroup-alloc_layout";
+
+    fn new() -> Self {
+        Self(or_exit(MemGroup::new()))
+    }
+
+    #[inline(always)]
+    fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        or_exit(self.0.alloc_layout(layout)).as_mut_ptr()
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+/// A group without read-only mirrors: what is left of the costs when nothing can be protected.
+pub struct AnonymousGroup(GroupAlloc);
+
+impl Peer for AnonymousGroup {
+    const NAME: &'static str = "memgroup-anonymous";
+
+    fn new() -> Self {
+        Self(GroupAlloc(or_exit(Options::new().backing(Backing::Anonymous).open())))
+    }
+
+    #[inline(always)]
+    fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        self.0.alloc(layout)
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+// SAFETY: as for GroupAlloc.
+unsafe impl Memory for AnonymousGroup {}
+
+impl Peer for Bump {
+    const NAME: &'static str = "bumpalo";
+
+    fn new() -> Self {
+        Self::new()
+    }
+
+    #[inline(always)]
+    fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        or_exit(self.try_alloc_layout(layout)).as_ptr()
+    }
+
+    fn reset(&mut self) {
+        self.reset();
+    }
+}
+
+// SAFETY: an arena of bumpalo owns what it hands out until it is reset or dropped.
+unsafe impl Memory for Bump {}
+
+impl Peer for BlinkAlloc {
+    const NAME: &'static str = "blink-local";
+
+    fn new() -> Self {
+        Self::new()
+    }
+
+    #[inline(always)]
+    fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        or_exit(self.allocate(layout)).as_ptr().cast()
+    }
+
+    fn reset(&mut self) {
+        self.reset();
+    }
+}
+
+// SAFETY: as for Bump.
+unsafe impl Memory for BlinkAlloc {}
+
+impl Peer for SyncBlinkAlloc {
+    const NAME: &'static str = "blink-sync";
+
+    fn new() -> Self {
+        Self::new()
+    }
+
+    #[inline(always)]
+    fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        or_exit(self.allocate(layout)).as_ptr().cast()
+    }
+
+    fn reset(&mut self) {
+        self.reset();
+    }
+}
+
+// SAFETY: as for Bump.
+unsafe impl Memory for SyncBlinkAlloc {}
+
+/// A box for every request. Its owner has to remember them all to free them, so that is part of the cost.
+pub struct Boxes(Vec<Box<[MaybeUninit<u8>]>>);
+
+impl Peer for Boxes {
+    const NAME: &'static str = "box";
+
+    fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    #[inline(always)]
+    fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        self.0.push(Box::new_uninit_slice(layout.size()));
+        // Asked for after the push: moving a box ends the validity of earlier pointers into it.
+        self.0.last_mut().map_or(ptr::null_mut(), |bytes| bytes.as_mut_ptr().cast())
+    }
+
+    fn reset(&mut self) {
+        self.0.clear();
+    }
+}
+
+// SAFETY: the last box is the one just pushed; it owns its bytes until the vector is cleared or dropped.
+unsafe impl Memory for Boxes {}
+
+/// An integer that is rounded up and added to: what is left of a bump allocator without limits, threads and memory.
+pub struct Integer(usize);
+
+impl Peer for Integer {
+    const NAME: &'static str = "bare-integer";
+
+    fn new() -> Self {
+        Self(0)
+    }
+
+    #[inline(always)]
+    fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        let start = (self.0 + layout.align() - 1) & !(layout.align() - 1);
+        self.0 = start + layout.size();
+        ptr::without_provenance_mut(start)
+    }
+
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// An atomic integer that is added to, not even rounded: the least that threads can share.
+pub struct FetchAdd(AtomicUsize);
+
+impl Peer for FetchAdd {
+    const NAME: &'static str = "bare-fetch_add";
+
+    fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    #[inline(always)]
+    fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        ptr::without_provenance_mut(self.0.fetch_add(layout.size(), Ordering::Relaxed))
+    }
+
+    fn reset(&mut self) {
+        self.0 = AtomicUsize::new(0);
+    }
+}
