@@ -198,7 +198,7 @@ mod tests {
         #[test]
         fn sizes_hold_their_invariants(base in 1..=MAX_SLOT_BYTES) {
             let sizes = SlotSizes::new(base, PAGE).unwrap();
-            prop_assert!(sizes.base() >= base && sizes.base() % PAGE == 0 && sizes.base() - base < PAGE);
+            prop_assert!(sizes.base() >= base && sizes.base().is_multiple_of(PAGE) && sizes.base() - base < PAGE);
             for index in sizes.indices() {
                 prop_assert!(sizes.size_of(index) <= MAX_SLOT_BYTES);
                 prop_assert_eq!(sizes.size_of(index) >> index.get(), sizes.base());
@@ -210,7 +210,7 @@ mod tests {
         fn places_are_aligned_and_tight(used in 0..=MAX_SLOT_BYTES, size in 0..=MAX_SLOT_BYTES, shift in 0..13u32) {
             let align = 1 << shift;
             let place = place(used, size, align).unwrap();
-            prop_assert!(place.start >= used && place.start - used < align && place.start % align == 0);
+            prop_assert!(place.start >= used && place.start - used < align && place.start.is_multiple_of(align));
             prop_assert_eq!(place.end - place.start, size.max(1));
         }
 
@@ -230,7 +230,7 @@ mod tests {
             prop_assert!(commit.needed >= end && commit.needed - end < PAGE);
             prop_assert!(commit.ahead >= commit.needed && commit.ahead <= capacity);
             prop_assert!(commit.ahead == commit.needed || commit.ahead - ready <= MAX_WINDOW);
-            prop_assert!(commit.ahead % PAGE == 0 && commit.needed % PAGE == 0);
+            prop_assert!(commit.ahead.is_multiple_of(PAGE) && commit.needed.is_multiple_of(PAGE));
         }
     }
 }

@@ -19,6 +19,11 @@
 //! | `sys` | the operating system: backings, mirrors, sealing, committing, forks |
 //! | `layout` | where bytes go: integers only |
 
+#![cfg_attr(
+    not(feature = "python"),
+    expect(dead_code, reason = "some of it only the Python layer calls; with the feature on, nothing may be dead")
+)]
+
 mod block;
 mod budget;
 mod cursor;

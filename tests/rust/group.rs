@@ -4,7 +4,7 @@ use std::alloc::Layout;
 
 use memgroup::{Backing, Error, MAX_ALIGN, MemGroup, Options};
 
-use crate::support::{backings, group_of};
+use crate::support::{backings, fill, group_of};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -120,7 +120,7 @@ fn zeroed_means_zero_after_a_reset_too() {
 fn a_reset_keeps_the_memory_and_begins_at_the_front() {
     let mut group = MemGroup::new().unwrap();
     let first = group.alloc(100).unwrap().as_ptr();
-    (0..1000).for_each(|_| drop(group.alloc(1000).unwrap()));
+    fill(&group, 1000, 1000);
     let before = group.stats();
     group.reset();
     let after = group.stats();
@@ -146,7 +146,7 @@ fn a_large_request_jumps_and_small_ones_stay() {
     group.alloc(100).unwrap();
     group.alloc(MIB).unwrap();
     assert_eq!(slots_in_use(&group), [0, 4]);
-    (0..100).for_each(|_| drop(group.alloc(100).unwrap()));
+    fill(&group, 100, 100);
     assert_eq!(slots_in_use(&group), [0, 4]);
 }
 

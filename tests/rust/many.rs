@@ -38,8 +38,10 @@ fn one_mprotect_for_each_object_stops_at_32_754() {
     };
     // Every other page, as objects would lie between others that stay writable.
     let stopped_at = (0..most).find_map(|object| {
-        // SAFETY: the page lies within the memory mapped above.
-        let result = unsafe { mprotect(start.byte_add(2 * object * page), page, ProtFlags::PROT_READ) };
+        // SAFETY: the sum lies within the memory mapped above.
+        let address = unsafe { start.byte_add(2 * object * page) };
+        // SAFETY: so does the page.
+        let result = unsafe { mprotect(address, page, ProtFlags::PROT_READ) };
         result.err().map(|errno| (object, errno))
     });
     // SAFETY: as mapped above; nothing refers to it.

@@ -15,6 +15,13 @@ pub fn group_of(backing: Backing) -> MemGroup {
     Options::new().backing(backing).open().unwrap()
 }
 
+/// Allocates so many blocks of that size and lets them be.
+pub fn fill(group: &MemGroup, blocks: usize, size: usize) {
+    for _ in 0..blocks {
+        group.alloc(size).unwrap();
+    }
+}
+
 /// Runs one of this program's tests again, alone in a process of its own, where `is_child` is true.
 pub fn in_child(test: &str) -> Output {
     let program = std::env::current_exe().unwrap();

@@ -2,6 +2,8 @@
 
 use memgroup::MemGroup;
 
+use crate::support::fill;
+
 #[test]
 fn every_byte_has_one_owner() {
     const THREADS: usize = 4;
@@ -36,7 +38,7 @@ fn slots_are_opened_once() {
     let group = MemGroup::with_base(4096).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| (0..2000).for_each(|_| drop(group.alloc(4000).unwrap())));
+            scope.spawn(|| fill(&group, 2000, 4000));
         }
     });
     let indices: Vec<_> = group.stats().slots.iter().map(|slot| slot.index).collect();
