@@ -37,22 +37,20 @@ impl Budget {
 
     /// Accounts for `bytes` more, or says why that cannot be and accounts for nothing.
     ///
-    /// `untouched` is asked how much of what is committed the machine has not had to give yet. Only one thread at a time
-    /// takes: the one that holds the lock of the table.
-    pub(crate) fn take(&self, bytes: usize, untouched: impl FnOnce() -> usize) -> Result<(), Error> {
+    /// Only one thread at a time takes: the one that holds the lock of the table.
+    pub(crate) fn take(&self, bytes: usize) -> Result<(), Error> {
         // Relaxed throughout: only the numbers matter; nothing else is published through them.
         let committed = self.committed();
         let limit = self.limit.unwrap_or(usize::MAX);
         if committed.checked_add(bytes).is_none_or(|sum| sum > limit) {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
-        let unasked = self.unasked.load(Ordering::Relaxed).saturating_add(bytes);
+        let mut unasked = self.unasked.load(Ordering::Relaxed).saturating_add(bytes);
         if self.in_memory && unasked >= BETWEEN_QUESTIONS {
-            self.ask(bytes, untouched)?;
-            self.unasked.store(0, Ordering::Relaxed);
-        } else {
-            self.unasked.store(unasked, Ordering::Relaxed);
+            sys::check_headroom(bytes).map_err(|available| Error::Headroom { wanted: bytes, available })?;
+            unasked = 0;
         }
+        self.unasked.store(unasked, Ordering::Relaxed);
         self.committed.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
@@ -60,17 +58,6 @@ impl Budget {
     /// Gives back what [`take`](Self::take) accounted for.
     pub(crate) fn give_back(&self, bytes: usize) {
         self.committed.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Compares what is wanted with what the machine has left, less what was promised before and will still be touched.
-    fn ask(&self, wanted: usize, untouched: impl FnOnce() -> usize) -> Result<(), Error> {
-        let Some(available) = sys::headroom() else { return Ok(()) };
-        // Were none of it touched yet it would still fit: no need to find out.
-        if wanted.saturating_add(self.committed()) <= available {
-            return Ok(());
-        }
-        let available = available.saturating_sub(untouched());
-        if wanted <= available { Ok(()) } else { Err(Error::Headroom { wanted, available }) }
     }
 }
 
@@ -81,26 +68,23 @@ mod tests {
     #[test]
     fn a_limit_counts_every_byte() {
         let budget = Budget::new(Some(100), true);
-        budget.take(60, || 0).unwrap();
-        assert_eq!(budget.take(41, || 0), Err(Error::Limit { wanted: 41, committed: 60, limit: 100 }));
-        budget.take(40, || 0).unwrap();
+        budget.take(60).unwrap();
+        assert_eq!(budget.take(41), Err(Error::Limit { wanted: 41, committed: 60, limit: 100 }));
+        budget.take(40).unwrap();
         budget.give_back(100);
         assert_eq!(budget.committed(), 0);
     }
 
     #[test]
-    fn promises_count_until_they_are_touched() {
-        let machine = sys::headroom().unwrap();
+    fn more_than_the_machine_has_is_refused_and_not_counted() {
         let budget = Budget::new(None, true);
-        budget.take(machine / 2, || 0).unwrap();
-        assert!(matches!(budget.take(machine / 4 * 3, || machine / 2), Err(Error::Headroom { .. })));
-        assert_eq!(budget.committed(), machine / 2);
-        // Touched, the first half would be gone from what is available; here nothing was.
-        budget.take(machine / 4 * 3, || 0).unwrap();
+        assert!(matches!(budget.take(1 << 60), Err(Error::Headroom { .. })));
+        assert_eq!(budget.committed(), 0);
+        budget.take(4096).unwrap();
     }
 
     #[test]
     fn files_on_a_disk_may_exceed_memory() {
-        Budget::new(None, false).take(usize::MAX / 2, || 0).unwrap();
+        Budget::new(None, false).take(usize::MAX / 2).unwrap();
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::block::{Block, Protected};
 use crate::budget::Budget;
 use crate::error::{Error, Refused};
-use crate::layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, SlotSizes};
+use crate::layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, SlotIndex, SlotSizes};
 use crate::slot::{Mirror, Slot, SlotStats};
 use crate::sys::fork::PerProcess;
 use crate::sys::{self, Backing, Refusal};
@@ -304,45 +304,45 @@ impl MemGroup {
 
     /// Finds room: in the current slot, in the tails of earlier ones, in the first later one that is large enough.
     fn search<'g>(&'g self, table: &'g Table, size: usize, align: usize) -> Result<Taken<'g>, Error> {
-        let reserve_in = |slot: &'g Slot| -> Result<Option<Taken<'g>>, Error> {
-            let untouched = || table.iter().map(Slot::untouched).sum();
-            Ok(slot.reserve(size, align, &untouched)?.map(|address| Taken { address, slot }))
-        };
         let current = table.current();
-        let is_earlier = |index| current.is_some_and(|current| index < current.index());
-        let is_later = |index| current.is_none_or(|current| index > current.index());
-
-        if let Some(taken) = current.map(reserve_in).transpose()?.flatten() {
+        let first_later = current.map_or(0, |slot| slot.index().get() + 1);
+        let earlier = table.iter().take_while(|slot| slot.index().get() + 1 < first_later);
+        for slot in current.into_iter().chain(earlier) {
+            if let Some(address) = slot.reserve(size, align)? {
+                return Ok(Taken { address, slot });
+            }
+        }
+        let later = self.sizes.indices().skip(first_later);
+        for index in later.filter(|&index| self.sizes.size_of(index) >= size) {
+            let Some(taken) = self.reserve_at(table, index, size, align)? else { continue };
+            // The current slot is left when it is as good as full. A request that is only too large for what is left of
+            // it jumps over, and small ones stay.
+            if current.map_or(index.get() == 0, |slot| slot.is_done_by(size)) {
+                table.set_current(taken.slot);
+            }
             return Ok(taken);
         }
-        for slot in self.sizes.indices().filter(|&index| is_earlier(index)).filter_map(|index| table.get(index)) {
-            if let Some(taken) = reserve_in(slot)? {
-                return Ok(taken);
-            }
-        }
-        for index in self.sizes.indices().filter(|&index| is_later(index)) {
-            let capacity = self.sizes.size_of(index);
-            if capacity < size {
-                continue;
-            }
-            let slot = match table.get(index) {
-                Some(slot) => slot,
-                None => {
-                    let budget = Arc::clone(&self.budget);
-                    table.put(Arc::new(Slot::open(index, capacity, &self.backing, &self.name, self.id, budget)?))
-                }
-            };
-            if let Some(taken) = reserve_in(slot)? {
-                // The current slot is left when it is as good as full. A request that is only too large for what is
-                // left of it jumps over, and small ones stay.
-                let is_done = current.map_or(index.get() == 0, |current| current.is_done_by(size));
-                if is_done {
-                    table.set_current(slot);
-                }
-                return Ok(taken);
-            }
-        }
         Err(Error::Full { size })
+    }
+
+    /// Takes bytes of slot `index`, opening it if need be. A new slot that then refuses is not kept.
+    fn reserve_at<'g>(
+        &self,
+        table: &'g Table,
+        index: SlotIndex,
+        size: usize,
+        align: usize,
+    ) -> Result<Option<Taken<'g>>, Error> {
+        if let Some(slot) = table.get(index) {
+            return Ok(slot.reserve(size, align)?.map(|address| Taken { address, slot }));
+        }
+        let slot = self.open_slot(index)?;
+        Ok(slot.reserve(size, align)?.map(|address| Taken { address, slot: table.put(slot) }))
+    }
+
+    fn open_slot(&self, index: SlotIndex) -> Result<Arc<Slot>, Error> {
+        let (capacity, budget) = (self.sizes.size_of(index), Arc::clone(&self.budget));
+        Slot::open(index, capacity, &self.backing, &self.name, self.id, budget).map(Arc::new)
     }
 
     /// The slot and the mirror that hold all of `bytes`, a range of addresses.

@@ -85,54 +85,42 @@ impl Slot {
     /// Takes bytes, committing more of the slot if need be; `Ok(None)` if the slot has not that much room.
     ///
     /// Only one thread at a time may call this, holding the lock of the slot's table; others may bump meanwhile.
-    /// `untouched` is for [`Budget::take`].
-    pub(crate) fn reserve(
-        &self,
-        size: usize,
-        align: usize,
-        untouched: &dyn Fn() -> usize,
-    ) -> Result<Option<NonNull<u8>>, Error> {
+    pub(crate) fn reserve(&self, size: usize, align: usize) -> Result<Option<NonNull<u8>>, Error> {
         loop {
             if let Some(address) = self.bump(size, align) {
                 return Ok(Some(address));
             }
             match layout::place(self.cursor.used(), size, align) {
-                Some(place) if place.end <= self.capacity => self.commit(place.end, untouched)?,
+                Some(place) if place.end <= self.capacity => self.commit(place.end)?,
                 _ => return Ok(None),
             }
         }
     }
 
     /// Commits at least up to `end`, and a window ahead where that is to be had.
-    fn commit(&self, end: usize, untouched: &dyn Fn() -> usize) -> Result<(), Error> {
+    fn commit(&self, end: usize) -> Result<(), Error> {
         let ready = self.cursor.ready();
         if end <= ready {
             return Ok(());
         }
         let wanted = layout::commit(ready, end, self.capacity, sys::page_size());
-        match self.commit_to(wanted.ahead, untouched) {
+        match self.commit_to(wanted.ahead) {
             // Near a limit, do with what the request itself needs.
-            Err(_) if wanted.needed < wanted.ahead => self.commit_to(wanted.needed, untouched),
+            Err(_) if wanted.needed < wanted.ahead => self.commit_to(wanted.needed),
             result => result,
         }
     }
 
-    fn commit_to(&self, to: usize, untouched: &dyn Fn() -> usize) -> Result<(), Error> {
+    fn commit_to(&self, to: usize) -> Result<(), Error> {
         let ready = self.cursor.ready();
         let more = to - ready;
-        self.budget.take(more, untouched)?;
+        self.budget.take(more)?;
         self.mirrors.commit(ready, to, more <= layout::MAX_WINDOW).map_err(|refusal| {
             self.budget.give_back(more);
             refusal.during(format!("committing {more} bytes of slot {}", self.index.get()))
         })?;
         self.cursor.extend(to);
         Ok(())
-    }
-
-    /// Bytes that are committed but not in memory yet.
-    pub(crate) fn untouched(&self) -> usize {
-        let ready = self.cursor.ready();
-        ready - self.mirrors.resident(ready).min(ready)
     }
 
     /// The address in the read-only mirror of what is at `address` in the read-write mirror; `None` without one.

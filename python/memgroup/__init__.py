@@ -9,12 +9,6 @@ Hand out memory, protect it without a system call, free all of it in one shot::
         protected = group.protect(block)
 """
 
-from abc import ABCMeta
-from collections.abc import Sequence
-
 from memgroup._memgroup import GroupStats, MemBlock, MemGroup, SlotStats, __version__
 
 __all__ = ["GroupStats", "MemBlock", "MemGroup", "SlotStats", "__version__"]
-
-# What it is to Python: integers in a row, as bytes and memoryview are.
-ABCMeta.register(Sequence, MemBlock)

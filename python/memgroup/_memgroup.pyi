@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Final, Literal, Self, SupportsIndex, final, overload
+from typing import Any, Final, Self, SupportsIndex, final, overload
 
 from _typeshed import ReadableBuffer
 
@@ -65,8 +65,9 @@ class GroupStats:
 class MemBlock:
     """One allocation of a group: a bytes-like object, writable unless protected, that compares by content.
 
-    Indexing gives integers; a slice shares the block's bytes. Blocks are made by a group's `alloc`, `copy`, `protect`
-    and `unprotect`, and keep their group alive. Every use of a block of a freed group raises ValueError.
+    Indexing gives integers; a slice shares the block's bytes. Blocks are made by a group's `alloc`, `copy`,
+    `protect` and `unprotect`, and keep their group alive. Every use of a block of a freed group raises
+    ValueError.
     """
 
     __hash__: None  # type: ignore[assignment]  # the bytes can change
@@ -93,7 +94,7 @@ class MemBlock:
     @overload
     def __getitem__(self, key: SupportsIndex, /) -> int: ...
     @overload
-    def __getitem__(self, key: slice, /) -> MemBlock | memoryview: ...
+    def __getitem__(self, key: slice, /) -> MemBlock | Any: ...  # a memoryview where the slice has a step
     @overload
     def __setitem__(self, key: SupportsIndex, value: SupportsIndex, /) -> None: ...
     @overload
@@ -109,17 +110,17 @@ class MemBlock:
 
 @final
 class MemGroup:
-    """A group of allocations that share one end: memory is handed out, never taken back singly, and freed in one shot.
+    """A group of allocations that share one end: memory is handed out and freed in one shot, never singly.
 
-    Its memory is up to 32 slots, slot i of `base << i` bytes, each mapped twice: read-write and read-only. Protecting a
-    block is handing out its address in the read-only mirror. As a context manager the group ends gently: what is still
-    looked at stays until nobody looks any more.
+    Its memory is up to 32 slots, slot i of `base << i` bytes, each mapped twice: read-write and read-only.
+    Protecting a block is handing out its address in the read-only mirror. As a context manager the group
+    ends gently: what is still looked at stays until nobody looks any more.
 
     Args:
         base: Size of the first slot in bytes, rounded up to whole pages.
         limit: The most bytes the group may commit, or None.
-        backing: Where the memory comes from: "memfd", "anonymous" (nothing can be protected), or a directory for
-            unlinked temporary files.
+        backing: Where the memory comes from: "memfd", "anonymous" (nothing can be protected), or a directory
+            for unlinked temporary files.
         name: Shown in `repr`, in messages and in /proc/PID/maps.
 
     Raises:
@@ -132,7 +133,7 @@ class MemGroup:
         cls,
         base: SupportsIndex = 65536,
         limit: SupportsIndex | None = None,
-        backing: Literal["memfd", "anonymous"] | str | bytes | os.PathLike[str] | os.PathLike[bytes] = "memfd",
+        backing: str | bytes | os.PathLike[str] | os.PathLike[bytes] = "memfd",
         name: str | None = None,
     ) -> Self: ...
     @property
@@ -161,7 +162,8 @@ class MemGroup:
         Raises:
             TypeError: `n` or `align` is no integer.
             ValueError: `n` is negative, `align` no power of two up to 4096, or the group is freed.
-            MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays usable.
+            MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group
+                stays usable.
         """
     def copy(self, data: ReadableBuffer, *, align: SupportsIndex = 16) -> MemBlock:
         """Return a writable block with the same bytes as `data`, any bytes-like object.
@@ -178,7 +180,8 @@ class MemGroup:
         """Return the same bytes through the read-only mirror: no system call, any size.
 
         Args:
-            obj: A MemBlock of this group, or a memoryview of one; the result is of the same kind, shape and format.
+            obj: A MemBlock of this group, or a memoryview of one; the result is of the same kind, shape and
+                format.
 
         Raises:
             TypeError: `obj` is neither.
@@ -191,16 +194,18 @@ class MemGroup:
         """Return the same bytes through the read-write mirror.
 
         Args:
-            obj: A MemBlock of this group, or a memoryview of one; the result is of the same kind, shape and format.
+            obj: A MemBlock of this group, or a memoryview of one; the result is of the same kind, shape and
+                format.
 
         Raises:
             TypeError: `obj` is neither.
             ValueError: It does not live in this group, or the group is freed.
         """
     def reset(self) -> None:
-        """Empty the group and keep its memory, warm, for what is allocated next. Blocks from before are freed.
+        """Empty the group and keep its memory, warm, for what comes next. Blocks from before are freed.
 
-        Slots with live exporters (blocks that ever gave out their address) are set aside untouched until the last dies.
+        Slots with live exporters (blocks that ever gave out their address) are set aside untouched until the
+        last dies.
 
         Raises:
             BufferError: There are live views; nothing has changed then.
@@ -209,8 +214,8 @@ class MemGroup:
     def free(self, force: bool = False) -> None:
         """Free all memory in one shot. Freeing a freed group does nothing.
 
-        Where an exporter (a block that ever gave out its address) still lives, the addresses stay reserved without
-        access until it dies: using one is a crash, never somebody else's data.
+        Where an exporter (a block that ever gave out its address) still lives, the addresses stay reserved
+        without access until it dies: using one is a crash, never somebody else's data.
 
         Args:
             force: Free even what live views show.

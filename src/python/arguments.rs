@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
@@ -23,11 +23,7 @@ pub(super) fn integer(object: &Bound<'_, PyAny>, rule: &str) -> PyResult<isize> 
     };
     let py = object.py();
     if error.is_instance_of::<PyOverflowError>(py) {
-        // SAFETY: the object is alive.
-        let index = unsafe { ffi::PyNumber_Index(object.as_ptr()) };
-        // SAFETY: it is a new reference, or null with an exception set.
-        let index = unsafe { Bound::from_owned_ptr_or_err(py, index) }?;
-        return Ok(if index.lt(0)? { isize::MIN } else { isize::MAX });
+        return Ok(if index_of(object)?.lt(0)? { isize::MIN } else { isize::MAX });
     }
     // What an __index__ of the user's raises is the user's to see.
     match error.is_instance_of::<PyTypeError>(py) && !object.hasattr("__index__")? {
@@ -44,7 +40,13 @@ impl<'py> FromPyObject<'_, 'py> for Size {
 
     #[inline]
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        not_negative(&object, "a size must be an integer").map(Self)
+        match not_negative(&object, "a size must be an integer")? {
+            CLIPPED => {
+                let size = shown(&object);
+                Err(PyMemoryError::new_err(format!("no group can ever hold {size} bytes: split the request")))
+            }
+            size => Ok(Self(size)),
+        }
     }
 }
 
@@ -59,10 +61,14 @@ impl<'py> FromPyObject<'_, 'py> for Limit {
     }
 }
 
+/// What `integer` makes of anything too large.
+const CLIPPED: usize = isize::MAX as usize;
+
 #[inline]
 fn not_negative(object: &Bound<'_, PyAny>, rule: &str) -> PyResult<usize> {
     let integer = integer(object, rule)?;
-    usize::try_from(integer).map_err(|_| PyValueError::new_err(format!("{rule} and not negative, not {integer}")))
+    usize::try_from(integer)
+        .map_err(|_| PyValueError::new_err(format!("{rule} and not negative, not {}", shown(object))))
 }
 
 /// Size of the first slot. What is negative is as wrong as 0.
@@ -72,10 +78,13 @@ impl<'py> FromPyObject<'_, 'py> for Base {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let base = integer(&object, "base must be an integer")?;
-        usize::try_from(base).map(Self).map_err(|_| {
-            PyValueError::new_err(format!("base must be from 1 to {} bytes, not {base}", crate::MAX_SLOT_BYTES))
-        })
+        match usize::try_from(integer(&object, "base must be an integer")?) {
+            Ok(base) if base != CLIPPED => Ok(Self(base)),
+            _ => {
+                let (most, base) = (crate::MAX_SLOT_BYTES, shown(&object));
+                Err(PyValueError::new_err(format!("base must be from 1 to {most} bytes, not {base}")))
+            }
+        }
     }
 }
 
@@ -96,8 +105,8 @@ impl<'py> FromPyObject<'_, 'py> for Align {
         match usize::try_from(align) {
             Ok(fits) if fits.is_power_of_two() && fits <= MAX_ALIGN => Ok(Self(fits)),
             _ => {
-                let message = format!("align must be a power of two from 1 to {MAX_ALIGN}, not {align}");
-                Err(PyValueError::new_err(message))
+                let align = shown(&object);
+                Err(PyValueError::new_err(format!("align must be a power of two from 1 to {MAX_ALIGN}, not {align}")))
             }
         }
     }
@@ -106,7 +115,8 @@ impl<'py> FromPyObject<'_, 'py> for Align {
 /// The value of one byte.
 pub(super) fn byte(object: &Bound<'_, PyAny>) -> PyResult<u8> {
     let byte = integer(object, "a byte must be an integer")?;
-    u8::try_from(byte).map_err(|_| PyValueError::new_err(format!("a byte must be in range(0, 256), not {byte}")))
+    u8::try_from(byte)
+        .map_err(|_| PyValueError::new_err(format!("a byte must be in range(0, 256), not {}", shown(object))))
 }
 
 impl<'py> FromPyObject<'_, 'py> for Backing {
@@ -179,6 +189,19 @@ fn explained(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     }
     let remedy = if object.is_instance_of::<PyString>() { ": encode it first" } else { "" };
     PyTypeError::new_err(format!("a bytes-like object is required, not {}{remedy}", type_name(object)))
+}
+
+/// An integer for a message. Python refuses to write out very long ones.
+fn shown(object: &Bound<'_, PyAny>) -> String {
+    let text = index_of(object).and_then(|index| index.str());
+    text.map_or_else(|_| "a number of thousands of digits".into(), |text| text.to_string())
+}
+
+fn index_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the object is alive.
+    let index = unsafe { ffi::PyNumber_Index(object.as_ptr()) };
+    // SAFETY: it is a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(object.py(), index) }
 }
 
 /// What to call an object's type in a message.

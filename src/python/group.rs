@@ -21,7 +21,7 @@ use crate::{Backing, Error, Options};
 /// Work on this many bytes lets other Python threads run meanwhile.
 const LONG: usize = 256 * 1024;
 
-/// A group of allocations that share one end: memory is handed out, never taken back singly, and freed in one shot.
+/// A group of allocations that share one end: memory is handed out and freed in one shot, never singly.
 ///
 /// Its memory is up to 32 slots, slot i of `base << i` bytes, each mapped twice: read-write and read-only. Protecting a
 /// block is handing out its address in the read-only mirror. As a context manager the group ends gently: what is
@@ -176,7 +176,7 @@ impl MemGroup {
         }
     }
 
-    /// Empties the group and keeps its memory, warm, for what is allocated next. Blocks from before are freed.
+    /// Empties the group and keeps its memory, warm, for what comes next. Blocks from before are freed.
     ///
     /// Slots with live exporters (blocks that ever gave out their address) are set aside untouched until the last dies.
     ///

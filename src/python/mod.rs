@@ -22,6 +22,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _memgroup {
     use pyo3::prelude::*;
+    use pyo3::types::PySequence;
 
     #[pymodule_export]
     use super::block::MemBlock;
@@ -32,6 +33,8 @@ mod _memgroup {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        // What it is to Python: integers in a row, as bytes and memoryview are.
+        PySequence::register::<super::block::MemBlock>(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

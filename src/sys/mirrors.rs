@@ -8,7 +8,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
 
-use super::{Backing, Refusal, file, memfd, page_size};
+use super::{Backing, Refusal, file, memfd, promises};
 
 /// A slot's memory: the read-write mirror and, unless the backing is anonymous, the read-only one.
 ///
@@ -71,6 +71,7 @@ impl Mirrors {
     /// would answer the touch with SIGBUS.
     pub(crate) fn commit(&self, start: usize, end: usize, ahead: bool) -> Result<(), Refusal> {
         if !ahead && !self.on_file_system {
+            promises::promise(self.read_write().addr().get(), end, end - start);
             return Ok(());
         }
         debug_assert!(start <= end && end <= self.read_write.len());
@@ -101,29 +102,12 @@ impl Mirrors {
         }
     }
 
-    /// How many of the first `len` bytes are in memory: touched or populated, as far as the kernel says.
-    pub(crate) fn resident(&self, len: usize) -> usize {
-        const PAGES_AT_ONCE: usize = 1 << 16;
-        let page = page_size();
-        let mut in_memory = vec![0u8; PAGES_AT_ONCE.min(len.div_ceil(page))];
-        let mut pages = 0;
-        for start in (0..len).step_by(PAGES_AT_ONCE * page) {
-            let part = (len - start).min(PAGES_AT_ONCE * page);
-            // SAFETY: start is within the mapping.
-            let first = unsafe { self.read_write().add(start) };
-            // SAFETY: the range is mapped, and the vector has a byte for each of its pages.
-            if unsafe { libc::mincore(first.as_ptr().cast(), part, in_memory.as_mut_ptr()) } == 0 {
-                pages += in_memory[..part.div_ceil(page)].iter().filter(|&&state| state & 1 == 1).count();
-            }
-        }
-        pages * page
-    }
-
     /// Gives all memory back but keeps the addresses, without access: whoever still holds one crashes cleanly
     /// instead of reading what was mapped there next.
     ///
     /// Where the kernel refuses, the memory stays until the mirrors are dropped: later, but never wrong.
     pub(crate) fn revoke(&self) {
+        promises::forget(self.read_write().addr().get());
         for mapping in [Some(&self.read_write), self.read_only.as_ref()].into_iter().flatten() {
             let Some(len) = mapping.len().try_into().ok() else { continue };
             let base = base_of(mapping).addr();
@@ -132,6 +116,12 @@ impl Mirrors {
             // the MmapRaw later unmaps the replacement. Callers promise that no Rust reference into it is left.
             let _refused = unsafe { mmap_anonymous(Some(base), len, ProtFlags::PROT_NONE, flags) };
         }
+    }
+}
+
+impl Drop for Mirrors {
+    fn drop(&mut self) {
+        promises::forget(self.read_write().addr().get());
     }
 }
 
@@ -214,10 +204,12 @@ mod tests {
         for backing in backings() {
             let mirrors = Mirrors::open(&backing, "test", LEN).unwrap();
             mirrors.commit(0, LEN / 2, true).unwrap();
-            assert_eq!(mirrors.resident(LEN / 2), LEN / 2, "{backing:?}");
+            // SAFETY: the mirrors are mapped, LEN bytes each.
+            let resident = |len| unsafe { promises::resident(mirrors.read_write().addr().get(), len) };
+            assert_eq!(resident(LEN / 2), LEN / 2, "{backing:?}");
             // A file system may read ahead of what was asked for.
             let is_file = matches!(backing, Backing::Directory(_));
-            assert!(is_file || mirrors.resident(LEN) == LEN / 2, "{backing:?}");
+            assert!(is_file || resident(LEN) == LEN / 2, "{backing:?}");
         }
     }
 

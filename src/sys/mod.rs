@@ -1,5 +1,5 @@
 //! The operating system. memmap2 and nix live here and nowhere else; the rest of the crate sees [`Mirrors`],
-//! [`page_size`], [`fork`] and [`headroom`].
+//! [`page_size`], [`fork`] and [`check_headroom`].
 //!
 //! What this rests on (order of sealing, what populates, what survives a fork) was checked on Linux 6.18.
 
@@ -8,8 +8,9 @@ pub(crate) mod fork;
 mod headroom;
 mod memfd;
 mod mirrors;
+mod promises;
 
-pub(crate) use headroom::headroom;
+pub(crate) use headroom::check_headroom;
 pub(crate) use mirrors::Mirrors;
 
 use std::path::PathBuf;

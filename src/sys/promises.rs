@@ -1,0 +1,77 @@
+//! What the groups of this process have promised and the machine has not had to give yet.
+//!
+//! A large request is accounted for and then faulted in as it is touched. Until it is, the kernel still counts its memory
+//! as available, so whoever asks how much is available must know of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::fork::PerProcess;
+use super::page_size;
+
+/// For each mapping with a promise in it, by first address: its committed bytes, and how many of them were promised. A
+/// forked child begins with none: what it inherits, its parent has promised.
+type Ledger = BTreeMap<usize, Promise>;
+
+#[derive(Default, Clone, Copy)]
+struct Promise {
+    committed: usize,
+    promised: usize,
+}
+
+/// Notes that of a mapping, which begins at `start`, `committed` bytes are committed now, the last `more` unpopulated.
+pub(super) fn promise(start: usize, committed: usize, more: usize) {
+    let Some(mut ledger) = ledger() else { return };
+    let entry = ledger.entry(start).or_default();
+    *entry = Promise { committed, promised: entry.promised + more };
+}
+
+/// Strikes out a mapping that is about to go.
+pub(super) fn forget(start: usize) {
+    if let Some(mut ledger) = ledger() {
+        ledger.remove(&start);
+    }
+}
+
+/// All that was promised, touched meanwhile or not. Cheap, and never less than [`untouched`].
+pub(super) fn total() -> usize {
+    ledger().map_or(0, |ledger| ledger.values().map(|promise| promise.promised).sum())
+}
+
+/// All that was promised and is not in memory yet, as far as the kernel says.
+pub(super) fn untouched() -> usize {
+    let Some(ledger) = ledger() else { return 0 };
+    let missing = |(&start, promise): (&usize, &Promise)| {
+        // SAFETY: a mapping is struck out, under the lock that is held here, before it goes.
+        let resident = unsafe { resident(start, promise.committed) };
+        promise.committed.saturating_sub(resident).min(promise.promised)
+    };
+    ledger.iter().map(missing).sum()
+}
+
+/// How many of `len` bytes from `start` on are in memory.
+///
+/// # Safety
+/// They must be mapped, and `start` the beginning of a page.
+pub(super) unsafe fn resident(start: usize, len: usize) -> usize {
+    const PAGES_AT_ONCE: usize = 1 << 16;
+    let page = page_size();
+    let mut in_memory = vec![0u8; PAGES_AT_ONCE.min(len.div_ceil(page))];
+    let mut pages = 0;
+    for offset in (0..len).step_by(PAGES_AT_ONCE * page) {
+        let part = (len - offset).min(PAGES_AT_ONCE * page);
+        let first = std::ptr::without_provenance_mut(start + offset);
+        // SAFETY: the range is mapped by contract, and the vector has a byte for each of its pages.
+        if unsafe { libc::mincore(first, part, in_memory.as_mut_ptr()) } == 0 {
+            pages += in_memory[..part.div_ceil(page)].iter().filter(|&&state| state & 1 == 1).count();
+        }
+    }
+    pages * page
+}
+
+fn ledger() -> Option<MutexGuard<'static, Ledger>> {
+    static LEDGERS: OnceLock<Option<PerProcess<Mutex<Ledger>>>> = OnceLock::new();
+    let ledgers = LEDGERS.get_or_init(|| PerProcess::new(Mutex::default()).ok()).as_ref()?;
+    let ledger = ledgers.get_or_make(Mutex::default).ok()?;
+    Some(ledger.lock().unwrap_or_else(PoisonError::into_inner))
+}
