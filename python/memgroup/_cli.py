@@ -1,0 +1,93 @@
+"""The door of the command `memgroup`: what it tells its caller by exit status, and how it leaves early.
+
+Only what cannot wait is imported here. The work is imported once Ctrl-C is taken care of.
+
+| status | meaning |
+| --- | --- |
+| 0 | everything was gathered |
+| 1 | some of it was: files could not be read, or the memory ended |
+| 2 | nothing was reported: bad usage, a path that does not exist, or an output that cannot be written |
+| 130 | ended by Ctrl-C |
+| 141 | the reader of the output has gone, as after `| head` |
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+COMPLETE = 0
+INCOMPLETE = 1
+UNUSABLE = 2
+INTERRUPTED = 128 + signal.SIGINT
+READER_GONE = 128 + signal.SIGPIPE
+
+
+def main() -> int:
+    """Run the command that `sys.argv` asks for.
+
+    Returns:
+        The exit status. Nothing is raised: an early end is a status too.
+    """
+    # Not so if the caller has this process ignore Ctrl-C, as `nohup` and a shell's `&` do.
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if interruptible:
+        signal.signal(signal.SIGINT, _interrupt_once)
+    try:
+        return _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        if interruptible:
+            # What follows is the interpreter's own end, where a KeyboardInterrupt prints a traceback.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _interrupt_once(_signal: int, _frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, and let no second Ctrl-C disturb the cleaning up that follows."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        _prepare_output()
+        status = _command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        return READER_GONE
+    except OSError as error:
+        _drop_output()
+        print(f"memgroup: cannot write the output: {error.strerror or error}", file=sys.stderr)
+        return UNUSABLE
+    return status
+
+
+def _command(arguments: list[str]) -> int:
+    from memgroup._command import run
+
+    try:
+        return run(arguments)
+    except SystemExit as end:  # argparse ends so, after --help as well as after bad usage
+        return end.code if isinstance(end.code, int) else UNUSABLE
+
+
+def _prepare_output() -> None:
+    """Make every character printable, and have somewhere to print to even where the caller closed it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (open to the end)
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere, so that the interpreter's last flush cannot fail as well."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

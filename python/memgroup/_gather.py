@@ -1,0 +1,202 @@
+"""The main job: find files, gather them into one group, protect and inspect them, free them all in one shot.
+
+Nothing here prints. What was done comes back as an `Outcome`; a `Watch` can follow the work meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from memgroup._find import Finder, Found, Unreadable
+from memgroup._inspect import Matches, Search, Sizes, measure
+from memgroup._read import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from memgroup import GroupStats, MemBlock, MemGroup
+
+
+class Watch(Protocol):
+    """Told of each step that may take long.
+
+    It gets the step's name, a function that says at any moment how many files are done, and how many there
+    are to do, if that is known. So the work itself never stops to report.
+    """
+
+    def __call__(self, step: str, done: Callable[[], int], total: int | None) -> None:
+        """Follow `step` from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to gather, and what to look for.
+
+    Attributes:
+        paths: Files and directories.
+        inspection: A search, or how many of the largest files to list.
+    """
+
+    paths: tuple[str, ...]
+    inspection: Search | int
+
+
+class Shortage(NamedTuple):
+    """The file that the group had no memory for, how many were left out with it, and the group's words."""
+
+    path: str
+    left: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Files in a group: `paths[i]` has the content `blocks[i]`.
+
+    Two lists and not a list of pairs: a hundred thousand files need no object each but path and block.
+
+    Attributes:
+        paths: The files that were read.
+        blocks: Their content.
+        changed: How many had changed their size when they were read.
+        unsized: How many announced no size but had content, as the files of /proc.
+        unreadable: Those that could not be read.
+        shortage: Why not all files are here, if memory ended.
+    """
+
+    paths: list[str] = field(default_factory=list[str])
+    blocks: list[MemBlock] = field(default_factory=list["MemBlock"])
+    changed: int = 0
+    unsized: int = 0
+    unreadable: list[Unreadable] = field(default_factory=list[Unreadable])
+    shortage: Shortage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a job did; all that a report can say.
+
+    Attributes:
+        paths: What was asked for.
+        files: Files gathered.
+        nbytes: Bytes of content in them.
+        changed: As in `Gathered`.
+        unsized: As in `Gathered`.
+        shortage: As in `Gathered`.
+        skipped: What was no regular file, number by kind.
+        unreadable: Files and directories that could not be read.
+        seconds: How long each step took: find, gather, protect (not in an anonymous group), inspect, free.
+        finding: What the inspection found.
+        backing: Where the group's memory came from.
+        base: Bytes of the group's first slot.
+        limit: Bytes the group could commit, or None.
+        stats: The group before it was freed.
+    """
+
+    paths: tuple[str, ...]
+    files: int
+    nbytes: int
+    changed: int
+    unsized: int
+    shortage: Shortage | None
+    skipped: dict[str, int]
+    unreadable: tuple[Unreadable, ...]
+    seconds: dict[str, float]
+    finding: Sizes | Matches
+    backing: str
+    base: int
+    limit: int | None
+    stats: GroupStats
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file was gathered."""
+        return not self.unreadable and self.shortage is None
+
+
+def gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
+    """Do `job` in `group`, and free the group, also when this ends early."""
+    try:
+        return _gather(job, group, watch)
+    finally:
+        # Forced: after an interruption a block may have been on its way into a system call.
+        group.free(force=True)
+
+
+def _gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "find"):
+        found = _find(job.paths, watch)
+    with _timed(seconds, "gather"):
+        gathered = _read_all(found.paths, group, watch)
+    if group.backing != "anonymous":
+        with _timed(seconds, "protect"):
+            gathered.blocks[:] = map(group.protect, gathered.blocks)
+    with _timed(seconds, "inspect"):
+        finding = _inspect(job.inspection, gathered, watch)
+    stats = group.stats()
+    with _timed(seconds, "free"):
+        group.free()
+    return Outcome(
+        paths=job.paths,
+        files=len(gathered.paths),
+        nbytes=finding.nbytes,
+        changed=gathered.changed,
+        unsized=gathered.unsized,
+        shortage=gathered.shortage,
+        skipped=dict(found.skipped),
+        unreadable=(*found.unreadable, *gathered.unreadable),
+        seconds=seconds,
+        finding=finding,
+        backing=group.backing,
+        base=group.base,
+        limit=group.limit,
+        stats=stats,
+    )
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Generator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[step] = time.perf_counter() - start
+
+
+def _find(paths: Sequence[str], watch: Watch) -> Found:
+    found = Found()
+    watch("find", found.paths.__len__, None)
+    Finder(found).find(paths)
+    return found
+
+
+def _read_all(paths: Sequence[str], group: MemGroup, watch: Watch) -> Gathered:
+    """Read every file into a block of its own, up to the one that the group has no memory for."""
+    gathered = Gathered()
+    reader = Reader(group)
+    watch("gather", gathered.blocks.__len__, len(paths))
+    for path in paths:
+        try:
+            block = reader.read(path)
+        except OSError as error:
+            gathered.unreadable.append(Unreadable.because(path, error))
+        except MemoryError as error:
+            left = len(paths) - len(gathered.paths) - len(gathered.unreadable)
+            gathered.shortage = Shortage(path, left, str(error))
+            break
+        else:
+            gathered.paths.append(path)
+            gathered.blocks.append(block)
+    gathered.changed = reader.changed
+    gathered.unsized = reader.unsized
+    return gathered
+
+
+def _inspect(inspection: Search | int, gathered: Gathered, watch: Watch) -> Sizes | Matches:
+    if not isinstance(inspection, Search):
+        return measure(gathered.paths, gathered.blocks, inspection)
+    counts: list[int] = []
+    watch("inspect", counts.__len__, len(gathered.blocks))
+    return inspection.run(gathered.paths, gathered.blocks, counts)

@@ -1,0 +1,988 @@
+"""`memgroup gather`: what it finds, reads, says and leaves behind.
+
+What only a whole process can show (exit status, signals, terminals, pipes) runs in a child. Where the moment
+matters, the child runs code first that replaces a function of `os`; so no test depends on how fast it is.
+"""
+
+import errno
+import inspect
+import json
+import os
+import pty
+import random
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from memgroup import MemGroup
+from memgroup._find import Finder, Found
+from memgroup._gather import Job, Outcome, gather
+from memgroup._inspect import Search, Sizes, measure
+from memgroup._read import Reader
+from memgroup._report import Bar, complaints
+from memgroup._text import read_pattern, read_size, show_rate, show_seconds, show_size, show_text
+
+COMMAND = [sys.executable, "-m", "memgroup", "gather"]
+ENOUGH = 60  # seconds after which a child is taken for hung
+
+# Runs the command after `code`, in a process that Ctrl-C ends even if the tests themselves ignore it.
+AFTER = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+{code}
+from memgroup._cli import main
+sys.exit(main())
+"""
+
+
+def run(*arguments: str | bytes | Path, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=ENOUGH, check=False, **options
+    )
+
+
+def after(code: str, *arguments: str | Path) -> list[str | Path]:
+    return [sys.executable, "-c", AFTER.format(code=code), "gather", *arguments]
+
+
+def run_json(*arguments: str | bytes | Path, status: int = 0) -> dict:
+    done = run(*arguments, "--json")
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout)
+
+
+def unwatched(step, done, total) -> None:
+    pass
+
+
+def gather_here(*paths: Path | str, inspection: Search | int = 10, **options) -> Outcome:
+    return gather(Job(tuple(map(str, paths)), inspection), MemGroup(**options), unwatched)
+
+
+def find(*paths: Path | str) -> Found:
+    found = Found()
+    Finder(found).find(list(map(str, paths)))
+    return found
+
+
+def offsets_in(content: bytes, pattern: bytes) -> list[int]:
+    offsets, at = [], content.find(pattern)
+    while at >= 0:
+        offsets.append(at)
+        at = content.find(pattern, at + len(pattern))
+    return offsets
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tree of 200 files of 0 to 20,000 bytes of four letters, in directories up to four deep."""
+    chance = random.Random(1)
+    root = tmp_path / "tree"
+    for number in range(200):
+        directory = root.joinpath(*(f"d{chance.randrange(3)}" for _ in range(chance.randrange(5))))
+        directory.mkdir(parents=True, exist_ok=True)
+        content = bytes(chance.choices(b"abc\0", k=chance.choice([0, 1, 700, chance.randrange(20_000)])))
+        directory.joinpath(f"f{number}").write_bytes(content)
+    return root
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+class TestText:
+    @pytest.mark.parametrize(
+        ("text", "size"),
+        [
+            ("0", 0),
+            ("4096", 4096),
+            ("64K", 65536),
+            ("64k", 65536),
+            ("64KiB", 65536),
+            ("64KB", 64000),
+            ("1.5M", 1536 * 1024),
+            ("2GiB", 2**31),
+            ("7 B", 7),
+            (" 3T ", 3 * 2**40),
+            ("1E", 2**60),
+        ],
+    )
+    def test_sizes_are_read(self, text, size):
+        assert read_size(text) == size
+
+    @pytest.mark.parametrize(
+        "text", ["", "K", "-1", "1.3", "1.0001K", "12X", "1KK", "1e3", "0x10", "1_000", "∞"]
+    )
+    def test_what_is_no_size_is_refused(self, text):
+        with pytest.raises(ValueError, match=r"not a (size|whole number)"):
+            read_size(text)
+
+    @pytest.mark.parametrize(
+        ("text", "pattern"),
+        [
+            ("abc", b"abc"),
+            ("größe", "größe".encode()),
+            (r"\x00\xFF\xfe", b"\x00\xff\xfe"),
+            (r"a\n\r\t\\x41", b"a\n\r\t\\x41"),
+            ("caf\udce9", b"caf\xe9"),
+        ],
+    )
+    def test_patterns_are_read(self, text, pattern):
+        assert read_pattern(text) == pattern
+
+    @pytest.mark.parametrize("text", ["", "\\", r"\q", r"\x", r"\x4", r"\xgg", "\\\udce9"])
+    def test_what_is_no_pattern_is_refused(self, text):
+        with pytest.raises(ValueError, match=r"nothing to find|unknown escape"):
+            read_pattern(text)
+
+    @given(st.binary(min_size=1))
+    def test_what_is_shown_can_be_read_again(self, raw):
+        shown = show_text(raw.decode("utf-8", "surrogateescape"))
+        assert shown.isprintable()
+        assert read_pattern(shown) == raw
+
+    @pytest.mark.parametrize(
+        ("shown", "text"),
+        [
+            (show_size(0), "0 B"),
+            (show_size(1023), "1023 B"),
+            (show_size(1024), "1 KiB"),
+            (show_size(2**20 - 1), "1.00 MiB"),
+            (show_size(31.234 * 2**20), "31.2 MiB"),
+            (show_size(2**70), "1024 EiB"),
+            (show_seconds(0.0123), "12.3 ms"),
+            (show_seconds(0.9999999), "1.00 s"),
+            (show_seconds(75), "75 s"),
+            (show_rate(28_800), "28.8 k/s"),
+        ],
+    )
+    def test_numbers_are_shown_with_three_digits(self, shown, text):
+        assert shown == text
+
+
+class TestFind:
+    def test_every_regular_file_is_found_in_order(self, tree):
+        found = find(tree)
+        assert sorted(found.paths) == sorted(contents(tree))
+        assert found.paths == find(tree).paths
+        assert not found.unreadable
+        assert not found.skipped
+
+    def test_what_is_no_regular_file_is_skipped_and_counted(self, tmp_path):
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "file").touch()
+        (tmp_path / "directory").mkdir()
+        (tmp_path / "to_file").symlink_to("file")
+        (tmp_path / "to_directory").symlink_to("directory")
+        (tmp_path / "to_nothing").symlink_to("nothing")
+        with socket.socket(socket.AF_UNIX) as unix:
+            unix.bind(os.path.relpath(tmp_path / "socket"))
+            found = find(tmp_path, "/dev/null")
+        assert found.paths == [str(tmp_path / "file")]
+        assert found.skipped == {"fifo": 1, "symlink": 3, "socket": 1, "device": 1}
+
+    def test_symlinks_given_are_followed(self, tree, tmp_path):
+        (tmp_path / "tree_link").symlink_to(tree)
+        (tmp_path / "file_link").symlink_to(tree / "d0" / "target")
+        (tree / "d0" / "target").write_bytes(b"x")
+        assert len(find(tmp_path / "tree_link").paths) == len(contents(tree))
+        assert find(tmp_path / "file_link").paths == [str(tmp_path / "file_link")]
+
+    def test_a_symlink_cycle_ends(self, tmp_path):
+        (tmp_path / "again").symlink_to(tmp_path)
+        (tmp_path / "file").touch()
+        assert find(tmp_path / "again").paths == [str(tmp_path / "again" / "file")]
+
+    @pytest.mark.parametrize(
+        "order", [("", "d0", "d0/f"), ("d0/f", "d0", ""), ("d0", "d0/f", "", "d0/f", "d0/../d0")]
+    )
+    def test_a_file_is_found_once_whatever_leads_there(self, tmp_path, order):
+        root = tmp_path / "root"
+        (root / "d0" / "below").mkdir(parents=True)
+        for name in ("d0/f", "d0/g", "d0/below/f", "top"):
+            (root / name).touch()
+        (tmp_path / "link").symlink_to(root / "d0" / "f")
+        found = find(*(os.path.join(root, name) for name in order), tmp_path / "link")
+        assert len(found.paths) == 4
+        assert {os.path.realpath(path) for path in found.paths} == set(contents(root))
+
+    def test_hard_links_are_two_files(self, tmp_path):
+        (tmp_path / "one").touch()
+        (tmp_path / "two").hardlink_to(tmp_path / "one")
+        assert len(find(tmp_path).paths) == 2
+
+    def test_a_directory_that_cannot_be_listed_is_reported_and_the_rest_found(self, tree, monkeypatch):
+        files = contents(tree)
+        scandir = os.scandir
+
+        def refuse_d1(path):
+            if path.endswith("d1"):
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refuse_d1)
+        found = find(tree)
+        assert (str(tree / "d1"), "Permission denied") in found.unreadable
+        assert set(found.paths) == {path for path in files if "d1" not in Path(path).parts}
+
+    def test_a_tree_deeper_than_the_stack_is_searched(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        deep = "/".join(["d"] * 500)
+        os.makedirs(deep)
+        Path(deep, "file").touch()
+        usual = sys.getrecursionlimit()
+        sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+        try:
+            found = find(".")
+        finally:
+            sys.setrecursionlimit(usual)
+        assert found.paths == [f"./{deep}/file"]
+
+
+class TestRead:
+    @pytest.fixture
+    def path(self, tmp_path) -> str:
+        path = tmp_path / "file"
+        path.write_bytes(random.Random(2).randbytes(300_000))
+        return str(path)
+
+    @pytest.mark.parametrize("size", [0, 1, 15, 16, 4096, 65535, 65536, 65537, 131072, 3_000_001])
+    def test_content_arrives_whole(self, group, tmp_path, size):
+        content = random.Random(size).randbytes(size)
+        (tmp_path / "file").write_bytes(content)
+        reader = Reader(group)
+        block = reader.read(str(tmp_path / "file"))
+        assert bytes(block) == content
+        assert (reader.changed, reader.unsized) == (0, 0)
+        assert group.stats().requested == size
+
+    def test_reads_that_give_little_are_continued(self, group, path, monkeypatch):
+        monkeypatch.setattr(os, "readv", lambda fd, views: readv_at_most(1000, fd, views))
+        reader = Reader(group)
+        assert bytes(reader.read(path)) == Path(path).read_bytes()
+        assert reader.changed == 0
+
+    @pytest.mark.parametrize("left", [0, 1, 100_000, 299_999])
+    def test_a_file_that_shrank_is_what_is_left(self, group, path, left, monkeypatch):
+        content = Path(path).read_bytes()
+        fstat = os.fstat
+
+        def shrink(fd):
+            status = fstat(fd)
+            os.truncate(path, left)
+            return status
+
+        monkeypatch.setattr(os, "fstat", shrink)
+        reader = Reader(group)
+        block = reader.read(path)
+        assert bytes(block) == content[:left]
+        assert reader.changed == 1
+
+    @pytest.mark.parametrize("extra", [1, 65_535, 65_536, 65_537, 1_000_000])
+    def test_a_file_that_grew_is_read_whole(self, group, path, extra, monkeypatch):
+        fstat, grown = os.fstat, []
+
+        def grow(fd):
+            status = fstat(fd)
+            if not grown:
+                grown.append(True)
+                with open(path, "ab") as file:
+                    file.write(bytes(extra))
+            return status
+
+        monkeypatch.setattr(os, "fstat", grow)
+        reader = Reader(group)
+        block = reader.read(path)
+        assert bytes(block) == Path(path).read_bytes()
+        assert len(block) == 300_000 + extra
+        assert reader.changed == 1
+
+    def test_a_file_that_never_stops_growing_is_given_up_at_some_length(self, group, path, monkeypatch):
+        fstat = os.fstat
+
+        def grow(fd):
+            status = fstat(fd)
+            with open(path, "ab") as file:
+                file.write(b"more")
+            return status
+
+        monkeypatch.setattr(os, "fstat", grow)
+        reader = Reader(group)
+        block = reader.read(path)
+        assert len(block) > 300_000
+        assert Path(path).read_bytes().startswith(bytes(block))
+        assert reader.changed == 1
+
+    def test_a_file_that_a_thread_keeps_changing_is_always_a_state_of_it(self, group, path):
+        """Whatever length is read, it is all of one letter: nothing is there that was not in the file."""
+        Path(path).write_bytes(b"z" * 100_000)
+        stop = threading.Event()
+
+        def change():
+            chance = random.Random(3)
+            while not stop.is_set():
+                with open(path, "r+b") as file:
+                    file.truncate(chance.randrange(50_000))
+                    file.seek(0)
+                    file.write(b"z" * chance.randrange(200_000))
+
+        thread = threading.Thread(target=change)
+        thread.start()
+        try:
+            for _ in range(200):
+                block = Reader(group).read(path)
+                assert block.count(b"z") + block.count(b"\0") == len(block)
+        finally:
+            stop.set()
+            thread.join()
+
+    @pytest.mark.parametrize("size", [1, 70_000, 1_000_000])
+    def test_a_file_that_announces_no_size_is_read(self, group, path, size, monkeypatch):
+        content = Path(path).read_bytes() * 4
+        Path(path).write_bytes(content[:size])
+        fstat = os.fstat
+
+        def announce_nothing(fd):
+            status = list(fstat(fd))
+            status[6] = 0
+            return os.stat_result(status)
+
+        monkeypatch.setattr(os, "fstat", announce_nothing)
+        reader = Reader(group)
+        assert bytes(reader.read(path)) == content[:size]
+        assert (reader.changed, reader.unsized) == (0, 1)
+
+    def test_proc_is_read(self, group):
+        reader = Reader(group)
+        assert bytes(reader.read("/proc/self/limits")) == Path("/proc/self/limits").read_bytes()
+        assert reader.unsized == 1
+
+    def test_a_fifo_in_place_of_the_file_does_not_block(self, tmp_path):
+        """In a child, since it would hang for good."""
+        os.mkfifo(tmp_path / "fifo")
+        code = "import sys, memgroup, memgroup._read as r; r.Reader(memgroup.MemGroup()).read(sys.argv[1])"
+        done = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "fifo"], capture_output=True, timeout=ENOUGH, check=False
+        )
+        assert b"OSError: [Errno 22] Not a regular file any more" in done.stderr
+
+    def test_no_descriptor_is_left(self, group, path, tmp_path, monkeypatch):
+        before = len(os.listdir("/proc/self/fd"))
+        for name in (path, str(tmp_path), "/dev/null", "/proc/self/mem", "/nowhere"):
+            try:
+                Reader(group).read(name)
+            except OSError:
+                continue
+        monkeypatch.setattr(os, "readv", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            Reader(group).read(path)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+_readv = os.readv
+
+
+def readv_at_most(most: int, fd: int, views) -> int:
+    """Read no more than `most` bytes, as a read does that a signal cut short."""
+    left, parts = most, []
+    for view in views:
+        parts.append(memoryview(view)[:left])
+        left -= len(parts[-1])
+    return _readv(fd, parts)
+
+
+def interrupt(*_arguments) -> None:
+    raise KeyboardInterrupt
+
+
+class TestInspect:
+    @given(st.lists(st.integers(0, 100_000)), st.integers(0, 12))
+    def test_sizes_add_up(self, sizes, most):
+        paths = [str(number) for number in range(len(sizes))]
+        found = measure(paths, [bytes(size) for size in sizes], most)
+        assert (found.files, found.nbytes) == (len(sizes), sum(sizes))
+        assert sum(group.files for group in found.distribution) == len(sizes)
+        assert sum(group.nbytes for group in found.distribution) == sum(sizes)
+        assert all(group.low < group.high for group in found.distribution)
+        largest = sorted(zip(sizes, map(int, paths), strict=True), key=lambda one: (-one[0], one[1]))
+        assert [(one.nbytes, int(one.path)) for one in found.largest] == largest[:most]
+        if sizes:
+            assert sum(size < found.median for size in sizes) <= len(sizes) / 2
+            assert sum(size > found.median for size in sizes) <= len(sizes) / 2 + 1
+            assert min(sizes) <= found.median <= found.p90 <= max(sizes)
+
+    @given(
+        st.lists(st.binary(max_size=30).map(lambda raw: bytes(byte % 3 for byte in raw))),
+        st.binary(min_size=1, max_size=2),
+    )
+    def test_matches_are_those_of_bytes(self, files, pattern):
+        pattern = bytes(byte % 3 for byte in pattern)
+        counts: list[int] = []
+        found = Search(pattern, 3, 2).run([str(n) for n in range(len(files))], files, counts)
+        assert counts == [content.count(pattern) for content in files]
+        expected = [(str(n), offsets_in(content, pattern)) for n, content in enumerate(files)]
+        expected = [(path, offsets) for path, offsets in expected if offsets]
+        assert found.files == len(expected)
+        assert [(m.path, m.matches, list(m.offsets)) for m in found.listed] == [
+            (path, len(offsets), offsets[:2]) for path, offsets in expected[:3]
+        ]
+
+    @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 50))
+    def test_a_bar_fills_its_width(self, full, taken, width):
+        cells = Bar(full, taken).cells(width)
+        assert sum(cells) == width
+        assert min(cells) >= 0
+        assert (cells[0] > 0) == (full > 0)
+
+
+class TestGather:
+    def test_an_outcome_tells_all(self, tree):
+        outcome = gather_here(tree)
+        files = contents(tree)
+        assert outcome.complete
+        assert outcome.files == outcome.stats.blocks == len(files)
+        assert outcome.nbytes == outcome.stats.requested == sum(map(len, files.values()))
+        assert list(outcome.seconds) == ["find", "gather", "protect", "inspect", "free"]
+        assert isinstance(outcome.finding, Sizes)
+
+    def test_the_group_is_freed(self, tree):
+        group = MemGroup()
+        gather(Job((str(tree),), 10), group, unwatched)
+        assert group.freed
+
+    @pytest.mark.parametrize("function", ["scandir", "open", "readv", "close"])
+    def test_the_group_is_freed_when_interrupted(self, tree, function, monkeypatch):
+        group = MemGroup()
+        monkeypatch.setattr(os, function, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            gather(Job((str(tree),), 10), group, unwatched)
+        assert group.freed
+
+    def test_blocks_are_protected_when_inspected(self, tree):
+        seen = []
+
+        class Spy(Search):
+            def run(self, paths, blocks, counts):
+                seen.extend(block.readonly for block in blocks)
+                return super().run(paths, blocks, counts)
+
+        gather_here(tree, inspection=Spy(b"a", 1, 1))
+        assert seen == [True] * len(contents(tree))
+
+    def test_the_work_can_be_watched(self, tree):
+        steps = []
+
+        def watch(step, done, total):
+            steps.append((step, done, total))
+
+        gather(Job((str(tree),), Search(b"a", 1, 1)), MemGroup(), watch)
+        number = len(contents(tree))
+        assert [(step, done(), total) for step, done, total in steps] == [
+            ("find", number, None),
+            ("gather", number, number),
+            ("inspect", number, number),
+        ]
+
+    def test_a_file_deleted_after_it_was_found_is_reported(self, tree, monkeypatch):
+        gone = sorted(contents(tree))[3]
+        real_open = os.open
+
+        def delete_first(path, flags):
+            if path == gone:
+                os.unlink(gone)
+            return real_open(path, flags)
+
+        monkeypatch.setattr(os, "open", delete_first)
+        outcome = gather_here(tree)
+        assert outcome.unreadable == ((gone, "No such file or directory"),)
+        assert outcome.files == len(contents(tree))
+        assert not outcome.complete
+
+    def test_changed_files_are_counted(self, tree, monkeypatch):
+        monkeypatch.setattr("memgroup._read.os.fstat", announce_one_more)
+        assert gather_here(tree).changed == len(contents(tree))
+
+    def test_complaints_are_bounded(self, tree, monkeypatch):
+        def refuse(*_arguments):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(os, "open", refuse)
+        outcome = gather_here(tree)
+        assert len(outcome.unreadable) == 200
+        lines = list(complaints(outcome))
+        assert len(lines) == 21
+        assert lines[-1] == "cannot read 180 more files; --json lists them all"
+
+
+_fstat = os.fstat
+
+
+def announce_one_more(fd: int) -> os.stat_result:
+    status = list(_fstat(fd))
+    status[6] += 1
+    return os.stat_result(status)
+
+
+class TestCommand:
+    @pytest.mark.parametrize("pattern", [b"a", b"abc", b"\0", b"c\0a", b"nowhere"])
+    def test_every_match_is_counted_and_listed(self, tree, pattern):
+        find = "".join(rf"\x{byte:02x}" for byte in pattern)
+        facts = run_json(tree, "--find", find, "--max-files", "all", "--max-matches", "all")
+        matches = facts["matches"]
+        expected = {path: offsets_in(content, pattern) for path, content in contents(tree).items()}
+        expected = {path: offsets for path, offsets in expected.items() if offsets}
+        assert {file["path"]: file["offsets"] for file in matches["listed"]} == expected
+        assert all(file["count"] == len(file["offsets"]) for file in matches["listed"])
+        assert matches["count"] == sum(map(len, expected.values()))
+        assert matches["files"] == len(expected)
+        assert matches["pattern_hex"] == pattern.hex()
+
+    def test_lists_are_bounded_and_totals_are_not(self, tree):
+        whole = run_json(tree, "--find", "a", "--max-files", "all")["matches"]
+        bounded = run_json(tree, "--find", "a", "--max-files", "2", "--max-matches", "3")["matches"]
+        assert (bounded["count"], bounded["files"]) == (whole["count"], whole["files"])
+        assert len(bounded["listed"]) == 2
+        assert all(len(file["offsets"]) == min(3, file["count"]) for file in bounded["listed"])
+        text = run(tree, "--find", "a", "--max-files", "2", "--max-matches", "3").stdout
+        assert f"and {whole['files'] - 2} more files; --max-files lists them" in text
+
+    def test_json_has_this_shape(self, tree):
+        facts = run_json(tree, "--largest", "3", "--base", "4K", "--limit", "1GiB")
+        files = contents(tree)
+        sizes = sorted(map(len, files.values()), reverse=True)
+        assert set(facts) == {
+            "version", "paths", "complete", "files", "bytes", "changed", "unsized", "skipped", "unreadable",
+            "shortage", "seconds", "rates", "sizes", "group",
+        }  # fmt: skip
+        assert facts["paths"] == [{"path": str(tree)}]
+        assert facts["complete"] is True
+        assert (facts["files"], facts["bytes"]) == (len(files), sum(sizes))
+        assert (facts["changed"], facts["unsized"], facts["skipped"]) == (0, 0, {})
+        assert facts["unreadable"] == {"count": 0, "files": []}
+        assert facts["shortage"] is None
+        assert set(facts["seconds"]) == {"find", "gather", "protect", "inspect", "free"}
+        assert all(seconds >= 0 for seconds in facts["seconds"].values())
+        assert set(facts["rates"]) == {"files_per_second", "bytes_per_second"}
+        assert set(facts["sizes"]) == {"mean", "median", "p90", "distribution", "largest"}
+        assert [file["bytes"] for file in facts["sizes"]["largest"]] == sizes[:3]
+        assert all(len(files[file["path"]]) == file["bytes"] for file in facts["sizes"]["largest"])
+        group = facts["group"]
+        assert (group["backing"], group["base"], group["limit"]) == ("memfd", 4096, 2**30)
+        assert (group["requested"], group["blocks"], group["exports"]) == (sum(sizes), len(files), 0)
+        assert sum(slot["allocated"] for slot in group["slots"]) == group["allocated"]
+
+    def test_plain_text_tells_the_same(self, tree):
+        done = run(tree, "--largest", "1")
+        facts = run_json(tree, "--largest", "1")
+        assert done.returncode == 0
+        assert done.stderr == ""
+        assert "\x1b" not in done.stdout
+        assert done.stdout.startswith(f"Gathered 200 files, {show_size(facts['bytes'])}, into one group of ")
+        for title in ("Sizes", "Largest", "Slots", "Steps"):
+            assert re.search(rf"^{title}", done.stdout, re.MULTILINE)
+        assert facts["sizes"]["largest"][0]["path"] in done.stdout
+        rows = done.stdout.split("Slots")[1].split("Steps")[0].splitlines()
+        assert [int(row.split()[0]) for row in rows[2 : 2 + len(facts["group"]["slots"])]] == [
+            slot["index"] for slot in facts["group"]["slots"]
+        ]
+        for step in ("find", "gather", "protect", "inspect", "free"):
+            assert re.search(rf"^  {step} +[0-9]", done.stdout, re.MULTILINE)
+
+    def test_backings(self, tree, tmp_path):
+        (tmp_path / "backing").mkdir()
+        expected = run_json(tree, "--find", "ab")["matches"]
+        facts = run_json(tree, "--find", "ab", "--backing", tmp_path / "backing")
+        assert facts["matches"] == expected
+        assert facts["group"]["backing"] == str(tmp_path / "backing")
+        assert not list((tmp_path / "backing").iterdir())
+        facts = run_json(tree, "--find", "ab", "--backing", "anonymous")
+        assert facts["matches"] == expected
+        assert "protect" not in facts["seconds"]
+        assert "an anonymous group has no read-only mirror" in run(tree, "--backing", "anonymous").stdout
+
+    def test_an_empty_directory_and_empty_files(self, tmp_path):
+        facts = run_json(tmp_path)
+        assert (facts["files"], facts["bytes"], facts["complete"]) == (0, 0, True)
+        assert run(tmp_path).returncode == run(tmp_path, "--find", "x").returncode == 0
+        for name in "abc":
+            (tmp_path / name).touch()
+        facts = run_json(tmp_path)
+        assert (facts["files"], facts["bytes"], facts["sizes"]["median"]) == (3, 0, 0)
+        assert run(tmp_path).returncode == run(tmp_path, "--find", "x").returncode == 0
+
+    def test_thousands_of_files(self, tmp_path):
+        chance = random.Random(4)
+        needle, total, hits = b"needle", 0, 0
+        for number in range(4000):
+            directory = tmp_path / f"{number % 40}"
+            directory.mkdir(exist_ok=True)
+            content = bytes(chance.randrange(3000)) + needle * (number % 7 == 0)
+            total, hits = total + len(content), hits + (number % 7 == 0)
+            (directory / f"{number}").write_bytes(content)
+        facts = run_json(tmp_path, "--find", "needle")
+        assert (facts["files"], facts["bytes"], facts["matches"]["count"]) == (4000, total, hits)
+        assert len(facts["matches"]["listed"]) == 50
+
+    def test_two_paths_that_overlap(self, tree):
+        assert run_json(tree, tree / "d0", tree)["files"] == 200
+
+    def test_fifos_do_not_block(self, tmp_path):
+        os.mkfifo(tmp_path / "fifo")
+        facts = run_json(tmp_path, tmp_path / "fifo")
+        assert (facts["files"], facts["skipped"], facts["complete"]) == (0, {"fifo": 2}, True)
+        assert "Skipped 1 fifo" in run(tmp_path).stdout
+
+    def test_unreadable_files_are_reported_and_the_rest_gathered(self, tree, tmp_path):
+        (tmp_path / "dangling").symlink_to("nowhere")
+        arguments = (tree, tmp_path / "dangling", "/proc/self/mem")
+        done = run(*arguments)
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [
+            f"memgroup: cannot read {tmp_path}/dangling: No such file or directory",
+            "memgroup: cannot read /proc/self/mem: Input/output error",
+        ]
+        assert "2 files could not be read" in done.stdout
+        facts = run_json(*arguments, status=1)
+        assert facts["files"] == 200
+        assert facts["complete"] is False
+        assert facts["unreadable"]["count"] == 2
+        assert facts["unreadable"]["files"][1] == {"path": "/proc/self/mem", "reason": "Input/output error"}
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+    def test_permissions(self, tree):
+        (tree / "d0").chmod(0)
+        try:
+            facts = run_json(tree, status=1)
+        finally:
+            (tree / "d0").chmod(0o755)
+        assert facts["unreadable"]["files"] == [{"path": str(tree / "d0"), "reason": "Permission denied"}]
+
+    def test_memory_that_ends_is_said_and_the_rest_reported(self, tmp_path):
+        for number in range(10):
+            (tmp_path / f"{number}").write_bytes(bytes(100_000))
+        done = run(tmp_path, "--limit", "512K")
+        facts = run_json(tmp_path, "--limit", "512K", status=1)
+        assert done.returncode == 1
+        assert 0 < facts["files"] < 10
+        assert facts["shortage"]["left"] == 10 - facts["files"]
+        assert facts["shortage"]["path"] == str(tmp_path / str(facts["files"]))
+        assert facts["group"]["committed"] <= 512 * 1024
+        assert len(done.stderr.splitlines()) == 1
+        for words in ("memory ended at", f"{facts['files']} files", "--limit", "--backing DIR"):
+            assert words in done.stderr
+
+    def test_undecodable_and_hostile_names(self, tmp_path):
+        names = [b"caf\xe9", b"new\nline", b"esc\x1b[31m", "größe".encode(), b"back\\slash", b"[red]"]
+        for name in names:
+            Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"x" * len(name))
+        text = run(tmp_path).stdout
+        for shown in (r"caf\xe9", r"new\x0aline", r"esc\x1b[31m", "größe", r"back\\slash", "[red]"):
+            assert f"{tmp_path}/{shown}\n" in text
+        files = run_json(tmp_path)["sizes"]["largest"]
+        raw = {
+            bytes.fromhex(file["path_hex"]) if "path_hex" in file else file["path"].encode() for file in files
+        }
+        assert raw == {os.fsencode(tmp_path) + b"/" + name for name in names}
+        assert [file["path"] for file in files if "path_hex" in file] == [f"{tmp_path}/caf\ufffd"]
+
+    def test_an_output_that_knows_only_ascii(self, tmp_path):
+        (tmp_path / "größe").touch()
+        done = run(tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+        assert done.returncode == 0
+        assert r"gr\xf6\xdfe" in done.stdout
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ([], "PATH"),
+            (["/nowhere/at/all"], "/nowhere/at/all: No such file or directory"),
+            (["/etc/passwd/below"], "Not a directory"),
+            ([".", "--limit", "lots"], "not a size: 'lots'"),
+            ([".", "--base", "0"], "base"),
+            ([".", "--base", "9999999E"], "base"),
+            ([".", "--backing", "/nowhere"], "/nowhere"),
+            ([".", "--find", ""], "nothing to find"),
+            ([".", "--find", r"\q"], r"unknown escape \q"),
+            ([".", "--max-files", "-1"], "--max-files"),
+            ([".", "--largest", "x"], "number from 0 on"),
+        ],
+    )
+    def test_bad_usage(self, arguments, words):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_nothing_is_gathered_if_one_path_does_not_exist(self, tree):
+        assert run(tree, "/nowhere").stdout == ""
+
+    def test_version_help_and_no_command(self):
+        base = [sys.executable, "-m", "memgroup"]
+        assert re.fullmatch(
+            r"memgroup \d+\.\d+\.\d+\n", subprocess.check_output([*base, "--version"], text=True)
+        )
+        assert b"gather" in subprocess.check_output([*base, "--help"])
+        assert b"130  ended by Ctrl-C" in subprocess.check_output([*base, "gather", "--help"])
+        assert subprocess.run(base, capture_output=True, check=False).returncode == 2
+
+    def test_import_is_light_and_plain_output_needs_no_rich(self, tree):
+        code = "import sys, memgroup; sys.exit(bool({'rich', 'argparse', 'json'} & set(sys.modules)))"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+        code = "import atexit; atexit.register(lambda: print('rich' in sys.modules, file=sys.stderr))"
+        done = subprocess.run(after(code, tree), capture_output=True, text=True, check=False, timeout=ENOUGH)
+        assert done.stderr == "False\n"
+
+
+# Ctrl-C from within, at call number `call` of a function.
+INTERRUPT_AT = """
+import builtins, itertools
+real, calls = {owner}.{function}, itertools.count(1)
+def interrupted(*arguments, **options):
+    if next(calls) == {call}:
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(*arguments, **options)
+{owner}.{function} = interrupted
+"""
+
+
+class TestEnds:
+    @pytest.mark.parametrize(
+        ("owner", "function", "call"),
+        [
+            ("os", "lstat", 1),
+            ("os", "scandir", 1),
+            ("os", "scandir", 5),
+            ("os", "open", 1),
+            ("os", "fstat", 50),
+            ("os", "readv", 100),
+            ("os", "close", 150),
+            ("builtins", "print", 1),
+        ],
+    )
+    def test_ctrl_c_at_any_moment(self, tree, tmp_path, owner, function, call):
+        (tmp_path / "backing").mkdir()
+        code = INTERRUPT_AT.format(owner=owner, function=function, call=call)
+        command = after(code, tree, "--find", "a", "--backing", tmp_path / "backing")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ENOUGH, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+        assert not list((tmp_path / "backing").iterdir())
+
+    def test_ctrl_c_while_modules_are_imported(self, tree):
+        code = """
+import importlib.abc
+class Impatient(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "memgroup._gather":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Impatient())
+"""
+        done = subprocess.run(after(code, tree), capture_output=True, text=True, timeout=ENOUGH, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+    def test_ctrl_c_from_outside_in_the_midst_of_a_read(self, tree):
+        ready, started = os.pipe()
+        code = f"""
+def hang(fd, views):
+    import time
+    os.write({started}, b"!")
+    time.sleep(3600)
+os.readv = hang
+"""
+        with subprocess.Popen(
+            after(code, tree), stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[started]
+        ) as child:
+            os.close(started)
+            assert os.read(ready, 1) == b"!"
+            os.close(ready)
+            child.send_signal(signal.SIGINT)
+            assert child.communicate(timeout=ENOUGH) == (b"", b"")
+        assert child.returncode == 130
+
+    def test_ctrl_c_is_ignored_where_the_caller_says_so(self, tree):
+        code = "signal.signal(signal.SIGINT, signal.SIG_IGN)" + INTERRUPT_AT.format(
+            owner="os", function="readv", call=3
+        )
+        done = subprocess.run(after(code, tree), capture_output=True, text=True, timeout=ENOUGH, check=False)
+        assert done.returncode == 0
+        assert done.stdout.startswith("Gathered 200 files")
+
+    @pytest.mark.parametrize("arguments", [[], ["--json"], ["--find", "a"]])
+    def test_a_reader_that_has_gone_is_no_noise(self, tree, arguments):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "wb") as gone:
+            done = subprocess.run(
+                [*COMMAND, tree, *arguments], stdout=gone, stderr=subprocess.PIPE, timeout=ENOUGH, check=False
+            )
+        assert (done.returncode, done.stderr) == (141, b"")
+
+    def test_an_output_that_is_full_is_said(self, tree):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [*COMMAND, tree], stdout=full, stderr=subprocess.PIPE, timeout=ENOUGH, check=False
+            )
+        assert done.returncode == 2
+        assert done.stderr == b"memgroup: cannot write the output: No space left on device\n"
+
+    @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+    def test_closed_outputs_do_not_matter(self, tree, closed):
+        shell = f'exec "$0" -m memgroup gather "$1" {closed}'
+        done = subprocess.run(
+            ["sh", "-c", shell, sys.executable, tree], capture_output=True, timeout=ENOUGH, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+class Terminal:
+    """A child whose stdin, stdout and stderr are a terminal of its own."""
+
+    def __init__(self, command: list[str | Path], **environment: str) -> None:
+        self._master, slave = pty.openpty()
+        plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+        self.gate_read, self._gate = os.pipe()
+        self.child = subprocess.Popen(
+            [str(part).replace("GATE", str(self.gate_read)) for part in command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            pass_fds=[self.gate_read],
+            start_new_session=True,
+            env={**plain, "TERM": "xterm-256color", "COLUMNS": "80", "PYTHONUTF8": "1", **environment},
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def open_gate(self) -> None:
+        """Let the child go on that reads from the gate."""
+        os.write(self._gate, b"!")
+
+    def wait_for(self, words: str) -> None:
+        while words not in self.seen:
+            assert self._read(), f"{words!r} never came: {self.seen!r}"
+
+    def finish(self) -> int:
+        while self._read():
+            pass
+        for fd in (self._master, self.gate_read, self._gate):
+            os.close(fd)
+        return self.child.wait(ENOUGH)
+
+    def _read(self) -> bool:
+        if not select.select([self._master], [], [], ENOUGH)[0]:
+            self.child.kill()
+            pytest.fail(f"the child hangs: {self.seen!r}")
+        try:
+            chunk = os.read(self._master, 65536)
+        except OSError:  # EIO: the child has closed its end
+            chunk = b""
+        self.seen += chunk.decode("utf-8", "replace")
+        return bool(chunk)
+
+
+# The first read waits until the test opens the gate; the progress bar does not wait.
+HELD = """
+import memgroup._progress
+memgroup._progress._PATIENCE = 0
+real = os.readv
+def held(fd, views):
+    os.readv = real
+    os.read(GATE, 1)
+    return real(fd, views)
+os.readv = held
+"""
+
+# A second Ctrl-C comes when the first has begun to take the bar away.
+IMPATIENT = """
+from rich.live import Live
+stop = Live.stop
+def interrupted(self):
+    os.kill(os.getpid(), signal.SIGINT)
+    stop(self)
+Live.stop = interrupted
+"""
+
+HIDE_CURSOR, SHOW_CURSOR, ERASE_LINE = "\x1b[?25l", "\x1b[?25h", "\x1b[2K"
+
+
+def assert_bar_has_gone(seen: str) -> None:
+    assert SHOW_CURSOR in seen[seen.rindex(HIDE_CURSOR) :]
+    assert ERASE_LINE in seen[seen.rindex(" of 200 files") :]
+
+
+class TestTerminal:
+    def test_long_work_shows_a_progress_bar_and_takes_it_away(self, tree):
+        terminal = Terminal(after(HELD, tree))
+        terminal.wait_for("gather 0 of 200 files")
+        assert "━" in terminal.seen
+        assert HIDE_CURSOR in terminal.seen
+        terminal.open_gate()
+        assert terminal.finish() == 0
+        assert_bar_has_gone(terminal.seen)
+        assert terminal.seen.index("Gathered 200 files") > terminal.seen.rindex(" of 200 files")
+
+    def test_short_work_shows_none(self, tree):
+        code = "import memgroup._progress; memgroup._progress._PATIENCE = 3600"
+        terminal = Terminal(after(code, tree))
+        assert terminal.finish() == 0
+        assert HIDE_CURSOR not in terminal.seen
+        assert "of 200 files" not in terminal.seen
+
+    @pytest.mark.parametrize("second", ["", IMPATIENT])
+    def test_ctrl_c_takes_the_bar_away(self, tree, second):
+        terminal = Terminal(after(HELD + second, tree))
+        terminal.wait_for("gather 0 of 200 files")
+        terminal.child.send_signal(signal.SIGINT)
+        assert terminal.finish() == 130
+        assert_bar_has_gone(terminal.seen)
+        assert "Traceback" not in terminal.seen
+
+    def test_no_progress_where_stderr_is_no_terminal(self, tree):
+        done = subprocess.run(
+            after("import memgroup._progress; memgroup._progress._PATIENCE = 0", tree),
+            capture_output=True, text=True, timeout=ENOUGH, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_colours_unless_they_are_unwanted(self, tree):
+        coloured = Terminal([*COMMAND, tree])
+        assert coloured.finish() == 0
+        assert "\x1b[32m█" in coloured.seen
+        plain = Terminal([*COMMAND, tree], NO_COLOR="1")
+        assert plain.finish() == 0
+        assert "█" in plain.seen
+        assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain.seen)
+
+    @pytest.mark.parametrize("width", [44, 80, 200])
+    @pytest.mark.parametrize("arguments", [[], ["--find", "ab"]])
+    def test_every_width_shows_whole_numbers_and_paths(self, tree, width, arguments):
+        (tree / ("long" * 50)).write_bytes(b"ab" * 100_000)
+        terminal = Terminal([*COMMAND, tree, *arguments], COLUMNS=str(width), NO_COLOR="1")
+        assert terminal.finish() == 0
+        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.seen).replace("\r\n", "\n")
+        assert max(map(len, text.splitlines())) <= width
+        assert "…" not in text
+        assert sum(text.count(letter) for letter in "l") >= 50
+        for word in ("capacity", "waste", "protect", "inspect"):
+            assert word in text
+
+    def test_a_hostile_name_reaches_no_terminal(self, tmp_path):
+        (tmp_path / "evil\x1b]0;title\x07\n").write_bytes(b"x")
+        terminal = Terminal([*COMMAND, tmp_path], COLUMNS="300")
+        assert terminal.finish() == 0
+        assert "\x1b]0;" not in terminal.seen
+        assert r"evil\x1b]0;title\x07\x0a" in terminal.seen
+
+    def test_brackets_in_a_name_are_no_markup(self, tmp_path):
+        (tmp_path / "[bold]name[").write_bytes(b"x")
+        terminal = Terminal([*COMMAND, tmp_path], COLUMNS="300")
+        assert terminal.finish() == 0
+        assert "[bold]name[" in terminal.seen
