@@ -1,0 +1,115 @@
+"""What the tests share: groups of every backing, and children that may crash."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import memgroup
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "memgroup", deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("memgroup")
+
+PRELUDE = """
+import ctypes, errno, gc, os, resource, signal, sys, threading, warnings
+import memgroup
+from memgroup import MemGroup
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def outcome(work, *arguments, **options):
+    try:
+        work(*arguments, **options)
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+    return "fine"
+"""
+
+
+class Child:
+    """A Python process of its own, for what could end it."""
+
+    def run(
+        self, code: str, *arguments: object, flags: tuple[str, ...] = (), under: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `code` after the prelude, optionally with interpreter flags and under another program."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        command = [*under, sys.executable, *flags, "-c", PRELUDE + textwrap.dedent(code)]
+        return subprocess.run(
+            [*command, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env=environment,
+        )
+
+    def output(
+        self, code: str, *arguments: object, flags: tuple[str, ...] = (), under: tuple[str, ...] = ()
+    ) -> str:
+        """Run `code`, which must end well and in silence on stderr; return what it printed."""
+        ended = self.run(code, *arguments, flags=flags, under=under)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return ended.stdout.strip()
+
+    def segfaults(self, code: str, *arguments: object) -> None:
+        """Run `code`, which must print "before" and then die of SIGSEGV, of nothing else and no later."""
+        ended = self.run(code, *arguments)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGSEGV, "before\n", "")
+
+
+@pytest.fixture
+def child() -> Child:
+    return Child()
+
+
+@pytest.fixture(params=["memfd", "directory", "anonymous"])
+def backing(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path) if request.param == "directory" else request.param
+
+
+@pytest.fixture(params=["memfd", "directory"])
+def mirrored(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A backing with two mirrors."""
+    return str(tmp_path) if request.param == "directory" else request.param
+
+
+@pytest.fixture
+def group() -> Iterator[memgroup.MemGroup]:
+    made = memgroup.MemGroup()
+    yield made
+    made.free(force=True)
+
+
+def mappings(name: str) -> int:
+    """How many mappings of a memfd of that name this process has."""
+    return sum(f"/memfd:{name} " in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+
+def assign(target, key, value) -> None:
+    """An assignment as an expression."""
+    target[key] = value
+
+
+def outcome(work):
+    """What a call returned, or the type of what it raised: for comparing with another type's behaviour."""
+    try:
+        return work()
+    except Exception as error:
+        return type(error)
+
+
+def memory_available() -> int:
+    """Bytes that the machine can still give."""
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) * 1024

@@ -1,0 +1,306 @@
+"""After a fork, parent and child share what was there and never hand out the same bytes."""
+
+from __future__ import annotations
+
+import pytest
+
+FORK = """
+warnings.simplefilter("ignore")  # of forking where there are threads
+signal.alarm(60)  # who waits for a child that died too soon dies of it
+BACKING = sys.argv[1] if len(sys.argv) > 1 else "memfd"
+
+
+def fork(work):
+    \"\"\"Run work in a forked child; return the child's id.\"\"\"
+    sys.stdout.flush()
+    child = os.fork()
+    if child:
+        return child
+    signal.alarm(30)  # a child that hangs dies of it
+    try:
+        work()
+    except BaseException as error:
+        print(type(error).__name__, error, flush=True)
+        os._exit(1)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def wait(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+class Gate:
+    def __init__(self):
+        self.reading, self.writing = os.pipe()
+
+    def open(self):
+        os.write(self.writing, b"x")
+
+    def wait(self):
+        os.read(self.reading, 1)
+
+
+group = MemGroup(base=4096, backing=BACKING)
+"""
+
+
+@pytest.fixture
+def fork(child):
+    return lambda code, *arguments: child.output(FORK + code, *arguments)
+
+
+def test_parent_and_child_never_hand_out_the_same_bytes(fork, backing):
+    code = """
+group.alloc(1000)  # a slot that both know, and that has room
+filled, checked = Gate(), Gate()
+
+
+def fill(mark):
+    return [group.copy(mark * n) for n in (1, 100, 1000, 3000, 10_000, 100_000) for _ in range(20)]
+
+
+def intact(blocks, mark):
+    return all(block == mark * len(block) for block in blocks)
+
+
+def work():
+    blocks = fill(b"C")
+    filled.open()
+    checked.wait()
+    assert intact(blocks, b"C"), "overwritten by the parent"
+
+
+child = fork(work)
+filled.wait()
+blocks = fill(b"P")
+checked.open()
+print(wait(child), intact(blocks, b"P"))
+"""
+    assert fork(code, backing) == "0 True"
+
+
+def test_what_was_there_is_readable_in_both(fork, backing):
+    code = """
+old = [group.copy(bytes([i]) * 500) for i in range(100)]
+view = memoryview(old[7])
+
+
+def work():
+    assert all(block == bytes([i]) * 500 for i, block in enumerate(old))
+    assert view[0] == 7 and old[0] in group
+    assert group.stats().blocks == 100 and len(group.stats().slots) > 0
+    if BACKING != "anonymous":
+        assert group.protect(old[5]) == old[5] and group.protect(old[5]).readonly
+        assert group.unprotect(group.protect(old[5])).address == old[5].address
+    old[3][0] = 255
+
+
+status = wait(fork(work))
+print(status, old[3][0], all(block[1:] == bytes([i]) * 499 for i, block in enumerate(old)))
+"""
+    # What the child writes is shared, or its own where memory is private.
+    assert fork(code, backing) == f"0 {3 if backing == 'anonymous' else 255} True"
+
+
+ENDS = ["group.free()", "group.reset()", "group.free(force=True)", "group.__exit__(None, None, None)", "pass"]
+
+
+@pytest.mark.parametrize("end", [*ENDS, "del old; del group; gc.collect()", "sys.exit"])
+def test_what_the_child_ends_does_not_disturb_the_parent(fork, backing, end):
+    code = f"""
+old = group.copy(b"old" * 1000)
+addresses = old.address if {end.startswith("group.free(force")} else None
+
+
+def work():
+    global old, group
+    new = group.copy(b"C" * 50_000)
+    del new
+    {end}
+
+
+status = wait(fork(work))
+new = group.copy(b"P" * 5000)
+print(status, old == b"old" * 1000, new == b"P" * 5000)
+group.reset()
+again = group.copy(b"again")
+print(bytes(again), len(group.stats().slots) > 0)
+"""
+    assert fork(code, backing) == "0 True True\nb'again' True"
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_the_parent_ends_does_not_disturb_the_child(fork, backing, end):
+    code = f"""
+old = group.copy(b"old" * 1000)
+ended, started = Gate(), Gate()
+
+
+def work():
+    new = group.copy(b"C" * 50_000)
+    started.open()
+    ended.wait()
+    assert old == b"old" * 1000 and new == b"C" * 50_000
+    group.copy(b"more")
+    group.free()
+
+
+child = fork(work)
+started.wait()
+{end}
+ended.open()
+print(wait(child))
+"""
+    assert fork(code, backing) == "0"
+
+
+@pytest.mark.parametrize("end", ["group.free()", "group.reset()"])
+def test_stale_blocks_of_the_parent_are_dead_in_a_child_that_ended_them(fork, end):
+    code = f"""
+old = group.copy(b"old")
+
+
+def work():
+    group.alloc(10)
+    {end}
+    print(outcome(bytes, old))
+
+
+wait(fork(work))
+print(bytes(old))
+"""
+    said = fork(code).splitlines()
+    assert said[0].startswith("ValueError")
+    assert "freed" in said[0]
+    assert said[1] == "b'old'"
+
+
+def test_forks_of_forks_start_on_slots_of_their_own(fork, backing):
+    code = """
+blocks = [group.copy(b"0" * 1500)]
+
+
+def work(depth=1):
+    if depth > 5:
+        return
+    blocks.append(group.copy(str(depth).encode() * 1500))
+    assert wait(fork(lambda: work(depth + 1))) == 0, f"at depth {depth}"
+    blocks.append(group.copy(b"x" * 1500))
+    expected = [str(i).encode() * 1500 for i in range(depth + 1)] + [b"x" * 1500]
+    assert [bytes(block) for block in blocks] == expected
+    assert not set(range(blocks[-1].address, blocks[-1].address + 1500)) & set(
+        range(blocks[-2].address, blocks[-2].address + 1500)
+    )
+
+
+work()
+print("fine", len(blocks))
+"""
+    assert fork(code, backing) == "fine 3"
+
+
+def test_siblings_never_hand_out_the_same_bytes(fork, backing):
+    code = """
+group.alloc(100)
+ready, go = Gate(), Gate()
+
+
+def work(mark):
+    blocks = [group.copy(mark * 3000) for _ in range(50)]
+    ready.open()
+    go.wait()
+    assert all(block == mark * 3000 for block in blocks)
+
+
+children = [fork(lambda mark=mark: work(mark)) for mark in (b"a", b"b", b"c")]
+for _ in children:
+    ready.wait()
+for _ in children:
+    go.open()
+print([wait(child) for child in children])
+"""
+    assert fork(code, backing) == "[0, 0, 0]"
+
+
+USES = {
+    "alloc": "group.alloc(100_000)",
+    "copy": "group.copy(bytes(1_000_000))",
+    "read": "bytes(large)",
+    "assign": "large[:] = large",
+    **{end: end for end in ENDS[:4]},
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("busy", ["large[:] = large", "group.copy(source)", "group.alloc(20_000)"])
+def test_a_fork_amid_the_work_of_other_threads_leaves_no_child_stuck(fork, use, busy):
+    code = f"""
+large = group.alloc(30_000_000, zero=True)
+source = bytes(2_000_000)
+again = True
+started = threading.Barrier(4)
+
+
+def work():
+    started.wait()
+    while again:
+        {busy}
+        if group.stats().allocated > 200_000_000:
+            break
+
+
+threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+for thread in threads:
+    thread.start()
+started.wait()
+
+
+def use():
+    signal.alarm(10)
+    {use}
+
+
+print(all(wait(fork(use)) == 0 for _ in range(8)))
+again = False
+for thread in threads:
+    thread.join()
+"""
+    assert fork(code) == "True"
+
+
+def test_multiprocessing_by_fork_inherits_a_group(fork, backing):
+    code = """
+import multiprocessing
+old = group.copy(b"old")
+
+
+def work(queue):
+    queue.put((bytes(old), bytes(group.copy(b"new"))))
+    group.free()
+
+
+context = multiprocessing.get_context("fork")
+queue = context.SimpleQueue()
+process = context.Process(target=work, args=[queue])
+process.start()
+print(queue.get(), process.join(), process.exitcode, bytes(old))
+"""
+    assert fork(code, backing) == "(b'old', b'new') None 0 b'old'"
+
+
+def test_multiprocessing_by_spawn_makes_groups_but_is_sent_none(fork):
+    code = """
+import multiprocessing
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.apply(eval, ["bytes(__import__('memgroup').MemGroup().copy(b'abc'))"]))
+        for thing in (group, group.copy(b"abc")):
+            print(outcome(pool.apply, len, [thing]))
+        pool.close()
+        pool.join()
+"""
+    made, of_group, of_block = fork(code).splitlines()
+    assert made == "b'abc'"
+    assert of_group == "TypeError: cannot pickle 'memgroup.MemGroup' object"
+    assert of_block == "TypeError: cannot pickle 'memgroup.MemBlock' object"
