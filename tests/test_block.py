@@ -99,7 +99,8 @@ def test_adjoining_slices_have_adjoining_addresses(group):
     assert part.address == block.address + 30
 
 
-# CPython adds the length to a negative index before it asks; pyo3 asks `__getitem__` in both cases, which adds it again.
+# CPython adds the length to a negative index before it asks, and `__getitem__`, which pyo3 then asks, adds it
+# again.
 WRAPS_TWICE = pytest.mark.xfail(reason="pyo3 fills the slots for C code and for Python from one __getitem__")
 
 
