@@ -14,7 +14,7 @@ pub(crate) use headroom::check_headroom;
 pub(crate) use mirrors::Mirrors;
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 
@@ -68,11 +68,17 @@ impl Refusal {
 
 /// Bytes in a page.
 pub(crate) fn page_size() -> usize {
-    static PAGE: OnceLock<usize> = OnceLock::new();
-    *PAGE.get_or_init(|| {
-        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
-        page.ok().flatten().and_then(|page| usize::try_from(page).ok()).unwrap_or(4096)
-    })
+    // Relaxed, and not a OnceLock: threads that come here at once find the same number, and a fork leaves no one waiting.
+    static PAGE: AtomicUsize = AtomicUsize::new(0);
+    match PAGE.load(Ordering::Relaxed) {
+        0 => {
+            let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+            let page = page.ok().flatten().and_then(|page| usize::try_from(page).ok()).unwrap_or(4096);
+            PAGE.store(page, Ordering::Relaxed);
+            page
+        }
+        page => page,
+    }
 }
 
 /// Makes sure that slots of this backing can be made, so that a wrong directory is reported where it was named.

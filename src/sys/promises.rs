@@ -4,7 +4,8 @@
 //! as available, so whoever asks how much is available must know of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::fork::PerProcess;
 use super::page_size;
@@ -70,8 +71,27 @@ pub(super) unsafe fn resident(start: usize, len: usize) -> usize {
 }
 
 fn ledger() -> Option<MutexGuard<'static, Ledger>> {
-    static LEDGERS: OnceLock<Option<PerProcess<Mutex<Ledger>>>> = OnceLock::new();
-    let ledgers = LEDGERS.get_or_init(|| PerProcess::new(Mutex::default()).ok()).as_ref()?;
-    let ledger = ledgers.get_or_make(Mutex::default).ok()?;
+    let ledger = ledgers()?.get_or_make(Mutex::default).ok()?;
     Some(ledger.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The ledgers of this process and those it was forked from; `None` if there is no memory to tell processes apart.
+fn ledgers() -> Option<&'static PerProcess<Mutex<Ledger>>> {
+    // Not a OnceLock: a fork might catch another thread initialising it, and the child would wait for that thread.
+    static LEDGERS: AtomicPtr<PerProcess<Mutex<Ledger>>> = AtomicPtr::new(std::ptr::null_mut());
+    // Acquire pairs with the exchange below: whoever sees the pointer sees what it points to.
+    let mut ledgers = LEDGERS.load(Ordering::Acquire);
+    if ledgers.is_null() {
+        let mine = Box::into_raw(Box::new(PerProcess::new(Mutex::default()).ok()?));
+        match LEDGERS.compare_exchange(ledgers, mine, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => ledgers = mine,
+            Err(first) => {
+                // SAFETY: mine was made above and never shown to anyone.
+                drop(unsafe { Box::from_raw(mine) });
+                ledgers = first;
+            }
+        }
+    }
+    // SAFETY: not null, and never freed once it is in the static.
+    Some(unsafe { &*ledgers })
 }
