@@ -345,9 +345,9 @@ impl MemGroup {
         Slot::open(index, capacity, &self.backing, &self.name, self.id, budget).map(Arc::new)
     }
 
-    /// The slot and the mirror that hold all of `bytes`, a range of addresses.
-    pub(crate) fn find(&self, bytes: Range<usize>) -> Option<(&Slot, Mirror)> {
-        self.slots().find_map(|slot| Some((slot, slot.mirror_holding(&bytes)?)))
+    /// The slot that holds all of `bytes`, a range of addresses, and what [`Slot::locate`] says of them.
+    pub(crate) fn locate(&self, bytes: &Range<usize>) -> Option<(&Slot, Mirror, NonNull<u8>)> {
+        self.slots().find_map(|slot| slot.locate(bytes).map(|(mirror, address)| (slot, mirror, address)))
     }
 
     /// [`reset`](Self::reset) for a layer that may hold references to slots: those slots are set aside and returned, and

@@ -146,28 +146,17 @@ impl Slot {
         unsafe { self.read_write.add(offset) }
     }
 
-    /// A pointer to the byte of a mirror at a known address, with the provenance of that mirror; `None` if there is no
-    /// such mirror or the address lies outside it.
-    pub(crate) fn address_in(&self, mirror: Mirror, address: usize) -> Option<NonNull<u8>> {
-        let base = match mirror {
-            Mirror::ReadWrite => self.read_write,
-            Mirror::ReadOnly => self.read_only?,
+    /// Which mirror all of `bytes` (a range of addresses) lies in, if any, and a pointer to the first of them with the
+    /// provenance of that mirror.
+    pub(crate) fn locate(&self, bytes: &Range<usize>) -> Option<(Mirror, NonNull<u8>)> {
+        let within = |base: NonNull<u8>| {
+            let start = base.addr().get();
+            let is_within = bytes.start >= start && bytes.end <= start + self.capacity;
+            // SAFETY: the offset is at most the capacity, which the mirror holds.
+            is_within.then(|| unsafe { base.add(bytes.start - start) })
         };
-        let offset = address.checked_sub(base.addr().get()).filter(|&offset| offset <= self.capacity)?;
-        // SAFETY: the offset is at most the capacity, which the mirror holds.
-        Some(unsafe { base.add(offset) })
-    }
-
-    /// Which mirror all of `bytes` (a range of addresses) lies in, if any.
-    pub(crate) fn mirror_holding(&self, bytes: &Range<usize>) -> Option<Mirror> {
-        let holds = |base: NonNull<u8>| {
-            let base = base.addr().get();
-            bytes.start >= base && bytes.end <= base + self.capacity
-        };
-        if holds(self.read_write) {
-            return Some(Mirror::ReadWrite);
-        }
-        self.read_only.is_some_and(holds).then_some(Mirror::ReadOnly)
+        let writable = within(self.read_write).map(|address| (Mirror::ReadWrite, address));
+        writable.or_else(|| Some((Mirror::ReadOnly, within(self.read_only?)?)))
     }
 
     /// Number of the group that opened the slot.

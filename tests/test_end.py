@@ -140,6 +140,21 @@ def test_parts_of_an_exporter_can_be_taken_after_the_block(key):
     assert bytes(part[:2]) == CONTENTS[key][:2]
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_exporter_can_be_written_after_the_block():
+    with MemGroup() as group:
+        block = group.copy(bytes(range(200)))
+        protected = group.protect(block)
+        views = memoryview(block), memoryview(protected)
+    block[0] = 7
+    block[1:3] = b"ab"
+    block[10:150] = protected[0:140]  # the same bytes through the other mirror, overlapping
+    expected = bytearray(range(200))
+    expected[:3] = b"\x07ab"
+    expected[10:150] = bytes(expected[0:140])
+    assert [bytes(view) for view in views] == [expected, expected]
+
+
 def test_a_warning_that_is_an_error_still_ends_the_group(name):
     group = MemGroup(name=name)
     view = memoryview(group.copy(CONTENTS))

@@ -103,10 +103,14 @@ impl MemBlock {
                 "cannot assign {given} bytes to a slice of {len}: a block cannot change its size"
             )));
         }
-        // memmove is safe where two ranges of addresses overlap. These may be the same bytes at other addresses.
-        let source = this.group.get().in_read_write_mirror(py, from.bytes())?;
-        // SAFETY: both sides are there, as many bytes each, and these writable.
-        this.access_with(py, &from, len, move |bytes, _| unsafe { bytes.part(start, len).copy_from(source) })
+        let piece = this.piece;
+        this.access_with(py, &from, len, move |bytes, from| {
+            // memmove is safe where ranges of addresses overlap. These may be the same bytes at other addresses.
+            // SAFETY: access_with has just checked that the piece is there.
+            let from = unsafe { piece.in_read_write_mirror(from) };
+            // SAFETY: both sides are there, as many bytes each, and these writable.
+            unsafe { bytes.part(start, len).copy_from(from) }
+        })
     }
 
     fn __delitem__(&self, _key: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -1,5 +1,6 @@
 //! `MemGroup` for Python: allocation, protection, and the end of a group.
 
+use std::ffi::{CString, OsString};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -276,8 +277,12 @@ impl MemGroup {
 
     /// Where the memory comes from: "memfd", "anonymous" or a directory.
     #[getter]
-    fn backing(&self, py: Python<'_>) -> String {
-        self.gate.with(py, |life| life.group().backing().describe())
+    fn backing(&self, py: Python<'_>) -> OsString {
+        self.gate.with(py, |life| match life.group().backing() {
+            // As it is: its name need not be UTF-8.
+            Backing::Directory(directory) => directory.clone().into_os_string(),
+            backing => backing.describe().into(),
+        })
     }
 
     /// Whether the group has ended, gently or not.
@@ -292,10 +297,10 @@ impl MemGroup {
             Ok(stats) => stats,
             Err(_) => return format!("<MemGroup {name:?}, freed>"),
         };
+        let backing = self.gate.with(py, |life| life.group().backing().describe());
         let (blocks, slots, views) = (self.blocks.get(), stats.slots.len(), self.views());
         format!(
-            "<MemGroup {name:?}, {}: {blocks} block{} of {} bytes in {slots} slot{}, {} bytes committed, {views} view{}>",
-            self.backing(py),
+            "<MemGroup {name:?}, {backing}: {blocks} block{} of {} bytes in {slots} slot{}, {} bytes committed, {views} view{}>",
             plural(blocks),
             self.requested.get(),
             plural(slots),
@@ -344,14 +349,6 @@ impl MemGroup {
         };
         let result = if many < LONG { self.gate.with(py, run) } else { self.gate.detached(py, run) };
         result.map_err(|gone: Gone| gone.error(&self.name(py)))
-    }
-
-    /// Where bytes lie in the read-write mirror, if they live in this group; else where they are.
-    pub(super) fn in_read_write_mirror(&self, py: Python<'_>, bytes: Bytes) -> PyResult<Bytes> {
-        let start = bytes.start.addr();
-        let Some((piece, mirror)) = self.find(py, start..start + bytes.len)? else { return Ok(bytes) };
-        // SAFETY: find found it in that mirror; whoever passed the bytes keeps them in place, and with them the slot.
-        Ok(unsafe { piece.move_to(mirror, Mirror::ReadWrite) }.map_or(bytes, Piece::bytes))
     }
 
     /// Does something while a piece is certainly there.
@@ -443,6 +440,6 @@ fn warn_of_views(py: Python<'_>, group: &str, views: usize) -> PyResult<()> {
         "the group {group:?} ended with {views} live view{}: its memory stays until they are gone",
         plural(views)
     );
-    let message = std::ffi::CString::new(message).map_err(|_| PyValueError::new_err("name contains NUL"))?;
+    let message = CString::new(message).map_err(|_| PyValueError::new_err("name contains NUL"))?;
     PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &message, 1)
 }

@@ -95,9 +95,8 @@ impl Life {
     /// The bytes at these addresses, and the mirror that they are seen through, if they live in the group.
     pub(super) fn find(&self, addresses: Range<usize>) -> Result<Option<(Piece, Mirror)>, Gone> {
         self.check_open()?;
-        Ok(self.group.find(addresses.clone()).and_then(|(slot, mirror)| {
-            let address = slot.address_in(mirror, addresses.start)?;
-            Some((Piece { address, len: addresses.len(), slot: slot.into(), era: self.era }, mirror))
+        Ok(self.group.locate(&addresses).map(|(slot, mirror, address)| {
+            (Piece { address, len: addresses.len(), slot: slot.into(), era: self.era }, mirror)
         }))
     }
 

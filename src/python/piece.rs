@@ -41,6 +41,24 @@ impl Piece {
         unsafe { self.slot.as_ref() }
     }
 
+    /// Where `bytes` lie in the read-write mirror of this piece's slot, if they lie in the slot at all; else where they
+    /// are.
+    ///
+    /// # Safety
+    /// As for `slot`.
+    pub(super) unsafe fn in_read_write_mirror(&self, bytes: Bytes) -> Bytes {
+        // SAFETY: the caller's promise.
+        let slot = unsafe { self.slot() };
+        let start = bytes.start.addr();
+        match slot.locate(&(start..start + bytes.len)) {
+            Some((Mirror::ReadOnly, address)) => {
+                // SAFETY: locate has just found it in that mirror.
+                Bytes::new(unsafe { slot.to_read_write(address) }.as_ptr(), bytes.len)
+            }
+            _ => bytes,
+        }
+    }
+
     /// The same bytes in another mirror, if there is one.
     ///
     /// # Safety
