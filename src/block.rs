@@ -41,7 +41,7 @@ impl<'g> Block<'g> {
     /// Makes a block of the first `len` bytes of what was taken; at least that many must have been.
     #[inline(always)]
     pub(crate) fn new(taken: Taken<'g>, len: usize) -> Self {
-        Self { address: taken.address, len, slot: taken.slot, bytes: PhantomData }
+        Self { address: taken.address, len, slot: taken.slot.get(), bytes: PhantomData }
     }
 
     /// First byte, in the read-write mirror.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::error::Error;
 use crate::sys;
 
-/// The machine is asked what it has left each time so many bytes were committed: that costs some ten microseconds, next
-/// to nothing beside the pages themselves.
+/// The machine is asked what it has left each time so many bytes were committed. That costs some ten microseconds, next to
+/// nothing beside the pages themselves; near the end of memory also a look at every page promised and not yet touched.
 const BETWEEN_QUESTIONS: usize = 16 * 1024 * 1024;
 
 /// The bytes a group and all its slots have committed, against the most they may. Shared by a group and its slots,
@@ -17,14 +17,16 @@ pub(crate) struct Budget {
     /// Whether the bytes must fit into the machine's memory.
     in_memory: bool,
     committed: AtomicUsize,
-    /// Committed since the machine was last asked.
-    unasked: AtomicUsize,
 }
+
+/// Committed by all groups since the machine was last asked: they share one machine. When two threads race here, it is
+/// asked a little earlier or later.
+static UNASKED: AtomicUsize = AtomicUsize::new(0);
 
 impl Budget {
     /// A budget of at most `limit` bytes, which must fit into memory unless they are in files on a disk.
     pub(crate) fn new(limit: Option<usize>, in_memory: bool) -> Self {
-        Self { limit, in_memory, committed: AtomicUsize::new(0), unasked: AtomicUsize::new(0) }
+        Self { limit, in_memory, committed: AtomicUsize::new(0) }
     }
 
     pub(crate) fn limit(&self) -> Option<usize> {
@@ -45,12 +47,14 @@ impl Budget {
         if committed.checked_add(bytes).is_none_or(|sum| sum > limit) {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
-        let mut unasked = self.unasked.load(Ordering::Relaxed).saturating_add(bytes);
-        if self.in_memory && unasked >= BETWEEN_QUESTIONS {
-            sys::check_headroom(bytes).map_err(|available| Error::Headroom { wanted: bytes, available })?;
-            unasked = 0;
+        if self.in_memory {
+            let mut unasked = UNASKED.load(Ordering::Relaxed).saturating_add(bytes);
+            if unasked >= BETWEEN_QUESTIONS {
+                sys::check_headroom(bytes).map_err(|available| Error::Headroom { wanted: bytes, available })?;
+                unasked = 0;
+            }
+            UNASKED.store(unasked, Ordering::Relaxed);
         }
-        self.unasked.store(unasked, Ordering::Relaxed);
         self.committed.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }

@@ -5,8 +5,9 @@ use crate::sync::{AtomicUsize, Ordering};
 
 /// The state of a slot: `0..used` is handed out, `0..ready` may be handed out without asking the kernel.
 ///
-/// Invariant: `used <= ready <= capacity of the slot`; neither goes down but by [`rewind`](Cursor::rewind), which needs
-/// the only reference.
+/// Invariant: `used <= ready <= capacity of the slot`, and neither goes down, but for the two ends:
+/// [`rewind`](Cursor::rewind), which needs the only reference, and [`close`](Cursor::close), after which nothing is handed
+/// out any more.
 ///
 /// The words hold offsets, never addresses, and no reference to the slot, so that they may one day live elsewhere.
 #[derive(Debug)]
@@ -56,6 +57,11 @@ impl Cursor {
         self.ready.store(to, Ordering::Release);
     }
 
+    /// Hands out nothing from now on: how much was ready, once.
+    pub(crate) fn close(&self) -> usize {
+        self.ready.swap(0, Ordering::AcqRel)
+    }
+
     /// Takes every range back. What is committed stays committed.
     pub(crate) fn rewind(&mut self) {
         self.used = AtomicUsize::new(0);
@@ -67,8 +73,8 @@ mod tests {
     use super::Cursor;
     use loom::sync::{Arc, Mutex};
 
-    /// Three threads bump while each may extend under a lock, as the slow path of a group does: no two ranges overlap,
-    /// and none lies beyond what was committed.
+    /// Three threads bump, and each extends under a lock when that fails: no two ranges overlap, and none lies beyond
+    /// what was committed.
     #[test]
     fn ranges_never_overlap() {
         loom::model(|| {

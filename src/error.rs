@@ -1,6 +1,6 @@
 //! What can go wrong, and what to do about it.
 
-use nix::errno::Errno;
+use std::io;
 
 use crate::layout::{MAX_ALIGN, MAX_SLOT_BYTES};
 
@@ -80,14 +80,14 @@ pub enum Error {
     },
 
     /// The kernel refused a call.
-    #[error("{action} failed in {call}: {errno}{remedy}", remedy = remedy(*errno))]
+    #[error("{action} failed in {call}: {}{}", io::Error::from_raw_os_error(*code), remedy(call, *code))]
     Os {
         /// What was being done, in words.
         action: String,
         /// The system call.
         call: &'static str,
-        /// Its error.
-        errno: Errno,
+        /// Its error, as in `errno(3)`; see [`io::Error::from_raw_os_error`].
+        code: i32,
     },
 
     /// The bytes are not this group's.
@@ -120,19 +120,26 @@ impl<T> From<Refused<T>> for Error {
 }
 
 /// What a user can do about an error of the kernel.
-fn remedy(errno: Errno) -> &'static str {
-    match errno {
-        Errno::ENOMEM => "; address space or memory is used up: raise RLIMIT_AS (ulimit -v) or free other memory",
-        Errno::EMFILE => "; raise RLIMIT_NOFILE (ulimit -n) or close files",
-        Errno::ENFILE => "; the whole system is out of file descriptors: raise fs.file-max or close files",
-        Errno::EFBIG => "; raise RLIMIT_FSIZE (ulimit -f)",
-        Errno::ENOSPC | Errno::EDQUOT | Errno::EFAULT => {
+fn remedy(call: &str, code: i32) -> &'static str {
+    let names_a_file = call.starts_with("open") || call.starts_with("mkostemp");
+    match code {
+        libc::ENOMEM if call == "mmap" => {
+            "; address space (RLIMIT_AS, ulimit -v) or mappings (vm.max_map_count; a slot takes two) are used up: \
+             raise the limit, or use fewer and larger groups"
+        }
+        libc::ENOMEM => "; memory is used up: free some",
+        libc::EMFILE => "; raise RLIMIT_NOFILE (ulimit -n) or close files",
+        libc::ENFILE => "; the whole system is out of file descriptors: raise fs.file-max or close files",
+        libc::EFBIG => "; raise RLIMIT_FSIZE (ulimit -f)",
+        libc::ENOSPC | libc::EDQUOT | libc::EFAULT => {
             "; the file system has no room: free some, or name another directory"
         }
-        Errno::EACCES | Errno::EPERM | Errno::EROFS => "; name a directory that you may write to",
-        Errno::ENOENT | Errno::ENOTDIR => "; name a directory that exists",
-        Errno::EOPNOTSUPP => "; it cannot hold files: name a directory of another file system",
-        Errno::ENOSYS => "; memfd needs Linux 5.14: use the anonymous backing, or a directory",
+        libc::EINVAL if call.starts_with("madvise") => "; memory is committed ahead since Linux 5.14",
+        libc::ENOSYS => "; memfd needs Linux 5.14: use the anonymous backing, or a directory",
+        libc::EACCES | libc::EPERM | libc::EROFS if names_a_file => "; name a directory that you may write to",
+        libc::ENOENT if names_a_file => "; name a directory that exists (or memfd, or anonymous)",
+        libc::ENOTDIR if names_a_file => "; it is not a directory",
+        libc::EOPNOTSUPP if names_a_file => "; it cannot hold files: name a directory of another file system",
         _ => "",
     }
 }

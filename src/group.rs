@@ -10,7 +10,7 @@ use crate::block::{Block, Protected};
 use crate::budget::Budget;
 use crate::error::{Error, Refused};
 use crate::layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, SlotIndex, SlotSizes};
-use crate::slot::{Mirror, Slot, SlotStats};
+use crate::slot::{Mirror, Slot, SlotRef, SlotStats};
 use crate::sys::fork::PerProcess;
 use crate::sys::{self, Backing, Refusal};
 use crate::table::Table;
@@ -104,7 +104,7 @@ impl Options {
 /// block[..5].copy_from_slice(b"hello");
 /// let protected = group.protect(block)?; // no system call: the same bytes through the read-only mirror
 /// assert_eq!(&protected[..5], b"hello");
-/// # Ok::<(), memgroup::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct MemGroup {
     /// A forked child allocates from slots of its own, and keeps those of its parent.
@@ -134,7 +134,7 @@ pub struct Stats {
 pub(crate) struct Taken<'g> {
     /// The first byte, in the read-write mirror.
     pub(crate) address: NonNull<u8>,
-    pub(crate) slot: &'g Slot,
+    pub(crate) slot: SlotRef<'g>,
 }
 
 impl MemGroup {
@@ -205,9 +205,19 @@ impl MemGroup {
     /// Taking the block proves that no writer is left.
     ///
     /// # Errors
-    /// [`Error::NoMirror`] in an anonymous group, [`Error::Foreign`] for another group's block; both give the block back.
+    /// [`Error::NoMirror`] in an anonymous group, [`Error::Foreign`] for another group's block. The block is gone then; use
+    /// [`try_protect`](Self::try_protect) to have it back.
     #[inline]
-    pub fn protect<'g>(&self, block: Block<'g>) -> Result<Protected<'g>, Refused<Block<'g>>> {
+    pub fn protect<'g>(&self, block: Block<'g>) -> Result<Protected<'g>, Error> {
+        self.try_protect(block).map_err(Error::from)
+    }
+
+    /// As [`protect`](Self::protect), but a refused block is given back.
+    ///
+    /// # Errors
+    /// As [`protect`](Self::protect), with the block.
+    #[inline]
+    pub fn try_protect<'g>(&self, block: Block<'g>) -> Result<Protected<'g>, Refused<Block<'g>>> {
         if block.slot().group() != self.id {
             return Err(Refused { error: Error::Foreign, value: block });
         }
@@ -217,9 +227,19 @@ impl MemGroup {
     /// The same bytes through the read-write mirror. Taking the protected block proves that no reader is left.
     ///
     /// # Errors
-    /// [`Error::Foreign`] for another group's block, which is given back.
+    /// [`Error::Foreign`] for another group's block. It is gone then; use [`try_unprotect`](Self::try_unprotect) to have it
+    /// back.
     #[inline]
-    pub fn unprotect<'g>(&self, protected: Protected<'g>) -> Result<Block<'g>, Refused<Protected<'g>>> {
+    pub fn unprotect<'g>(&self, protected: Protected<'g>) -> Result<Block<'g>, Error> {
+        self.try_unprotect(protected).map_err(Error::from)
+    }
+
+    /// As [`unprotect`](Self::unprotect), but a refused block is given back.
+    ///
+    /// # Errors
+    /// As [`unprotect`](Self::unprotect), with the block.
+    #[inline]
+    pub fn try_unprotect<'g>(&self, protected: Protected<'g>) -> Result<Block<'g>, Refused<Protected<'g>>> {
         if protected.slot().group() != self.id {
             return Err(Refused { error: Error::Foreign, value: protected });
         }
@@ -228,7 +248,8 @@ impl MemGroup {
 
     /// Empties the group and keeps its memory, warm, for what is allocated next.
     ///
-    /// The borrow checker proves that no block is left. In a forked child the slots of the parent are let go instead.
+    /// The borrow checker proves that no block is left in this process. Slots that a child or a parent may still use, after
+    /// a fork, are let go instead.
     pub fn reset(&mut self) {
         self.rewind();
     }
@@ -240,7 +261,7 @@ impl MemGroup {
 
     /// What the group holds.
     pub fn stats(&self) -> Stats {
-        let slots: Vec<_> = self.slots().map(Slot::stats).collect();
+        let slots: Vec<_> = self.slots().map(|slot| slot.stats()).collect();
         Stats {
             allocated: slots.iter().map(|slot| slot.allocated).sum(),
             mapped: slots.iter().map(|slot| slot.mapped).sum(),
@@ -296,8 +317,12 @@ impl MemGroup {
         let table = self.tables.get_or_make(Table::default).map_err(during_preparation)?;
         let _lock = table.lock();
         self.search(table, size, align).or_else(|error| {
-            // Nothing more can be committed: what already is must be used up before anyone hears of it.
-            let taken = table.iter().find_map(|slot| Some(Taken { address: slot.bump(size, align)?, slot }));
+            // What is open, or even committed, must be used up before anyone hears of it.
+            let may_commit = !matches!(error, Error::Limit { .. } | Error::Headroom { .. });
+            let taken = table.iter().find_map(|slot| {
+                let address = if may_commit { slot.reserve(size, align).ok()? } else { slot.bump(size, align) };
+                Some(Taken { address: address?, slot })
+            });
             taken.ok_or(error)
         })
     }
@@ -317,7 +342,7 @@ impl MemGroup {
             let Some(taken) = self.reserve_at(table, index, size, align)? else { continue };
             // The current slot is left when it is as good as full. A request that is only too large for what is left of
             // it jumps over, and small ones stay.
-            if current.map_or(index.get() == 0, |slot| slot.is_done_by(size)) {
+            if current.map_or(index.get() == 0, |slot| slot.is_done_by(size, index)) {
                 table.set_current(taken.slot);
             }
             return Ok(taken);
@@ -346,7 +371,7 @@ impl MemGroup {
     }
 
     /// The slot that holds all of `bytes`, a range of addresses, and what [`Slot::locate`] says of them.
-    pub(crate) fn locate(&self, bytes: &Range<usize>) -> Option<(&Slot, Mirror, NonNull<u8>)> {
+    pub(crate) fn locate(&self, bytes: &Range<usize>) -> Option<(SlotRef<'_>, Mirror, NonNull<u8>)> {
         self.slots().find_map(|slot| slot.locate(bytes).map(|(mirror, address)| (slot, mirror, address)))
     }
 
@@ -357,7 +382,7 @@ impl MemGroup {
         let (table, is_own) = self.tables.newest_mut();
         for mut slot in table.drain() {
             match Arc::get_mut(&mut slot) {
-                Some(unique) if is_own => {
+                Some(unique) if is_own && !unique.is_shared_with_a_child() => {
                     unique.rewind();
                     table.put(slot);
                 }
@@ -380,7 +405,7 @@ impl MemGroup {
     }
 
     /// The open slots, those inherited across forks behind this process's own.
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
+    fn slots(&self) -> impl Iterator<Item = SlotRef<'_>> {
         self.tables.iter().flat_map(Table::iter)
     }
 }

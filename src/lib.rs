@@ -24,6 +24,11 @@
     expect(dead_code, reason = "some of it only the Python layer calls; with the feature on, nothing may be dead")
 )]
 
+/// The README's Rust is compiled and run with the doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod block;
 mod budget;
 mod cursor;
@@ -41,6 +46,5 @@ pub use block::{Block, Protected};
 pub use error::{Error, Refused};
 pub use group::{MemGroup, Options, Stats};
 pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLOTS};
-pub use nix::errno::Errno;
 pub use slot::SlotStats;
 pub use sys::Backing;

@@ -1,6 +1,7 @@
 //! One slot: its mirrors, its cursor, how far it is committed.
 
-use std::ops::Range;
+use std::marker::PhantomData;
+use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -8,14 +9,14 @@ use crate::budget::Budget;
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::layout::{self, SlotIndex};
-use crate::sys::{self, Backing, Mirrors};
+use crate::sys::{self, Backing, Mirrors, fork};
 
 /// A piece of memory that blocks are cut from, and the bookkeeping to do so. Nothing of the latter lies in the former.
 ///
 /// Groups hold slots by [`Arc`]. A layer above that must keep addresses valid beyond the group's own wish takes a
 /// reference of its own: the mappings go when the last reference does.
 #[derive(Debug)]
-#[repr(align(64))] // what a bump touches stands in one cache line
+#[repr(C, align(64))] // in this order, so that what a bump touches stands in one cache line
 pub struct Slot {
     cursor: Cursor,
     read_write: NonNull<u8>,
@@ -25,6 +26,8 @@ pub struct Slot {
     index: SlotIndex,
     /// Whether no byte was ever handed out: fresh memory is zero.
     fresh: bool,
+    /// How often this process had forked when the slot was opened.
+    forks: u32,
     mirrors: Mirrors,
     budget: Arc<Budget>,
 }
@@ -34,6 +37,43 @@ pub struct Slot {
 unsafe impl Send for Slot {}
 // SAFETY: as for Send.
 unsafe impl Sync for Slot {}
+
+/// A slot in a table, borrowed. It keeps the pointer that the table got from [`Arc::into_raw`], so that a layer above can
+/// take a reference of its own; from a plain `&Slot` it could not, for that has no say over the count beside the slot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SlotRef<'g> {
+    slot: NonNull<Slot>,
+    borrow: PhantomData<&'g Slot>,
+}
+
+impl<'g> SlotRef<'g> {
+    /// # Safety
+    /// `slot` must come from [`Arc::into_raw`], and that reference must last for 'g.
+    pub(crate) unsafe fn new(slot: NonNull<Slot>) -> Self {
+        Self { slot, borrow: PhantomData }
+    }
+
+    /// The pointer, good for [`Arc::increment_strong_count`] while the borrow lasts.
+    pub(crate) fn as_ptr(self) -> NonNull<Slot> {
+        self.slot
+    }
+
+    /// The slot.
+    #[inline(always)]
+    pub(crate) fn get(self) -> &'g Slot {
+        // SAFETY: new was promised that the slot lives for 'g, and slots are only shared.
+        unsafe { self.slot.as_ref() }
+    }
+}
+
+impl Deref for SlotRef<'_> {
+    type Target = Slot;
+
+    #[inline(always)]
+    fn deref(&self) -> &Slot {
+        self.get()
+    }
+}
 
 /// What a slot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +109,7 @@ impl Slot {
             group,
             index,
             fresh: true,
+            forks: fork::count(),
             mirrors,
             budget,
         })
@@ -151,7 +192,9 @@ impl Slot {
     pub(crate) fn locate(&self, bytes: &Range<usize>) -> Option<(Mirror, NonNull<u8>)> {
         let within = |base: NonNull<u8>| {
             let start = base.addr().get();
-            let is_within = bytes.start >= start && bytes.end <= start + self.capacity;
+            let end = start + self.capacity;
+            // No bytes at the end of one mapping are at the beginning of the next as well: they count as there.
+            let is_within = (start..end).contains(&bytes.start) && (bytes.start..=end).contains(&bytes.end);
             // SAFETY: the offset is at most the capacity, which the mirror holds.
             is_within.then(|| unsafe { base.add(bytes.start - start) })
         };
@@ -170,14 +213,22 @@ impl Slot {
         self.index
     }
 
-    /// Whether a request of `size` bytes that did not fit means that the slot is to be left for the next one.
-    pub(crate) fn is_done_by(&self, size: usize) -> bool {
-        layout::is_small_for(size, self.capacity) || layout::is_nearly_full(self.cursor.used(), self.capacity)
+    /// Whether a request of `size` bytes that did not fit, and went to slot `went_to`, means that this slot is to be left
+    /// for that one.
+    pub(crate) fn is_done_by(&self, size: usize, went_to: SlotIndex) -> bool {
+        let is_next = went_to.get() == self.index.get() + 1;
+        layout::is_small_for(size, self.capacity)
+            || is_next && layout::is_nearly_full(self.cursor.used(), self.capacity)
     }
 
     /// Whether memory handed out now was never used before, and so is zero.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh
+    }
+
+    /// Whether a child, forked since the slot was opened, may still use what was handed out of it.
+    pub(crate) fn is_shared_with_a_child(&self) -> bool {
+        self.mirrors.are_shared_by_forks() && self.forks != fork::count()
     }
 
     /// Takes all bytes back and keeps the memory, for a group that begins anew.
@@ -191,9 +242,9 @@ impl Slot {
     /// # Safety
     /// No Rust reference into the slot may be left, and nobody may bump it any more.
     pub(crate) unsafe fn revoke(&self) {
-        self.budget.give_back(self.cursor.ready());
-        self.cursor.extend(0);
-        self.mirrors.revoke();
+        self.budget.give_back(self.cursor.close());
+        // SAFETY: the caller's promise.
+        unsafe { self.mirrors.revoke() };
     }
 
     pub(crate) fn stats(&self) -> SlotStats {
@@ -209,7 +260,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.budget.give_back(self.cursor.ready());
+        self.budget.give_back(self.cursor.close());
     }
 }
 

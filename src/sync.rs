@@ -1,4 +1,4 @@
-//! The atomics and locks of the allocator, so that loom can put its own in their place (`--cfg loom`).
+//! The atomics of the cursor, so that loom can put its own in their place (`--cfg loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicUsize, Ordering};

@@ -1,10 +1,11 @@
 //! The slots that one process allocates from.
 
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::layout::{MAX_SLOTS, SlotIndex};
-use crate::slot::Slot;
+use crate::slot::{Slot, SlotRef};
 
 /// Up to 32 slots, the one that small requests are served from, and the lock under which slots are opened and committed.
 #[derive(Default)]
@@ -19,27 +20,31 @@ pub(crate) struct Table {
 impl Table {
     /// The slot that small requests are served from.
     #[inline(always)]
-    pub(crate) fn current(&self) -> Option<&Slot> {
-        // Acquire pairs with the Release in put: whoever sees the slot sees it whole.
-        let slot = self.current.load(Ordering::Acquire);
-        // SAFETY: a slot leaves the table only through a unique reference to it, so it lives as long as this borrow.
-        unsafe { slot.as_ref() }
+    pub(crate) fn current(&self) -> Option<SlotRef<'_>> {
+        self.borrow(&self.current)
     }
 
     /// Serves small requests from `slot`, which must be one of this table's, from now on.
-    pub(crate) fn set_current(&self, slot: &Slot) {
-        self.current.store(std::ptr::from_ref(slot).cast_mut(), Ordering::Release);
+    pub(crate) fn set_current(&self, slot: SlotRef<'_>) {
+        self.current.store(slot.as_ptr().as_ptr(), Ordering::Release);
     }
 
     /// Slot `index`, if it is open.
-    pub(crate) fn get(&self, index: SlotIndex) -> Option<&Slot> {
-        let slot = self.slots[index.get()].load(Ordering::Acquire);
-        // SAFETY: as for current.
-        unsafe { slot.as_ref() }
+    pub(crate) fn get(&self, index: SlotIndex) -> Option<SlotRef<'_>> {
+        self.borrow(&self.slots[index.get()])
+    }
+
+    #[inline(always)]
+    fn borrow(&self, place: &AtomicPtr<Slot>) -> Option<SlotRef<'_>> {
+        // Acquire pairs with the Release in put: whoever sees the slot sees it whole.
+        let slot = NonNull::new(place.load(Ordering::Acquire))?;
+        // SAFETY: put got the pointer from Arc::into_raw, and a slot leaves the table only through a unique reference to
+        // the table, so it lives as long as this borrow.
+        Some(unsafe { SlotRef::new(slot) })
     }
 
     /// The open slots, smallest first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SlotRef<'_>> {
         (0..MAX_SLOTS).filter_map(SlotIndex::new).filter_map(|index| self.get(index))
     }
 
@@ -50,13 +55,14 @@ impl Table {
     }
 
     /// Adds a slot. The caller holds the lock, and there is none of that number.
-    pub(crate) fn put(&self, slot: Arc<Slot>) -> &Slot {
+    pub(crate) fn put(&self, slot: Arc<Slot>) -> SlotRef<'_> {
         let place = &self.slots[slot.index().get()];
         debug_assert!(place.load(Ordering::Relaxed).is_null());
-        let slot = Arc::into_raw(slot).cast_mut();
-        place.store(slot, Ordering::Release);
-        // SAFETY: as for current.
-        unsafe { &*slot }
+        // SAFETY: Arc::into_raw returns no null pointer.
+        let slot = unsafe { NonNull::new_unchecked(Arc::into_raw(slot).cast_mut()) };
+        place.store(slot.as_ptr(), Ordering::Release);
+        // SAFETY: as for borrow.
+        unsafe { SlotRef::new(slot) }
     }
 
     /// Takes every slot out.

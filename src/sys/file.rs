@@ -1,12 +1,14 @@
 //! Unlinked temporary files in a directory of the user's choice.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::unistd::{mkstemp, unlink};
+use nix::unistd::unlink;
 
 use super::Refusal;
 
@@ -21,15 +23,26 @@ pub(super) fn unlinked(directory: &Path) -> Result<OwnedFd, Refusal> {
 }
 
 fn named_then_unlinked(directory: &Path) -> Result<OwnedFd, Refusal> {
-    let (file, path) = mkstemp(&directory.join("memgroup-XXXXXX")).map_err(|errno| {
+    let (file, path) = make_temporary(directory).map_err(|errno| {
         // What /proc says of a file that it cannot hold. The directory exists, so that would mislead.
         let cannot_hold_files = errno == Errno::ENOENT && directory.is_dir();
-        Refusal::of("mkstemp")(if cannot_hold_files { Errno::EOPNOTSUPP } else { errno })
+        Refusal::of("mkostemp")(if cannot_hold_files { Errno::EOPNOTSUPP } else { errno })
     })?;
-    unlink(&path).map_err(Refusal::of("unlink"))?;
-    let cloexec = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
-    nix::fcntl::fcntl(&file, cloexec).map_err(Refusal::of("fcntl(F_SETFD)"))?;
+    unlink(path.as_c_str()).map_err(Refusal::of("unlink"))?;
     Ok(file)
+}
+
+/// `mkostemp(3)`, which nix does not have: `mkstemp` would leave the descriptor open to a program started meanwhile.
+fn make_temporary(directory: &Path) -> nix::Result<(OwnedFd, CString)> {
+    let template = directory.join("memgroup-XXXXXX").into_os_string().into_vec();
+    let template = CString::new(template).map_err(|_| Errno::EINVAL)?.into_raw();
+    // SAFETY: the template is a C string of our own, which the call writes to but does not lengthen.
+    let file = unsafe { libc::mkostemp(template, libc::O_CLOEXEC) };
+    // SAFETY: it came from into_raw.
+    let path = unsafe { CString::from_raw(template) };
+    let file = Errno::result(file)?;
+    // SAFETY: a new descriptor, which nobody else owns.
+    Ok((unsafe { OwnedFd::from_raw_fd(file) }, path))
 }
 
 /// A second descriptor of the same file that can only read.

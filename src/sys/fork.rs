@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use memmap2::MmapMut;
+use nix::errno::Errno;
 use nix::sys::mman::{MmapAdvise, madvise};
 
 use super::{Refusal, page_size};
@@ -17,6 +18,18 @@ static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The last generation given out in this process or an ancestor. Not wiped.
 static LAST: AtomicU32 = AtomicU32::new(0);
+
+/// How often this process has forked. Not by raw `clone(2)`: the C library does not hear of that.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// How often this process has forked since [`establish`] was first called.
+pub(crate) fn count() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+extern "C" fn count_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
 
 /// This process's generation, or 0 if it has none yet: before the first group, and after a fork until [`establish`].
 #[inline(always)]
@@ -54,6 +67,11 @@ fn make_word() -> Result<NonNull<AtomicU32>, Refusal> {
     match WORD.compare_exchange(std::ptr::null_mut(), mine, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {
             std::mem::forget(page);
+            // SAFETY: the handler runs in the parent after a fork, and does nothing but add to an atomic.
+            let refused = unsafe { libc::pthread_atfork(None, Some(count_fork), None) };
+            if refused != 0 {
+                return Err(Refusal::of("pthread_atfork")(Errno::from_raw(refused)));
+            }
             Ok(start)
         }
         // Another thread was first: its page stays, this one goes.
@@ -169,6 +187,7 @@ mod tests {
     #[test]
     fn a_child_is_of_another_generation() {
         let mine = establish().unwrap();
+        let forks_before = count();
         assert_eq!(generation(), mine);
         // SAFETY: the child only calls functions that neither lock nor allocate, then leaves without cleaning up.
         let child = unsafe { libc::fork() };
@@ -180,6 +199,7 @@ mod tests {
         }
         assert_eq!(exit_status(child), 0);
         assert_eq!(generation(), mine);
+        assert!(count() > forks_before);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
+use nix::sys::resource::{Resource, getrlimit};
 
 use super::{Backing, Refusal, file, memfd, promises};
 
@@ -59,6 +60,12 @@ impl Mirrors {
         self.read_only.as_ref().map(base_of)
     }
 
+    /// Whether a forked child sees what this process writes, and the other way round.
+    pub(crate) fn are_shared_by_forks(&self) -> bool {
+        // Only anonymous memory is private, and only that has no second mirror.
+        self.read_only.is_some()
+    }
+
     /// Address space taken, in bytes.
     pub(crate) fn mapped(&self) -> usize {
         self.read_write.len() + self.read_only.as_ref().map_or(0, MmapRaw::len)
@@ -82,8 +89,8 @@ impl Mirrors {
             match unsafe { madvise(first, end - start, MmapAdvise::MADV_POPULATE_WRITE) } {
                 // It may stop part-way when a signal arrives; what is populated stays, so begin again.
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
-                // Kernels before 5.14 do not know it: pages will be faulted in one by one.
-                Err(Errno::EINVAL) => return Ok(()),
+                // Kernels before 5.14 do not know it. Memory can be faulted in page by page.
+                Err(Errno::EINVAL) if !self.on_file_system => return Ok(()),
                 Err(errno) => {
                     self.punch(first, end - start);
                     return Err(Refusal::of("madvise(MADV_POPULATE_WRITE)")(errno));
@@ -106,14 +113,17 @@ impl Mirrors {
     /// instead of reading what was mapped there next.
     ///
     /// Where the kernel refuses, the memory stays until the mirrors are dropped: later, but never wrong.
-    pub(crate) fn revoke(&self) {
+    ///
+    /// # Safety
+    /// No Rust reference into either mirror may be left.
+    pub(crate) unsafe fn revoke(&self) {
         promises::forget(self.read_write().addr().get());
         for mapping in [Some(&self.read_write), self.read_only.as_ref()].into_iter().flatten() {
             let Some(len) = mapping.len().try_into().ok() else { continue };
             let base = base_of(mapping).addr();
             let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
             // SAFETY: the range is exactly one mapping that self owns, so MAP_FIXED replaces nothing else; dropping
-            // the MmapRaw later unmaps the replacement. Callers promise that no Rust reference into it is left.
+            // the MmapRaw later unmaps the replacement. By contract no Rust reference into it is left.
             let _refused = unsafe { mmap_anonymous(Some(base), len, ProtFlags::PROT_NONE, flags) };
         }
     }
@@ -131,6 +141,11 @@ fn base_of(mapping: &MmapRaw) -> NonNull<u8> {
 }
 
 fn resize(file: &impl AsFd, len: usize) -> Result<(), Refusal> {
+    // Beyond RLIMIT_FSIZE ftruncate sends SIGXFSZ, which ends a process that does not expect it.
+    let (most, _) = getrlimit(Resource::RLIMIT_FSIZE).map_err(Refusal::of("getrlimit"))?;
+    if len as u64 > most {
+        return Err(Refusal::of("ftruncate")(Errno::EFBIG));
+    }
     // Slots are at most 2^46 bytes, so the length fits.
     let end = libc::off_t::try_from(len).unwrap_or(libc::off_t::MAX);
     loop {
@@ -218,7 +233,8 @@ mod tests {
         for backing in backings() {
             let mirrors = Mirrors::open(&backing, "revoked", LEN).unwrap();
             mirrors.commit(0, LEN, true).unwrap();
-            mirrors.revoke();
+            // SAFETY: the test makes no reference.
+            unsafe { mirrors.revoke() };
             for base in [Some(mirrors.read_write()), mirrors.read_only()].into_iter().flatten() {
                 // SAFETY: mincore checks the addresses, and writes a byte for each page to the array.
                 let result = unsafe { libc::mincore(base.as_ptr().cast(), LEN, [0u8; LEN / 4096].as_mut_ptr()) };

@@ -1,5 +1,5 @@
-//! The operating system. memmap2 and nix live here and nowhere else; the rest of the crate sees [`Mirrors`],
-//! [`page_size`], [`fork`] and [`check_headroom`].
+//! The operating system. memmap2 and nix live here and nowhere else; the rest of the crate sees [`Mirrors`] of a
+//! [`Backing`], [`fork`], [`check_headroom`], the limits of the system and, where a call was refused, a [`Refusal`].
 //!
 //! What this rests on (order of sealing, what populates, what survives a fork) was checked on Linux 6.18.
 
@@ -62,7 +62,7 @@ impl Refusal {
 
     /// The error for users; `action` says in words what was being done.
     pub(crate) fn during(self, action: String) -> Error {
-        Error::Os { action, call: self.call, errno: self.errno }
+        Error::Os { action, call: self.call, code: self.errno as i32 }
     }
 }
 

@@ -34,20 +34,21 @@ pub(super) fn forget(start: usize) {
     }
 }
 
-/// All that was promised, touched meanwhile or not. Cheap, and never less than [`untouched`].
+/// All that was promised and not found in memory by the last [`untouched`]. Cheap, and never less than that.
 pub(super) fn total() -> usize {
     ledger().map_or(0, |ledger| ledger.values().map(|promise| promise.promised).sum())
 }
 
 /// All that was promised and is not in memory yet, as far as the kernel says.
 pub(super) fn untouched() -> usize {
-    let Some(ledger) = ledger() else { return 0 };
-    let missing = |(&start, promise): (&usize, &Promise)| {
+    let Some(mut ledger) = ledger() else { return 0 };
+    for (&start, promise) in ledger.iter_mut() {
         // SAFETY: a mapping is struck out, under the lock that is held here, before it goes.
         let resident = unsafe { resident(start, promise.committed) };
-        promise.committed.saturating_sub(resident).min(promise.promised)
-    };
-    ledger.iter().map(missing).sum()
+        // A page once touched is the kernel's to count. So `total` falls, and what was paid is not looked for again.
+        promise.promised = promise.promised.min(promise.committed.saturating_sub(resident));
+    }
+    ledger.values().map(|promise| promise.promised).sum()
 }
 
 /// How many of `len` bytes from `start` on are in memory.

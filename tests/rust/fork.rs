@@ -13,10 +13,14 @@ fn forked(child: impl FnOnce() -> bool) -> bool {
         // SAFETY: _exit never returns and runs nothing of the parent's.
         unsafe { libc::_exit(i32::from(!content)) };
     }
+    wait_for(pid) == 0
+}
+
+fn wait_for(pid: libc::pid_t) -> libc::c_int {
     let mut status = -1;
     // SAFETY: pid is this process's child, and status outlives the call.
     unsafe { libc::waitpid(pid, &mut status, 0) };
-    status == 0
+    status
 }
 
 #[test]
@@ -47,6 +51,36 @@ fn parent_and_child_never_share_new_bytes() {
         }));
         assert!(blocks.iter().all(|block| block.iter().all(|&byte| byte == 0xaa)));
         assert_eq!(&before[..], b"from before");
+    }
+}
+
+#[test]
+fn a_reset_after_a_fork_leaves_the_child_its_bytes() {
+    const NAME: &str = "fork::a_reset_after_a_fork_leaves_the_child_its_bytes";
+    if !is_child(NAME) {
+        return passes_in_child(NAME);
+    }
+    for backing in backings() {
+        let mut group = group_of(backing);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let theirs: *const u8 = group.copy(&[7; 1000]).unwrap().as_ptr();
+        // SAFETY: as in forked.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            drop(writer);
+            // Until the parent is done.
+            std::io::Read::read_to_end(&mut &reader, &mut Vec::new()).unwrap();
+            // SAFETY: the parent's reset must not touch what this process was given.
+            let kept = unsafe { std::slice::from_raw_parts(theirs, 1000) }.iter().all(|&byte| byte == 7);
+            // SAFETY: _exit never returns and runs nothing of the parent's.
+            unsafe { libc::_exit(i32::from(!kept)) };
+        }
+        drop(reader);
+        group.reset();
+        group.alloc(1000).unwrap().fill(8);
+        std::io::Write::write_all(&mut writer, b"done").unwrap();
+        drop(writer);
+        assert_eq!(wait_for(pid), 0);
     }
 }
 

@@ -95,15 +95,15 @@ fn protected_blocks_can_be_read_by_many_threads() {
 #[test]
 fn what_cannot_be_protected_is_given_back() {
     let anonymous = group_of(Backing::Anonymous);
-    let refused = anonymous.protect(anonymous.copy(b"abc").unwrap()).unwrap_err();
+    let refused = anonymous.try_protect(anonymous.copy(b"abc").unwrap()).unwrap_err();
     assert_eq!(refused.error, Error::NoMirror);
     assert_eq!(&refused.value[..], b"abc");
 
     let (ours, theirs) = (MemGroup::new().unwrap(), MemGroup::new().unwrap());
-    let refused = ours.protect(theirs.copy(b"abc").unwrap()).unwrap_err();
+    let refused = ours.try_protect(theirs.copy(b"abc").unwrap()).unwrap_err();
     assert_eq!(refused.error, Error::Foreign);
     let protected = theirs.protect(refused.value).unwrap();
-    let refused = ours.unprotect(protected).unwrap_err();
+    let refused = ours.try_unprotect(protected).unwrap_err();
     assert_eq!((refused.error, &refused.value[..]), (Error::Foreign, &b"abc"[..]));
 }
 
@@ -148,6 +148,19 @@ fn a_large_request_jumps_and_small_ones_stay() {
     assert_eq!(slots_in_use(&group), [0, 4]);
     fill(&group, 100, 100);
     assert_eq!(slots_in_use(&group), [0, 4]);
+}
+
+#[test]
+fn a_huge_request_takes_no_small_one_along_however_full_the_slot_was() {
+    for filled in (0..64 * KIB).step_by(1000) {
+        let group = MemGroup::with_base(64 * KIB).unwrap();
+        group.alloc(filled).unwrap();
+        group.alloc(GIB).unwrap();
+        fill(&group, 5000, 100);
+        let large = group.stats().slots.into_iter().find(|slot| slot.index >= 14).unwrap();
+        assert_eq!(large.allocated, GIB, "after {filled} bytes");
+        assert!(slots_in_use(&group).len() <= 5, "after {filled} bytes: {:?}", slots_in_use(&group));
+    }
 }
 
 #[test]
