@@ -451,3 +451,26 @@ def test_groups_can_be_weakly_referenced():
     assert reference() is not None  # the block keeps it
     del block
     assert reference() is None
+
+
+@pytest.mark.parametrize("needle", [b"b", b"bc", b"", 98, b"x", 120, b"abcabcabca"])
+@pytest.mark.parametrize("bounds", [(), (2,), (2, 5), (-3,), (None, 4), (5, 2)])
+def test_index_is_that_of_bytes(group, needle, bounds):
+    contents = b"abcabcabc"
+    block = group.copy(contents)
+    assert outcome(lambda: block.index(needle, *bounds)) == outcome(lambda: contents.index(needle, *bounds))
+
+
+def test_a_copy_of_a_block_makes_no_exporter_of_it(group):
+    block = group.copy(b"abc")
+    copied = group.copy(block)
+    assert copied == block
+    group.free()
+    with pytest.raises(ValueError, match="freed"):
+        bytes(block)
+
+
+@pytest.mark.parametrize("work", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_what_cannot_leave_its_group_says_what_can(group, work):
+    with pytest.raises(TypeError, match=r"pass bytes\(block\)"):
+        work(group.copy(b"abc"))

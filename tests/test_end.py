@@ -690,3 +690,31 @@ def test_a_signal_in_a_with_block_leaves_nothing_behind(child):
     assert ended.returncode == -signal.SIGINT
     assert "KeyboardInterrupt" in ended.stderr
     assert "ResourceWarning" not in ended.stderr
+
+
+def test_only_free_is_told_of_force():
+    group = MemGroup()
+    view = memoryview(group.copy(CONTENTS))
+    with pytest.raises(BufferError, match="force=True"):
+        group.free()
+    with pytest.raises(BufferError) as refused:
+        group.reset()
+    assert "force" not in str(refused.value)
+    view.release()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_repr_tells_of_views_that_delay_the_end():
+    with MemGroup(name="ended") as group:
+        view = memoryview(group.copy(CONTENTS))
+    assert repr(group) == '<MemGroup "ended", freed but for 1 view>'
+    view.release()
+    assert repr(group) == '<MemGroup "ended", freed>'
+
+
+def test_an_empty_view_at_the_seam_of_two_groups_belongs_to_its_own():
+    groups = [MemGroup(base=4096) for _ in range(8)]
+    blocks = [group.alloc(4096) for group in groups]
+    for block, owner in zip(blocks, groups, strict=True):
+        behind_the_last = memoryview(block)[4096:]
+        assert not any(behind_the_last in group for group in groups if group is not owner)

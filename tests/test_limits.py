@@ -278,6 +278,36 @@ def test_the_promises_of_all_groups_add_up(child):
     assert re.match(r"MemoryError: .*available", second)
 
 
+def test_the_promises_of_many_small_groups_add_up(child):
+    said = child.output(
+        f"""
+        groups = []
+        while len(groups) < {memory_available() // (15 * MIB) + 100}:
+            groups.append(MemGroup())
+            said = outcome(groups[-1].alloc, {15 * MIB})
+            if said != "fine":
+                break
+        print(said)
+        """
+    )
+    assert re.match(r"MemoryError: .*available", said)
+
+
+@pytest.mark.parametrize("use", ["group.copy(huge)", "group.alloc(5) == huge", "huge in group.alloc(5)"])
+def test_bytes_in_an_odd_order_that_fit_nowhere_are_an_error(child, use):
+    pytest.importorskip("numpy")
+    said = child.output(
+        f"""
+        import numpy
+        group = MemGroup()
+        huge = numpy.broadcast_to(numpy.zeros(1, "u1"), (1 << 46,))
+        print(outcome(lambda: {use}))
+        print(bytes(group.copy(b"abc")))
+        """
+    )
+    assert re.fullmatch(r"(MemoryError: .*|fine)\nb'abc'", said)
+
+
 @pytest.mark.parametrize("n", [200 * MIB, 1 << 40])
 def test_a_refusal_leaves_nothing_behind(backing, n):
     group = MemGroup(limit=100 * KIB, backing=backing)

@@ -84,6 +84,14 @@ class MemBlock:
         self, sub: ReadableBuffer | int, start: SupportsIndex | None = None, end: SupportsIndex | None = None
     ) -> int:
         """Return the offset of the first occurrence of `sub` in `self[start:end]`, or -1."""
+    def index(
+        self, sub: ReadableBuffer | int, start: SupportsIndex | None = None, end: SupportsIndex | None = None
+    ) -> int:
+        """Return what `find` does, but what does not occur is an error.
+
+        Raises:
+            ValueError: `sub` does not occur.
+        """
     def count(
         self, sub: ReadableBuffer | int, start: SupportsIndex | None = None, end: SupportsIndex | None = None
     ) -> int:
@@ -174,9 +182,7 @@ class MemGroup:
             MemoryError: As `alloc`.
         """
     @overload
-    def protect(self, obj: MemBlock, /) -> MemBlock: ...
-    @overload
-    def protect(self, obj: memoryview, /) -> memoryview:
+    def protect(self, obj: MemBlock, /) -> MemBlock:
         """Return the same bytes through the read-only mirror: no system call, any size.
 
         Args:
@@ -188,9 +194,9 @@ class MemGroup:
             ValueError: It does not live in this group, the group is anonymous, or it is freed.
         """
     @overload
-    def unprotect(self, obj: MemBlock, /) -> MemBlock: ...
+    def protect(self, obj: memoryview, /) -> memoryview: ...
     @overload
-    def unprotect(self, obj: memoryview, /) -> memoryview:
+    def unprotect(self, obj: MemBlock, /) -> MemBlock:
         """Return the same bytes through the read-write mirror.
 
         Args:
@@ -201,6 +207,8 @@ class MemGroup:
             TypeError: `obj` is neither.
             ValueError: It does not live in this group, or the group is freed.
         """
+    @overload
+    def unprotect(self, obj: memoryview, /) -> memoryview: ...
     def reset(self) -> None:
         """Empty the group and keep its memory, warm, for what comes next. Blocks from before are freed.
 
@@ -227,7 +235,7 @@ class MemGroup:
         """Return what the group holds.
 
         Raises:
-            ValueError: The group is freed.
+            ValueError: The group is freed, or has ended.
         """
     def __contains__(self, obj: object, /) -> bool: ...
     def __enter__(self) -> Self: ...

@@ -8,10 +8,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::buffer::Buffer;
-use super::raw::Bytes;
+use crate::Backing;
 use crate::layout::{DEFAULT_ALIGN, MAX_ALIGN};
-use crate::{Backing, Error};
 
 /// Any integer, as Python sees it; one that is too large for a machine word becomes the largest or smallest there is.
 ///
@@ -147,48 +145,6 @@ impl<'py> FromPyObject<'_, 'py> for Backing {
         }
         Ok(Self::Directory(OsStr::from_bytes(bytes).into()))
     }
-}
-
-/// A group's name.
-pub(super) fn checked_name(name: &str) -> PyResult<&str> {
-    let max = crate::sys::MAX_NAME;
-    if name.len() > max || name.contains('\0') {
-        return Err(Error::Name { name: name.into(), max }.into());
-    }
-    Ok(name)
-}
-
-/// The bytes of a bytes-like object in C order, kept in place for as long as this lives.
-pub(super) enum Source {
-    InPlace(Buffer),
-    /// Copied, for the object holds them in another order.
-    Gathered(Vec<u8>),
-}
-
-impl Source {
-    /// Borrows the bytes of any bytes-like object.
-    pub(super) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let buffer = Buffer::of(object).map_err(|error| explained(object, error))?;
-        match buffer.is_c_contiguous() {
-            true => Ok(Self::InPlace(buffer)),
-            false => buffer.gathered(object.py()).map(Self::Gathered),
-        }
-    }
-
-    pub(super) fn bytes(&self) -> Bytes {
-        match self {
-            Self::InPlace(buffer) => buffer.bytes(),
-            Self::Gathered(copy) => Bytes::new(copy.as_ptr().cast_mut(), copy.len()),
-        }
-    }
-}
-
-fn explained(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
-    if !error.is_instance_of::<PyTypeError>(object.py()) {
-        return error;
-    }
-    let remedy = if object.is_instance_of::<PyString>() { ": encode it first" } else { "" };
-    PyTypeError::new_err(format!("a bytes-like object is required, not {}{remedy}", type_name(object)))
 }
 
 /// An integer for a message. Python refuses to write out very long ones.

@@ -10,8 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use pyo3::{IntoPyObjectExt, ffi};
 
-use super::arguments::{self, Source};
+use super::arguments;
 use super::group::MemGroup;
+use super::life::plural;
+use super::operand::{Operand, if_any};
 use super::piece::{Held, Piece};
 use super::raw::Bytes;
 use crate::slot::Mirror;
@@ -72,8 +74,8 @@ impl MemBlock {
         let this = slf.get();
         this.check(py)?;
         let Ok(slice) = key.cast::<PySlice>() else {
-            let at = this.index(key)?;
-            // SAFETY: index checked that at is within the block, and access that its bytes are there.
+            let at = this.at(key)?;
+            // SAFETY: `at` checked that at is within the block, and access that its bytes are there.
             return this.access(py, 1, |bytes| unsafe { bytes.get(at) })?.into_bound_py_any(py);
         };
         match this.contiguous_range(slice)? {
@@ -87,22 +89,23 @@ impl MemBlock {
         let this = slf.get();
         this.check_writable(py)?;
         let Ok(slice) = key.cast::<PySlice>() else {
-            let at = this.index(key)?;
+            let at = this.at(key)?;
             let byte = arguments::byte(value)?;
-            // SAFETY: index checked that at is within the block, access that its bytes are there, and check_writable that
+            // SAFETY: `at` checked that at is within the block, access that its bytes are there, and check_writable that
             // they are in the read-write mirror.
             return this.access(py, 1, |bytes| unsafe { bytes.set(at, byte) });
         };
         let Some((start, len)) = this.contiguous_range(slice)? else {
             return PyMemoryView::from(slf.as_any())?.set_item(key, value);
         };
-        let from = this.operand(value)?;
-        if from.bytes().len != len {
-            let given = from.bytes().len;
+        let from = Operand::of(value, &this.group)?;
+        if from.len() != len {
+            let given = from.len();
             return Err(PyValueError::new_err(format!(
                 "cannot assign {given} bytes to a slice of {len}: a block cannot change its size"
             )));
         }
+        let from = from.in_order(py)?;
         let piece = this.piece;
         this.access_with(py, &from, len, move |bytes, from| {
             // memmove is safe where ranges of addresses overlap. These may be the same bytes at other addresses.
@@ -145,6 +148,24 @@ impl MemBlock {
         Ok(found.map_or(-1, |offset| (start + offset) as isize))
     }
 
+    /// As `find`, but what does not occur is an error.
+    ///
+    /// Raises:
+    ///     ValueError: `sub` does not occur.
+    #[pyo3(signature = (sub, start=None, end=None))]
+    fn index(
+        &self,
+        py: Python<'_>,
+        sub: &Bound<'_, PyAny>,
+        start: Option<&Bound<'_, PyAny>>,
+        end: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<isize> {
+        match self.find(py, sub, start, end)? {
+            -1 => Err(PyValueError::new_err("subsection not found")),
+            found => Ok(found),
+        }
+    }
+
     /// How often `sub` (a bytes-like object or an integer) occurs in `self[start:end]` without overlapping itself.
     #[pyo3(signature = (sub, start=None, end=None))]
     fn count(
@@ -155,7 +176,7 @@ impl MemBlock {
         end: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
         self.check(py)?;
-        let needle = self.operand_or_byte(sub)?;
+        let needle = Operand::or_byte(sub, &self.group)?;
         let Some((start, len)) = self.span(start, end)? else { return Ok(0) };
         // SAFETY: access_with checks that both are there; the part is within the block.
         self.access_with(py, &needle, len, move |bytes, needle| unsafe { bytes.part(start, len).count(needle) })
@@ -177,13 +198,22 @@ impl MemBlock {
         operator: CompareOp,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.check(py)?;
-        let Ok(other) = self.operand(other) else { return Ok(py.NotImplemented().into_bound(py)) };
-        if matches!(operator, CompareOp::Eq | CompareOp::Ne) && other.bytes().len != self.piece.len {
+        let Some(other) = if_any(py, Operand::of(other, &self.group))? else {
+            return Ok(py.NotImplemented().into_bound(py));
+        };
+        if matches!(operator, CompareOp::Eq | CompareOp::Ne) && other.len() != self.piece.len {
             return matches!(operator, CompareOp::Ne).into_bound_py_any(py);
         }
+        let other = other.in_order(py)?;
         // SAFETY: access_with checks that both are there.
         let order = self.access_with(py, &other, self.piece.len, |bytes, other| unsafe { bytes.compare(other) })?;
         operator.matches(order).into_bound_py_any(py)
+    }
+
+    /// Raises TypeError: a copy elsewhere would not be a block of this group.
+    fn __reduce__(&self) -> PyResult<()> {
+        let remedy = "its bytes live in a group of this process; pass bytes(block)";
+        Err(PyTypeError::new_err(format!("cannot pickle or copy a MemBlock: {remedy}")))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -196,7 +226,8 @@ impl MemBlock {
         let Ok(preview) = preview else { return Ok("<MemBlock, freed>".into()) };
         let protected = if self.is_protected() { ", protected" } else { "" };
         let more = if shown < self.piece.len { "..." } else { "" };
-        Ok(format!("<MemBlock, {} bytes{protected}: {}{more}>", self.piece.len, preview.repr()?))
+        let (len, bytes) = (self.piece.len, plural(self.piece.len));
+        Ok(format!("<MemBlock, {len} byte{bytes}{protected}: {}{more}>", preview.repr()?))
     }
 
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
@@ -236,7 +267,7 @@ impl MemBlock {
     }
 
     /// Whether the block is of that group.
-    pub(super) fn belongs_to(&self, group: &Bound<'_, MemGroup>) -> bool {
+    pub(super) fn belongs_to(&self, group: &Py<MemGroup>) -> bool {
         self.group.is(group)
     }
 
@@ -308,7 +339,7 @@ impl MemBlock {
     }
 
     /// The block that shares `len` bytes from `start` on. What an exporter is part of must last as long as the exporter.
-    fn part<'py>(&self, py: Python<'py>, start: usize, len: usize) -> PyResult<Bound<'py, Self>> {
+    pub(super) fn part<'py>(&self, py: Python<'py>, start: usize, len: usize) -> PyResult<Bound<'py, Self>> {
         let part = Self::new(self.group.bind(py), self.piece.part(start, len), self.mirror)?;
         self.group.get().while_there(py, self.held(), || {
             if self.is_exporter.load(Ordering::Relaxed) {
@@ -318,7 +349,7 @@ impl MemBlock {
         Ok(part)
     }
 
-    fn index(&self, key: &Bound<'_, PyAny>) -> PyResult<usize> {
+    fn at(&self, key: &Bound<'_, PyAny>) -> PyResult<usize> {
         let len = self.piece.len;
         let index = arguments::integer(key, "block indices must be integers or slices")?;
         let from_start = if index < 0 { index.saturating_add(len as isize) } else { index };
@@ -350,54 +381,8 @@ impl MemBlock {
     }
 
     fn find_in(&self, py: Python<'_>, sub: &Bound<'_, PyAny>, start: usize, len: usize) -> PyResult<Option<usize>> {
-        let needle = self.operand_or_byte(sub)?;
+        let needle = Operand::or_byte(sub, &self.group)?;
         // SAFETY: access_with checks that both are there; the part is within the block.
         self.access_with(py, &needle, len, move |bytes, needle| unsafe { bytes.part(start, len).find(needle) })
-    }
-
-    fn operand(&self, object: &Bound<'_, PyAny>) -> PyResult<Operand> {
-        match object.cast::<Self>() {
-            // Borrowing a block of the same group through the buffer protocol would make an exporter of it.
-            Ok(block) if block.get().group.is(&self.group) => Ok(Operand::Held(block.get().held())),
-            _ => Source::of(object).map(Operand::Source),
-        }
-    }
-
-    fn operand_or_byte(&self, object: &Bound<'_, PyAny>) -> PyResult<Operand> {
-        // numpy's integers export buffers, and numpy's arrays have an __index__ that seldom works: an integer counts as
-        // one, whatever else it is.
-        if object.hasattr("__index__")? {
-            match arguments::byte(object) {
-                Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {}
-                byte => return byte.map(|byte| Operand::Byte(Box::new(byte))),
-            }
-        }
-        self.operand(object)
-    }
-}
-
-/// The other side of a comparison, an assignment or a search.
-enum Operand {
-    /// A block of the same group.
-    Held(Held),
-    Source(Source),
-    /// Boxed, for its address must not change when the operand moves.
-    Byte(Box<u8>),
-}
-
-impl Operand {
-    fn bytes(&self) -> Bytes {
-        match self {
-            Self::Held(held) => held.piece.bytes(),
-            Self::Source(source) => source.bytes(),
-            Self::Byte(byte) => Bytes::new(std::ptr::from_ref(&**byte).cast_mut(), 1),
-        }
-    }
-
-    fn held(&self) -> Option<Held> {
-        match self {
-            Self::Held(held) => Some(*held),
-            Self::Source(_) | Self::Byte(_) => None,
-        }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::ffi::{CStr, c_int};
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -38,8 +39,15 @@ impl Buffer {
     }
 
     /// A copy of the bytes in C order.
+    ///
+    /// # Errors
+    /// MemoryError: there is no room for it.
     pub(super) fn gathered(&self, py: Python<'_>) -> PyResult<Vec<u8>> {
-        let mut copy = vec![0; self.0.len as usize];
+        let len = self.0.len as usize;
+        let mut copy = Vec::new();
+        let no_room = |_| PyMemoryError::new_err(format!("no memory for {len} bytes put in order: pass fewer at once"));
+        copy.try_reserve_exact(len).map_err(no_room)?;
+        copy.resize(len, 0);
         // SAFETY: the vector has the length that is passed, which is the buffer's; the function does not change it.
         let refused = unsafe {
             let order = b'C'.cast_signed() as std::ffi::c_char;

@@ -1,17 +1,17 @@
 //! `MemGroup` for Python: allocation, protection, and the end of a group.
 
 use std::ffi::{CString, OsString};
-use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::{PyOSError, PyResourceWarning, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PyTuple};
 
-use super::arguments::{Align, Base, Limit, Size, Source, checked_name, type_name};
+use super::arguments::{Align, Base, Limit, Size, type_name};
 use super::block::MemBlock;
 use super::gate::Gate;
-use super::life::{self, Gone, Life, Refusal, plural};
+use super::life::{Gone, Life, Refusal, plural};
+use super::operand::{Operand, if_any};
 use super::piece::{Held, Piece};
 use super::raw::Bytes;
 use super::stats::{GroupStats, SlotStats};
@@ -47,13 +47,13 @@ pub(super) struct MemGroup {
     requested: Tally,
 }
 
-/// A count that only threads inside the gate raise.
+/// A count that only attached threads inside the gate raise.
 #[derive(Default)]
 struct Tally(AtomicUsize);
 
 impl Tally {
     #[inline(always)]
-    fn add(&self, _attached: Python<'_>, more: usize) {
+    fn add(&self, more: usize) {
         #[cfg(Py_GIL_DISABLED)]
         self.0.fetch_add(more, Ordering::Relaxed);
         // The GIL makes the pair one step, for a fraction of what an atomic addition costs.
@@ -78,8 +78,8 @@ impl MemGroup {
         text_signature = "(base=65536, limit=None, backing='memfd', name=None)",
     )]
     fn new(base: Base, limit: Option<Limit>, backing: Backing, name: Option<&str>) -> PyResult<Self> {
-        let name = checked_name(name.unwrap_or("memgroup"))?;
-        let options = Options::new().base(base.0).limit(limit.map(|limit| limit.0)).name(name);
+        let options = Options::new().base(base.0).limit(limit.map(|limit| limit.0));
+        let options = options.name(name.unwrap_or("memgroup"));
         let group = options.backing(backing.clone()).open().map_err(|error| construction_error(error, &backing))?;
         Ok(Self {
             gate: Gate::new(Life::new(group))?,
@@ -129,11 +129,12 @@ impl MemGroup {
     fn copy<'py>(slf: &Bound<'py, Self>, data: &Bound<'py, PyAny>, align: Align) -> PyResult<Bound<'py, MemBlock>> {
         let py = slf.py();
         let this = slf.get();
-        let source = Source::of(data)?;
+        let source = Operand::of(data, slf.as_unbound())?;
+        let piece = this.take(py, source.len(), align.0)?;
+        let source = source.in_order(py)?;
         let from = source.bytes();
-        let piece = this.take(py, from.len, align.0)?;
         // SAFETY: the source keeps its bytes in place, and the piece is as long and in the read-write mirror.
-        this.access(py, piece.into(), None, from.len, move |bytes| unsafe { bytes.copy_from(from) })?;
+        this.access(py, piece.into(), source.held(), from.len, move |bytes| unsafe { bytes.copy_from(from) })?;
         MemBlock::new(slf, piece, Mirror::ReadWrite)
     }
 
@@ -167,14 +168,15 @@ impl MemGroup {
     fn __contains__(slf: &Bound<'_, Self>, obj: &Bound<'_, PyAny>) -> PyResult<bool> {
         let this = slf.get();
         if let Ok(block) = obj.cast::<MemBlock>() {
-            this.check_open(slf.py())?;
-            let block = block.get();
-            return Ok(block.belongs_to(slf) && this.while_there(slf.py(), block.held(), || ()).is_ok());
+            return this.holds(slf, block);
         }
-        match window::Layout::of(obj) {
-            Ok(layout) => Ok(this.find(slf.py(), layout.addresses())?.is_some()),
-            Err(_) => this.check_open(slf.py()).map(|()| false),
+        this.check_open(slf.py())?;
+        let Some(layout) = if_any(slf.py(), window::Layout::of(obj))? else { return Ok(false) };
+        if let Some(block) = layout.block_behind_nothing(obj)? {
+            return this.holds(slf, &block);
         }
+        let found = this.gate.with(slf.py(), |life| life.find(layout.addresses()));
+        found.map(|found| found.is_some()).map_err(|gone| gone.error(&this.name(slf.py())))
     }
 
     /// Empties the group and keeps its memory, warm, for what comes next. Blocks from before are freed.
@@ -210,7 +212,7 @@ impl MemGroup {
     fn free(&self, py: Python<'_>, force: bool) -> PyResult<()> {
         let slots = self.gate.exclusive(py, |life| life.free(self.views(), force));
         let slots = slots.map_err(|refusal| refusal.error(&self.name(py)))?;
-        py.detach(|| life::revoke(slots));
+        py.detach(|| slots.revoke());
         Ok(())
     }
 
@@ -241,7 +243,7 @@ impl MemGroup {
     /// What the group holds: `GroupStats`.
     ///
     /// Raises:
-    ///     ValueError: The group is freed.
+    ///     ValueError: The group is freed, or has ended.
     fn stats(&self, py: Python<'_>) -> PyResult<GroupStats> {
         let stats = self.gate.with(py, Life::stats).map_err(|gone| gone.error(&self.name(py)))?;
         let slots = stats.slots.into_iter().map(|slot| Bound::new(py, SlotStats::from(slot)));
@@ -295,14 +297,18 @@ impl MemGroup {
         let name = self.name(py);
         let stats = match self.gate.with(py, |life| life.check_open().and_then(|()| life.stats())) {
             Ok(stats) => stats,
+            Err(Gone::Ended) if self.views() > 0 => {
+                return format!("<MemGroup {name:?}, freed but for {} view{}>", self.views(), plural(self.views()));
+            }
             Err(_) => return format!("<MemGroup {name:?}, freed>"),
         };
         let backing = self.gate.with(py, |life| life.group().backing().describe());
         let (blocks, slots, views) = (self.blocks.get(), stats.slots.len(), self.views());
         format!(
-            "<MemGroup {name:?}, {backing}: {blocks} block{} of {} bytes in {slots} slot{}, {} bytes committed, {views} view{}>",
+            "<MemGroup {name:?}, {backing}: {blocks} block{} of {} byte{} in {slots} slot{}, {} bytes committed, {views} view{}>",
             plural(blocks),
             self.requested.get(),
+            plural(self.requested.get()),
             plural(slots),
             stats.committed,
             plural(views),
@@ -314,21 +320,35 @@ impl MemGroup {
     /// Takes bytes for a block and counts them.
     #[inline(always)]
     fn take(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {
-        let piece = match self.gate.with(py, |life| life.bump(size, align)) {
-            Ok(Some(piece)) => piece,
-            Ok(None) => self.take_slowly(py, size, align)?,
-            Err(gone) => return Err(gone.error(&self.name(py))),
-        };
-        self.blocks.add(py, 1);
-        self.requested.add(py, size);
-        Ok(piece)
+        let taken = self.gate.with(py, |life| {
+            let piece = life.bump(size, align)?;
+            if piece.is_some() {
+                self.count(size);
+            }
+            Ok(piece)
+        });
+        match taken {
+            Ok(Some(piece)) => Ok(piece),
+            Ok(None) => self.take_slowly(py, size, align),
+            Err(gone) => Err(Gone::error(gone, &self.name(py))),
+        }
     }
 
     /// The same where memory must be committed first: other Python threads run meanwhile.
     #[cold]
     fn take_slowly(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {
         let taken = self.gate.detached(py, |life| life.take_slowly(size, align));
-        Ok(taken.map_err(|gone| gone.error(&self.name(py)))??)
+        let piece = taken.map_err(|gone| gone.error(&self.name(py)))??;
+        // Not if the group was reset or freed meanwhile: its figures begin anew then.
+        self.while_there(py, piece.into(), || self.count(size))?;
+        Ok(piece)
+    }
+
+    /// Counts a block.
+    #[inline(always)]
+    fn count(&self, size: usize) {
+        self.blocks.add(1);
+        self.requested.add(size);
     }
 
     /// Works on the bytes of a piece, if they and those of another are still there. Work on many bytes lets other Python
@@ -388,13 +408,20 @@ impl MemGroup {
         )))
     }
 
+    /// Whether a block is one of this group's, and still there.
+    fn holds(&self, slf: &Bound<'_, Self>, block: &Bound<'_, MemBlock>) -> PyResult<bool> {
+        self.check_open(slf.py())?;
+        let block = block.get();
+        Ok(block.belongs_to(slf.as_unbound()) && self.while_there(slf.py(), block.held(), || ()).is_ok())
+    }
+
     fn block_through<'py>(
         slf: &Bound<'py, Self>,
         block: &Bound<'py, MemBlock>,
         to: Mirror,
     ) -> PyResult<Bound<'py, MemBlock>> {
         let (this, block) = (slf.get(), block.get());
-        if !block.belongs_to(slf) {
+        if !block.belongs_to(slf.as_unbound()) {
             this.check_open(slf.py())?;
             return Err(Error::Foreign.into());
         }
@@ -414,22 +441,26 @@ impl MemGroup {
         to: Mirror,
     ) -> PyResult<Bound<'py, PyMemoryView>> {
         let layout = window::Layout::of(view)?;
-        let (piece, from) = slf.get().find(slf.py(), layout.addresses())?.ok_or(Error::Foreign)?;
-        // SAFETY: the view keeps its exporter, and that the slot, for as long as this takes; find found it in `from`.
-        let piece = unsafe { piece.move_to(from, to) }.ok_or(Error::NoMirror)?;
-        layout.view_of(MemBlock::new(slf, piece, to)?)
-    }
-
-    fn find(&self, py: Python<'_>, addresses: Range<usize>) -> PyResult<Option<(Piece, Mirror)>> {
-        self.gate.with(py, |life| life.find(addresses)).map_err(|gone| gone.error(&self.name(py)))
+        if let Some(block) = layout.block_behind_nothing(view)? {
+            let block = Self::block_through(slf, &block, to)?;
+            return layout.view_of(block.get().part(slf.py(), 0, 0)?);
+        }
+        let this = slf.get();
+        let piece = this.gate.with(slf.py(), |life| {
+            let found = life.find(layout.addresses())?;
+            // SAFETY: find has just found it in that mirror of a slot that is there.
+            Ok(found.map(|(piece, from)| unsafe { piece.move_to(from, to) }))
+        });
+        let piece = piece.map_err(|gone: Gone| gone.error(&this.name(slf.py())))?.ok_or(Error::Foreign)?;
+        layout.view_of(MemBlock::new(slf, piece.ok_or(Error::NoMirror)?, to)?)
     }
 }
 
 /// The exception for a group that could not be made: where a directory is to blame, as `open` would put it.
 fn construction_error(error: Error, backing: &Backing) -> PyErr {
     match (&error, backing) {
-        (Error::Os { errno, .. }, Backing::Directory(directory)) => {
-            PyOSError::new_err((*errno as i32, error.to_string(), directory.clone().into_os_string()))
+        (Error::Os { code, .. }, Backing::Directory(directory)) => {
+            PyOSError::new_err((*code, error.to_string(), directory.clone().into_os_string()))
         }
         _ => error.into(),
     }

@@ -24,7 +24,7 @@ pub(super) struct Life {
     group: crate::MemGroup,
     phase: Phase,
     /// Grows with every reset: a block is good in the era that it was made in.
-    era: u32,
+    era: u64,
     /// Slots that the group has let go and that exporters may keep.
     aside: Vec<Weak<Slot>>,
 }
@@ -89,22 +89,20 @@ impl Life {
 
     #[inline(always)]
     fn piece(&self, taken: Taken<'_>, len: usize) -> Piece {
-        Piece { address: taken.address, len, slot: taken.slot.into(), era: self.era }
+        Piece { address: taken.address, len, slot: taken.slot.as_ptr(), era: self.era }
     }
 
     /// The bytes at these addresses, and the mirror that they are seen through, if they live in the group.
     pub(super) fn find(&self, addresses: Range<usize>) -> Result<Option<(Piece, Mirror)>, Gone> {
         self.check_open()?;
         Ok(self.group.locate(&addresses).map(|(slot, mirror, address)| {
-            (Piece { address, len: addresses.len(), slot: slot.into(), era: self.era }, mirror)
+            (Piece { address, len: addresses.len(), slot: slot.as_ptr(), era: self.era }, mirror)
         }))
     }
 
     /// What the group holds, with the address space of what it has let go and exporters still keep.
     pub(super) fn stats(&self) -> Result<crate::Stats, Gone> {
-        if self.phase == Phase::Freed {
-            return Err(Gone::Freed);
-        }
+        self.check_open()?;
         let mut stats = self.group.stats();
         stats.mapped += self.aside.iter().filter_map(Weak::upgrade).map(|slot| slot.stats().mapped).sum::<usize>();
         Ok(stats)
@@ -113,8 +111,8 @@ impl Life {
     /// Begins anew: blocks are freed, memory stays. What is to be dropped is returned.
     pub(super) fn reset(&mut self, views: usize) -> Result<Vec<Arc<Slot>>, Refusal> {
         self.check_open().map_err(Refusal::Gone)?;
-        check_unseen(views)?;
-        self.era = self.era.wrapping_add(1);
+        check_unseen(views, "reset")?;
+        self.era += 1;
         let let_go = self.group.rewind();
         self.set_aside(&let_go);
         Ok(let_go)
@@ -129,15 +127,15 @@ impl Life {
         Some(let_go)
     }
 
-    /// The strict end, or with `force` the blunt one: everything that is still there, for [`revoke`].
-    pub(super) fn free(&mut self, views: usize, force: bool) -> Result<Vec<Arc<Slot>>, Refusal> {
+    /// The strict end, or with `force` the blunt one.
+    pub(super) fn free(&mut self, views: usize, force: bool) -> Result<LetGo, Refusal> {
         if self.phase != Phase::Freed && !force {
-            check_unseen(views)?;
+            check_unseen(views, "free")?;
         }
         self.phase = Phase::Freed;
         let mut slots = self.group.release();
         slots.extend(self.aside.drain(..).filter_map(|slot| slot.upgrade()));
-        Ok(slots)
+        Ok(LetGo(slots))
     }
 
     fn set_aside(&mut self, let_go: &[Arc<Slot>]) {
@@ -146,19 +144,22 @@ impl Life {
     }
 }
 
-/// Gives back the memory of slots that a group has let go for good. Where an exporter holds one, its addresses stay
-/// reserved without access.
-pub(super) fn revoke(slots: Vec<Arc<Slot>>) {
-    for slot in slots.iter().filter(|slot| Arc::strong_count(slot) > 1) {
-        // SAFETY: the group has let go of the slot, so nobody bumps it; this layer makes no Rust reference into group
-        // memory, and its raw accesses are over: they hold the gate, or are a view's that was overruled.
-        unsafe { slot.revoke() };
+/// Slots that a freed group has let go: nothing is allocated from them, and no block of theirs can be used any more.
+pub(super) struct LetGo(Vec<Arc<Slot>>);
+
+impl LetGo {
+    /// Gives the memory back. Where an exporter holds a slot, its addresses stay reserved without access.
+    pub(super) fn revoke(self) {
+        for slot in self.0.iter().filter(|slot| Arc::strong_count(slot) > 1) {
+            // SAFETY: only Life::free makes this, so nobody bumps the slot any more. This layer makes no Rust reference
+            // into group memory, and its raw accesses are over: they hold the gate, or are a view's that was overruled.
+            unsafe { slot.revoke() };
+        }
     }
-    drop(slots);
 }
 
-fn check_unseen(views: usize) -> Result<(), Refusal> {
-    if views == 0 { Ok(()) } else { Err(Refusal::Views(views)) }
+fn check_unseen(views: usize, end: &'static str) -> Result<(), Refusal> {
+    if views == 0 { Ok(()) } else { Err(Refusal::Views { views, end }) }
 }
 
 /// Why a block or a group cannot be used any more.
@@ -183,18 +184,25 @@ impl Gone {
 /// Why the end of a group was refused.
 pub(super) enum Refusal {
     Gone(Gone),
-    Views(usize),
+    /// So many views, and the end that they stand in the way of.
+    Views {
+        views: usize,
+        end: &'static str,
+    },
 }
 
 impl Refusal {
     pub(super) fn error(self, group: &str) -> PyErr {
         match self {
             Self::Gone(gone) => gone.error(group),
-            Self::Views(views) => PyBufferError::new_err(format!(
-                "the group {group:?} has {views} live view{}: release memoryviews and delete arrays made from its \
-                 blocks, or pass force=True to free()",
-                plural(views),
-            )),
+            Self::Views { views, end } => {
+                let force = if end == "free" { ", or pass force=True" } else { "" };
+                PyBufferError::new_err(format!(
+                    "cannot {end} the group {group:?}, it has {views} live view{}: release memoryviews and delete \
+                     arrays made from its blocks{force}",
+                    plural(views),
+                ))
+            }
         }
     }
 }

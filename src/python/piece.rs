@@ -13,7 +13,7 @@ pub(super) struct Piece {
     pub(super) len: usize,
     /// Valid while the era lasts, and beyond it for those who hold a reference.
     pub(super) slot: NonNull<Slot>,
-    pub(super) era: u32,
+    pub(super) era: u64,
 }
 
 // SAFETY: slots may be shared between threads, and an address is only a number until somebody argues otherwise.

@@ -37,8 +37,21 @@ impl Layout {
         }
         let (shape, strides) = (buffer.shape().to_vec(), buffer.strides().to_vec());
         let (origin, item_size) = (buffer.origin(), buffer.item_size());
-        let addresses = reach(origin, item_size, &shape, &strides);
+        let addresses = reach(origin, item_size, &shape, &strides)
+            .ok_or_else(|| PyBufferError::new_err("the buffer reaches beyond the address space"))?;
         Ok(Self { origin, addresses, item_size, format: buffer.format().to_owned(), shape, strides })
+    }
+
+    /// The block behind a memoryview that shows no bytes: these have no address of their own to tell it by.
+    pub(super) fn block_behind_nothing<'py>(&self, view: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        if !self.addresses.is_empty() || !view.is_instance_of::<PyMemoryView>() {
+            return Ok(None);
+        }
+        let exporter = view.getattr("obj")?;
+        if let Ok(window) = exporter.cast::<Window>() {
+            return Ok(Some(window.get().block.bind(view.py()).clone()));
+        }
+        Ok(exporter.cast_into::<MemBlock>().ok())
     }
 
     /// Addresses of all bytes that the buffer can reach.
@@ -54,13 +67,18 @@ impl Layout {
     }
 }
 
-fn reach(origin: usize, item_size: isize, shape: &[isize], strides: &[isize]) -> Range<usize> {
+/// The addresses from the lowest to behind the highest byte; `None` if they are none.
+fn reach(origin: usize, item_size: isize, shape: &[isize], strides: &[isize]) -> Option<Range<usize>> {
     if shape.contains(&0) {
-        return origin..origin;
+        return Some(origin..origin);
     }
-    let spans = shape.iter().zip(strides).map(|(extent, stride)| (extent - 1) * stride);
-    let (below, above) = spans.fold((0, item_size), |(below, above), span| (below + span.min(0), above + span.max(0)));
-    origin.wrapping_add_signed(below)..origin.wrapping_add_signed(above)
+    let (mut below, mut above) = (0_isize, item_size);
+    for (&extent, &stride) in shape.iter().zip(strides) {
+        let span = (extent - 1).checked_mul(stride)?;
+        below = below.checked_add(span.min(0))?;
+        above = above.checked_add(span.max(0))?;
+    }
+    Some(origin.checked_add_signed(below)?..origin.checked_add_signed(above)?)
 }
 
 /// Exports a block's bytes in a layout. Only memoryviews ask it to.

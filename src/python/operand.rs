@@ -1,0 +1,104 @@
+//! The other side of a copy, a comparison, an assignment or a search.
+
+use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::arguments::{self, type_name};
+use super::block::MemBlock;
+use super::buffer::Buffer;
+use super::group::MemGroup;
+use super::piece::Held;
+use super::raw::Bytes;
+
+/// Some bytes, kept in place for as long as this lives.
+pub(super) enum Operand {
+    /// A block of the same group. Borrowed through the buffer protocol it would become an exporter.
+    Held(Held),
+    /// Of any bytes-like object, in whatever order they lie.
+    Lent(Buffer),
+    /// Copied from such an object, in C order.
+    Gathered(Vec<u8>),
+    /// Boxed, for its address must not change when the operand moves.
+    Byte(Box<u8>),
+}
+
+impl Operand {
+    /// Borrows the bytes of any bytes-like object, for an operation on the blocks of `group`.
+    pub(super) fn of(object: &Bound<'_, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
+        match object.cast::<MemBlock>() {
+            Ok(block) if block.get().belongs_to(group) => Ok(Self::Held(block.get().held())),
+            _ => Buffer::of(object).map(Self::Lent).map_err(|error| explained(object, error)),
+        }
+    }
+
+    /// The same, where an integer stands for one byte.
+    pub(super) fn or_byte(object: &Bound<'_, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
+        // numpy's integers export buffers, and numpy's arrays have an __index__ that seldom works: an integer counts as
+        // one, whatever else it is.
+        if object.hasattr("__index__")? {
+            match arguments::byte(object) {
+                Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {}
+                byte => return byte.map(|byte| Self::Byte(Box::new(byte))),
+            }
+        }
+        Self::of(object, group)?.in_order(object.py())
+    }
+
+    /// How many bytes there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Held(held) => held.piece.len,
+            Self::Lent(buffer) => buffer.bytes().len,
+            Self::Gathered(copy) => copy.len(),
+            Self::Byte(_) => 1,
+        }
+    }
+
+    /// The same with its bytes one behind the other, copied if need be.
+    pub(super) fn in_order(self, py: Python<'_>) -> PyResult<Self> {
+        match self {
+            Self::Lent(buffer) if !buffer.is_c_contiguous() => buffer.gathered(py).map(Self::Gathered),
+            in_order => Ok(in_order),
+        }
+    }
+
+    /// The bytes, of an operand that is [in order](Self::in_order).
+    pub(super) fn bytes(&self) -> Bytes {
+        match self {
+            Self::Held(held) => held.piece.bytes(),
+            Self::Lent(buffer) => buffer.bytes(),
+            Self::Gathered(copy) => Bytes::new(copy.as_ptr().cast_mut(), copy.len()),
+            Self::Byte(byte) => Bytes::new(std::ptr::from_ref(&**byte).cast_mut(), 1),
+        }
+    }
+
+    /// What must still be there for the bytes to be touched.
+    pub(super) fn held(&self) -> Option<Held> {
+        match self {
+            Self::Held(held) => Some(*held),
+            _ => None,
+        }
+    }
+}
+
+/// Turns the errors that say an object lends no bytes (now) into `None`. Others are the user's to see.
+pub(super) fn if_any<T>(py: Python<'_>, lent: PyResult<T>) -> PyResult<Option<T>> {
+    match lent {
+        Ok(lent) => Ok(Some(lent)),
+        Err(error) => {
+            let lends_none = error.is_instance_of::<PyTypeError>(py)
+                || error.is_instance_of::<PyBufferError>(py)
+                || error.is_instance_of::<PyValueError>(py);
+            if lends_none { Ok(None) } else { Err(error) }
+        }
+    }
+}
+
+fn explained(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyTypeError>(object.py()) {
+        return error;
+    }
+    let remedy = if object.is_instance_of::<PyString>() { ": encode it first" } else { "" };
+    PyTypeError::new_err(format!("a bytes-like object is required, not {}{remedy}", type_name(object)))
+}
