@@ -26,8 +26,11 @@ from memgroup import MemGroup
 from memgroup._find import Finder, Found
 from memgroup._gather import Job, Outcome, gather
 from memgroup._inspect import Search, Sizes, measure
+from memgroup._json import as_json
+from memgroup._plain import as_plain
 from memgroup._read import Reader
-from memgroup._report import Bar, complaints
+from memgroup._report import Bar, complaints, report
+from memgroup._shortage import Shortage, remedy, show_reason
 from memgroup._text import read_pattern, read_size, show_rate, show_seconds, show_size, show_text
 
 COMMAND = [sys.executable, "-m", "memgroup", "gather"]
@@ -140,8 +143,16 @@ class TestText:
 
     @pytest.mark.parametrize("text", ["", "\\", r"\q", r"\x", r"\x4", r"\xgg", "\\\udce9"])
     def test_what_is_no_pattern_is_refused(self, text):
-        with pytest.raises(ValueError, match=r"nothing to find|unknown escape"):
+        with pytest.raises(ValueError, match=r"nothing to find|unknown escape|needs two hex digits"):
             read_pattern(text)
+
+    @pytest.mark.parametrize("text", [r"\x", r"\x4", r"\xgg"])
+    def test_an_unfinished_escape_is_called_so(self, text):
+        with pytest.raises(ValueError, match=r"^\\x needs two hex digits$"):
+            read_pattern(text)
+
+    def test_short_escapes_are_shown_short(self):
+        assert show_text("hi\n\r\t\\\x1b") == r"hi\n\r\t\\\x1b"
 
     @given(st.binary(min_size=1))
     def test_what_is_shown_can_be_read_again(self, raw):
@@ -284,7 +295,7 @@ class TestRead:
         reader = Reader(group)
         block = reader.read(path)
         assert bytes(block) == content[:left]
-        assert reader.changed == 1
+        assert (reader.changed, reader.abandoned) == (1, 300_000 - left)
 
     @pytest.mark.parametrize("extra", [1, 65_535, 65_536, 65_537, 1_000_000])
     def test_a_file_that_grew_is_read_whole(self, group, path, extra, monkeypatch):
@@ -303,7 +314,35 @@ class TestRead:
         block = reader.read(path)
         assert bytes(block) == Path(path).read_bytes()
         assert len(block) == 300_000 + extra
-        assert reader.changed == 1
+        assert (reader.changed, reader.abandoned) == (1, 300_000)
+        assert group.stats().requested == len(block) + reader.abandoned
+
+    @pytest.mark.parametrize(
+        ("size", "reason"),
+        [
+            (0, "Announces no size and goes on beyond 64 MiB"),
+            (300_000, "Grew while it was read by more than 64 MiB"),
+        ],
+    )
+    def test_a_file_without_end_is_unreadable_rather_than_cut(self, group, path, size, reason, monkeypatch):
+        os.truncate(path, size)
+        monkeypatch.setattr(os, "readv", lambda fd, views: sum(map(len, views)))
+        reader = Reader(group)
+        with pytest.raises(OSError, match=reason) as caught:
+            reader.read(path)
+        assert caught.value.errno == errno.EFBIG
+        assert (reader.changed, reader.unsized, reader.abandoned) == (0, 0, size)
+        assert group.stats().requested == size
+
+    def test_the_block_of_a_file_that_fails_is_abandoned(self, group, path, monkeypatch):
+        def fail(fd, views):
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "readv", fail)
+        reader = Reader(group)
+        with pytest.raises(OSError, match="Input/output"):
+            reader.read(path)
+        assert reader.abandoned == group.stats().requested == 300_000
 
     def test_a_file_that_never_stops_growing_is_given_up_at_some_length(self, group, path, monkeypatch):
         fstat = os.fstat
@@ -358,7 +397,8 @@ class TestRead:
         monkeypatch.setattr(os, "fstat", announce_nothing)
         reader = Reader(group)
         assert bytes(reader.read(path)) == content[:size]
-        assert (reader.changed, reader.unsized) == (0, 1)
+        assert (reader.changed, reader.unsized, reader.abandoned) == (0, 1, 0)
+        assert (group.stats().requested, group.stats().blocks) == (size, 1)
 
     def test_proc_is_read(self, group):
         reader = Reader(group)
@@ -450,7 +490,7 @@ class TestGather:
         assert outcome.complete
         assert outcome.files == outcome.stats.blocks == len(files)
         assert outcome.nbytes == outcome.stats.requested == sum(map(len, files.values()))
-        assert list(outcome.seconds) == ["find", "gather", "protect", "inspect", "free"]
+        assert list(outcome.seconds) == ["walk", "gather", "protect", "inspect", "free"]
         assert isinstance(outcome.finding, Sizes)
 
     def test_the_group_is_freed(self, tree):
@@ -486,7 +526,7 @@ class TestGather:
         gather(Job((str(tree),), Search(b"a", 1, 1)), MemGroup(), watch)
         number = len(contents(tree))
         assert [(step, done(), total) for step, done, total in steps] == [
-            ("find", number, None),
+            ("walk", number, None),
             ("gather", number, number),
             ("inspect", number, number),
         ]
@@ -508,7 +548,25 @@ class TestGather:
 
     def test_changed_files_are_counted(self, tree, monkeypatch):
         monkeypatch.setattr("memgroup._read.os.fstat", announce_one_more)
-        assert gather_here(tree).changed == len(contents(tree))
+        outcome = gather_here(tree)
+        assert outcome.changed == outcome.abandoned == len(contents(tree))
+        assert outcome.stats.requested == outcome.nbytes + outcome.abandoned
+
+    def test_what_is_abandoned_is_waste(self, tree, monkeypatch):
+        monkeypatch.setattr("memgroup._read.os.fstat", announce_one_more)
+        outcome = gather_here(tree)
+        assert json.loads(as_json(outcome))["group"]["abandoned"] == 200
+        waste = outcome.stats.committed - outcome.stats.allocated + 200
+        text = as_plain(report(outcome))
+        assert f"{show_size(waste)} or " in text
+        assert "200 B given up as files changed or failed" in text
+
+    def test_the_rates_of_the_walk_are_those_of_what_was_found(self, tree):
+        outcome = gather_here(tree, limit=128 * 1024)
+        assert outcome.files < outcome.found == 200
+        row = re.search(r"^  walk +.*$", as_plain(report(outcome)), re.MULTILINE)
+        assert row is not None
+        assert show_rate(200 / outcome.seconds["walk"]) in row[0]
 
     def test_complaints_are_bounded(self, tree, monkeypatch):
         def refuse(*_arguments):
@@ -520,6 +578,57 @@ class TestGather:
         lines = list(complaints(outcome))
         assert len(lines) == 21
         assert lines[-1] == "cannot read 180 more files; --json lists them all"
+
+
+REMEDIES = [
+    (
+        "cannot commit 65536 more bytes: 458752 of the group's limit of 524288 are committed; reset it",
+        (524288, "memfd"),
+        "cannot commit 64 KiB more: 448 KiB of the group's limit of 512 KiB are committed",
+        "Raise --limit.",
+    ),
+    (
+        "cannot commit 1048576 more bytes: this machine has 4096 available; ask for less",
+        (2**40, "anonymous"),
+        "cannot commit 1 MiB more: this machine has 4 KiB available",
+        "Name a directory with room: --backing DIR.",
+    ),
+    (
+        "committing 8192 bytes in /srv/20261123 failed in fallocate: No space left on device (os error 28)",
+        (None, "/srv/20261123"),
+        "committing 8 KiB in /srv/20261123 failed in fallocate: No space left on device",
+        "Make room in /srv/20261123 or name another with --backing.",
+    ),
+    (
+        "opening slot 4 (1048576 bytes) failed in memfd_create: Too many open files (os error 24); "
+        "raise RLIMIT_NOFILE (ulimit -n) or close files",
+        (2**40, "memfd"),
+        "opening slot 4 (1 MiB) failed in memfd_create: Too many open files",
+        "Raise RLIMIT_NOFILE (ulimit -n).",
+    ),
+    (
+        "cannot allocate 2199023255552 bytes: the largest slot of this group holds 1099511627776; split it",
+        (None, "memfd"),
+        "cannot allocate 2 TiB: the largest slot of this group holds 1 TiB",
+        "Raise --base.",
+    ),
+]
+
+
+class TestShortage:
+    @pytest.mark.parametrize(("words", "group", "reason", "advice"), REMEDIES)
+    def test_one_reason_and_the_one_remedy_that_fits(self, words, group, reason, advice):
+        shortage = Shortage("file", 1, words)
+        assert show_reason(shortage) == reason
+        assert remedy(shortage, *group) == advice
+
+    def test_the_words_of_a_real_group_are_understood(self):
+        with pytest.raises(MemoryError) as caught:
+            MemGroup(4096, 8192).alloc(100_000)
+        shortage = Shortage("file", 1, str(caught.value))
+        assert "limit of 8 KiB" in show_reason(shortage)
+        assert "reset" not in show_reason(shortage)
+        assert remedy(shortage, 8192, "memfd") == "Raise --limit."
 
 
 _fstat = os.fstat
@@ -553,6 +662,11 @@ class TestCommand:
         assert all(len(file["offsets"]) == min(3, file["count"]) for file in bounded["listed"])
         text = run(tree, "--find", "a", "--max-files", "2", "--max-matches", "3").stdout
         assert f"and {whole['files'] - 2} more files; --max-files lists them" in text
+        text = run(tree, "--find", "a", "--max-files", "0").stdout
+        assert f"\n  {whole['files']} files; --max-files lists them" in text
+
+    def test_a_pattern_is_echoed_as_it_was_given(self, tree):
+        assert r"0 matches of hi\n in 0 files" in run(tree, "--find", r"hi\n").stdout
 
     def test_json_has_this_shape(self, tree):
         facts = run_json(tree, "--largest", "3", "--base", "4K", "--limit", "1GiB")
@@ -568,7 +682,7 @@ class TestCommand:
         assert (facts["changed"], facts["unsized"], facts["skipped"]) == (0, 0, {})
         assert facts["unreadable"] == {"count": 0, "files": []}
         assert facts["shortage"] is None
-        assert set(facts["seconds"]) == {"find", "gather", "protect", "inspect", "free"}
+        assert set(facts["seconds"]) == {"walk", "gather", "protect", "inspect", "free"}
         assert all(seconds >= 0 for seconds in facts["seconds"].values())
         assert set(facts["rates"]) == {"files_per_second", "bytes_per_second"}
         assert set(facts["sizes"]) == {"mean", "median", "p90", "distribution", "largest"}
@@ -593,7 +707,7 @@ class TestCommand:
         assert [int(row.split()[0]) for row in rows[2 : 2 + len(facts["group"]["slots"])]] == [
             slot["index"] for slot in facts["group"]["slots"]
         ]
-        for step in ("find", "gather", "protect", "inspect", "free"):
+        for step in ("walk", "gather", "protect", "inspect", "free"):
             assert re.search(rf"^  {step} +[0-9]", done.stdout, re.MULTILINE)
 
     def test_backings(self, tree, tmp_path):
@@ -675,16 +789,27 @@ class TestCommand:
         assert facts["shortage"]["left"] == 10 - facts["files"]
         assert facts["shortage"]["path"] == str(tmp_path / str(facts["files"]))
         assert facts["group"]["committed"] <= 512 * 1024
-        assert len(done.stderr.splitlines()) == 1
-        for words in ("memory ended at", f"{facts['files']} files", "--limit", "--backing DIR"):
-            assert words in done.stderr
+        first, second = done.stderr.splitlines()
+        assert first.startswith(f"memgroup: memory ended at {facts['shortage']['path']}: cannot commit ")
+        assert second == (
+            f"memgroup: gathered {facts['files']} files, {show_size(facts['bytes'])}; "
+            f"left out {10 - facts['files']}. Raise --limit."
+        )
+        for text in (done.stderr, facts["shortage"]["reason"]):
+            assert "reset" not in text
+
+    def test_a_file_of_proc_without_end_is_listed_as_unreadable(self):
+        facts = run_json("/proc/self/pagemap", status=1)
+        reason = "Announces no size and goes on beyond 64 MiB"
+        assert facts["unreadable"]["files"] == [{"path": "/proc/self/pagemap", "reason": reason}]
+        assert (facts["files"], facts["complete"], facts["group"]["requested"]) == (0, False, 0)
 
     def test_undecodable_and_hostile_names(self, tmp_path):
         names = [b"caf\xe9", b"new\nline", b"esc\x1b[31m", "größe".encode(), b"back\\slash", b"[red]"]
         for name in names:
             Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"x" * len(name))
         text = run(tmp_path).stdout
-        for shown in (r"caf\xe9", r"new\x0aline", r"esc\x1b[31m", "größe", r"back\\slash", "[red]"):
+        for shown in (r"caf\xe9", r"new\nline", r"esc\x1b[31m", "größe", r"back\\slash", "[red]"):
             assert f"{tmp_path}/{shown}\n" in text
         files = run_json(tmp_path)["sizes"]["largest"]
         raw = {
@@ -711,6 +836,7 @@ class TestCommand:
             ([".", "--backing", "/nowhere"], "/nowhere"),
             ([".", "--find", ""], "nothing to find"),
             ([".", "--find", r"\q"], r"unknown escape \q"),
+            ([".", "--find", r"\x4"], r"\x needs two hex digits"),
             ([".", "--max-files", "-1"], "--max-files"),
             ([".", "--largest", "x"], "number from 0 on"),
         ],
@@ -721,6 +847,30 @@ class TestCommand:
         assert done.stdout == ""
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["/nope"], "/nope: No such file or directory"),
+            ([""], "'': No such file or directory"),
+            (
+                [".", "--backing", "nonsense"],
+                "--backing must be memfd, anonymous or a directory that exists, not nonsense",
+            ),
+            ([".", "--backing", "/etc/passwd"], "--backing /etc/passwd is not a directory"),
+        ],
+    )
+    def test_what_was_understood_but_is_unusable_shows_no_usage(self, arguments, words):
+        done = run(*arguments)
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"memgroup gather: {words}\n")
+
+    def test_a_bad_base_shows_no_usage(self):
+        done = run(".", "--base", "0")
+        assert done.stderr.startswith("memgroup gather: base must be ")
+        assert len(done.stderr.splitlines()) == 1
+
+    def test_help_says_how_base_is_rounded(self):
+        assert "rounded up to whole pages" in " ".join(run("--help").stdout.split())
 
     def test_nothing_is_gathered_if_one_path_does_not_exist(self, tree):
         assert run(tree, "/nowhere").stdout == ""
@@ -773,7 +923,7 @@ class TestEnds:
         code = INTERRUPT_AT.format(owner=owner, function=function, call=call)
         command = after(code, tree, "--find", "a", "--backing", tmp_path / "backing")
         done = subprocess.run(command, capture_output=True, text=True, timeout=ENOUGH, check=False)
-        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "memgroup: interrupted\n")
         assert not list((tmp_path / "backing").iterdir())
 
     def test_ctrl_c_while_modules_are_imported(self, tree):
@@ -786,7 +936,7 @@ class Impatient(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Impatient())
 """
         done = subprocess.run(after(code, tree), capture_output=True, text=True, timeout=ENOUGH, check=False)
-        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "memgroup: interrupted\n")
 
     def test_ctrl_c_from_outside_in_the_midst_of_a_read(self, tree):
         ready, started = os.pipe()
@@ -804,7 +954,7 @@ os.readv = hang
             assert os.read(ready, 1) == b"!"
             os.close(ready)
             child.send_signal(signal.SIGINT)
-            assert child.communicate(timeout=ENOUGH) == (b"", b"")
+            assert child.communicate(timeout=ENOUGH) == (b"", b"memgroup: interrupted\n")
         assert child.returncode == 130
 
     def test_ctrl_c_is_ignored_where_the_caller_says_so(self, tree):
@@ -833,13 +983,20 @@ os.readv = hang
         assert done.returncode == 2
         assert done.stderr == b"memgroup: cannot write the output: No space left on device\n"
 
-    @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-    def test_closed_outputs_do_not_matter(self, tree, closed):
+    @pytest.mark.parametrize(
+        ("closed", "status", "words"),
+        [
+            (">&-", 2, b"memgroup: cannot write the output: stdout is closed\n"),
+            ("2>&-", 0, b""),
+            (">&- 2>&-", 2, b""),
+        ],
+    )
+    def test_closed_outputs(self, tree, closed, status, words):
         shell = f'exec "$0" -m memgroup gather "$1" {closed}'
         done = subprocess.run(
             ["sh", "-c", shell, sys.executable, tree], capture_output=True, timeout=ENOUGH, check=False
         )
-        assert (done.returncode, done.stderr) == (0, b"")
+        assert (done.returncode, done.stderr) == (status, words)
 
 
 class Terminal:
@@ -943,6 +1100,7 @@ class TestTerminal:
         terminal.child.send_signal(signal.SIGINT)
         assert terminal.finish() == 130
         assert_bar_has_gone(terminal.seen)
+        assert terminal.seen.endswith("memgroup: interrupted\r\n")
         assert "Traceback" not in terminal.seen
 
     def test_no_progress_where_stderr_is_no_terminal(self, tree):
@@ -979,7 +1137,7 @@ class TestTerminal:
         terminal = Terminal([*COMMAND, tmp_path], COLUMNS="300")
         assert terminal.finish() == 0
         assert "\x1b]0;" not in terminal.seen
-        assert r"evil\x1b]0;title\x07\x0a" in terminal.seen
+        assert r"evil\x1b]0;title\x07\n" in terminal.seen
 
     def test_brackets_in_a_name_are_no_markup(self, tmp_path):
         (tmp_path / "[bold]name[").write_bytes(b"x")

@@ -13,6 +13,7 @@ Only what cannot wait is imported here. The work is imported once Ctrl-C is take
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -41,6 +42,7 @@ def main() -> int:
     try:
         return _run(sys.argv[1:])
     except KeyboardInterrupt:
+        _complain("interrupted")
         return INTERRUPTED
     finally:
         if interruptible:
@@ -64,7 +66,7 @@ def _run(arguments: list[str]) -> int:
         return READER_GONE
     except OSError as error:
         _drop_output()
-        print(f"memgroup: cannot write the output: {error.strerror or error}", file=sys.stderr)
+        _complain(f"cannot write the output: {error.strerror or error}")
         return UNUSABLE
     return status
 
@@ -79,11 +81,29 @@ def _command(arguments: list[str]) -> int:
 
 
 def _prepare_output() -> None:
-    """Make every character printable, and have somewhere to print to even where the caller closed it."""
+    """Make every character printable, and complaints go nowhere where the caller closed stderr.
+
+    Raises:
+        OSError: The caller closed stdout, and so nobody would see the report.
+    """
+    closed = sys.stdout is None  # pyright: ignore[reportUnnecessaryComparison]  (typeshed leaves that out)
+    # Both descriptors are taken, lest a file that is opened later becomes what is printed to.
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (open to the end)
         getattr(sys, name).reconfigure(errors="backslashreplace")
+    if closed:
+        raise OSError(errno.EBADF, "stdout is closed")
+
+
+def _complain(words: str) -> None:
+    """Say on stderr why this is the end, if stderr can be written."""
+    if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]  (the end came before all else)
+        return
+    try:
+        print(f"memgroup: {words}", file=sys.stderr, flush=True)
+    except OSError:
+        return  # the status still says it
 
 
 def _drop_output() -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from memgroup import MemGroup
-from memgroup._cli import COMPLETE, INCOMPLETE
+from memgroup._cli import COMPLETE, INCOMPLETE, UNUSABLE
 from memgroup._gather import Job, gather
 from memgroup._inspect import Search
 from memgroup._json import as_json
@@ -35,12 +35,14 @@ _DETAILS = r"""
 paths:
   Directories are searched to any depth. A symlink is followed if it is given
   as PATH; below a PATH, symlinks, fifos, sockets and devices are skipped.
-  A file is gathered once, however many PATHs lead to it.
+  A file is gathered once, however many PATHs lead to it. Of one that announces
+  no size, as those of /proc, up to 64 MiB are read; if it goes on, it counts
+  as a file that cannot be read.
 
 BYTES:
   Text, taken as UTF-8. \xNN stands for any byte, \n, \r, \t for line feed,
   carriage return and tab, \\ for a backslash. Matches do not overlap. File
-  names are shown in the same way, unprintable bytes as \xNN.
+  names are shown in the same way, other unprintable bytes as \xNN.
 
 SIZE:
   Bytes, or with a suffix: K, M, G, T (or KiB, ...) are powers of 1024,
@@ -67,10 +69,9 @@ def run(arguments: Sequence[str]) -> int:
         SystemExit: `arguments` are unusable, or asked only for help or the version.
         OSError: The report could not be written.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    _check_paths(options.paths, parser.error)
-    group = _group(options, parser.error)
+    options = _parser().parse_args(arguments)
+    _check_paths(options.paths)
+    group = _group(options)
     with _watching() as watch:
         outcome = gather(_job(options), group, watch)
     _show(outcome, options.json)
@@ -136,7 +137,8 @@ def _add_memory(add: _Add) -> None:
         type=_argument(read_size),
         default=64 * 1024,
         metavar="SIZE",
-        help="size of the group's first slot; each further slot has twice the size (default: 64K)",
+        help="size of the group's first slot, rounded up to whole pages; each further slot has twice the "
+        "size (default: 64K)",
     )
     add(
         "--limit",
@@ -173,22 +175,40 @@ def _read_number(text: str) -> int:
     raise ValueError(f"give a number from 0 on, or all; not {show_text(text)}")
 
 
-def _check_paths(paths: Sequence[str], refuse: Callable[[str], NoReturn]) -> None:
+def _check_paths(paths: Sequence[str]) -> None:
     """Refuse a path where there is nothing, before any work is done: it is a slip of the pen."""
     for path in paths:
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            refuse(f"{show_text(path)}: {error.strerror}")
+            _refuse(f"{_show_argument(path)}: {error.strerror}")
         except OSError:
             continue  # it may be there; the job will say what is wrong with it
 
 
-def _group(options: argparse.Namespace, refuse: Callable[[str], NoReturn]) -> MemGroup:
+def _group(options: argparse.Namespace) -> MemGroup:
     try:
         return MemGroup(options.base, options.limit, options.backing, "gather")
-    except (ValueError, OSError, MemoryError) as error:
-        refuse(str(error))
+    except FileNotFoundError:
+        shown = show_text(options.backing)
+        _refuse(f"--backing must be memfd, anonymous or a directory that exists, not {shown}")
+    except NotADirectoryError:
+        _refuse(f"--backing {show_text(options.backing)} is not a directory")
+    except OSError as error:
+        _refuse(error.strerror or str(error))
+    except (ValueError, MemoryError) as error:
+        _refuse(str(error))
+
+
+def _refuse(reason: str) -> NoReturn:
+    """End before any work is done. No usage is shown: the arguments were understood."""
+    print(f"memgroup gather: {reason}", file=sys.stderr)
+    raise SystemExit(UNUSABLE)
+
+
+def _show_argument(text: str) -> str:
+    """`text` as an error names it; nothing at all would be overlooked."""
+    return show_text(text) or "''"
 
 
 def _job(options: argparse.Namespace) -> Job:

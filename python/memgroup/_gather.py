@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from memgroup._find import Finder, Found, Unreadable
 from memgroup._inspect import Matches, Search, Sizes, measure
 from memgroup._read import Reader
+from memgroup._shortage import Shortage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -44,14 +45,6 @@ class Job:
     inspection: Search | int
 
 
-class Shortage(NamedTuple):
-    """The file that the group had no memory for, how many were left out with it, and the group's words."""
-
-    path: str
-    left: int
-    reason: str
-
-
 @dataclass(slots=True)
 class Gathered:
     """Files in a group: `paths[i]` has the content `blocks[i]`.
@@ -63,6 +56,7 @@ class Gathered:
         blocks: Their content.
         changed: How many had changed their size when they were read.
         unsized: How many announced no size but had content, as the files of /proc.
+        abandoned: Bytes that were allocated and then given up, since a file was not as long as announced.
         unreadable: Those that could not be read.
         shortage: Why not all files are here, if memory ended.
     """
@@ -71,6 +65,7 @@ class Gathered:
     blocks: list[MemBlock] = field(default_factory=list["MemBlock"])
     changed: int = 0
     unsized: int = 0
+    abandoned: int = 0
     unreadable: list[Unreadable] = field(default_factory=list[Unreadable])
     shortage: Shortage | None = None
 
@@ -81,14 +76,16 @@ class Outcome:
 
     Attributes:
         paths: What was asked for.
+        found: Files found.
         files: Files gathered.
         nbytes: Bytes of content in them.
         changed: As in `Gathered`.
         unsized: As in `Gathered`.
+        abandoned: As in `Gathered`.
         shortage: As in `Gathered`.
         skipped: What was no regular file, number by kind.
         unreadable: Files and directories that could not be read.
-        seconds: How long each step took: find, gather, protect (not in an anonymous group), inspect, free.
+        seconds: How long each step took: walk, gather, protect (not in an anonymous group), inspect, free.
         finding: What the inspection found.
         backing: Where the group's memory came from.
         base: Bytes of the group's first slot.
@@ -97,10 +94,12 @@ class Outcome:
     """
 
     paths: tuple[str, ...]
+    found: int
     files: int
     nbytes: int
     changed: int
     unsized: int
+    abandoned: int
     shortage: Shortage | None
     skipped: dict[str, int]
     unreadable: tuple[Unreadable, ...]
@@ -128,8 +127,8 @@ def gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
 
 def _gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
     seconds: dict[str, float] = {}
-    with _timed(seconds, "find"):
-        found = _find(job.paths, watch)
+    with _timed(seconds, "walk"):
+        found = _walk(job.paths, watch)
     with _timed(seconds, "gather"):
         gathered = _read_all(found.paths, group, watch)
     if group.backing != "anonymous":
@@ -142,10 +141,12 @@ def _gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
         group.free()
     return Outcome(
         paths=job.paths,
+        found=len(found.paths),
         files=len(gathered.paths),
         nbytes=finding.nbytes,
         changed=gathered.changed,
         unsized=gathered.unsized,
+        abandoned=gathered.abandoned,
         shortage=gathered.shortage,
         skipped=dict(found.skipped),
         unreadable=(*found.unreadable, *gathered.unreadable),
@@ -165,9 +166,9 @@ def _timed(seconds: dict[str, float], step: str) -> Generator[None]:
     seconds[step] = time.perf_counter() - start
 
 
-def _find(paths: Sequence[str], watch: Watch) -> Found:
+def _walk(paths: Sequence[str], watch: Watch) -> Found:
     found = Found()
-    watch("find", found.paths.__len__, None)
+    watch("walk", found.paths.__len__, None)
     Finder(found).find(paths)
     return found
 
@@ -191,6 +192,7 @@ def _read_all(paths: Sequence[str], group: MemGroup, watch: Watch) -> Gathered:
             gathered.blocks.append(block)
     gathered.changed = reader.changed
     gathered.unsized = reader.unsized
+    gathered.abandoned = reader.abandoned
     return gathered
 
 

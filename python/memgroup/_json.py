@@ -58,8 +58,8 @@ def _unreadable(outcome: Outcome) -> Facts:
 def _shortage(outcome: Outcome) -> Facts | None:
     if outcome.shortage is None:
         return None
-    path, left, reason = outcome.shortage
-    return {**_path(path), "left": left, "reason": reason}
+    shortage = outcome.shortage
+    return {**_path(shortage.path), "left": shortage.left, "reason": shortage.reason}
 
 
 def _rates(outcome: Outcome) -> Facts:
@@ -100,5 +100,6 @@ def _group(outcome: Outcome) -> Facts:
         "backing": outcome.backing,
         "base": outcome.base,
         "limit": outcome.limit,
+        "abandoned": outcome.abandoned,
         **outcome.stats.as_dict(),
     }

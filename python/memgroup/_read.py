@@ -7,6 +7,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from memgroup._text import show_size
+
 if TYPE_CHECKING:
     from memgroup import MemBlock, MemGroup
 
@@ -16,24 +18,28 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 # Bytes past the announced size that one read can notice.
 _SPILL = 64 * 1024
 
-# How often a file that keeps growing is read again. Without an announced size the room grows fourfold each
-# time, so this is also what bounds such a file: 64 KiB * 4**8 = 4 GiB.
-_RETRIES = 8
+# Bytes that are read of a file beyond what it announced, which is nothing for those of /proc: some of them go
+# on for longer than any memory lasts, as /proc/self/pagemap does.
+_MOST_UNANNOUNCED = 64 * 1024 * 1024
 
 
 class Reader:
-    """Reads whole files, each straight into a block of its own.
+    """Reads whole files, each into a block of its own, and straight so if it is as long as announced.
 
     Attributes:
         changed: Files that had become longer or shorter than the file system had announced a moment before.
         unsized: Files announced as empty that had content all the same, as those of /proc.
+        abandoned: Bytes of the group that were allocated and then given up: what a file that shrank left of
+            its block, and the whole block of a file that grew or could not be read to its end.
     """
 
     def __init__(self, group: MemGroup) -> None:
         """Take the blocks from `group`."""
         self.changed = 0
         self.unsized = 0
+        self.abandoned = 0
         self._alloc = group.alloc
+        self._copy = group.copy
         # Offered to each read behind the block, and left untouched unless there is more than was announced:
         # so one system call reads a file and finds that this was all of it.
         self._spill = bytearray(_SPILL)
@@ -41,10 +47,11 @@ class Reader:
     def read(self, path: str) -> MemBlock:
         """Content of the file at `path`.
 
-        Of a file that keeps growing, what it held at one moment; of one that shrinks, what was left.
+        Of a file that grows, what it held when its end was met; of one that shrinks, what was left.
 
         Raises:
-            OSError: It cannot be read, or is a regular file no more.
+            OSError: It cannot be read, or is a regular file no more; EFBIG if it goes on 64 MiB beyond the
+                size that it announced.
             MemoryError: The group has no room for it.
         """
         fd = os.open(path, _FLAGS)
@@ -53,27 +60,20 @@ class Reader:
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "Not a regular file any more")
             size = status.st_size
-            block = self._alloc(size)
-            got = os.readv(fd, (block, self._spill))
-            return block if got == size else self._settle(fd, block, got)
+            return self._read_announced(fd, size) if size else self._read_unannounced(fd)
         finally:
             os.close(fd)
 
-    def _settle(self, fd: int, block: MemBlock, got: int) -> MemBlock:
-        """Finish a file whose first read did not give what was announced, the length of `block`."""
-        announced = len(block)
-        got = self._read_on(fd, block, got)
-        for _ in range(_RETRIES):
-            if got <= len(block):
-                break
-            block = self._alloc(_larger(fd, got))
-            os.lseek(fd, 0, os.SEEK_SET)
-            got = self._read_on(fd, block, 0)
-        if got < len(block):
-            block = block[:got]
-        if len(block) != announced:
-            self._count(fd, announced)
-        return block
+    def _read_announced(self, fd: int, size: int) -> MemBlock:
+        block = self._alloc(size)
+        try:
+            got = os.readv(fd, (block, self._spill))
+            if got < size:
+                got = self._read_on(fd, block, got)
+        except OSError:
+            self.abandoned += size
+            raise
+        return block if got == size else self._settle(fd, block, got)
 
     def _read_on(self, fd: int, block: MemBlock, done: int) -> int:
         """Read until the file ends or the block is full.
@@ -81,7 +81,7 @@ class Reader:
         One read gives at most 2 GiB, and less when a signal comes.
 
         Returns:
-            Bytes read, `done` included; more than the block holds if the file goes on behind it.
+            Bytes read, `done` included; those that the block does not hold are in the spill.
         """
         while done < len(block):
             got = os.readv(fd, (block[done:], self._spill))
@@ -90,14 +90,46 @@ class Reader:
             done += got
         return done
 
-    def _count(self, fd: int, announced: int) -> None:
-        if announced == 0 and os.fstat(fd).st_size == 0:
+    def _settle(self, fd: int, block: MemBlock, got: int) -> MemBlock:
+        """The content of a file of which `got` bytes were read, which is not the length of `block`."""
+        if got > len(block):
+            self.abandoned += len(block)
+            block = self._lengthen(
+                block, self._read_rest(fd, got - len(block), "Grew while it was read by more than")
+            )
+        else:
+            self.abandoned += len(block) - got
+            block = block[:got]
+        self.changed += 1
+        return block
+
+    def _lengthen(self, block: MemBlock, rest: bytearray) -> MemBlock:
+        longer = self._alloc(len(block) + len(rest))
+        longer[: len(block)] = block
+        longer[len(block) :] = rest
+        return longer
+
+    def _read_unannounced(self, fd: int) -> MemBlock:
+        """Content of a file that announced none. A block is taken only once its length is known."""
+        got = os.readv(fd, (self._spill,))
+        if got == 0:
+            return self._alloc(0)
+        block = self._copy(self._read_rest(fd, got, "Announces no size and goes on beyond"))
+        if os.fstat(fd).st_size == 0:
             self.unsized += 1
         else:
             self.changed += 1
+        return block
 
+    def _read_rest(self, fd: int, spilled: int, finding: str) -> bytearray:
+        """What is unannounced of a file: the first `spilled` bytes of the spill, and all that follows.
 
-def _larger(fd: int, got: int) -> int:
-    """Bytes to make room for, of a file that gave more than was announced."""
-    size = os.fstat(fd).st_size
-    return size if size >= got else 4 * got
+        Raises:
+            OSError: It cannot be read; EFBIG, with `finding` and the most bytes as its words, if it goes on.
+        """
+        rest = self._spill[:spilled]
+        while got := os.readv(fd, (self._spill,)):
+            rest += memoryview(self._spill)[:got]
+            if len(rest) > _MOST_UNANNOUNCED:
+                raise OSError(errno.EFBIG, f"{finding} {show_size(_MOST_UNANNOUNCED)}")
+        return rest

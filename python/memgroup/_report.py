@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from memgroup._inspect import Matches, Sizes
+from memgroup._shortage import remedy, show_reason
 from memgroup._text import show_number, show_rate, show_seconds, show_share, show_size, show_text
 
 if TYPE_CHECKING:
@@ -72,19 +73,18 @@ def report(outcome: Outcome) -> Report:
 
 
 def complaints(outcome: Outcome) -> Iterator[str]:
-    """What kept `outcome` from being complete, a line each; of the unreadable files only the first."""
+    """What kept `outcome` from being complete, in lines; of the unreadable files only the first."""
     for unreadable in outcome.unreadable[:_MOST_COMPLAINTS]:
         yield f"cannot read {show_text(unreadable.path)}: {unreadable.reason}"
     more = len(outcome.unreadable) - _MOST_COMPLAINTS
     if more > 0:
         yield f"cannot read {show_number(more, 'more file')}; --json lists them all"
     if outcome.shortage:
+        yield f"memory ended at {show_text(outcome.shortage.path)}: {show_reason(outcome.shortage)}"
         yield (
-            f"memory ended at {show_text(outcome.shortage.path)}: {outcome.shortage.reason}. "
-            f"Gathered {show_number(outcome.files, 'file')}, {show_size(outcome.nbytes)}; "
+            f"gathered {show_number(outcome.files, 'file')}, {show_size(outcome.nbytes)}; "
             f"left out {show_number(outcome.shortage.left)}. "
-            "Remedies: a higher --limit, if that was reached; else memory from files on a disk with room, "
-            "--backing DIR"
+            f"{remedy(outcome.shortage, outcome.limit, outcome.backing)}"
         )
 
 
@@ -131,8 +131,15 @@ def _matches_table(found: Matches) -> Table:
             (show_text(path), show_number(number), _offsets(number, offsets))
             for path, number, offsets in found.listed
         ),
-        note=f"and {show_number(left, 'more file')}; --max-files lists them" if left else "",
+        note=_unlisted(left, bool(found.listed)),
     )
+
+
+def _unlisted(files: int, some_are_listed: bool) -> str:
+    if not files:
+        return ""
+    shown = f"and {show_number(files, 'more file')}" if some_are_listed else show_number(files, "file")
+    return f"{shown}; --max-files lists them"
 
 
 def _offsets(number: int, offsets: tuple[int, ...]) -> str:
@@ -176,7 +183,7 @@ def _slots_table(outcome: Outcome) -> Table:
             Column("full"),
             Column("allocated", spare=True),
             Column("committed", spare=True),
-            Column("waste"),
+            Column("unused"),
         ),
         rows=tuple(map(_slot_row, stats.slots)),
         note=_slots_note(outcome),
@@ -191,23 +198,28 @@ def _slot_row(slot: SlotStats) -> tuple[str | Bar, ...]:
         show_share(slot.allocated, slot.capacity),
         show_size(slot.allocated),
         show_size(slot.committed),
-        show_size(_waste(slot)),
+        show_size(_unused(slot)),
     )
 
 
 def _slots_note(outcome: Outcome) -> str:
     stats = outcome.stats
     gaps = stats.allocated - stats.requested
-    waste = _waste(stats)
+    unused = _unused(stats)
+    waste = unused + outcome.abandoned
+    kinds = (
+        f"{show_size(unused)} in no block, {show_size(outcome.abandoned)} given up as files changed or failed"
+    )
     return (
         f"{show_size(stats.allocated)} allocated, {show_size(gaps)} of it gaps for alignment; "
         f"{show_size(stats.committed)} committed ({outcome.backing}), "
-        f"{show_size(waste)} or {show_share(waste, stats.committed)} of it waste: in no block; "
+        f"{show_size(waste)} or {show_share(waste, stats.committed)} of it waste: "
+        f"{kinds if outcome.abandoned else 'in no block'}; "
         f"{show_size(stats.mapped)} of address space"
     )
 
 
-def _waste(stats: SlotStats | GroupStats) -> int:
+def _unused(stats: SlotStats | GroupStats) -> int:
     """Bytes of memory that no block was given."""
     return max(stats.committed - stats.allocated, 0)
 
@@ -216,6 +228,7 @@ def _steps_table(outcome: Outcome) -> Table:
     read = outcome.nbytes
     searched = read if isinstance(outcome.finding, Matches) else None
     nbytes = {"gather": read, "inspect": searched}
+    files = dict.fromkeys(outcome.seconds, outcome.files) | {"walk": outcome.found}
     return Table(
         title="Steps",
         columns=(
@@ -226,7 +239,7 @@ def _steps_table(outcome: Outcome) -> Table:
             Column("bytes"),
         ),
         rows=tuple(
-            _step_row(step, seconds, outcome.files, nbytes.get(step))
+            _step_row(step, seconds, files[step], nbytes.get(step))
             for step, seconds in outcome.seconds.items()
         ),
         note="" if "protect" in outcome.seconds else "no protect: an anonymous group has no read-only mirror",

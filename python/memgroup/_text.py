@@ -9,6 +9,7 @@ _PREFIXES = ("", "K", "M", "G", "T", "P", "E")
 
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.|)", re.DOTALL)
 _ESCAPED = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def read_size(text: str) -> int:
@@ -46,6 +47,8 @@ def _unescape(match: re.Match[bytes]) -> bytes:
     escape = match[1]
     if len(escape) == 3:
         return bytes.fromhex(escape[1:].decode())
+    if escape == b"x":
+        raise ValueError(r"\x needs two hex digits")
     if escape not in _ESCAPED:
         shown = show_text(escape.decode("utf-8", "surrogateescape"))
         raise ValueError(rf"unknown escape \{shown}; there are \xNN, \n, \r, \t and \\")
@@ -55,7 +58,8 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 def show_text(text: str) -> str:
     r"""`text` on one line and harmless to a terminal, with nothing lost.
 
-    Each byte of what is not printable, or could not be decoded, becomes `\xNN`; a backslash is doubled.
+    Line feed, carriage return and tab become `\n`, `\r` and `\t`; each byte of what else is not printable, or
+    could not be decoded, becomes `\xNN`; a backslash is doubled.
     """
     if text.isprintable() and "\\" not in text:
         return text
@@ -63,8 +67,8 @@ def show_text(text: str) -> str:
 
 
 def _show_character(character: str) -> str:
-    if character == "\\":
-        return r"\\"
+    if character in _ESCAPES:
+        return _ESCAPES[character]
     if character.isprintable():
         return character
     return "".join(rf"\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
