@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
-use memgroup::{Backing, MemGroup, Options};
+use memgroup::{Backing, Block, Error, MemGroup, Options};
 
 /// Every backing that can be had here.
 pub fn backings() -> [Backing; 3] {
@@ -13,6 +13,17 @@ pub fn backings() -> [Backing; 3] {
 /// A group of that backing and otherwise the defaults.
 pub fn group_of(backing: Backing) -> MemGroup {
     Options::new().backing(backing).open().unwrap()
+}
+
+/// The block, or `None` with a word to the reader where this machine has not that much memory.
+pub fn unless_too_small_a_machine(allocated: Result<Block<'_>, Error>) -> Option<Block<'_>> {
+    match allocated {
+        Err(Error::Headroom { wanted, available }) => {
+            eprintln!("skipped: needs {wanted} bytes of memory, and there are {available}");
+            None
+        }
+        allocated => Some(allocated.unwrap()),
+    }
 }
 
 /// Allocates so many blocks of that size and lets them be.
