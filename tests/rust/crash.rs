@@ -4,11 +4,11 @@ use std::ffi::c_void;
 use std::io::Write;
 use std::ptr::NonNull;
 
-use memgroup::{MemGroup, Options, Protected};
+use memgroup::{Backing, MemGroup, Protected};
 use nix::errno::Errno;
 use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 
-use crate::support::{LAST_WORDS, backings, dies_in_child, is_child};
+use crate::support::{LAST_WORDS, backings, dies_in_child, group_of, is_child};
 
 const BYTES: &[u8; 4096] = &[0x5a; 4096];
 
@@ -25,10 +25,10 @@ fn protected(group: &MemGroup) -> (Protected<'_>, NonNull<c_void>) {
 /// Does the same to a protected page of every backing that has one.
 fn for_each_protected(attack: impl Fn(NonNull<c_void>)) {
     for backing in backings() {
-        if backing == memgroup::Backing::Anonymous {
+        if backing == Backing::Anonymous {
             continue;
         }
-        let group = Options::new().backing(backing).open().unwrap();
+        let group = group_of(backing);
         let (protected, address) = protected(&group);
         let mut neighbour = group.alloc(16).unwrap();
         attack(address);
@@ -38,13 +38,12 @@ fn for_each_protected(attack: impl Fn(NonNull<c_void>)) {
     }
 }
 
-#[test]
-fn a_store_is_sigsegv() {
-    const NAME: &str = "crash::a_store_is_sigsegv";
-    if !is_child(NAME) {
-        return dies_in_child(NAME, libc::SIGSEGV);
+/// In a child, stores into a protected page of that backing; in the parent, expects the child to die of just that.
+fn dies_of_a_store(test: &str, backing: Backing) {
+    if !is_child(test) {
+        return dies_in_child(test, libc::SIGSEGV);
     }
-    let group = MemGroup::new().unwrap();
+    let group = group_of(backing);
     let (_protected, address) = protected(&group);
     println!("{LAST_WORDS}");
     std::io::stdout().flush().unwrap();
@@ -53,17 +52,14 @@ fn a_store_is_sigsegv() {
 }
 
 #[test]
+fn a_store_is_sigsegv() {
+    dies_of_a_store("crash::a_store_is_sigsegv", Backing::Memfd);
+}
+
+#[test]
 fn a_store_to_a_file_below_a_directory_is_sigsegv() {
-    const NAME: &str = "crash::a_store_to_a_file_below_a_directory_is_sigsegv";
-    if !is_child(NAME) {
-        return dies_in_child(NAME, libc::SIGSEGV);
-    }
-    let group = Options::new().backing(memgroup::Backing::Directory(std::env::temp_dir())).open().unwrap();
-    let (_protected, address) = protected(&group);
-    println!("{LAST_WORDS}");
-    std::io::stdout().flush().unwrap();
-    // SAFETY: none, as above.
-    unsafe { address.cast::<u8>().as_ptr().write_volatile(1) };
+    let directory = Backing::Directory(std::env::temp_dir());
+    dies_of_a_store("crash::a_store_to_a_file_below_a_directory_is_sigsegv", directory);
 }
 
 #[test]
