@@ -2,7 +2,7 @@
 
 use memgroup::{Backing, Error, MemGroup, Options};
 
-use crate::support::{backings, group_of, is_child, passes_in_child};
+use crate::support::{alone, backings, group_of};
 
 const MIB: usize = 1 << 20;
 
@@ -43,69 +43,61 @@ fn a_reset_group_works_within_its_limit_again() {
 
 #[test]
 fn address_space_runs_out_as_an_error() {
-    const NAME: &str = "limits::address_space_runs_out_as_an_error";
-    if !is_child(NAME) {
-        return passes_in_child(NAME);
-    }
-    let group = MemGroup::new().unwrap();
-    let kept = group.copy(b"kept").unwrap();
-    limit_resource(libc::RLIMIT_AS, 1 << 30);
-    let error = group.alloc(1 << 30).unwrap_err();
-    assert!(matches!(&error, Error::Os { code: libc::ENOMEM, .. }), "{error}");
-    assert!(error.to_string().contains("RLIMIT_AS"), "{error}");
-    assert_eq!(&kept[..], b"kept");
-    group.alloc(1000).unwrap();
-    group.alloc(MIB).unwrap();
+    alone("limits::address_space_runs_out_as_an_error", || {
+        let group = MemGroup::new().unwrap();
+        let kept = group.copy(b"kept").unwrap();
+        limit_resource(libc::RLIMIT_AS, 1 << 30);
+        let error = group.alloc(1 << 30).unwrap_err();
+        assert!(matches!(&error, Error::Os { code: libc::ENOMEM, .. }), "{error}");
+        assert!(error.to_string().contains("RLIMIT_AS"), "{error}");
+        assert_eq!(&kept[..], b"kept");
+        group.alloc(1000).unwrap();
+        group.alloc(MIB).unwrap();
+    });
 }
 
 #[test]
 fn descriptors_run_out_as_an_error() {
-    const NAME: &str = "limits::descriptors_run_out_as_an_error";
-    if !is_child(NAME) {
-        return passes_in_child(NAME);
-    }
-    let group = MemGroup::new().unwrap();
-    let kept = group.copy(b"kept").unwrap();
-    limit_resource(libc::RLIMIT_NOFILE, 0);
-    let error = group.alloc(MIB).unwrap_err();
-    assert!(matches!(&error, Error::Os { code: libc::EMFILE, .. }), "{error}");
-    assert!(error.to_string().contains("RLIMIT_NOFILE"), "{error}");
-    assert_eq!(&kept[..], b"kept");
-    group.alloc(1000).unwrap();
+    alone("limits::descriptors_run_out_as_an_error", || {
+        let group = MemGroup::new().unwrap();
+        let kept = group.copy(b"kept").unwrap();
+        limit_resource(libc::RLIMIT_NOFILE, 0);
+        let error = group.alloc(MIB).unwrap_err();
+        assert!(matches!(&error, Error::Os { code: libc::EMFILE, .. }), "{error}");
+        assert!(error.to_string().contains("RLIMIT_NOFILE"), "{error}");
+        assert_eq!(&kept[..], b"kept");
+        group.alloc(1000).unwrap();
+    });
 }
 
 #[test]
 fn a_file_size_limit_is_an_error_and_no_signal() {
-    const NAME: &str = "limits::a_file_size_limit_is_an_error_and_no_signal";
-    if !is_child(NAME) {
-        return passes_in_child(NAME);
-    }
-    for backing in backings() {
-        let is_file = backing != Backing::Anonymous;
-        let group = group_of(backing);
-        limit_resource(libc::RLIMIT_FSIZE, MIB as libc::rlim_t);
-        let large = group.alloc(10 * MIB);
-        assert_eq!(large.is_err(), is_file);
-        if let Err(error) = large {
-            assert!(error.to_string().contains("RLIMIT_FSIZE"), "{error}");
+    alone("limits::a_file_size_limit_is_an_error_and_no_signal", || {
+        for backing in backings() {
+            let is_file = backing != Backing::Anonymous;
+            let group = group_of(backing);
+            limit_resource(libc::RLIMIT_FSIZE, MIB as libc::rlim_t);
+            let large = group.alloc(10 * MIB);
+            assert_eq!(large.is_err(), is_file);
+            if let Err(error) = large {
+                assert!(error.to_string().contains("RLIMIT_FSIZE"), "{error}");
+            }
+            group.alloc(1000).unwrap();
         }
-        group.alloc(1000).unwrap();
-    }
+    });
 }
 
 #[test]
 fn room_in_open_slots_is_used_up_when_no_more_can_be_opened() {
-    const NAME: &str = "limits::room_in_open_slots_is_used_up_when_no_more_can_be_opened";
-    if !is_child(NAME) {
-        return passes_in_child(NAME);
-    }
-    let group = MemGroup::with_base(4096).unwrap();
-    group.alloc(100).unwrap();
-    group.alloc(600 * 1024).unwrap(); // opens a slot of a mebibyte
-    limit_resource(libc::RLIMIT_NOFILE, 0);
-    let taken = (0..).take_while(|_| group.alloc(1024).is_ok()).count();
-    assert!(taken >= 424, "{taken}");
-    assert!(group.stats().slots.iter().all(|slot| slot.capacity - slot.allocated < 1024 + 16));
+    alone("limits::room_in_open_slots_is_used_up_when_no_more_can_be_opened", || {
+        let group = MemGroup::with_base(4096).unwrap();
+        group.alloc(100).unwrap();
+        group.alloc(600 * 1024).unwrap(); // opens a slot of a mebibyte
+        limit_resource(libc::RLIMIT_NOFILE, 0);
+        let taken = (0..).take_while(|_| group.alloc(1024).is_ok()).count();
+        assert!(taken >= 424, "{taken}");
+        assert!(group.stats().slots.iter().all(|slot| slot.capacity - slot.allocated < 1024 + 16));
+    });
 }
 
 fn limit_resource(resource: libc::__rlimit_resource_t, most: libc::rlim_t) {

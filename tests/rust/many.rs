@@ -4,7 +4,7 @@ use memgroup::{MemGroup, Protected};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
-use crate::support::{is_child, passes_in_child};
+use crate::support::alone;
 
 #[test]
 fn ten_million_objects_are_protected_at_once() {
@@ -24,30 +24,28 @@ fn ten_million_objects_are_protected_at_once() {
 /// The yardstick: a system call for each object splits mappings until the kernel has had enough of them.
 #[test]
 fn one_mprotect_for_each_object_stops_at_32_754() {
-    const NAME: &str = "many::one_mprotect_for_each_object_stops_at_32_754";
-    if !is_child(NAME) {
-        return passes_in_child(NAME);
-    }
-    let most: usize = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap().trim().parse().unwrap();
-    let page = 4096;
-    let len = (2 * most * page).try_into().unwrap();
-    // SAFETY: fresh memory at an address of the kernel's choice.
-    let start = unsafe {
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
-        mmap_anonymous(None, len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags).unwrap()
-    };
-    // Every other page, as objects would lie between others that stay writable.
-    let stopped_at = (0..most).find_map(|object| {
-        // SAFETY: the sum lies within the memory mapped above.
-        let address = unsafe { start.byte_add(2 * object * page) };
-        // SAFETY: so does the page.
-        let result = unsafe { mprotect(address, page, ProtFlags::PROT_READ) };
-        result.err().map(|errno| (object, errno))
+    alone("many::one_mprotect_for_each_object_stops_at_32_754", || {
+        let most: usize = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap().trim().parse().unwrap();
+        let page = 4096;
+        let len = (2 * most * page).try_into().unwrap();
+        // SAFETY: fresh memory at an address of the kernel's choice.
+        let start = unsafe {
+            let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+            mmap_anonymous(None, len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags).unwrap()
+        };
+        // Every other page, as objects would lie between others that stay writable.
+        let stopped_at = (0..most).find_map(|object| {
+            // SAFETY: the sum lies within the memory mapped above.
+            let address = unsafe { start.byte_add(2 * object * page) };
+            // SAFETY: so does the page.
+            let result = unsafe { mprotect(address, page, ProtFlags::PROT_READ) };
+            result.err().map(|errno| (object, errno))
+        });
+        // SAFETY: as mapped above; nothing refers to it.
+        unsafe { munmap(start, 2 * most * page).unwrap() };
+        let (object, errno) = stopped_at.unwrap();
+        assert_eq!(errno, Errno::ENOMEM);
+        // Two mappings for each object, and some tens that every process has.
+        assert!((most / 2 - 100..most / 2).contains(&object), "stopped at {object}");
     });
-    // SAFETY: as mapped above; nothing refers to it.
-    unsafe { munmap(start, 2 * most * page).unwrap() };
-    let (object, errno) = stopped_at.unwrap();
-    assert_eq!(errno, Errno::ENOMEM);
-    // Two mappings for each object, and some tens that every process has.
-    assert!((most / 2 - 100..most / 2).contains(&object), "stopped at {object}");
 }
