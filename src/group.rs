@@ -80,7 +80,7 @@ impl Options {
         sys::check_backing(&self.backing)
             .map_err(|refusal| refusal.during(format!("making a file in {}", self.backing.describe())))?;
         Ok(MemGroup {
-            tables: PerProcess::new(Table::default()).map_err(during_preparation)?,
+            tables: PerProcess::new(Table::default()).map_err(Refusal::in_preparation)?,
             // Relaxed: only that no two are equal matters.
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             sizes,
@@ -314,7 +314,7 @@ impl MemGroup {
         if size > self.sizes.largest() {
             return Err(Error::TooLarge { size, largest: self.sizes.largest() });
         }
-        let table = self.tables.get_or_make(Table::default).map_err(during_preparation)?;
+        let table = self.tables.get_or_make(Table::default).map_err(Refusal::in_preparation)?;
         let _lock = table.lock();
         self.search(table, size, align).or_else(|error| {
             // What is open, or even committed, must be used up before anyone hears of it.
@@ -408,10 +408,6 @@ impl MemGroup {
     fn slots(&self) -> impl Iterator<Item = SlotRef<'_>> {
         self.tables.iter().flat_map(Table::iter)
     }
-}
-
-fn during_preparation(refusal: Refusal) -> Error {
-    refusal.during("preparing for fork".into())
 }
 
 impl std::fmt::Debug for MemGroup {

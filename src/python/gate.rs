@@ -9,6 +9,7 @@ use std::sync::{PoisonError, RwLock};
 use pyo3::prelude::*;
 use pyo3::sync::RwLockExt;
 
+use crate::sys::Refusal;
 use crate::sys::fork::PerProcess;
 
 /// A value that is shared for use and exclusive for ending it.
@@ -27,7 +28,7 @@ unsafe impl<T: Send + Sync> Sync for Gate<T> {}
 
 impl<T: Send + Sync> Gate<T> {
     pub(super) fn new(value: T) -> PyResult<Self> {
-        let lock = PerProcess::new(RwLock::new(())).map_err(|refusal| refusal.during("preparing for fork".into()))?;
+        let lock = PerProcess::new(RwLock::new(())).map_err(Refusal::in_preparation)?;
         Ok(Self { lock, value: UnsafeCell::new(value) })
     }
 

@@ -175,8 +175,7 @@ impl MemGroup {
         if let Some(block) = layout.block_behind_nothing(obj)? {
             return this.holds(slf, &block);
         }
-        let found = this.gate.with(slf.py(), |life| life.find(layout.addresses()));
-        found.map(|found| found.is_some()).map_err(|gone| gone.error(&this.name(slf.py())))
+        Ok(this.within(slf.py(), |life| life.find(layout.addresses()))?.is_some())
     }
 
     /// Empties the group and keeps its memory, warm, for what comes next. Blocks from before are freed.
@@ -245,7 +244,7 @@ impl MemGroup {
     /// Raises:
     ///     ValueError: The group is freed, or has ended.
     fn stats(&self, py: Python<'_>) -> PyResult<GroupStats> {
-        let stats = self.gate.with(py, Life::stats).map_err(|gone| gone.error(&self.name(py)))?;
+        let stats = self.within(py, Life::stats)?;
         let slots = stats.slots.into_iter().map(|slot| Bound::new(py, SlotStats::from(slot)));
         let slots = slots.collect::<PyResult<Vec<_>>>()?;
         Ok(GroupStats {
@@ -295,7 +294,7 @@ impl MemGroup {
 
     fn __repr__(&self, py: Python<'_>) -> String {
         let name = self.name(py);
-        let stats = match self.gate.with(py, |life| life.check_open().and_then(|()| life.stats())) {
+        let stats = match self.gate.with(py, Life::stats) {
             Ok(stats) => stats,
             Err(Gone::Ended) if self.views() > 0 => {
                 return format!("<MemGroup {name:?}, freed but for {} view{}>", self.views(), plural(self.views()));
@@ -320,17 +319,16 @@ impl MemGroup {
     /// Takes bytes for a block and counts them.
     #[inline(always)]
     fn take(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {
-        let taken = self.gate.with(py, |life| {
+        let taken = self.within(py, |life| {
             let piece = life.bump(size, align)?;
             if piece.is_some() {
                 self.count(size);
             }
             Ok(piece)
-        });
+        })?;
         match taken {
-            Ok(Some(piece)) => Ok(piece),
-            Ok(None) => self.take_slowly(py, size, align),
-            Err(gone) => Err(Gone::error(gone, &self.name(py))),
+            Some(piece) => Ok(piece),
+            None => self.take_slowly(py, size, align),
         }
     }
 
@@ -338,7 +336,7 @@ impl MemGroup {
     #[cold]
     fn take_slowly(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {
         let taken = self.gate.detached(py, |life| life.take_slowly(size, align));
-        let piece = taken.map_err(|gone| gone.error(&self.name(py)))??;
+        let piece = self.unless_gone(py, taken)??;
         // Not if the group was reset or freed meanwhile: its figures begin anew then.
         self.while_there(py, piece.into(), || self.count(size))?;
         Ok(piece)
@@ -368,13 +366,23 @@ impl MemGroup {
             Ok(work(held.piece.bytes()))
         };
         let result = if many < LONG { self.gate.with(py, run) } else { self.gate.detached(py, run) };
-        result.map_err(|gone: Gone| gone.error(&self.name(py)))
+        self.unless_gone(py, result)
+    }
+
+    /// Short work on the group by an attached thread, with the exception for one that has ended.
+    #[inline(always)]
+    fn within<R>(&self, py: Python<'_>, work: impl FnOnce(&Life) -> Result<R, Gone>) -> PyResult<R> {
+        self.unless_gone(py, self.gate.with(py, work))
+    }
+
+    #[inline(always)]
+    fn unless_gone<R>(&self, py: Python<'_>, result: Result<R, Gone>) -> PyResult<R> {
+        result.map_err(|gone| gone.error(&self.name(py)))
     }
 
     /// Does something while a piece is certainly there.
     pub(super) fn while_there(&self, py: Python<'_>, held: Held, work: impl FnOnce()) -> PyResult<()> {
-        let done = self.gate.with(py, |life| life.check(held).map(|()| work()));
-        done.map_err(|gone| gone.error(&self.name(py)))
+        self.within(py, |life| life.check(held).map(|()| work()))
     }
 
     pub(super) fn add_view(&self) {
@@ -390,7 +398,7 @@ impl MemGroup {
     }
 
     fn check_open(&self, py: Python<'_>) -> PyResult<()> {
-        self.gate.with(py, Life::check_open).map_err(|gone| gone.error(&self.name(py)))
+        self.within(py, Life::check_open)
     }
 
     /// A piece of the group as seen through a mirror of the caller's choice.
@@ -425,13 +433,12 @@ impl MemGroup {
             this.check_open(slf.py())?;
             return Err(Error::Foreign.into());
         }
-        let piece = this.gate.with(slf.py(), |life| {
+        let piece = this.within(slf.py(), |life| {
             life.check_open()?;
             life.check(block.held())?;
             // SAFETY: check has just found it there, and a block's piece lies in the block's mirror.
             Ok(unsafe { block.piece().move_to(block.mirror(), to) })
-        });
-        let piece = piece.map_err(|gone: Gone| gone.error(&this.name(slf.py())))?;
+        })?;
         MemBlock::new(slf, piece.ok_or(Error::NoMirror)?, to)
     }
 
@@ -445,13 +452,12 @@ impl MemGroup {
             let block = Self::block_through(slf, &block, to)?;
             return layout.view_of(block.get().part(slf.py(), 0, 0)?);
         }
-        let this = slf.get();
-        let piece = this.gate.with(slf.py(), |life| {
+        let piece = slf.get().within(slf.py(), |life| {
             let found = life.find(layout.addresses())?;
             // SAFETY: find has just found it in that mirror of a slot that is there.
             Ok(found.map(|(piece, from)| unsafe { piece.move_to(from, to) }))
-        });
-        let piece = piece.map_err(|gone: Gone| gone.error(&this.name(slf.py())))?.ok_or(Error::Foreign)?;
+        })?;
+        let piece = piece.ok_or(Error::Foreign)?;
         layout.view_of(MemBlock::new(slf, piece.ok_or(Error::NoMirror)?, to)?)
     }
 }

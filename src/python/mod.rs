@@ -1,8 +1,9 @@
 //! The pyo3 layer: it converts, keeps the promises about the end of a group, and calls the crate.
 //!
 //! One file per Python type (`group`, `block`, `window`, `stats`), and the rooms they share: `gate` says who may touch a
-//! group when, `life` what may be used at which time of its life, `piece` where a block's bytes are, `arguments` turns what users pass into what the crate takes, `buffer` and
-//! `operand` borrow other objects' bytes, `raw` moves and compares bytes.
+//! group when, `life` what may be used at which time of its life, `piece` where a block's bytes are, `arguments` turns
+//! what users pass into what the crate takes, `buffer` and `operand` borrow other objects' bytes, `raw` moves and
+//! compares bytes.
 
 mod arguments;
 mod block;

@@ -1,7 +1,7 @@
 //! `GroupStats` and `SlotStats`: what a group holds, as plain numbers.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{IntoPyDict, PyDict, PyTuple};
 
 /// One slot of a group.
 #[pyclass(frozen, get_all, eq, module = "memgroup")]
@@ -30,22 +30,29 @@ impl From<crate::SlotStats> for SlotStats {
 impl SlotStats {
     /// The same as a dict, for JSON.
     fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let dict = PyDict::new(py);
-        dict.set_item("index", self.index)?;
-        dict.set_item("capacity", self.capacity)?;
-        dict.set_item("allocated", self.allocated)?;
-        dict.set_item("committed", self.committed)?;
-        dict.set_item("mapped", self.mapped)?;
-        Ok(dict)
+        self.numbers().into_py_dict(py)
     }
 
     fn __repr__(&self) -> String {
-        let Self { index, capacity, allocated, committed, mapped } = self;
-        format!(
-            "SlotStats(index={index}, capacity={capacity}, allocated={allocated}, \
-             committed={committed}, mapped={mapped})"
-        )
+        format!("SlotStats({})", listed(self.numbers()))
     }
+}
+
+impl SlotStats {
+    fn numbers(&self) -> [(&'static str, usize); 5] {
+        [
+            ("index", self.index),
+            ("capacity", self.capacity),
+            ("allocated", self.allocated),
+            ("committed", self.committed),
+            ("mapped", self.mapped),
+        ]
+    }
+}
+
+/// Figures as a repr shows them.
+fn listed<const N: usize>(numbers: [(&'static str, usize); N]) -> String {
+    numbers.map(|(name, number)| format!("{name}={number}")).join(", ")
 }
 
 /// A group. All figures but `slots`, `blocks` and `exports` are bytes.
@@ -82,8 +89,7 @@ impl GroupStats {
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        let numbers = self.numbers().map(|(name, number)| format!("{name}={number}")).join(", ");
-        format!("GroupStats({numbers}, slots={})", self.slots.bind(py).as_any())
+        format!("GroupStats({}, slots={})", listed(self.numbers()), self.slots.bind(py).as_any())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which process of a family of forks this is.
 //!
 //! Memory of a memfd is shared after `fork`: parent and child must never hand out the same bytes. So a process allocates
-//! only from slots of its own *generation*. The generation is a word in a page that the kernel wipes in every forked child (`MADV_WIPEONFORK`): no handler has to
-//! run, so no way of forking gets past it, and asking costs one load.
+//! only from slots of its own *generation*. The generation is a word in a page that the kernel wipes in every forked child
+//! (`MADV_WIPEONFORK`): no handler has to run, so no way of forking gets past it, and asking costs one load.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};

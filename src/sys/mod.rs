@@ -46,7 +46,7 @@ pub(crate) const MAX_NAME: usize = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refusal {
     call: &'static str,
-    pub(crate) errno: Errno,
+    errno: Errno,
 }
 
 impl Refusal {
@@ -58,6 +58,11 @@ impl Refusal {
     /// The same for a call made through the standard library or memmap2.
     fn of_io(call: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |error| Self { call, errno: error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw) }
+    }
+
+    /// The error for users, of a call that serves to tell forked processes apart.
+    pub(crate) fn in_preparation(self) -> Error {
+        self.during("preparing for fork".into())
     }
 
     /// The error for users; `action` says in words what was being done.
