@@ -30,6 +30,22 @@ pub(super) fn integer(object: &Bound<'_, PyAny>, rule: &str) -> PyResult<isize> 
     }
 }
 
+/// The arguments that CPython passes by position.
+///
+/// # Safety
+/// `args` must be `given` objects, which live for as long as the result does.
+pub(super) unsafe fn by_position<'a, 'py>(
+    _py: Python<'py>,
+    args: *const *mut ffi::PyObject,
+    given: ffi::Py_ssize_t,
+) -> &'a [Bound<'py, PyAny>] {
+    if given == 0 {
+        return &[]; // args may be null then
+    }
+    // SAFETY: a Bound is a pointer to an object and nothing else; a shared one counts nothing, and drops nothing.
+    unsafe { std::slice::from_raw_parts(args.cast::<Bound<'py, PyAny>>(), given as usize) }
+}
+
 /// A number of bytes.
 pub(super) struct Size(pub(super) usize);
 

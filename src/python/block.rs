@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::PyTypeInfo;
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -11,6 +12,7 @@ use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use pyo3::{IntoPyObjectExt, ffi};
 
 use super::arguments;
+use super::block_type::Get;
 use super::group::MemGroup;
 use super::life::plural;
 use super::operand::{Operand, if_any};
@@ -25,8 +27,14 @@ const PREVIEW: usize = 32;
 ///
 /// Indexing gives integers; a slice shares the block's bytes. Blocks are made by a group's `alloc`, `copy`, `protect` and
 /// `unprotect`, and keep their group alive. Every use of a block of a freed group raises ValueError.
-#[pyclass(frozen, sequence, module = "memgroup")]
+#[repr(C)]
 pub(super) struct MemBlock {
+    /// Python's part: the type and the reference count. The rest is never seen by Python.
+    head: ffi::PyObject,
+    body: Body,
+}
+
+struct Body {
     group: Py<MemGroup>,
     piece: Piece,
     mirror: Mirror,
@@ -35,48 +43,31 @@ pub(super) struct MemBlock {
     is_exporter: AtomicBool,
 }
 
-impl Drop for MemBlock {
-    fn drop(&mut self) {
-        if *self.is_exporter.get_mut() {
-            // SAFETY: hold_slot took the reference that is given back here.
-            unsafe { Arc::decrement_strong_count(self.piece.slot.as_ptr().cast_const()) };
-        }
-    }
-}
-
-#[pymethods]
+/// What Python calls.
 impl MemBlock {
-    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+    #[inline(always)]
+    pub(super) fn len(&self, py: Python<'_>) -> PyResult<usize> {
         self.access(py, 0, |bytes| bytes.len)
     }
 
-    /// Size in bytes.
-    #[getter]
-    fn nbytes(&self, py: Python<'_>) -> PyResult<usize> {
-        self.__len__(py)
-    }
-
     /// Whether the block shows the read-only mirror.
-    #[getter]
-    fn readonly(&self, py: Python<'_>) -> PyResult<bool> {
-        self.access(py, 0, |_| self.is_protected())
+    pub(super) fn readonly(&self, py: Python<'_>) -> PyResult<bool> {
+        self.check(py).map(|()| self.is_protected())
     }
 
     /// Address of the first byte, for C code. It stays reserved for as long as the block lives.
-    #[getter]
-    fn address(&self, py: Python<'_>) -> PyResult<usize> {
-        self.group.get().while_there(py, self.held(), || self.hold_slot())?;
-        Ok(self.piece.address.addr().get())
+    pub(super) fn address(&self, py: Python<'_>) -> PyResult<usize> {
+        self.body.group.get().while_there(py, self.held(), || self.hold_slot())?;
+        Ok(self.body.piece.address.addr().get())
     }
 
-    fn __getitem__<'py>(slf: &Bound<'py, Self>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    /// `self[key]` for an integer or a slice.
+    pub(super) fn get_item<'py>(slf: &Bound<'py, Self>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
         this.check(py)?;
         let Ok(slice) = key.cast::<PySlice>() else {
-            let at = this.at(key)?;
-            // SAFETY: `at` checked that at is within the block, and access that its bytes are there.
-            return this.access(py, 1, |bytes| unsafe { bytes.get(at) })?.into_bound_py_any(py);
+            return this.byte_at(py, this.offset_of(key)?)?.into_bound_py_any(py);
         };
         match this.contiguous_range(slice)? {
             Some((start, len)) => Ok(this.part(py, start, len)?.into_any()),
@@ -84,29 +75,44 @@ impl MemBlock {
         }
     }
 
-    fn __setitem__(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// The byte at an offset that a negative index was made into already, as CPython does for sequences.
+    pub(super) fn byte_at(&self, py: Python<'_>, at: isize) -> PyResult<u8> {
+        self.check(py)?;
+        let at = self.within(at)?;
+        // SAFETY: `within` checked that at is within the block, and access that its bytes are there.
+        self.access(py, 1, |bytes| unsafe { bytes.get(at) })
+    }
+
+    /// Sets the byte at such an offset.
+    pub(super) fn set_byte_at(&self, py: Python<'_>, at: isize, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.check_writable(py)?;
+        let at = self.within(at)?;
+        let byte = arguments::byte(value)?;
+        // SAFETY: `within` checked that at is within the block, access that its bytes are there, and check_writable that
+        // they are in the read-write mirror.
+        self.access(py, 1, |bytes| unsafe { bytes.set(at, byte) })
+    }
+
+    /// `self[key] = value` for an integer or a slice.
+    pub(super) fn set_item(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
         this.check_writable(py)?;
         let Ok(slice) = key.cast::<PySlice>() else {
-            let at = this.at(key)?;
-            let byte = arguments::byte(value)?;
-            // SAFETY: `at` checked that at is within the block, access that its bytes are there, and check_writable that
-            // they are in the read-write mirror.
-            return this.access(py, 1, |bytes| unsafe { bytes.set(at, byte) });
+            return this.set_byte_at(py, this.offset_of(key)?, value);
         };
         let Some((start, len)) = this.contiguous_range(slice)? else {
             return PyMemoryView::from(slf.as_any())?.set_item(key, value);
         };
-        let from = Operand::of(value, &this.group)?;
+        let from = Operand::of(value, &this.body.group)?;
         if from.len() != len {
             let given = from.len();
             return Err(PyValueError::new_err(format!(
                 "cannot assign {given} bytes to a slice of {len}: a block cannot change its size"
             )));
         }
-        let from = from.in_order(py)?;
-        let piece = this.piece;
+        let from = from.in_order()?;
+        let piece = this.body.piece;
         this.access_with(py, &from, len, move |bytes, from| {
             // memmove is safe where ranges of addresses overlap. These may be the same bytes at other addresses.
             // SAFETY: access_with has just checked that the piece is there.
@@ -116,11 +122,12 @@ impl MemBlock {
         })
     }
 
-    fn __delitem__(&self, _key: &Bound<'_, PyAny>) -> PyResult<()> {
-        Err(PyTypeError::new_err("cannot delete bytes of a block: its size is fixed"))
+    /// What `del self[key]` raises.
+    pub(super) fn no_deletion() -> PyErr {
+        PyTypeError::new_err("cannot delete bytes of a block: its size is fixed")
     }
 
-    fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn iter<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.get().check(slf.py())?;
         // SAFETY: slf is a sequence, and alive.
         let iterator = unsafe { ffi::PySeqIter_New(slf.as_ptr()) };
@@ -129,13 +136,12 @@ impl MemBlock {
     }
 
     /// Whether a byte (an integer) or a run of bytes (a bytes-like object) occurs in the block.
-    fn __contains__(&self, py: Python<'_>, sub: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(self.find_in(py, sub, 0, self.piece.len)?.is_some())
+    pub(super) fn contains(&self, py: Python<'_>, sub: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.find_in(py, sub, 0, self.body.piece.len)?.is_some())
     }
 
     /// Offset of the first occurrence of `sub` (a bytes-like object or an integer) in `self[start:end]`, or -1.
-    #[pyo3(signature = (sub, start=None, end=None))]
-    fn find(
+    pub(super) fn find(
         &self,
         py: Python<'_>,
         sub: &Bound<'_, PyAny>,
@@ -152,8 +158,7 @@ impl MemBlock {
     ///
     /// Raises:
     ///     ValueError: `sub` does not occur.
-    #[pyo3(signature = (sub, start=None, end=None))]
-    fn index(
+    pub(super) fn index(
         &self,
         py: Python<'_>,
         sub: &Bound<'_, PyAny>,
@@ -167,8 +172,7 @@ impl MemBlock {
     }
 
     /// How often `sub` (a bytes-like object or an integer) occurs in `self[start:end]` without overlapping itself.
-    #[pyo3(signature = (sub, start=None, end=None))]
-    fn count(
+    pub(super) fn count(
         &self,
         py: Python<'_>,
         sub: &Bound<'_, PyAny>,
@@ -176,48 +180,49 @@ impl MemBlock {
         end: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
         self.check(py)?;
-        let needle = Operand::or_byte(sub, &self.group)?;
+        let needle = Operand::or_byte(sub, &self.body.group)?;
         let Some((start, len)) = self.span(start, end)? else { return Ok(0) };
         // SAFETY: access_with checks that both are there; the part is within the block.
         self.access_with(py, &needle, len, move |bytes, needle| unsafe { bytes.part(start, len).count(needle) })
     }
 
     /// A copy of the bytes.
-    fn tobytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        PyBytes::new_with(py, self.piece.len, |copy| {
+    pub(super) fn tobytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        PyBytes::new_with(py, self.body.piece.len, |copy| {
             let copy = Bytes::new(copy.as_mut_ptr(), copy.len());
             // SAFETY: access checks that the bytes are there; the copy is as long, and nobody else knows it yet.
             self.access(py, copy.len, move |bytes| unsafe { copy.copy_from(bytes) })
         })
     }
 
-    fn __richcmp__<'py>(
+    pub(super) fn compare<'py>(
         &self,
         py: Python<'py>,
         other: &Bound<'py, PyAny>,
         operator: CompareOp,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.check(py)?;
-        let Some(other) = if_any(py, Operand::of(other, &self.group))? else {
+        let Some(other) = if_any(py, Operand::of(other, &self.body.group))? else {
             return Ok(py.NotImplemented().into_bound(py));
         };
-        if matches!(operator, CompareOp::Eq | CompareOp::Ne) && other.len() != self.piece.len {
+        if matches!(operator, CompareOp::Eq | CompareOp::Ne) && other.len() != self.body.piece.len {
             return matches!(operator, CompareOp::Ne).into_bound_py_any(py);
         }
-        let other = other.in_order(py)?;
+        let other = other.in_order()?;
         // SAFETY: access_with checks that both are there.
-        let order = self.access_with(py, &other, self.piece.len, |bytes, other| unsafe { bytes.compare(other) })?;
+        let order =
+            self.access_with(py, &other, self.body.piece.len, |bytes, other| unsafe { bytes.compare(other) })?;
         operator.matches(order).into_bound_py_any(py)
     }
 
-    /// Raises TypeError: a copy elsewhere would not be a block of this group.
-    fn __reduce__(&self) -> PyResult<()> {
+    /// What copying and pickling raise: a copy elsewhere would not be a block of this group.
+    pub(super) fn no_copy_elsewhere() -> PyErr {
         let remedy = "its bytes live in a group of this process; pass bytes(block)";
-        Err(PyTypeError::new_err(format!("cannot pickle or copy a MemBlock: {remedy}")))
+        PyTypeError::new_err(format!("cannot pickle or copy a MemBlock: {remedy}"))
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let shown = self.piece.len.min(PREVIEW);
+    pub(super) fn repr(&self, py: Python<'_>) -> PyResult<String> {
+        let shown = self.body.piece.len.min(PREVIEW);
         let preview = PyBytes::new_with(py, shown, |copy| {
             let copy = Bytes::new(copy.as_mut_ptr(), shown);
             // SAFETY: as in tobytes, for the first bytes only.
@@ -225,12 +230,14 @@ impl MemBlock {
         });
         let Ok(preview) = preview else { return Ok("<MemBlock, freed>".into()) };
         let protected = if self.is_protected() { ", protected" } else { "" };
-        let more = if shown < self.piece.len { "..." } else { "" };
-        let (len, bytes) = (self.piece.len, plural(self.piece.len));
+        let more = if shown < self.body.piece.len { "..." } else { "" };
+        let (len, bytes) = (self.body.piece.len, plural(self.body.piece.len));
         Ok(format!("<MemBlock, {len} byte{bytes}{protected}: {}{more}>", preview.repr()?))
     }
 
-    unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+    /// # Safety
+    /// `view` must be one that CPython asks to be filled.
+    pub(super) unsafe fn export(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
         // SAFETY: CPython passes a Py_buffer to be filled; obj must be null where that fails.
         unsafe { (*view).obj = std::ptr::null_mut() };
@@ -238,7 +245,7 @@ impl MemBlock {
             return Err(PyBufferError::new_err(READ_ONLY));
         }
         this.add_view(slf.py())?;
-        let Bytes { start, len } = this.piece.bytes();
+        let Bytes { start, len } = this.body.piece.bytes();
         // SAFETY: the view and the block are alive, and its bytes stay mapped for as long as the block, which the view
         // holds: add_view has seen to that. A length fits, for no slot is larger than 2^46 bytes.
         let filled = unsafe {
@@ -246,42 +253,76 @@ impl MemBlock {
             ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start.cast(), len as ffi::Py_ssize_t, readonly, flags)
         };
         if filled != 0 {
-            this.group.get().remove_view();
+            this.body.group.get().remove_view();
             return Err(PyErr::fetch(slf.py()));
         }
         Ok(())
-    }
-
-    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
-        self.group.get().remove_view();
     }
 }
 
 const READ_ONLY: &str = "this block is protected: the group's unprotect() gives a writable one";
 
 impl MemBlock {
+    /// A new object. Nothing but this makes one.
     #[inline(always)]
     pub(super) fn new<'py>(group: &Bound<'py, MemGroup>, piece: Piece, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
-        let block = Self { group: group.clone().unbind(), piece, mirror, is_exporter: AtomicBool::new(false) };
-        Bound::new(group.py(), block)
+        let py = group.py();
+        // SAFETY: the type is made with the size of a MemBlock.
+        let new = unsafe { ffi::PyObject_New::<Self>(Self::type_object_raw(py)) };
+        if new.is_null() {
+            return Err(PyErr::fetch(py));
+        }
+        // SAFETY: it is not null.
+        let body = unsafe { &raw mut (*new).body };
+        let is_exporter = AtomicBool::new(false);
+        // SAFETY: Python has written the head and nothing else, and nobody knows the object yet.
+        unsafe { body.write(Body { group: group.clone().unbind(), piece, mirror, is_exporter }) };
+        // SAFETY: it is a new reference.
+        let block = unsafe { Bound::from_owned_ptr(py, new.cast()) };
+        // SAFETY: of the type that it was just made with.
+        Ok(unsafe { block.cast_into_unchecked() })
+    }
+
+    /// The end of an object that nobody refers to any more.
+    ///
+    /// # Safety
+    /// `this` must come from [`new`](Self::new), be called for once, and by an attached thread.
+    #[inline(always)]
+    pub(super) unsafe fn delete(this: *mut Self) {
+        // SAFETY: the caller's promise.
+        let body = unsafe { &raw const (*this).body };
+        // SAFETY: nobody reads it after this.
+        let Body { group, piece, is_exporter, .. } = unsafe { body.read() };
+        // SAFETY: the caller's promise.
+        let kind = unsafe { ffi::Py_TYPE(this.cast()) };
+        if is_exporter.into_inner() {
+            // SAFETY: hold_slot took the reference that is given back here.
+            unsafe { Arc::decrement_strong_count(piece.slot.as_ptr().cast_const()) };
+        }
+        // SAFETY: PyObject_New has taken the memory from where this puts it.
+        unsafe { ffi::PyObject_Free(this.cast()) };
+        // SAFETY: the reference was the block's, and pyo3 need not find out whether the thread is attached.
+        unsafe { ffi::Py_DECREF(group.into_ptr()) };
+        // SAFETY: since Python 3.8 each object of a type made at run time holds a reference to it.
+        unsafe { ffi::Py_DECREF(kind.cast()) };
     }
 
     /// Whether the block is of that group.
     pub(super) fn belongs_to(&self, group: &Py<MemGroup>) -> bool {
-        self.group.is(group)
+        self.body.group.is(group)
     }
 
     pub(super) fn piece(&self) -> Piece {
-        self.piece
+        self.body.piece
     }
 
     pub(super) fn mirror(&self) -> Mirror {
-        self.mirror
+        self.body.mirror
     }
 
     /// Counts a view, and holds the slot from now on.
     pub(super) fn add_view(&self, py: Python<'_>) -> PyResult<()> {
-        let group = self.group.get();
+        let group = self.body.group.get();
         group.while_there(py, self.held(), || {
             self.hold_slot();
             group.add_view();
@@ -290,42 +331,42 @@ impl MemBlock {
 
     /// Ends a view that [`add_view`](Self::add_view) counted.
     pub(super) fn remove_view(&self) {
-        self.group.get().remove_view();
+        self.body.group.get().remove_view();
     }
 
     /// To be called while the slot certainly lives.
     fn hold_slot(&self) {
-        if !self.is_exporter.swap(true, Ordering::Relaxed) {
+        if !self.body.is_exporter.swap(true, Ordering::Relaxed) {
             // SAFETY: slots are made by Arc, and the caller says that this one lives.
-            unsafe { Arc::increment_strong_count(self.piece.slot.as_ptr().cast_const()) };
+            unsafe { Arc::increment_strong_count(self.body.piece.slot.as_ptr().cast_const()) };
         }
     }
 
     pub(super) fn held(&self) -> Held {
-        Held { piece: self.piece, by_exporter: self.is_exporter.load(Ordering::Relaxed) }
+        Held { piece: self.body.piece, by_exporter: self.body.is_exporter.load(Ordering::Relaxed) }
     }
 
     /// Works on the bytes, if they are still there.
     #[inline(always)]
     fn access<R: Send>(&self, py: Python<'_>, many: usize, work: impl FnOnce(Bytes) -> R + Send) -> PyResult<R> {
-        self.group.get().access(py, self.held(), None, many, work)
+        self.body.group.get().access(py, self.held(), None, many, work)
     }
 
     /// The same with a second operand.
     fn access_with<R: Send>(
         &self,
         py: Python<'_>,
-        other: &Operand,
+        other: &Operand<'_>,
         many: usize,
         work: impl FnOnce(Bytes, Bytes) -> R + Send,
     ) -> PyResult<R> {
         let theirs = other.bytes();
-        self.group.get().access(py, self.held(), other.held(), many, move |bytes| work(bytes, theirs))
+        self.body.group.get().access(py, self.held(), other.held(), many, move |bytes| work(bytes, theirs))
     }
 
     /// Whether the block shows the read-only mirror.
     pub(super) fn is_protected(&self) -> bool {
-        self.mirror == Mirror::ReadOnly
+        self.body.mirror == Mirror::ReadOnly
     }
 
     /// Whether the bytes are still there: asked before anything else, so that no use of a freed block goes unnoticed.
@@ -340,26 +381,30 @@ impl MemBlock {
 
     /// The block that shares `len` bytes from `start` on. What an exporter is part of must last as long as the exporter.
     pub(super) fn part<'py>(&self, py: Python<'py>, start: usize, len: usize) -> PyResult<Bound<'py, Self>> {
-        let part = Self::new(self.group.bind(py), self.piece.part(start, len), self.mirror)?;
-        self.group.get().while_there(py, self.held(), || {
-            if self.is_exporter.load(Ordering::Relaxed) {
+        let part = Self::new(self.body.group.bind(py), self.body.piece.part(start, len), self.body.mirror)?;
+        self.body.group.get().while_there(py, self.held(), || {
+            if self.body.is_exporter.load(Ordering::Relaxed) {
                 part.get().hold_slot();
             }
         })?;
         Ok(part)
     }
 
-    fn at(&self, key: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let len = self.piece.len;
+    /// An index as an offset from the start; still out of range if it was.
+    fn offset_of(&self, key: &Bound<'_, PyAny>) -> PyResult<isize> {
         let index = arguments::integer(key, "block indices must be integers or slices")?;
-        let from_start = if index < 0 { index.saturating_add(len as isize) } else { index };
-        let at = usize::try_from(from_start).ok().filter(|&at| at < len);
+        Ok(if index < 0 { index.saturating_add(self.body.piece.len as isize) } else { index })
+    }
+
+    fn within(&self, at: isize) -> PyResult<usize> {
+        let len = self.body.piece.len;
+        let at = usize::try_from(at).ok().filter(|&at| at < len);
         at.ok_or_else(|| PyIndexError::new_err(format!("index out of range for a block of {len} bytes")))
     }
 
     /// Start and length of a slice, unless it skips bytes.
     fn contiguous_range(&self, slice: &Bound<'_, PySlice>) -> PyResult<Option<(usize, usize)>> {
-        let range = slice.indices(self.piece.len as isize)?;
+        let range = slice.indices(self.body.piece.len as isize)?;
         Ok((range.step == 1).then_some((range.start as usize, range.slicelength)))
     }
 
@@ -369,7 +414,7 @@ impl MemBlock {
         start: Option<&Bound<'_, PyAny>>,
         end: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<(usize, usize)>> {
-        let len = self.piece.len as isize;
+        let len = self.body.piece.len as isize;
         let from_start = |at: Option<&Bound<'_, PyAny>>, otherwise| match at {
             None => Ok(otherwise),
             Some(at) => arguments::integer(at, "start and end must be integers")
@@ -381,7 +426,7 @@ impl MemBlock {
     }
 
     fn find_in(&self, py: Python<'_>, sub: &Bound<'_, PyAny>, start: usize, len: usize) -> PyResult<Option<usize>> {
-        let needle = Operand::or_byte(sub, &self.group)?;
+        let needle = Operand::or_byte(sub, &self.body.group)?;
         // SAFETY: access_with checks that both are there; the part is within the block.
         self.access_with(py, &needle, len, move |bytes, needle| unsafe { bytes.part(start, len).find(needle) })
     }

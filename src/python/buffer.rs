@@ -11,20 +11,17 @@ use pyo3::prelude::*;
 use super::raw::Bytes;
 
 /// A buffer that some object exports, which keeps its bytes in place until this is dropped.
-pub(super) struct Buffer(Box<ffi::Py_buffer>);
+///
+/// It holds the proof that the thread is attached, so that it can be released without asking.
+pub(super) struct Buffer<'py>(Box<ffi::Py_buffer>, Python<'py>);
 
-// SAFETY: the protocol lets a buffer be read and released by any attached thread; Drop attaches.
-unsafe impl Send for Buffer {}
-// SAFETY: the fields are only read.
-unsafe impl Sync for Buffer {}
-
-impl Buffer {
+impl<'py> Buffer<'py> {
     /// Asks an object for its bytes, readable at least, in whatever order they lie.
-    pub(super) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(super) fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let mut buffer = Box::new(ffi::Py_buffer::new());
         // SAFETY: both pointers are valid, and the Py_buffer stays where it is for it is boxed.
         let refused = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &mut *buffer, ffi::PyBUF_FULL_RO) } != 0;
-        if refused { Err(PyErr::fetch(object.py())) } else { Ok(Self(buffer)) }
+        if refused { Err(PyErr::fetch(object.py())) } else { Ok(Self(buffer, object.py())) }
     }
 
     /// Whether the bytes lie one behind the other in C order.
@@ -42,7 +39,7 @@ impl Buffer {
     ///
     /// # Errors
     /// MemoryError: there is no room for it.
-    pub(super) fn gathered(&self, py: Python<'_>) -> PyResult<Vec<u8>> {
+    pub(super) fn gathered(&self) -> PyResult<Vec<u8>> {
         let len = self.0.len as usize;
         let mut copy = Vec::new();
         let no_room = |_| PyMemoryError::new_err(format!("no memory for {len} bytes put in order: pass fewer at once"));
@@ -53,7 +50,7 @@ impl Buffer {
             let order = b'C'.cast_signed() as std::ffi::c_char;
             ffi::PyBuffer_ToContiguous(copy.as_mut_ptr().cast(), &*self.0, self.0.len, order)
         };
-        if refused != 0 { Err(PyErr::fetch(py)) } else { Ok(copy) }
+        if refused != 0 { Err(PyErr::fetch(self.1)) } else { Ok(copy) }
     }
 
     /// Address of the element with all indices 0.
@@ -100,9 +97,9 @@ impl Buffer {
     }
 }
 
-impl Drop for Buffer {
+impl Drop for Buffer<'_> {
     fn drop(&mut self) {
         // SAFETY: the Py_buffer was filled by `of` and is released once, here, by an attached thread.
-        Python::attach(|_| unsafe { ffi::PyBuffer_Release(&mut *self.0) });
+        unsafe { ffi::PyBuffer_Release(&mut *self.0) };
     }
 }

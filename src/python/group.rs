@@ -7,8 +7,9 @@ use pyo3::exceptions::{PyOSError, PyResourceWarning, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PyTuple};
 
-use super::arguments::{Align, Base, Limit, Size, type_name};
+use super::arguments::{Align, Base, Limit, type_name};
 use super::block::MemBlock;
+use super::block_type::Get;
 use super::gate::Gate;
 use super::life::{Gone, Life, Refusal, plural};
 use super::operand::{Operand, if_any};
@@ -89,37 +90,6 @@ impl MemGroup {
         })
     }
 
-    /// A writable block of `n` bytes. Their contents are unspecified unless `zero` is true.
-    ///
-    /// Args:
-    ///     n: Size in bytes; 0 gives an empty block.
-    ///     align: The block's address is a multiple of this power of two, at most 4096.
-    ///     zero: Whether to set every byte to 0.
-    ///
-    /// Raises:
-    ///     TypeError: `n` or `align` is no integer.
-    ///     ValueError: `n` is negative, `align` no power of two up to 4096, or the group is freed.
-    ///     MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays usable.
-    #[pyo3(
-        signature = (n, *, align=Align::default(), zero=false),
-        text_signature = "($self, n, *, align=16, zero=False)",
-    )]
-    fn alloc<'py>(slf: &Bound<'py, Self>, n: Size, align: Align, zero: bool) -> PyResult<Bound<'py, MemBlock>> {
-        let py = slf.py();
-        let this = slf.get();
-        let piece = this.take(py, n.0, align.0)?;
-        if zero {
-            this.access(py, piece.into(), None, piece.len, move |bytes| {
-                // SAFETY: access has just checked that the piece is there.
-                if !unsafe { piece.slot() }.is_fresh() {
-                    // SAFETY: the bytes are mapped, and writable: the piece is in the read-write mirror.
-                    unsafe { bytes.clear() };
-                }
-            })?;
-        }
-        MemBlock::new(slf, piece, Mirror::ReadWrite)
-    }
-
     /// A writable block with the same bytes as `data`, any bytes-like object.
     ///
     /// Raises:
@@ -131,7 +101,7 @@ impl MemGroup {
         let this = slf.get();
         let source = Operand::of(data, slf.as_unbound())?;
         let piece = this.take(py, source.len(), align.0)?;
-        let source = source.in_order(py)?;
+        let source = source.in_order()?;
         let from = source.bytes();
         // SAFETY: the source keeps its bytes in place, and the piece is as long and in the read-write mirror.
         this.access(py, piece.into(), source.held(), from.len, move |bytes| unsafe { bytes.copy_from(from) })?;
@@ -316,6 +286,29 @@ impl MemGroup {
 }
 
 impl MemGroup {
+    /// A writable block of `size` bytes, zeroed if asked for.
+    #[inline(always)]
+    pub(super) fn alloc<'py>(
+        slf: &Bound<'py, Self>,
+        size: usize,
+        align: usize,
+        zero: bool,
+    ) -> PyResult<Bound<'py, MemBlock>> {
+        let py = slf.py();
+        let this = slf.get();
+        let piece = this.take(py, size, align)?;
+        if zero {
+            this.access(py, piece.into(), None, piece.len, move |bytes| {
+                // SAFETY: access has just checked that the piece is there.
+                if !unsafe { piece.slot() }.is_fresh() {
+                    // SAFETY: the bytes are mapped, and writable: the piece is in the read-write mirror.
+                    unsafe { bytes.clear() };
+                }
+            })?;
+        }
+        MemBlock::new(slf, piece, Mirror::ReadWrite)
+    }
+
     /// Takes bytes for a block and counts them.
     #[inline(always)]
     fn take(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {

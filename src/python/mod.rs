@@ -5,13 +5,16 @@
 //! what users pass into what the crate takes, `buffer` and `operand` borrow other objects' bytes, `raw` moves and
 //! compares bytes.
 
+mod alloc;
 mod arguments;
 mod block;
+mod block_type;
 mod buffer;
 mod errors;
 mod gate;
 mod group;
 mod life;
+mod native;
 mod operand;
 mod piece;
 mod raw;
@@ -27,14 +30,14 @@ mod _memgroup {
     use pyo3::types::PySequence;
 
     #[pymodule_export]
-    use super::block::MemBlock;
-    #[pymodule_export]
     use super::group::MemGroup;
     #[pymodule_export]
     use super::stats::{GroupStats, SlotStats};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("MemBlock", super::block_type::make(module.py())?)?;
+        super::alloc::add_to(&module.py().get_type::<super::group::MemGroup>())?;
         // What it is to Python: integers in a row, as bytes and memoryview are.
         PySequence::register::<super::block::MemBlock>(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))

@@ -6,26 +6,28 @@ use pyo3::types::PyString;
 
 use super::arguments::{self, type_name};
 use super::block::MemBlock;
+use super::block_type::Get;
 use super::buffer::Buffer;
 use super::group::MemGroup;
+use super::native::attached;
 use super::piece::Held;
 use super::raw::Bytes;
 
 /// Some bytes, kept in place for as long as this lives.
-pub(super) enum Operand {
+pub(super) enum Operand<'py> {
     /// A block of the same group. Borrowed through the buffer protocol it would become an exporter.
     Held(Held),
     /// Of any bytes-like object, in whatever order they lie.
-    Lent(Buffer),
+    Lent(Buffer<'py>),
     /// Copied from such an object, in C order.
     Gathered(Vec<u8>),
     /// Boxed, for its address must not change when the operand moves.
     Byte(Box<u8>),
 }
 
-impl Operand {
+impl<'py> Operand<'py> {
     /// Borrows the bytes of any bytes-like object, for an operation on the blocks of `group`.
-    pub(super) fn of(object: &Bound<'_, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
+    pub(super) fn of(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
         match object.cast::<MemBlock>() {
             Ok(block) if block.get().belongs_to(group) => Ok(Self::Held(block.get().held())),
             _ => Buffer::of(object).map(Self::Lent).map_err(|error| explained(object, error)),
@@ -33,7 +35,7 @@ impl Operand {
     }
 
     /// The same, where an integer stands for one byte.
-    pub(super) fn or_byte(object: &Bound<'_, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
+    pub(super) fn or_byte(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
         // numpy's integers export buffers, and numpy's arrays have an __index__ that seldom works: an integer counts as
         // one, whatever else it is.
         if object.hasattr("__index__")? {
@@ -42,7 +44,7 @@ impl Operand {
                 byte => return byte.map(|byte| Self::Byte(Box::new(byte))),
             }
         }
-        Self::of(object, group)?.in_order(object.py())
+        Self::of(object, group)?.in_order()
     }
 
     /// How many bytes there are.
@@ -56,9 +58,9 @@ impl Operand {
     }
 
     /// The same with its bytes one behind the other, copied if need be.
-    pub(super) fn in_order(self, py: Python<'_>) -> PyResult<Self> {
+    pub(super) fn in_order(self) -> PyResult<Self> {
         match self {
-            Self::Lent(buffer) if !buffer.is_c_contiguous() => buffer.gathered(py).map(Self::Gathered),
+            Self::Lent(buffer) if !buffer.is_c_contiguous() => buffer.gathered().map(Self::Gathered),
             in_order => Ok(in_order),
         }
     }
@@ -90,7 +92,11 @@ pub(super) fn if_any<T>(py: Python<'_>, lent: PyResult<T>) -> PyResult<Option<T>
             let lends_none = error.is_instance_of::<PyTypeError>(py)
                 || error.is_instance_of::<PyBufferError>(py)
                 || error.is_instance_of::<PyValueError>(py);
-            if lends_none { Ok(None) } else { Err(error) }
+            if !lends_none {
+                return Err(error);
+            }
+            attached(py, |_| drop(error));
+            Ok(None)
         }
     }
 }

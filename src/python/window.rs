@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
 use super::block::MemBlock;
+use super::block_type::Get;
 use super::buffer::Buffer;
 
 /// How a buffer lies in memory.

@@ -1,0 +1,133 @@
+//! `MemGroup.alloc`, the one method that is called too often for pyo3's way of reading arguments.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::{Borrowed, PyTypeInfo};
+
+use super::arguments::{self, Align, Size};
+use super::group::MemGroup;
+use super::native::{add_method, answer, fast_method_with_names};
+use crate::layout::DEFAULT_ALIGN;
+
+/// Adds the method to the class.
+pub(super) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let method = fast_method_with_names(
+        c"alloc",
+        alloc,
+        c"alloc($self, n, *, align=16, zero=False)
+--
+
+A writable block of `n` bytes. Their contents are unspecified unless `zero` is true.
+
+Args:
+    n: Size in bytes; 0 gives an empty block.
+    align: The block's address is a multiple of this power of two, at most 4096.
+    zero: Whether to set every byte to 0.
+
+Raises:
+    TypeError: `n` or `align` is no integer.
+    ValueError: `n` is negative, `align` no power of two up to 4096, or the group is freed.
+    MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays usable.",
+    );
+    // SAFETY: the method takes its object for a MemGroup, which every object of the class is.
+    unsafe { add_method(class, "alloc", method) }
+}
+
+unsafe extern "C" fn alloc(
+    slf: *mut PyObject,
+    args: *const *mut PyObject,
+    given: ffi::Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    let body = |py: Python<'_>| {
+        // SAFETY: Python calls a method of the class with one of its objects.
+        let object = unsafe { Borrowed::from_ptr(py, slf) };
+        // SAFETY: the same.
+        let group = unsafe { object.cast_unchecked::<MemGroup>() };
+        // SAFETY: Python passes so many objects.
+        let by_position = unsafe { arguments::by_position(py, args, given) };
+        if let ([size], true) = (by_position, names.is_null())
+            && let Some(size) = plain_size(size)
+        {
+            return Ok(MemGroup::alloc(&group, size, DEFAULT_ALIGN, false)?.into_ptr());
+        }
+        // SAFETY: it is null or a tuple of strings.
+        let names = unsafe { Borrowed::from_ptr_or_opt(py, names) };
+        let names = names.as_deref().map(|names| names.cast::<PyTuple>()).transpose()?;
+        let many = names.map_or(0, |names| names.len());
+        // SAFETY: for each name a value follows those by position.
+        let values = unsafe { arguments::by_position(py, args, given + many as ffi::Py_ssize_t) };
+        let Request { size, align, zero } = Request::read(by_position, names, &values[given as usize..])?;
+        Ok(MemGroup::alloc(&group, size, align, zero)?.into_ptr())
+    };
+    // SAFETY: Python calls with the thread attached.
+    unsafe { answer(body) }
+}
+
+/// A size that is an `int` and in reach, as nearly all are.
+#[inline(always)]
+fn plain_size(object: &Bound<'_, PyAny>) -> Option<usize> {
+    // SAFETY: the object is alive.
+    let kind = unsafe { ffi::Py_TYPE(object.as_ptr()) };
+    if !std::ptr::eq(kind, pyo3::types::PyInt::type_object_raw(object.py())) {
+        return None;
+    }
+    // SAFETY: it is an int.
+    let size = unsafe { ffi::PyLong_AsSsize_t(object.as_ptr()) };
+    if size == -1 {
+        // SAFETY: the thread is attached. Whether it is -1 or out of reach is found out, and told, elsewhere.
+        unsafe { ffi::PyErr_Clear() };
+    }
+    usize::try_from(size).ok()
+}
+
+/// What is asked for.
+struct Request {
+    size: usize,
+    align: usize,
+    zero: bool,
+}
+
+impl Request {
+    /// Reads arguments as `def alloc(self, n, *, align=16, zero=False)` has them.
+    #[cold]
+    fn read(
+        by_position: &[Bound<'_, PyAny>],
+        names: Option<&Bound<'_, PyTuple>>,
+        values: &[Bound<'_, PyAny>],
+    ) -> PyResult<Self> {
+        let (mut size, mut align, mut zero) = match by_position {
+            [] => (None, None, None),
+            [size] => (Some(size), None, None),
+            more => {
+                let given = more.len();
+                return Err(PyTypeError::new_err(format!(
+                    "alloc() takes 1 positional argument but {given} were given"
+                )));
+            }
+        };
+        for (name, value) in names.into_iter().flatten().zip(values) {
+            let name = name.cast::<PyString>()?.to_cow()?.into_owned();
+            let place = match name.as_str() {
+                "n" => &mut size,
+                "align" => &mut align,
+                "zero" => &mut zero,
+                _ => {
+                    let message = format!("alloc() got an unexpected keyword argument '{name}'");
+                    return Err(PyTypeError::new_err(message));
+                }
+            };
+            if place.replace(value).is_some() {
+                return Err(PyTypeError::new_err(format!("alloc() got multiple values for argument '{name}'")));
+            }
+        }
+        let size = size.ok_or_else(|| PyTypeError::new_err("alloc() missing 1 required positional argument: 'n'"))?;
+        Ok(Self {
+            size: size.extract::<Size>()?.0,
+            align: align.map(|align| align.extract::<Align>()).transpose()?.unwrap_or_default().0,
+            zero: zero.map(|zero| zero.extract()).transpose()?.unwrap_or(false),
+        })
+    }
+}
