@@ -1,13 +1,15 @@
 //! How far a slot is taken and how far it is committed: the two words that make `alloc` lock-free.
 
+use std::ops::Range;
+
 use crate::layout;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// The state of a slot: `0..used` is handed out, `0..ready` may be handed out without asking the kernel.
 ///
-/// Invariant: `used <= ready <= capacity of the slot`, and neither goes down, but for the two ends:
+/// Invariant: `used <= ready <= capacity of the slot`, and `ready` never goes down, but for the two ends:
 /// [`rewind`](Cursor::rewind), which needs the only reference, and [`close`](Cursor::close), after which nothing is handed
-/// out any more.
+/// out any more. `used` goes down where the last bytes are [given back](Cursor::give_back).
 ///
 /// The words hold offsets, never addresses, and no reference to the slot, so that they may one day live elsewhere.
 #[derive(Debug)]
@@ -40,6 +42,32 @@ impl Cursor {
                 Err(now) => used = now,
             }
         }
+    }
+
+    /// Takes all that is ready, for somebody who will share it out: the offsets of the first byte and behind the last.
+    pub(crate) fn take_rest(&self) -> Option<Range<usize>> {
+        // The orderings are those of bump.
+        let mut used = self.used.load(Ordering::Relaxed);
+        loop {
+            let ready = self.ready.load(Ordering::Acquire);
+            if used >= ready {
+                return None;
+            }
+            match self.used.compare_exchange_weak(used, ready, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(used..ready),
+                Err(now) => used = now,
+            }
+        }
+    }
+
+    /// Gives back the bytes from `start` to `end`, which the caller has taken and nobody else knows of. Returns whether that
+    /// could be: only if nothing was taken behind them.
+    ///
+    /// If others took what lies behind and gave it back too, that is as good: what counts is where the taken part ends, not
+    /// how it came to end there.
+    pub(crate) fn give_back(&self, end: usize, start: usize) -> bool {
+        debug_assert!(start <= end);
+        self.used.compare_exchange(end, start, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Bytes handed out, gaps for alignment among them.

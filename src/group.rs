@@ -303,8 +303,14 @@ impl MemGroup {
     /// The fast path: no lock, no system call; `None` when it will not do.
     #[inline(always)]
     pub(crate) fn bump(&self, size: usize, align: usize) -> Option<Taken<'_>> {
-        let slot = self.tables.get()?.current()?;
+        let slot = self.current()?;
         slot.bump(size, align).map(|address| Taken { address, slot })
+    }
+
+    /// The slot that small requests are served from, if this process has one yet.
+    #[inline(always)]
+    pub(crate) fn current(&self) -> Option<SlotRef<'_>> {
+        self.tables.get()?.current()
     }
 
     /// The path that may commit memory, look back into earlier slots, jump to a later one, and open it.

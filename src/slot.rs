@@ -123,6 +123,20 @@ impl Slot {
         Some(unsafe { self.read_write.add(start) })
     }
 
+    /// Takes all bytes that are ready: the address of the first in the read-write mirror, and how many there are.
+    pub(crate) fn take_rest(&self) -> Option<(NonNull<u8>, usize)> {
+        let taken = self.cursor.take_rest()?;
+        // SAFETY: as for bump.
+        Some((unsafe { self.read_write.add(taken.start) }, taken.len()))
+    }
+
+    /// Gives back the `len` bytes at `first`, which must have been taken from this slot and not handed on. They are lost until
+    /// the group's end if more was taken behind them; returns whether they are not.
+    pub(crate) fn give_back(&self, first: NonNull<u8>, len: usize) -> bool {
+        let start = first.addr().get() - self.read_write.addr().get();
+        self.cursor.give_back(start + len, start)
+    }
+
     /// Takes bytes, committing more of the slot if need be; `Ok(None)` if the slot has not that much room.
     ///
     /// Only one thread at a time may call this, holding the lock of the slot's table; others may bump meanwhile.

@@ -9,7 +9,6 @@ use pyo3::{Borrowed, PyTypeInfo};
 use super::arguments::{self, Align, Size};
 use super::group::MemGroup;
 use super::native::{add_method, answer, fast_method_with_names};
-use crate::layout::DEFAULT_ALIGN;
 
 /// Adds the method to the class.
 pub(super) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
@@ -41,29 +40,55 @@ unsafe extern "C" fn alloc(
     given: ffi::Py_ssize_t,
     names: *mut PyObject,
 ) -> *mut PyObject {
-    let body = |py: Python<'_>| {
+    // Here is nothing to fail or panic, so neither is prepared for.
+    if given == 1 && names.is_null() {
+        // SAFETY: Python calls with the thread attached.
+        let py = unsafe { Python::assume_attached() };
         // SAFETY: Python calls a method of the class with one of its objects.
-        let object = unsafe { Borrowed::from_ptr(py, slf) };
-        // SAFETY: the same.
-        let group = unsafe { object.cast_unchecked::<MemGroup>() };
-        // SAFETY: Python passes so many objects.
-        let by_position = unsafe { arguments::by_position(py, args, given) };
-        if let ([size], true) = (by_position, names.is_null())
-            && let Some(size) = plain_size(size)
+        let group = unsafe { group(py, &slf) };
+        // SAFETY: Python passes as many objects as it says.
+        let args = unsafe { arguments::by_position(py, args, given) };
+        if let Some(size) = plain_size(&args[0])
+            && let Some(block) = MemGroup::alloc_at_once(group, size)
         {
-            return Ok(MemGroup::alloc(&group, size, DEFAULT_ALIGN, false)?.into_ptr());
+            return block.into_ptr();
         }
+    }
+    // SAFETY: the arguments are passed on.
+    unsafe { alloc_slowly(slf, args, given, names) }
+}
+
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn alloc_slowly(
+    slf: *mut PyObject,
+    args: *const *mut PyObject,
+    given: ffi::Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    let body = |py: Python<'_>| {
         // SAFETY: it is null or a tuple of strings.
         let names = unsafe { Borrowed::from_ptr_or_opt(py, names) };
         let names = names.as_deref().map(|names| names.cast::<PyTuple>()).transpose()?;
-        let many = names.map_or(0, |names| names.len());
-        // SAFETY: for each name a value follows those by position.
-        let values = unsafe { arguments::by_position(py, args, given + many as ffi::Py_ssize_t) };
-        let Request { size, align, zero } = Request::read(by_position, names, &values[given as usize..])?;
-        Ok(MemGroup::alloc(&group, size, align, zero)?.into_ptr())
+        let named = names.map_or(0, |names| names.len());
+        // SAFETY: Python passes as many objects as it says, and then one for each name.
+        let args = unsafe { arguments::by_position(py, args, given + named as ffi::Py_ssize_t) };
+        let (by_position, by_name) = args.split_at(given as usize);
+        let Request { size, align, zero } = Request::read(by_position, names, by_name)?;
+        // SAFETY: Python calls a method of the class with one of its objects.
+        let group = unsafe { group(py, &slf) };
+        Ok(MemGroup::alloc(group, size, align, zero)?.into_ptr())
     };
     // SAFETY: Python calls with the thread attached.
     unsafe { answer(body) }
+}
+
+/// # Safety
+/// It must point to a group, which lives for as long as the borrow.
+#[inline(always)]
+unsafe fn group<'a, 'py>(_py: Python<'py>, slf: &'a *mut PyObject) -> &'a Bound<'py, MemGroup> {
+    // SAFETY: a Bound is a pointer to an object and nothing else; a shared one counts nothing, and drops nothing.
+    unsafe { &*std::ptr::from_ref(slf).cast() }
 }
 
 /// A size that is an `int` and in reach, as nearly all are.
@@ -92,7 +117,6 @@ struct Request {
 
 impl Request {
     /// Reads arguments as `def alloc(self, n, *, align=16, zero=False)` has them.
-    #[cold]
     fn read(
         by_position: &[Bound<'_, PyAny>],
         names: Option<&Bound<'_, PyTuple>>,

@@ -17,6 +17,7 @@ use super::piece::{Held, Piece};
 use super::raw::Bytes;
 use super::stats::{GroupStats, SlotStats};
 use super::window;
+use crate::layout::DEFAULT_ALIGN;
 use crate::slot::Mirror;
 use crate::{Backing, Error, Options};
 
@@ -157,7 +158,7 @@ impl MemGroup {
     ///     ValueError: The group is freed.
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
         let let_go = self.gate.exclusive(py, |life| {
-            let let_go = life.reset(self.views())?;
+            let let_go = life.reset(py, self.views())?;
             self.blocks.clear();
             self.requested.clear();
             Ok(let_go)
@@ -179,7 +180,7 @@ impl MemGroup {
     ///     BufferError: There are live views and `force` is false; nothing is freed then.
     #[pyo3(signature = (force=false))]
     fn free(&self, py: Python<'_>, force: bool) -> PyResult<()> {
-        let slots = self.gate.exclusive(py, |life| life.free(self.views(), force));
+        let slots = self.gate.exclusive(py, |life| life.free(py, self.views(), force));
         let slots = slots.map_err(|refusal| refusal.error(&self.name(py)))?;
         py.detach(|| slots.revoke());
         Ok(())
@@ -198,7 +199,7 @@ impl MemGroup {
     ) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        let Some(let_go) = this.gate.exclusive(py, Life::end) else { return Ok(()) };
+        let Some(let_go) = this.gate.exclusive(py, |life| life.end(py)) else { return Ok(()) };
         py.detach(|| drop(let_go));
         let views = this.views();
         if views == 0 {
@@ -214,7 +215,7 @@ impl MemGroup {
     /// Raises:
     ///     ValueError: The group is freed, or has ended.
     fn stats(&self, py: Python<'_>) -> PyResult<GroupStats> {
-        let stats = self.within(py, Life::stats)?;
+        let stats = self.within(py, |life| life.stats(py))?;
         let slots = stats.slots.into_iter().map(|slot| Bound::new(py, SlotStats::from(slot)));
         let slots = slots.collect::<PyResult<Vec<_>>>()?;
         Ok(GroupStats {
@@ -264,7 +265,7 @@ impl MemGroup {
 
     fn __repr__(&self, py: Python<'_>) -> String {
         let name = self.name(py);
-        let stats = match self.gate.with(py, Life::stats) {
+        let stats = match self.gate.with(py, |life| life.stats(py)) {
             Ok(stats) => stats,
             Err(Gone::Ended) if self.views() > 0 => {
                 return format!("<MemGroup {name:?}, freed but for {} view{}>", self.views(), plural(self.views()));
@@ -286,8 +287,14 @@ impl MemGroup {
 }
 
 impl MemGroup {
-    /// A writable block of `size` bytes, zeroed if asked for.
+    /// A writable block of `size` bytes, if nothing stands in the way: no error to be raised, no memory to be committed.
     #[inline(always)]
+    pub(super) fn alloc_at_once<'py>(slf: &Bound<'py, Self>, size: usize) -> Option<Bound<'py, MemBlock>> {
+        let piece = slf.get().take_at_once(slf.py(), size, DEFAULT_ALIGN)?;
+        MemBlock::new(slf, piece, Mirror::ReadWrite).ok()
+    }
+
+    /// A writable block of `size` bytes, zeroed if asked for.
     pub(super) fn alloc<'py>(
         slf: &Bound<'py, Self>,
         size: usize,
@@ -312,26 +319,45 @@ impl MemGroup {
     /// Takes bytes for a block and counts them.
     #[inline(always)]
     fn take(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {
+        match self.take_at_once(py, size, align) {
+            Some(piece) => Ok(piece),
+            None => self.take_from_slot(py, size, align),
+        }
+    }
+
+    /// The same where nothing stands in the way.
+    #[inline(always)]
+    fn take_at_once(&self, py: Python<'_>, size: usize, align: usize) -> Option<Piece> {
+        self.gate.with(py, |life| {
+            let piece = life.bump(py, size, align)?;
+            self.count(size);
+            Some(piece)
+        })
+    }
+
+    /// The same where the chunk will not do.
+    #[cold]
+    fn take_from_slot(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {
         let taken = self.within(py, |life| {
-            let piece = life.bump(size, align)?;
+            let piece = life.bump_slot(py, size, align)?;
             if piece.is_some() {
                 self.count(size);
             }
             Ok(piece)
         })?;
-        match taken {
-            Some(piece) => Ok(piece),
-            None => self.take_slowly(py, size, align),
+        if let Some(piece) = taken {
+            return Ok(piece);
         }
-    }
-
-    /// The same where memory must be committed first: other Python threads run meanwhile.
-    #[cold]
-    fn take_slowly(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {
+        // Memory must be committed first: other Python threads run meanwhile.
         let taken = self.gate.detached(py, |life| life.take_slowly(size, align));
         let piece = self.unless_gone(py, taken)??;
         // Not if the group was reset or freed meanwhile: its figures begin anew then.
-        self.while_there(py, piece.into(), || self.count(size))?;
+        self.within(py, |life| {
+            life.check(piece.into())?;
+            self.count(size);
+            life.take_ahead(py);
+            Ok(())
+        })?;
         Ok(piece)
     }
 

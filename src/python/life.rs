@@ -15,6 +15,7 @@ use std::sync::{Arc, Weak};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
 
+use super::chunk::Chunk;
 use super::piece::{Held, Piece};
 use crate::group::Taken;
 use crate::slot::{Mirror, Slot};
@@ -22,6 +23,8 @@ use crate::slot::{Mirror, Slot};
 /// A group and where it is in its life.
 pub(super) struct Life {
     group: crate::MemGroup,
+    /// Taken from the group and not handed out yet.
+    chunk: Chunk,
     phase: Phase,
     /// Grows with every reset: a block is good in the era that it was made in.
     era: u64,
@@ -39,7 +42,7 @@ enum Phase {
 
 impl Life {
     pub(super) fn new(group: crate::MemGroup) -> Self {
-        Self { group, phase: Phase::Open, era: 0, aside: Vec::new() }
+        Self { group, chunk: Chunk::default(), phase: Phase::Open, era: 0, aside: Vec::new() }
     }
 
     /// The group, for what does not depend on its life: its options.
@@ -74,17 +77,40 @@ impl Life {
         }
     }
 
-    /// Bytes that are ready; see [`crate::MemGroup::bump`].
+    /// Bytes of the chunk; `None` if it has not enough, or the group is not open.
     #[inline(always)]
-    pub(super) fn bump(&self, size: usize, align: usize) -> Result<Option<Piece>, Gone> {
+    pub(super) fn bump(&self, attached: Python<'_>, size: usize, align: usize) -> Option<Piece> {
+        // An empty chunk has enough for nobody, and the chunk of a group that has ended is empty.
+        let (address, slot) = self.chunk.bump(attached, size, align)?;
+        Some(Piece { address, len: size, slot, era: self.era })
+    }
+
+    /// Bytes that are ready in the current slot; see [`crate::MemGroup::bump`].
+    pub(super) fn bump_slot(&self, attached: Python<'_>, size: usize, align: usize) -> Result<Option<Piece>, Gone> {
         self.check_open()?;
-        Ok(self.group.bump(size, align).map(|taken| self.piece(taken, size)))
+        self.chunk.give_back(attached);
+        let taken = self.group.bump(size, align).map(|taken| self.piece(taken, size));
+        if taken.is_some() {
+            self.take_ahead(attached);
+        }
+        Ok(taken)
     }
 
     /// Bytes that may have to be committed first; see [`crate::MemGroup::take_slowly`].
     pub(super) fn take_slowly(&self, size: usize, align: usize) -> Result<Result<Piece, crate::Error>, Gone> {
         self.check_open()?;
         Ok(self.group.take_slowly(size, align).map(|taken| self.piece(taken, size)))
+    }
+
+    /// Makes what is ready in the current slot the chunk, unless there is one.
+    pub(super) fn take_ahead(&self, attached: Python<'_>) {
+        // Without a GIL, threads that are attached would share the chunk.
+        if cfg!(not(Py_GIL_DISABLED))
+            && self.chunk.is_empty()
+            && let Some(slot) = self.group.current()
+        {
+            self.chunk.fill(attached, slot);
+        }
     }
 
     #[inline(always)]
@@ -101,38 +127,42 @@ impl Life {
     }
 
     /// What the group holds, with the address space of what it has let go and exporters still keep.
-    pub(super) fn stats(&self) -> Result<crate::Stats, Gone> {
+    pub(super) fn stats(&self, attached: Python<'_>) -> Result<crate::Stats, Gone> {
         self.check_open()?;
+        self.chunk.give_back(attached); // it was not handed out
         let mut stats = self.group.stats();
         stats.mapped += self.aside.iter().filter_map(Weak::upgrade).map(|slot| slot.stats().mapped).sum::<usize>();
         Ok(stats)
     }
 
     /// Begins anew: blocks are freed, memory stays. What is to be dropped is returned.
-    pub(super) fn reset(&mut self, views: usize) -> Result<Vec<Arc<Slot>>, Refusal> {
+    pub(super) fn reset(&mut self, attached: Python<'_>, views: usize) -> Result<Vec<Arc<Slot>>, Refusal> {
         self.check_open().map_err(Refusal::Gone)?;
         check_unseen(views, "reset")?;
         self.era += 1;
+        self.chunk.give_back(attached);
         let let_go = self.group.rewind();
         self.set_aside(&let_go);
         Ok(let_go)
     }
 
     /// The gentle end. What is to be dropped is returned, or `None` if the group had ended before.
-    pub(super) fn end(&mut self) -> Option<Vec<Arc<Slot>>> {
+    pub(super) fn end(&mut self, attached: Python<'_>) -> Option<Vec<Arc<Slot>>> {
         self.check_open().ok()?;
         self.phase = Phase::Ended;
+        self.chunk.give_back(attached);
         let let_go = self.group.release();
         self.set_aside(&let_go);
         Some(let_go)
     }
 
     /// The strict end, or with `force` the blunt one.
-    pub(super) fn free(&mut self, views: usize, force: bool) -> Result<LetGo, Refusal> {
+    pub(super) fn free(&mut self, attached: Python<'_>, views: usize, force: bool) -> Result<LetGo, Refusal> {
         if self.phase != Phase::Freed && !force {
             check_unseen(views, "free")?;
         }
         self.phase = Phase::Freed;
+        self.chunk.give_back(attached);
         let mut slots = self.group.release();
         slots.extend(self.aside.drain(..).filter_map(|slot| slot.upgrade()));
         Ok(LetGo(slots))

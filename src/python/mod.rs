@@ -10,6 +10,7 @@ mod arguments;
 mod block;
 mod block_type;
 mod buffer;
+mod chunk;
 mod errors;
 mod gate;
 mod group;
