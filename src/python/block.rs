@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::PyTypeInfo;
 use pyo3::basic::CompareOp;
-use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyIndexError, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use pyo3::{IntoPyObjectExt, ffi};
@@ -18,10 +18,13 @@ use super::life::plural;
 use super::operand::{Operand, if_any};
 use super::piece::{Held, Piece};
 use super::raw::Bytes;
+use super::spare::Spare;
 use crate::slot::Mirror;
 
 /// How many bytes a repr shows.
 const PREVIEW: usize = 32;
+
+static SPARE: Spare<{ size_of::<MemBlock>() }> = Spare::new();
 
 /// One allocation of a group: a bytes-like object, writable unless protected, that compares by content.
 ///
@@ -267,11 +270,12 @@ impl MemBlock {
     #[inline(always)]
     pub(super) fn new<'py>(group: &Bound<'py, MemGroup>, piece: Piece, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
         let py = group.py();
-        // SAFETY: the type is made with the size of a MemBlock.
-        let new = unsafe { ffi::PyObject_New::<Self>(Self::type_object_raw(py)) };
-        if new.is_null() {
-            return Err(PyErr::fetch(py));
+        let memory = SPARE.take(py);
+        if memory.is_null() {
+            return Err(PyMemoryError::new_err("no memory for a MemBlock"));
         }
+        // SAFETY: the memory has the size that the type is made with.
+        let new = unsafe { ffi::PyObject_Init(memory.cast(), Self::type_object_raw(py)) }.cast::<Self>();
         // SAFETY: it is not null.
         let body = unsafe { &raw mut (*new).body };
         let is_exporter = AtomicBool::new(false);
@@ -299,8 +303,10 @@ impl MemBlock {
             // SAFETY: hold_slot took the reference that is given back here.
             unsafe { Arc::decrement_strong_count(piece.slot.as_ptr().cast_const()) };
         }
-        // SAFETY: PyObject_New has taken the memory from where this puts it.
-        unsafe { ffi::PyObject_Free(this.cast()) };
+        // SAFETY: the thread is attached, by the caller's promise.
+        let py = unsafe { Python::assume_attached() };
+        // SAFETY: new has taken it from there.
+        unsafe { SPARE.put(py, this.cast()) };
         // SAFETY: the reference was the block's, and pyo3 need not find out whether the thread is attached.
         unsafe { ffi::Py_DECREF(group.into_ptr()) };
         // SAFETY: since Python 3.8 each object of a type made at run time holds a reference to it.

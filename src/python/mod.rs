@@ -19,6 +19,7 @@ mod native;
 mod operand;
 mod piece;
 mod raw;
+mod spare;
 mod stats;
 mod window;
 
