@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import inspect
 import os
 import subprocess
 import sys
@@ -437,3 +438,44 @@ def test_many_groups_live_side_by_side():
     blocks = [group.copy(str(i).encode()) for i, group in enumerate(groups)]
     assert [bytes(block) for block in blocks] == [str(i).encode() for i in range(500)]
     assert all(isinstance(block, MemBlock) for block in blocks)
+
+
+@pytest.mark.parametrize(
+    ("args", "named", "message"),
+    [
+        ((), {}, r"alloc\(\) missing 1 required positional argument: 'n'"),
+        ((1, 2), {}, r"alloc\(\) takes 1 positional argument but 2 were given"),
+        ((1,), {"n": 2}, r"alloc\(\) got multiple values for argument 'n'"),
+        ((1,), {"size": 2}, r"alloc\(\) got an unexpected keyword argument 'size'"),
+        ((None,), {}, "a size must be an integer, not NoneType"),
+        ((1,), {"align": None}, "align must be an integer, not NoneType"),
+        ((1,), {"zero": 3.5}, "float"),
+    ],
+)
+def test_alloc_reads_its_arguments_as_python_does(group, args, named, message):
+    with pytest.raises(TypeError, match=message):
+        group.alloc(*args, **named)
+    with pytest.raises(TypeError, match="doesn't apply to a 'list' object"):
+        MemGroup.alloc([], 5)
+
+
+def test_alloc_takes_its_arguments_by_name(group):
+    assert len(group.alloc(n=5)) == 5
+    block = group.alloc(zero=True, align=256, n=6)
+    assert bytes(block) == bytes(6)
+    assert block.address % 256 == 0
+    assert len(group.alloc(True)) == 1
+
+
+def test_alloc_tells_its_signature():
+    assert str(inspect.signature(MemGroup.alloc)) == "(self, /, n, *, align=16, zero=False)"
+
+
+def test_what_is_taken_ahead_is_not_counted_as_handed_out(backing):
+    group = MemGroup(backing=backing)
+    handed_out = 0
+    for n in [1, 40_000, 16, 100_000, 7, 3_000_000, 100, 20_000, 64, 64, 1 << 20, 48]:
+        group.alloc(n)
+        handed_out += n
+        stats = group.stats()
+        assert handed_out <= stats.allocated < handed_out + 16 * stats.blocks

@@ -81,11 +81,19 @@ class MemBlock:
     def address(self) -> int:
         """Address of the first byte, for C code. It stays reserved for as long as the block lives."""
     def find(
-        self, sub: ReadableBuffer | int, start: SupportsIndex | None = None, end: SupportsIndex | None = None
+        self,
+        sub: ReadableBuffer | int,
+        start: SupportsIndex | None = None,
+        end: SupportsIndex | None = None,
+        /,
     ) -> int:
         """Return the offset of the first occurrence of `sub` in `self[start:end]`, or -1."""
     def index(
-        self, sub: ReadableBuffer | int, start: SupportsIndex | None = None, end: SupportsIndex | None = None
+        self,
+        sub: ReadableBuffer | int,
+        start: SupportsIndex | None = None,
+        end: SupportsIndex | None = None,
+        /,
     ) -> int:
         """Return what `find` does, but what does not occur is an error.
 
@@ -93,7 +101,11 @@ class MemBlock:
             ValueError: `sub` does not occur.
         """
     def count(
-        self, sub: ReadableBuffer | int, start: SupportsIndex | None = None, end: SupportsIndex | None = None
+        self,
+        sub: ReadableBuffer | int,
+        start: SupportsIndex | None = None,
+        end: SupportsIndex | None = None,
+        /,
     ) -> int:
         """Return how often `sub` occurs in `self[start:end]` without overlapping itself."""
     def tobytes(self) -> bytes:

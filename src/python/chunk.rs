@@ -4,7 +4,7 @@
 //! they take what is ready in the current slot all at once, and share it out. Whoever allocates without the GIL goes to the
 //! slot, as do all threads of a build without one.
 
-use std::ptr::NonNull;
+use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use pyo3::Python;
@@ -65,15 +65,15 @@ impl Chunk {
     ///
     /// To be called before the group lets the slot go.
     pub(super) fn give_back(&self, _attached: Python<'_>) {
-        let next = self.next.swap(std::ptr::null_mut(), Relaxed);
-        let end = self.end.swap(0, Relaxed);
-        if self.generation.load(Relaxed) != fork::generation() {
-            return; // the parent's to give back
-        }
-        // SAFETY: fill got the pointer from a slot that the group holds and has not let go yet.
-        let slot = unsafe { self.slot.swap(std::ptr::null_mut(), Relaxed).as_ref() };
-        if let (Some(slot), Some(next)) = (slot, NonNull::new(next)) {
-            slot.give_back(next, end - next.addr().get());
+        let Some(next) = NonNull::new(self.next.load(Relaxed)) else { return };
+        let left = self.end.load(Relaxed) - next.addr().get();
+        let slot = self.slot.load(Relaxed);
+        self.next.store(null_mut(), Relaxed);
+        self.end.store(0, Relaxed);
+        // What a parent took is the parent's to give back.
+        if self.generation.load(Relaxed) == fork::generation() {
+            // SAFETY: fill got the pointer from a slot that the group holds, and has not let go yet.
+            unsafe { &*slot }.give_back(next, left);
         }
     }
 }

@@ -77,9 +77,14 @@ impl Life {
         }
     }
 
-    /// Bytes of the chunk; `None` if it has not enough, or the group is not open.
+    /// Bytes that are ready: of the chunk or, without a GIL, of the current slot. `None` if there are not enough, or the
+    /// group is not open.
     #[inline(always)]
     pub(super) fn bump(&self, attached: Python<'_>, size: usize, align: usize) -> Option<Piece> {
+        if cfg!(Py_GIL_DISABLED) {
+            self.check_open().ok()?;
+            return self.group.bump(size, align).map(|taken| self.piece(taken, size));
+        }
         // An empty chunk has enough for nobody, and the chunk of a group that has ended is empty.
         let (address, slot) = self.chunk.bump(attached, size, align)?;
         Some(Piece { address, len: size, slot, era: self.era })
