@@ -1,10 +1,10 @@
 //! `MemGroup.alloc`, the one method that is called too often for pyo3's way of reading arguments.
 
+use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
-use pyo3::{Borrowed, PyTypeInfo};
 
 use super::arguments::{self, Align, Size};
 use super::group::MemGroup;
@@ -48,7 +48,8 @@ unsafe extern "C" fn alloc(
         let group = unsafe { group(py, &slf) };
         // SAFETY: Python passes as many objects as it says.
         let args = unsafe { arguments::by_position(py, args, given) };
-        if let Some(size) = plain_size(&args[0])
+        if let Some(size) = arguments::plain_integer(&args[0])
+            && let Ok(size) = usize::try_from(size)
             && let Some(block) = MemGroup::alloc_at_once(group, size)
         {
             return block.into_ptr();
@@ -89,23 +90,6 @@ unsafe extern "C" fn alloc_slowly(
 unsafe fn group<'a, 'py>(_py: Python<'py>, slf: &'a *mut PyObject) -> &'a Bound<'py, MemGroup> {
     // SAFETY: a Bound is a pointer to an object and nothing else; a shared one counts nothing, and drops nothing.
     unsafe { &*std::ptr::from_ref(slf).cast() }
-}
-
-/// A size that is an `int` and in reach, as nearly all are.
-#[inline(always)]
-fn plain_size(object: &Bound<'_, PyAny>) -> Option<usize> {
-    // SAFETY: the object is alive.
-    let kind = unsafe { ffi::Py_TYPE(object.as_ptr()) };
-    if !std::ptr::eq(kind, pyo3::types::PyInt::type_object_raw(object.py())) {
-        return None;
-    }
-    // SAFETY: it is an int.
-    let size = unsafe { ffi::PyLong_AsSsize_t(object.as_ptr()) };
-    if size == -1 {
-        // SAFETY: the thread is attached. Whether it is -1 or out of reach is found out, and told, elsewhere.
-        unsafe { ffi::PyErr_Clear() };
-    }
-    usize::try_from(size).ok()
 }
 
 /// What is asked for.

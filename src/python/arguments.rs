@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyInt, PyString};
 
 use crate::Backing;
 use crate::layout::{DEFAULT_ALIGN, MAX_ALIGN};
@@ -28,6 +29,22 @@ pub(super) fn integer(object: &Bound<'_, PyAny>, rule: &str) -> PyResult<isize> 
         true => Err(PyTypeError::new_err(format!("{rule}, not {}", type_name(object)))),
         false => Err(error),
     }
+}
+
+/// An integer that is an `int` and neither negative nor out of reach, as nearly all are. Anything else is for
+/// [`integer`] to make out.
+#[inline(always)]
+pub(super) fn plain_integer(object: &Bound<'_, PyAny>) -> Option<isize> {
+    if !PyInt::is_exact_type_of(object) {
+        return None;
+    }
+    // SAFETY: it is an int.
+    let integer = unsafe { ffi::PyLong_AsSsize_t(object.as_ptr()) };
+    if integer == -1 {
+        // SAFETY: the thread is attached. If it was out of reach, that will be found again and told.
+        unsafe { ffi::PyErr_Clear() };
+    }
+    (integer >= 0).then_some(integer)
 }
 
 /// The arguments that CPython passes by position.

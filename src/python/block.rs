@@ -68,6 +68,9 @@ impl MemBlock {
     pub(super) fn get_item<'py>(slf: &Bound<'py, Self>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
+        if let Some(at) = arguments::plain_integer(key) {
+            return this.byte_at(py, at)?.into_bound_py_any(py);
+        }
         this.check(py)?;
         let Ok(slice) = key.cast::<PySlice>() else {
             return this.byte_at(py, this.offset_of(key)?)?.into_bound_py_any(py);
@@ -79,17 +82,18 @@ impl MemBlock {
     }
 
     /// The byte at an offset that a negative index was made into already, as CPython does for sequences.
+    #[inline(always)]
     pub(super) fn byte_at(&self, py: Python<'_>, at: isize) -> PyResult<u8> {
-        self.check(py)?;
-        let at = self.within(at)?;
-        // SAFETY: `within` checked that at is within the block, and access that its bytes are there.
-        self.access(py, 1, |bytes| unsafe { bytes.get(at) })
+        let at = self.within(at);
+        // SAFETY: `within` says what is within the block, and access checks that its bytes are there.
+        let byte = self.access(py, 1, |bytes| at.map(|at| unsafe { bytes.get(at) }))?;
+        byte.ok_or_else(|| self.out_of_range())
     }
 
     /// Sets the byte at such an offset.
     pub(super) fn set_byte_at(&self, py: Python<'_>, at: isize, value: &Bound<'_, PyAny>) -> PyResult<()> {
         self.check_writable(py)?;
-        let at = self.within(at)?;
+        let at = self.within(at).ok_or_else(|| self.out_of_range())?;
         let byte = arguments::byte(value)?;
         // SAFETY: `within` checked that at is within the block, access that its bytes are there, and check_writable that
         // they are in the read-write mirror.
@@ -402,10 +406,13 @@ impl MemBlock {
         Ok(if index < 0 { index.saturating_add(self.body.piece.len as isize) } else { index })
     }
 
-    fn within(&self, at: isize) -> PyResult<usize> {
-        let len = self.body.piece.len;
-        let at = usize::try_from(at).ok().filter(|&at| at < len);
-        at.ok_or_else(|| PyIndexError::new_err(format!("index out of range for a block of {len} bytes")))
+    fn within(&self, at: isize) -> Option<usize> {
+        usize::try_from(at).ok().filter(|&at| at < self.body.piece.len)
+    }
+
+    #[cold]
+    fn out_of_range(&self) -> PyErr {
+        PyIndexError::new_err(format!("index out of range for a block of {} bytes", self.body.piece.len))
     }
 
     /// Start and length of a slice, unless it skips bytes.
