@@ -338,19 +338,16 @@ impl MemGroup {
     /// The same where the chunk will not do.
     #[cold]
     fn take_from_slot(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {
-        let taken = self.within(py, |life| {
-            let piece = life.bump_slot(py, size, align)?;
-            if piece.is_some() {
-                self.count(size);
-            }
-            Ok(piece)
-        })?;
-        if let Some(piece) = taken {
+        if let Some(piece) = self.bump_slot(py, size, align)? {
             return Ok(piece);
         }
         // Memory must be committed first: other Python threads run meanwhile.
         let taken = self.gate.detached(py, |life| life.take_slowly(size, align));
-        let piece = self.unless_gone(py, taken)??;
+        let piece = match self.unless_gone(py, taken)? {
+            Ok(piece) => piece,
+            // What a thread has taken ahead meanwhile must be used up before anyone hears of an error.
+            Err(error) => return self.bump_slot(py, size, align)?.ok_or_else(|| error.into()),
+        };
         // Not if the group was reset or freed meanwhile: its figures begin anew then.
         self.within(py, |life| {
             life.check(piece.into())?;
@@ -359,6 +356,16 @@ impl MemGroup {
             Ok(())
         })?;
         Ok(piece)
+    }
+
+    fn bump_slot(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Option<Piece>> {
+        self.within(py, |life| {
+            let piece = life.bump_slot(py, size, align)?;
+            if piece.is_some() {
+                self.count(size);
+            }
+            Ok(piece)
+        })
     }
 
     /// Counts a block.
