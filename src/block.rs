@@ -71,7 +71,7 @@ impl<'g> Block<'g> {
         match unsafe { self.slot.to_read_only(self.address) } {
             Some(address) => {
                 let Self { len, slot, bytes, .. } = self;
-                Ok(Protected { address: other_mirror(address), len, slot, bytes })
+                Ok(Protected { address: opaque(address), len, slot, bytes })
             }
             None => Err(Refused { error: Error::NoMirror, value: self }),
         }
@@ -101,16 +101,16 @@ impl<'g> Protected<'g> {
         let Self { address, len, slot, bytes } = self;
         // SAFETY: the address of a protected block lies in the read-only mirror of its slot.
         let address = unsafe { slot.to_read_write(address) };
-        Block { address: other_mirror(address), len, slot, bytes }
+        Block { address: opaque(address), len, slot, bytes }
     }
 }
 
 /// Passes the pointer on, and makes the compiler forget what it knows of memory.
 ///
-/// To the compiler the mirrors are two objects: it could move a load through one before a store through the other. No
-/// instruction results.
+/// To the compiler the mirrors are two objects: it could move a load through one before a store through the other. And
+/// bytes that were a value of some type, padding included, count as written again. No instruction results.
 #[inline(always)]
-fn other_mirror(address: NonNull<u8>) -> NonNull<u8> {
+pub(crate) fn opaque(address: NonNull<u8>) -> NonNull<u8> {
     #[cfg(not(miri))]
     // SAFETY: the template is empty, so nothing is executed; without `nomem` it counts as accessing all memory.
     unsafe {

@@ -7,9 +7,10 @@ use crate::sync::{AtomicUsize, Ordering};
 
 /// The state of a slot: `0..used` is handed out, `0..ready` may be handed out without asking the kernel.
 ///
-/// Invariant: `used <= ready <= capacity of the slot`, and `ready` never goes down, but for the two ends:
+/// Invariant: `used <= ready <= capacity of the slot`, and neither goes down, but for
+/// [`give_back`](Cursor::give_back), by which the owner of the last range returns its end, and for the two ends:
 /// [`rewind`](Cursor::rewind), which needs the only reference, and [`close`](Cursor::close), after which nothing is handed
-/// out any more. `used` goes down where the last bytes are [given back](Cursor::give_back).
+/// out any more.
 ///
 /// The words hold offsets, never addresses, and no reference to the slot, so that they may one day live elsewhere.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Cursor {
     #[inline(always)]
     pub(crate) fn bump(&self, size: usize, align: usize) -> Option<usize> {
         // Relaxed: the ranges are disjoint because each exchange starts where the one before it ended in the order of
-        // this one word. Nothing else is published through it: who gets a range writes it first.
+        // this one word.
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
             let place = layout::place(used, size, align)?;
@@ -37,7 +38,8 @@ impl Cursor {
             if place.end > self.ready.load(Ordering::Acquire) {
                 return None;
             }
-            match self.used.compare_exchange_weak(used, place.end, Ordering::Relaxed, Ordering::Relaxed) {
+            // Acquire pairs with the Release in give_back: whoever wrote to the range before is done with it.
+            match self.used.compare_exchange_weak(used, place.end, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return Some(place.start),
                 Err(now) => used = now,
             }
@@ -53,21 +55,21 @@ impl Cursor {
             if used >= ready {
                 return None;
             }
-            match self.used.compare_exchange_weak(used, ready, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.used.compare_exchange_weak(used, ready, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return Some(used..ready),
                 Err(now) => used = now,
             }
         }
     }
 
-    /// Gives back the bytes from `start` to `end`, which the caller has taken and nobody else knows of. Returns whether that
-    /// could be: only if nothing was taken behind them.
+    /// Takes a range back from its owner; false, and nothing happens, if something behind it is taken.
     ///
-    /// If others took what lies behind and gave it back too, that is as good: what counts is where the taken part ends, not
-    /// how it came to end there.
-    pub(crate) fn give_back(&self, end: usize, start: usize) -> bool {
-        debug_assert!(start <= end);
-        self.used.compare_exchange(end, start, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    /// That `used` may have left the range's end and come back meanwhile is harmless: all that it says is what is taken
+    /// *now*, and then nothing behind the end is, while the range is the caller's until the exchange. For the same reason a
+    /// bump that looked before and exchanges after it takes what is free.
+    pub(crate) fn give_back(&self, taken: Range<usize>) -> bool {
+        debug_assert!(taken.start <= taken.end);
+        self.used.compare_exchange(taken.end, taken.start, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Bytes handed out, gaps for alignment among them.
@@ -99,6 +101,7 @@ impl Cursor {
 #[cfg(all(test, loom))]
 mod tests {
     use super::Cursor;
+    use loom::cell::UnsafeCell;
     use loom::sync::{Arc, Mutex};
 
     /// Three threads bump, and each extends under a lock when that fails: no two ranges overlap, and none lies beyond
@@ -123,6 +126,44 @@ mod tests {
             assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0));
             assert!(ranges.iter().all(|range| range.1 <= shared.0.ready()));
         });
+    }
+
+    /// Two threads bump, write, and give an end back, which others may take meanwhile: every byte has one owner at a time,
+    /// and who gets it next sees that the last one is done with it.
+    #[test]
+    fn what_is_given_back_has_one_owner_again() {
+        loom::model(|| {
+            let cursor = Cursor::new();
+            cursor.extend(32);
+            let bytes = (0..4).map(|_| UnsafeCell::new(0)).collect::<Vec<_>>();
+            let shared = Arc::new((cursor, bytes));
+            let threads: Vec<_> = (1..=2)
+                .map(|owner| {
+                    let shared = Arc::clone(&shared);
+                    loom::thread::spawn(move || {
+                        let (cursor, bytes) = &*shared;
+                        let (Some(first), Some(second)) = (cursor.bump(8, 8), cursor.bump(8, 8)) else {
+                            panic!("there was room for all");
+                        };
+                        for offset in [first, second] {
+                            own(&bytes[offset / 8], owner);
+                        }
+                        cursor.give_back(second..second + 8);
+                        own(&bytes[first / 8], owner);
+                        cursor.used()
+                    })
+                })
+                .collect();
+            threads.into_iter().for_each(|thread| assert!(thread.join().unwrap() <= 32));
+            // Who gave back while nothing was behind got rid of it; two firsts are always there.
+            assert!((16..=32).contains(&shared.0.used()));
+        });
+    }
+
+    /// Writes a byte. Loom ends the test if another thread's write is not known to be over.
+    fn own(byte: &UnsafeCell<u8>, owner: u8) {
+        // SAFETY: whoever calls has just been given the byte; that this is enough is what the test is for.
+        byte.with_mut(|byte| unsafe { *byte = owner });
     }
 
     fn take(cursor: &Cursor, lock: &Mutex<()>, size: usize, capacity: usize) -> Option<(usize, usize)> {

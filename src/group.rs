@@ -290,6 +290,11 @@ impl MemGroup {
         &self.name
     }
 
+    /// Bytes in the last slot: no request larger than this can ever be served.
+    pub(crate) fn largest(&self) -> usize {
+        self.sizes.largest()
+    }
+
     /// Takes bytes: from what is ready with one atomic operation, or else [slowly](Self::take_slowly). `align` must be a
     /// power of two and at most [`MAX_ALIGN`].
     #[inline(always)]

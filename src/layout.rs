@@ -25,6 +25,9 @@ const MIN_WINDOW: usize = 32 * 1024;
 /// Largest commit window. Past a mebibyte, committing ahead saves nothing more and may commit too much.
 pub const MAX_WINDOW: usize = 1024 * 1024;
 
+/// Largest chunk of an owner handle, for the same reason.
+const MAX_CHUNK: usize = MAX_WINDOW;
+
 /// A slot is left for the next one only when less than this fraction of it is unused.
 const NEARLY_FULL: usize = 8;
 
@@ -138,6 +141,15 @@ pub fn commit(ready: usize, end: usize, capacity: usize, page: usize) -> Commit 
     Commit { needed, ahead }
 }
 
+/// Size of the chunk that an owner handle takes next, after `taken` bytes, from a group with slots from `base` bytes on.
+///
+/// Half a slot, and the other half, and on to the next slot: alone in its group, a handle fills every slot, and a small
+/// group stays small. At most a mebibyte, and 32 KiB to begin with, however large the slots are.
+pub fn chunk(taken: usize, base: usize) -> usize {
+    let reach = taken.saturating_add(base.min(DEFAULT_BASE)).max(2);
+    (1 << (reach.ilog2() - 1)).min(MAX_CHUNK)
+}
+
 /// Whether so little of a slot is unused that it is to be left for the next one.
 ///
 /// A request that is large beside the room left jumps over the slot instead: one huge object must not make all later
@@ -192,6 +204,22 @@ mod tests {
     fn a_large_request_commits_nothing_ahead() {
         let large = 3 * MAX_WINDOW;
         assert_eq!(commit(0, large, 8 * MAX_WINDOW, PAGE), Commit { needed: large, ahead: large });
+    }
+
+    #[test]
+    fn chunks_fill_slot_after_slot() {
+        for base in [4096, 16_384, DEFAULT_BASE] {
+            let sizes = SlotSizes::new(base, PAGE).unwrap();
+            let mut taken = 0;
+            for size in sizes.indices().map(|index| sizes.size_of(index)).take_while(|&size| size <= 2 * MAX_CHUNK) {
+                for _ in 0..2 {
+                    assert_eq!(chunk(taken, base), size / 2);
+                    taken += size / 2;
+                }
+            }
+        }
+        assert_eq!(chunk(0, 1 << 30), DEFAULT_BASE / 2);
+        assert_eq!(chunk(usize::MAX, 1), MAX_CHUNK);
     }
 
     proptest! {

@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | `python` | the pyo3 layer (feature `python`) |
 //! | `group` | [`MemGroup`]: where a request goes, and the end |
+//! | `local` | [`Local`]: a thread's own handle on a group, and collections that live in one |
 //! | `block` | [`Block`] and [`Protected`]: what a group hands out |
 //! | `table` | the slots of one process's share in a group |
 //! | `slot` | one slot: mirrors, cursor, commitment |
@@ -29,12 +30,18 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// So is the Rust of the page on Rust.
+#[cfg(all(doctest, feature = "allocator-api2"))]
+#[doc = include_str!("../docs/rust.md")]
+struct RustPage;
+
 mod block;
 mod budget;
 mod cursor;
 mod error;
 mod group;
 mod layout;
+mod local;
 #[cfg(feature = "python")]
 mod python;
 mod slot;
@@ -46,5 +53,6 @@ pub use block::{Block, Protected};
 pub use error::{Error, Refused};
 pub use group::{MemGroup, Options, Stats};
 pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLOTS};
+pub use local::Local;
 pub use slot::SlotStats;
 pub use sys::Backing;

@@ -4,7 +4,9 @@ use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::block::opaque;
 use crate::budget::Budget;
 use crate::cursor::Cursor;
 use crate::error::Error;
@@ -24,8 +26,8 @@ pub struct Slot {
     capacity: usize,
     group: u64,
     index: SlotIndex,
-    /// Whether no byte was ever handed out: fresh memory is zero.
-    fresh: bool,
+    /// Whether what is handed out was never handed out before: fresh memory is zero.
+    fresh: AtomicBool,
     /// How often this process had forked when the slot was opened.
     forks: u32,
     mirrors: Mirrors,
@@ -108,7 +110,7 @@ impl Slot {
             capacity,
             group,
             index,
-            fresh: true,
+            fresh: AtomicBool::new(true),
             forks: fork::count(),
             mirrors,
             budget,
@@ -130,13 +132,6 @@ impl Slot {
         Some((unsafe { self.read_write.add(taken.start) }, taken.len()))
     }
 
-    /// Gives back the `len` bytes at `first`, which must have been taken from this slot and not handed on. They are lost until
-    /// the group's end if more was taken behind them; returns whether they are not.
-    pub(crate) fn give_back(&self, first: NonNull<u8>, len: usize) -> bool {
-        let start = first.addr().get() - self.read_write.addr().get();
-        self.cursor.give_back(start + len, start)
-    }
-
     /// Takes bytes, committing more of the slot if need be; `Ok(None)` if the slot has not that much room.
     ///
     /// Only one thread at a time may call this, holding the lock of the slot's table; others may bump meanwhile.
@@ -150,6 +145,20 @@ impl Slot {
                 _ => return Ok(None),
             }
         }
+    }
+
+    /// Takes the bytes from `start` up to `end` back, unless something behind them is taken. `used` says whether any of them
+    /// may have been written to.
+    ///
+    /// # Safety
+    /// Both must be addresses in this slot's read-write mirror, `end` perhaps one past its end. The bytes must have been
+    /// taken, and from now on be nobody's.
+    pub(crate) unsafe fn give_back(&self, start: usize, end: usize, used: bool) {
+        let base = self.read_write.addr().get();
+        if used {
+            self.fresh.store(false, Ordering::Relaxed);
+        }
+        self.cursor.give_back(start - base..end - base);
     }
 
     /// Commits at least up to `end`, and a window ahead where that is to be had.
@@ -237,7 +246,8 @@ impl Slot {
 
     /// Whether memory handed out now was never used before, and so is zero.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.fresh
+        // Relaxed: who was given bytes that were in use before has seen, with the cursor, what was stored before them.
+        self.fresh.load(Ordering::Relaxed)
     }
 
     /// Whether a child, forked since the slot was opened, may still use what was handed out of it.
@@ -247,8 +257,10 @@ impl Slot {
 
     /// Takes all bytes back and keeps the memory, for a group that begins anew.
     pub(crate) fn rewind(&mut self) {
-        self.fresh &= self.cursor.used() == 0;
+        *self.fresh.get_mut() &= self.cursor.used() == 0;
         self.cursor.rewind();
+        // What lived there may have been values with padding.
+        opaque(self.read_write);
     }
 
     /// Gives the memory back and keeps the addresses without access; see [`Mirrors::revoke`].

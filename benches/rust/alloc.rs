@@ -10,6 +10,7 @@ use bumpalo::Bump;
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput};
 
+use crate::local::LocalLayout;
 use crate::malloc;
 use crate::pass::Pass;
 use crate::peers::{AnonymousGroup, Boxes, FetchAdd, GroupAlloc, GroupLayout, Integer, Memory, Peer};
@@ -18,6 +19,9 @@ use crate::sizes::{RANGES, ROUND, layouts};
 
 /// What a group may cost that many threads can allocate from at once, beside the least that they can share.
 const SHARED: Goal = Goal::RatioAtMost(1.2);
+
+/// What a handle may cost that one thread owns, beside the arena that one thread owns.
+const OWNED: Goal = Goal::RatioAtMost(1.0);
 
 /// Measures all allocation and says what is to be compared.
 pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
@@ -32,9 +36,10 @@ fn warm(criterion: &mut Criterion, pass: Pass, range: &RangeInclusive<usize>) ->
     measure_warm::<GroupAlloc>(&mut group, &layouts);
     measure_warm::<FetchAdd>(&mut group, &layouts);
     measure_warm::<GroupLayout>(&mut group, &layouts);
+    measure_warm::<LocalLayout>(&mut group, &layouts);
+    measure_warm::<Bump>(&mut group, &layouts);
     group.measurement_time(Duration::from_millis(800)).sample_size(30);
     measure_warm::<Integer>(&mut group, &layouts);
-    measure_warm::<Bump>(&mut group, &layouts);
     measure_warm::<BlinkAlloc>(&mut group, &layouts);
     measure_warm::<SyncBlinkAlloc>(&mut group, &layouts);
     measure_warm::<Boxes>(&mut group, &layouts);
@@ -42,6 +47,9 @@ fn warm(criterion: &mut Criterion, pass: Pass, range: &RangeInclusive<usize>) ->
     let mut rows = vec![
         Row::new(&work, GroupAlloc::NAME, FetchAdd::NAME).goal(SHARED),
         Row::new(&work, GroupLayout::NAME, FetchAdd::NAME).goal(SHARED),
+        Row::new(&work, LocalLayout::NAME, Bump::NAME).goal(OWNED),
+        Row::new(&work, LocalLayout::NAME, BlinkAlloc::NAME),
+        Row::new(&work, LocalLayout::NAME, Integer::NAME),
     ];
     let others = [Integer::NAME, Bump::NAME, BlinkAlloc::NAME, SyncBlinkAlloc::NAME, Boxes::NAME];
     rows.extend(others.map(|other| Row::new(&work, GroupAlloc::NAME, other)));
@@ -52,6 +60,7 @@ fn cold(criterion: &mut Criterion, pass: Pass, range: &RangeInclusive<usize>) ->
     let (work, layouts) = (name("alloc-cold", range), layouts(range));
     let mut group = open(criterion, pass, &work);
     measure_cold::<GroupAlloc>(&mut group, &layouts);
+    measure_cold::<LocalLayout>(&mut group, &layouts);
     measure_cold::<AnonymousGroup>(&mut group, &layouts);
     measure_cold::<Bump>(&mut group, &layouts);
     measure_cold::<BlinkAlloc>(&mut group, &layouts);
@@ -59,7 +68,9 @@ fn cold(criterion: &mut Criterion, pass: Pass, range: &RangeInclusive<usize>) ->
     measure_cold::<Boxes>(&mut group, &layouts);
 
     let others = [AnonymousGroup::NAME, Bump::NAME, BlinkAlloc::NAME, SyncBlinkAlloc::NAME, Boxes::NAME];
-    per_request(others.map(|other| Row::new(&work, GroupAlloc::NAME, other)).into())
+    let mut rows = vec![Row::new(&work, LocalLayout::NAME, Bump::NAME)];
+    rows.extend(others.map(|other| Row::new(&work, GroupAlloc::NAME, other)));
+    per_request(rows)
 }
 
 /// Rounds in memory that rounds before it have faulted in. Only the requests are timed, not the reset.

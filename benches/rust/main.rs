@@ -11,6 +11,7 @@
 mod alloc;
 mod estimates;
 mod free;
+mod local;
 mod malloc;
 mod outcome;
 mod pass;

@@ -65,15 +65,18 @@ impl Chunk {
     ///
     /// To be called before the group lets the slot go.
     pub(super) fn give_back(&self, _attached: Python<'_>) {
-        let Some(next) = NonNull::new(self.next.load(Relaxed)) else { return };
-        let left = self.end.load(Relaxed) - next.addr().get();
-        let slot = self.slot.load(Relaxed);
+        if self.is_empty() {
+            return;
+        }
+        let (next, end, slot) = (self.next.load(Relaxed), self.end.load(Relaxed), self.slot.load(Relaxed));
         self.next.store(null_mut(), Relaxed);
         self.end.store(0, Relaxed);
         // What a parent took is the parent's to give back.
         if self.generation.load(Relaxed) == fork::generation() {
             // SAFETY: fill got the pointer from a slot that the group holds, and has not let go yet.
-            unsafe { &*slot }.give_back(next, left);
+            let slot = unsafe { &*slot };
+            // SAFETY: that slot gave the bytes, and the chunk, which handed out what is before them, has forgotten them.
+            unsafe { slot.give_back(next.addr(), end, false) };
         }
     }
 }

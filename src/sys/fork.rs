@@ -7,11 +7,10 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use memmap2::MmapMut;
 use nix::errno::Errno;
-use nix::sys::mman::{MmapAdvise, madvise};
 
-use super::{Refusal, page_size};
+use super::Refusal;
+use super::wiped::Wiped;
 
 /// The wiped word, once there is one. The page behind it is never unmapped.
 static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
@@ -58,21 +57,17 @@ pub(crate) fn establish() -> Result<u32, Refusal> {
 }
 
 fn make_word() -> Result<NonNull<AtomicU32>, Refusal> {
-    let page = MmapMut::map_anon(page_size()).map_err(Refusal::of_io("mmap"))?;
-    let mine = page.as_ptr().cast_mut().cast::<AtomicU32>();
-    let start = NonNull::new(mine).unwrap_or(NonNull::dangling());
-    // SAFETY: the range is the page mapped above; the advice changes nothing in this process.
-    unsafe { madvise(start.cast(), page.len(), MmapAdvise::MADV_WIPEONFORK) }
-        .map_err(Refusal::of("madvise(MADV_WIPEONFORK)"))?;
+    let word = Wiped::<AtomicU32>::new()?;
+    let mine = std::ptr::from_ref(word.get()).cast_mut();
     match WORD.compare_exchange(std::ptr::null_mut(), mine, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {
-            std::mem::forget(page);
+            let word = word.leak();
             // SAFETY: the handler runs in the parent after a fork, and does nothing but add to an atomic.
             let refused = unsafe { libc::pthread_atfork(None, Some(count_fork), None) };
             if refused != 0 {
                 return Err(Refusal::of("pthread_atfork")(Errno::from_raw(refused)));
             }
-            Ok(start)
+            Ok(word)
         }
         // Another thread was first: its page stays, this one goes.
         Err(first) => Ok(NonNull::new(first).unwrap_or(NonNull::dangling())),

@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its helpers too")]
 
+#[cfg(feature = "allocator-api2")]
+mod collections;
 mod crash;
 mod fork;
 mod group;
 mod history;
 mod limits;
+mod local;
 mod many;
 mod support;
 mod threads;

@@ -42,6 +42,26 @@ pub fn in_child(test: &str) -> Output {
     output
 }
 
+/// Forks, runs `child` in the child, waits for it, and says whether it was content.
+pub fn forked(child: impl FnOnce() -> bool) -> bool {
+    // SAFETY: these tests run in a process of their own without other threads, so the child finds no lock held.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let content = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);
+        // SAFETY: _exit never returns and runs nothing of the parent's.
+        unsafe { libc::_exit(i32::from(!content)) };
+    }
+    wait_for(pid) == 0
+}
+
+/// How that child ended.
+pub fn wait_for(pid: libc::pid_t) -> libc::c_int {
+    let mut status = -1;
+    // SAFETY: pid is this process's child, and status outlives the call.
+    unsafe { libc::waitpid(pid, &mut status, 0) };
+    status
+}
+
 /// Whether this process was started by `in_child` for that test.
 pub fn is_child(test: &str) -> bool {
     std::env::var(CHILD).is_ok_and(|name| name == test)
