@@ -19,6 +19,7 @@ mod peers;
 mod protect;
 mod report;
 mod sizes;
+mod threads;
 
 use std::time::{Duration, SystemTime};
 
@@ -51,6 +52,11 @@ fn main() {
 
 /// Measures everything once and says what is to be compared.
 fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
-    let rows = [alloc::run(criterion, pass), protect::run(criterion, pass), free::run(criterion, pass)];
+    let rows = [
+        alloc::run(criterion, pass),
+        protect::run(criterion, pass),
+        free::run(criterion, pass),
+        threads::run(criterion, pass),
+    ];
     rows.into_iter().flatten().collect()
 }
