@@ -175,6 +175,36 @@ impl<T> Drop for PerProcess<T> {
     }
 }
 
+/// A [`PerProcess`] for a static, made at first use.
+///
+/// Not a OnceLock: a fork might catch another thread initialising it, and the child would wait for that thread.
+pub(crate) struct SharedPerProcess<T>(AtomicPtr<PerProcess<T>>);
+
+impl<T: Default> SharedPerProcess<T> {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    /// This process's value, the default one to begin with; `None` if there is no memory to tell processes apart.
+    pub(crate) fn get(&self) -> Option<&T> {
+        // Acquire pairs with the exchange below: whoever sees the pointer sees what it points to.
+        let mut shared = self.0.load(Ordering::Acquire);
+        if shared.is_null() {
+            let mine = Box::into_raw(Box::new(PerProcess::new(T::default()).ok()?));
+            match self.0.compare_exchange(shared, mine, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => shared = mine,
+                Err(first) => {
+                    // SAFETY: mine was made above and never shown to anyone.
+                    drop(unsafe { Box::from_raw(mine) });
+                    shared = first;
+                }
+            }
+        }
+        // SAFETY: not null, and never freed once it is there.
+        unsafe { &*shared }.get_or_make(T::default).ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
@@ -21,11 +22,14 @@ pub(crate) struct Mirrors {
     read_only: Option<MmapRaw>,
     /// Whether a page that the file system cannot store would be reported by a signal as it is touched.
     on_file_system: bool,
+    /// Whether the ledger of promises may have an entry for it, which has to go when the mapping does.
+    has_promise: AtomicBool,
 }
 
 impl Mirrors {
     /// Maps `len` bytes of fresh memory. No descriptor stays open.
     pub(crate) fn open(backing: &Backing, name: &str, len: usize) -> Result<Self, Refusal> {
+        let has_promise = AtomicBool::new(false);
         match backing {
             Backing::Memfd => {
                 let file = memfd::create(name)?;
@@ -33,19 +37,19 @@ impl Mirrors {
                 let read_write = map_read_write(&file, len)?;
                 memfd::seal(&file)?;
                 let read_only = Some(map_read_only(&file, len)?);
-                Ok(Self { read_write, read_only, on_file_system: false })
+                Ok(Self { read_write, read_only, on_file_system: false, has_promise })
             }
             Backing::Directory(directory) => {
                 let file = file::unlinked(directory)?;
                 resize(&file, len)?;
                 let read_write = map_read_write(&file, len)?;
                 let read_only = Some(map_read_only(&file::reopened_read_only(&file)?, len)?);
-                Ok(Self { read_write, read_only, on_file_system: true })
+                Ok(Self { read_write, read_only, on_file_system: true, has_promise })
             }
             Backing::Anonymous => {
                 let memory = MmapOptions::new().len(len).no_reserve_swap().map_anon();
                 let read_write = memory.map_err(Refusal::of_io("mmap"))?.into();
-                Ok(Self { read_write, read_only: None, on_file_system: false })
+                Ok(Self { read_write, read_only: None, on_file_system: false, has_promise })
             }
         }
     }
@@ -78,6 +82,7 @@ impl Mirrors {
     /// would answer the touch with SIGBUS.
     pub(crate) fn commit(&self, start: usize, end: usize, ahead: bool) -> Result<(), Refusal> {
         if !ahead && !self.on_file_system {
+            self.has_promise.store(true, Ordering::Relaxed); // only the thread that commits comes here
             promises::promise(self.read_write().addr().get(), end, end - start);
             return Ok(());
         }
@@ -100,6 +105,23 @@ impl Mirrors {
         }
     }
 
+    /// Strikes out what was promised of it; whether anything was. Nobody may commit any more.
+    pub(crate) fn settle(&self) -> bool {
+        // Relaxed: who ends a slot has seen all that was done to it. Most slots never promise, and need no lock then.
+        let had_promise = self.has_promise.swap(false, Ordering::Relaxed);
+        if had_promise {
+            promises::forget(self.read_write().addr().get());
+        }
+        had_promise
+    }
+
+    /// How many of the bytes `start..end` (whole pages) are in memory before the first that is not.
+    pub(crate) fn resident_from(&self, start: usize, end: usize) -> usize {
+        debug_assert!(start <= end && end <= self.read_write.len());
+        // SAFETY: the range lies in a mapping that self owns.
+        unsafe { promises::resident_at_first(self.read_write().addr().get() + start, end - start) }
+    }
+
     /// Gives back what was committed of a range in vain, so that others find the room. A sealed memfd keeps its pages
     /// for a later attempt.
     fn punch(&self, first: NonNull<c_void>, len: usize) {
@@ -117,7 +139,7 @@ impl Mirrors {
     /// # Safety
     /// No Rust reference into either mirror may be left.
     pub(crate) unsafe fn revoke(&self) {
-        promises::forget(self.read_write().addr().get());
+        self.settle();
         for mapping in [Some(&self.read_write), self.read_only.as_ref()].into_iter().flatten() {
             let Some(len) = mapping.len().try_into().ok() else { continue };
             let base = base_of(mapping).addr();
@@ -131,7 +153,7 @@ impl Mirrors {
 
 impl Drop for Mirrors {
     fn drop(&mut self) {
-        promises::forget(self.read_write().addr().get());
+        self.settle();
     }
 }
 

@@ -4,10 +4,10 @@
 //! as available, so whoever asks how much is available must know of it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::fork::PerProcess;
+use super::fork::SharedPerProcess;
 use super::page_size;
 
 /// For each mapping with a promise in it, by first address: its committed bytes, and how many of them were promised. A
@@ -56,43 +56,60 @@ pub(super) fn untouched() -> usize {
 /// # Safety
 /// They must be mapped, and `start` the beginning of a page.
 pub(super) unsafe fn resident(start: usize, len: usize) -> usize {
-    const PAGES_AT_ONCE: usize = 1 << 16;
+    let mut pages = 0;
+    let count = |in_memory: &[u8]| {
+        pages += in_memory.iter().filter(|&&state| state & 1 == 1).count();
+        ControlFlow::Continue(())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { look(start, len, count) };
+    pages * page_size()
+}
+
+/// How many of them are there before the first that is not in memory.
+///
+/// # Safety
+/// As for `resident`.
+pub(super) unsafe fn resident_at_first(start: usize, len: usize) -> usize {
+    let mut pages = 0;
+    let count = |in_memory: &[u8]| match in_memory.iter().position(|&state| state & 1 == 0) {
+        Some(first_gap) => {
+            pages += first_gap;
+            ControlFlow::Break(())
+        }
+        None => {
+            pages += in_memory.len();
+            ControlFlow::Continue(())
+        }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { look(start, len, count) };
+    pages * page_size()
+}
+
+/// Shows what `mincore(2)` says of each page, in parts. Where it says nothing, nothing is there.
+///
+/// # Safety
+/// As for `resident`.
+unsafe fn look(start: usize, len: usize, mut show: impl FnMut(&[u8]) -> ControlFlow<()>) {
+    const PAGES_AT_ONCE: usize = 1 << 12;
     let page = page_size();
     let mut in_memory = vec![0u8; PAGES_AT_ONCE.min(len.div_ceil(page))];
-    let mut pages = 0;
     for offset in (0..len).step_by(PAGES_AT_ONCE * page) {
         let part = (len - offset).min(PAGES_AT_ONCE * page);
+        let in_memory = &mut in_memory[..part.div_ceil(page)];
         let first = std::ptr::without_provenance_mut(start + offset);
-        // SAFETY: the range is mapped by contract, and the vector has a byte for each of its pages.
-        if unsafe { libc::mincore(first, part, in_memory.as_mut_ptr()) } == 0 {
-            pages += in_memory[..part.div_ceil(page)].iter().filter(|&&state| state & 1 == 1).count();
+        // SAFETY: the range is mapped by contract, and the slice has a byte for each of its pages.
+        if unsafe { libc::mincore(first, part, in_memory.as_mut_ptr()) } != 0 {
+            in_memory.fill(0);
+        }
+        if show(in_memory).is_break() {
+            return;
         }
     }
-    pages * page
 }
 
 fn ledger() -> Option<MutexGuard<'static, Ledger>> {
-    let ledger = ledgers()?.get_or_make(Mutex::default).ok()?;
-    Some(ledger.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// The ledgers of this process and those it was forked from; `None` if there is no memory to tell processes apart.
-fn ledgers() -> Option<&'static PerProcess<Mutex<Ledger>>> {
-    // Not a OnceLock: a fork might catch another thread initialising it, and the child would wait for that thread.
-    static LEDGERS: AtomicPtr<PerProcess<Mutex<Ledger>>> = AtomicPtr::new(std::ptr::null_mut());
-    // Acquire pairs with the exchange below: whoever sees the pointer sees what it points to.
-    let mut ledgers = LEDGERS.load(Ordering::Acquire);
-    if ledgers.is_null() {
-        let mine = Box::into_raw(Box::new(PerProcess::new(Mutex::default()).ok()?));
-        match LEDGERS.compare_exchange(ledgers, mine, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => ledgers = mine,
-            Err(first) => {
-                // SAFETY: mine was made above and never shown to anyone.
-                drop(unsafe { Box::from_raw(mine) });
-                ledgers = first;
-            }
-        }
-    }
-    // SAFETY: not null, and never freed once it is in the static.
-    Some(unsafe { &*ledgers })
+    static LEDGER: SharedPerProcess<Mutex<Ledger>> = SharedPerProcess::new();
+    Some(LEDGER.get()?.lock().unwrap_or_else(PoisonError::into_inner))
 }
