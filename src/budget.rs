@@ -37,20 +37,21 @@ impl Budget {
         self.committed.load(Ordering::Relaxed)
     }
 
-    /// Accounts for `bytes` more, or says why that cannot be and accounts for nothing.
+    /// Accounts for `bytes` more, or says why that cannot be and accounts for nothing. The machine is asked for `cold` of
+    /// them only: it has given the others already.
     ///
     /// Only one thread at a time takes: the one that holds the lock of the table.
-    pub(crate) fn take(&self, bytes: usize) -> Result<(), Error> {
+    pub(crate) fn take(&self, bytes: usize, cold: usize) -> Result<(), Error> {
         // Relaxed throughout: only the numbers matter; nothing else is published through them.
         let committed = self.committed();
         let limit = self.limit.unwrap_or(usize::MAX);
         if committed.checked_add(bytes).is_none_or(|sum| sum > limit) {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
-        if self.in_memory {
-            let mut unasked = UNASKED.load(Ordering::Relaxed).saturating_add(bytes);
+        if self.in_memory && cold > 0 {
+            let mut unasked = UNASKED.load(Ordering::Relaxed).saturating_add(cold);
             if unasked >= BETWEEN_QUESTIONS {
-                sys::check_headroom(bytes).map_err(|available| Error::Headroom { wanted: bytes, available })?;
+                sys::check_headroom(cold).map_err(|available| Error::Headroom { wanted: cold, available })?;
                 unasked = 0;
             }
             UNASKED.store(unasked, Ordering::Relaxed);
@@ -72,9 +73,9 @@ mod tests {
     #[test]
     fn a_limit_counts_every_byte() {
         let budget = Budget::new(Some(100), true);
-        budget.take(60).unwrap();
-        assert_eq!(budget.take(41), Err(Error::Limit { wanted: 41, committed: 60, limit: 100 }));
-        budget.take(40).unwrap();
+        budget.take(60, 60).unwrap();
+        assert_eq!(budget.take(41, 0), Err(Error::Limit { wanted: 41, committed: 60, limit: 100 }));
+        budget.take(40, 0).unwrap();
         budget.give_back(100);
         assert_eq!(budget.committed(), 0);
     }
@@ -82,13 +83,20 @@ mod tests {
     #[test]
     fn more_than_the_machine_has_is_refused_and_not_counted() {
         let budget = Budget::new(None, true);
-        assert!(matches!(budget.take(1 << 60), Err(Error::Headroom { .. })));
+        assert!(matches!(budget.take(1 << 60, 1 << 60), Err(Error::Headroom { .. })));
         assert_eq!(budget.committed(), 0);
-        budget.take(4096).unwrap();
+        budget.take(4096, 4096).unwrap();
+    }
+
+    #[test]
+    fn what_the_machine_has_given_already_is_not_asked_for_again() {
+        let budget = Budget::new(None, true);
+        budget.take(1 << 60, 4096).unwrap();
+        assert_eq!(budget.committed(), 1 << 60);
     }
 
     #[test]
     fn files_on_a_disk_may_exceed_memory() {
-        Budget::new(None, false).take(usize::MAX / 2).unwrap();
+        Budget::new(None, false).take(usize::MAX / 2, usize::MAX / 2).unwrap();
     }
 }

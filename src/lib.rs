@@ -17,6 +17,7 @@
 //! | `slot` | one slot: mirrors, cursor, commitment |
 //! | `cursor` | the two words that make `alloc` lock-free |
 //! | `budget` | what a group may commit, and has |
+//! | `warm` | what groups leave behind, kept for those that come |
 //! | `sys` | the operating system: backings, mirrors, sealing, committing, forks |
 //! | `layout` | where bytes go: integers only |
 
@@ -48,6 +49,7 @@ mod slot;
 mod sync;
 mod sys;
 mod table;
+mod warm;
 
 pub use block::{Block, Protected};
 pub use error::{Error, Refused};
@@ -56,3 +58,4 @@ pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLO
 pub use local::Local;
 pub use slot::SlotStats;
 pub use sys::Backing;
+pub use warm::{WarmMemory, set_warm_limit, warm_memory};

@@ -1,6 +1,7 @@
 //! One slot: its mirrors, its cursor, how far it is committed.
 
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -12,11 +13,12 @@ use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::layout::{self, SlotIndex};
 use crate::sys::{self, Backing, Mirrors, fork};
+use crate::warm::{self, Make, Memory};
 
 /// A piece of memory that blocks are cut from, and the bookkeeping to do so. Nothing of the latter lies in the former.
 ///
 /// Groups hold slots by [`Arc`]. A layer above that must keep addresses valid beyond the group's own wish takes a
-/// reference of its own: the mappings go when the last reference does.
+/// reference of its own: the mappings go, to be unmapped or kept warm for another slot, when the last reference does.
 #[derive(Debug)]
 #[repr(C, align(64))] // in this order, so that what a bump touches stands in one cache line
 pub struct Slot {
@@ -30,7 +32,14 @@ pub struct Slot {
     fresh: AtomicBool,
     /// How often this process had forked when the slot was opened.
     forks: u32,
-    mirrors: Mirrors,
+    /// Of the process that opened the slot.
+    generation: u32,
+    /// Which slots its memory can be kept for; `None` for none.
+    make: Option<Make>,
+    /// Whether something was done to the memory that makes it unfit for another slot.
+    is_spoilt: AtomicBool,
+    /// There until the slot is dropped, and taken out only then.
+    memory: ManuallyDrop<Memory>,
     budget: Arc<Budget>,
 }
 
@@ -101,18 +110,30 @@ impl Slot {
         group: u64,
         budget: Arc<Budget>,
     ) -> Result<Self, Error> {
-        let mirrors = Mirrors::open(backing, name, capacity)
-            .map_err(|refusal| refusal.during(format!("opening slot {} ({capacity} bytes)", index.get())))?;
+        // Before the memory is found: a fork in between makes it one that a child may see.
+        let (forks, generation) = (fork::count(), fork::generation());
+        let make = Make::of(backing, name, capacity);
+        let memory = match make.and_then(warm::take) {
+            Some(memory) => memory,
+            None => warm::or_without(|| {
+                Mirrors::open(backing, name, capacity)
+                    .map(Memory::fresh)
+                    .map_err(|refusal| refusal.during(format!("opening slot {} ({capacity} bytes)", index.get())))
+            })?,
+        };
         Ok(Self {
             cursor: Cursor::new(),
-            read_write: mirrors.read_write(),
-            read_only: mirrors.read_only(),
+            read_write: memory.mirrors.read_write(),
+            read_only: memory.mirrors.read_only(),
             capacity,
             group,
             index,
-            fresh: AtomicBool::new(true),
-            forks: fork::count(),
-            mirrors,
+            fresh: AtomicBool::new(memory.extent == 0),
+            forks,
+            generation,
+            make,
+            is_spoilt: AtomicBool::new(false),
+            memory: ManuallyDrop::new(memory),
             budget,
         })
     }
@@ -178,13 +199,27 @@ impl Slot {
     fn commit_to(&self, to: usize) -> Result<(), Error> {
         let ready = self.cursor.ready();
         let more = to - ready;
-        self.budget.take(more)?;
-        self.mirrors.commit(ready, to, more <= layout::MAX_WINDOW).map_err(|refusal| {
-            self.budget.give_back(more);
-            refusal.during(format!("committing {more} bytes of slot {}", self.index.get()))
+        // The group answers for all of it; the machine is asked for what lies beyond the warm part.
+        let from = ready.max(self.memory.warm).min(to);
+        let cold = to - from;
+        warm::or_without(|| {
+            self.budget.take(more, cold)?;
+            self.populate(from, to).inspect_err(|_| self.budget.give_back(more))
         })?;
         self.cursor.extend(to);
         Ok(())
+    }
+
+    fn populate(&self, from: usize, to: usize) -> Result<(), Error> {
+        let cold = to - from;
+        if cold == 0 {
+            return Ok(());
+        }
+        self.memory.mirrors.commit(from, to, cold <= layout::MAX_WINDOW).map_err(|refusal| {
+            // Some of it may be there now, and nobody knows how much.
+            self.is_spoilt.store(true, Ordering::Relaxed);
+            refusal.during(format!("committing {cold} bytes of slot {}", self.index.get()))
+        })
     }
 
     /// The address in the read-only mirror of what is at `address` in the read-write mirror; `None` without one.
@@ -252,7 +287,7 @@ impl Slot {
 
     /// Whether a child, forked since the slot was opened, may still use what was handed out of it.
     pub(crate) fn is_shared_with_a_child(&self) -> bool {
-        self.mirrors.are_shared_by_forks() && self.forks != fork::count()
+        self.memory.mirrors.are_shared_by_forks() && self.forks != fork::count()
     }
 
     /// Takes all bytes back and keeps the memory, for a group that begins anew.
@@ -268,9 +303,10 @@ impl Slot {
     /// # Safety
     /// No Rust reference into the slot may be left, and nobody may bump it any more.
     pub(crate) unsafe fn revoke(&self) {
+        self.is_spoilt.store(true, Ordering::Relaxed);
         self.budget.give_back(self.cursor.close());
         // SAFETY: the caller's promise.
-        unsafe { self.mirrors.revoke() };
+        unsafe { self.memory.mirrors.revoke() };
     }
 
     pub(crate) fn stats(&self) -> SlotStats {
@@ -279,14 +315,25 @@ impl Slot {
             capacity: self.capacity,
             allocated: self.cursor.used(),
             committed: self.cursor.ready(),
-            mapped: self.mirrors.mapped(),
+            mapped: self.memory.mirrors.mapped(),
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.budget.give_back(self.cursor.close());
+        let committed = self.cursor.close();
+        self.budget.give_back(committed);
+        // SAFETY: this is the only place that takes it, and nothing looks at it afterwards.
+        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
+        // Relaxed: dropping the last reference has made all that was done through others visible here.
+        let is_spoilt = self.is_spoilt.load(Ordering::Relaxed);
+        // Nor what came from, or went to, another process of the family: it may still use it.
+        let is_private = self.generation == fork::generation() && self.forks == fork::count();
+        match self.make {
+            Some(make) if is_private && !is_spoilt => warm::keep(make, memory, committed, self.group, self.forks),
+            _ => drop(memory),
+        }
     }
 }
 

@@ -91,6 +91,15 @@ def group() -> Iterator[memgroup.MemGroup]:
     made.free(force=True)
 
 
+@pytest.fixture
+def cold() -> Iterator[None]:
+    """Nothing is kept warm: what a group gives back goes to the kernel, what it takes comes from there."""
+    before = memgroup.warm_memory().limit
+    memgroup.set_warm_limit(0)
+    yield
+    memgroup.set_warm_limit(before)
+
+
 def mappings(name: str) -> int:
     """How many mappings of a memfd of that name this process has."""
     return sum(f"/memfd:{name} " in line for line in Path("/proc/self/maps").read_text().splitlines())

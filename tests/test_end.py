@@ -14,8 +14,8 @@ CONTENTS = b"hello world, here I am"
 
 
 @pytest.fixture
-def name(request):
-    """A name for a group that no other test uses."""
+def name(request, cold):
+    """A name for a group that no other test uses, so that the mappings of its memory can be counted."""
     return f"end-{abs(hash(request.node.nodeid)):x}"
 
 

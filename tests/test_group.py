@@ -81,6 +81,7 @@ def test_a_directory_with_an_undecodable_name_serves(tmp_path):
     assert MemGroup(backing=os.fsdecode(directory)).copy(b"abc") == b"abc"
 
 
+@pytest.mark.usefixtures("cold")
 @pytest.mark.parametrize("name", ["results", "", "a b", "größe", "x" * 200])
 def test_a_group_shows_its_name_everywhere(name):
     group = MemGroup(name=name)
@@ -417,6 +418,7 @@ def test_a_repr_tells_what_the_group_holds(backing):
     assert repr(group) == '<MemGroup "results", freed>'
 
 
+@pytest.mark.usefixtures("cold")
 def test_blocks_keep_their_group_alive():
     block = MemGroup(name="kept-alive").copy(b"abc")
     part = block[1:]
@@ -426,6 +428,7 @@ def test_blocks_keep_their_group_alive():
     assert mappings("kept-alive") == 0
 
 
+@pytest.mark.usefixtures("cold")
 def test_a_view_keeps_its_block_alive():
     view = memoryview(MemGroup(name="viewed").copy(b"abc"))
     assert (bytes(view), mappings("viewed")) == (b"abc", 2)

@@ -9,6 +9,24 @@ Hand out memory, protect it without a system call, free all of it in one shot::
         protected = group.protect(block)
 """
 
-from memgroup._memgroup import GroupStats, MemBlock, MemGroup, SlotStats, __version__
+from memgroup._memgroup import (
+    GroupStats,
+    MemBlock,
+    MemGroup,
+    SlotStats,
+    WarmMemory,
+    __version__,
+    set_warm_limit,
+    warm_memory,
+)
 
-__all__ = ["GroupStats", "MemBlock", "MemGroup", "SlotStats", "__version__"]
+__all__ = [
+    "GroupStats",
+    "MemBlock",
+    "MemGroup",
+    "SlotStats",
+    "WarmMemory",
+    "__version__",
+    "set_warm_limit",
+    "warm_memory",
+]

@@ -7,7 +7,16 @@ from typing import Any, Final, Self, SupportsIndex, final, overload
 
 from _typeshed import ReadableBuffer
 
-__all__ = ["GroupStats", "MemBlock", "MemGroup", "SlotStats", "__version__"]
+__all__ = [
+    "GroupStats",
+    "MemBlock",
+    "MemGroup",
+    "SlotStats",
+    "WarmMemory",
+    "__version__",
+    "set_warm_limit",
+    "warm_memory",
+]
 
 __version__: Final[str]
 
@@ -258,3 +267,37 @@ class MemGroup:
         traceback: TracebackType | None,
         /,
     ) -> None: ...
+
+@final
+class WarmMemory:
+    """What this process keeps of groups that have ended, for those that come."""
+
+    @property
+    def limit(self) -> int:
+        """The most bytes that are kept; see `set_warm_limit`."""
+    @property
+    def committed(self) -> int:
+        """Bytes kept: up to where the slots were committed."""
+    @property
+    def slots(self) -> int:
+        """How many slots are kept."""
+    def as_dict(self) -> dict[str, int]:
+        """Return the same as a dict, for JSON."""
+
+def warm_memory() -> WarmMemory:
+    """Return what this process keeps of groups that have ended, for those that come."""
+
+def set_warm_limit(bytes: SupportsIndex) -> None:
+    """Set the most bytes that are kept warm for the next groups; 0 keeps none.
+
+    What is more than that goes back to the kernel at once, the oldest first. A program begins with the value of
+    the environment variable MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the machine's memory,
+    whichever is less.
+
+    Args:
+        bytes: The limit.
+
+    Raises:
+        TypeError: `bytes` is no integer.
+        ValueError: It is negative.
+    """

@@ -92,6 +92,17 @@ impl<'py> FromPyObject<'_, 'py> for Limit {
     }
 }
 
+/// The most bytes that are kept warm.
+pub(super) struct WarmLimit(pub(super) usize);
+
+impl<'py> FromPyObject<'_, 'py> for WarmLimit {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        not_negative(&object, "the warm limit must be an integer").map(Self)
+    }
+}
+
 /// What `integer` makes of anything too large.
 const CLIPPED: usize = isize::MAX as usize;
 

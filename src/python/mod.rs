@@ -1,6 +1,6 @@
 //! The pyo3 layer: it converts, keeps the promises about the end of a group, and calls the crate.
 //!
-//! One file per Python type (`group`, `block`, `window`, `stats`), and the rooms they share: `gate` says who may touch a
+//! One file per Python type (`group`, `block`, `window`, `stats`, `warm`), and the rooms they share: `gate` says who may touch a
 //! group when, `life` what may be used at which time of its life, `piece` where a block's bytes are, `arguments` turns
 //! what users pass into what the crate takes, `buffer` and `operand` borrow other objects' bytes, `raw` moves and
 //! compares bytes.
@@ -21,6 +21,7 @@ mod piece;
 mod raw;
 mod spare;
 mod stats;
+mod warm;
 mod window;
 
 use pyo3::prelude::*;
@@ -35,6 +36,8 @@ mod _memgroup {
     use super::group::MemGroup;
     #[pymodule_export]
     use super::stats::{GroupStats, SlotStats};
+    #[pymodule_export]
+    use super::warm::{WarmMemory, set_warm_limit, warm_memory};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -42,6 +45,7 @@ mod _memgroup {
         super::alloc::add_to(&module.py().get_type::<super::group::MemGroup>())?;
         // What it is to Python: integers in a row, as bytes and memoryview are.
         PySequence::register::<super::block::MemBlock>(module.py())?;
+        super::warm::check_environment(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -51,7 +51,7 @@ impl SlotStats {
 }
 
 /// Figures as a repr shows them.
-fn listed<const N: usize>(numbers: [(&'static str, usize); N]) -> String {
+pub(super) fn listed<const N: usize>(numbers: [(&'static str, usize); N]) -> String {
     numbers.map(|(name, number)| format!("{name}={number}")).join(", ")
 }
 

@@ -87,6 +87,12 @@ pub(crate) fn page_size() -> usize {
     }
 }
 
+/// Bytes of memory that the machine has; where the system does not say, none.
+pub(crate) fn machine_memory() -> usize {
+    let pages = nix::unistd::sysconf(nix::unistd::SysconfVar::_PHYS_PAGES).ok().flatten();
+    pages.and_then(|pages| usize::try_from(pages).ok()).map_or(0, |pages| pages.saturating_mul(page_size()))
+}
+
 /// Makes sure that slots of this backing can be made, so that a wrong directory is reported where it was named.
 pub(crate) fn check_backing(backing: &Backing) -> Result<(), Refusal> {
     match backing {

@@ -100,7 +100,8 @@ fn room_in_open_slots_is_used_up_when_no_more_can_be_opened() {
     });
 }
 
-fn limit_resource(resource: libc::__rlimit_resource_t, most: libc::rlim_t) {
+/// From now on the process may use no more than that of a resource.
+pub fn limit_resource(resource: libc::__rlimit_resource_t, most: libc::rlim_t) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: limit outlives the call.
     assert_eq!(unsafe { libc::getrlimit(resource, &mut limit) }, 0);

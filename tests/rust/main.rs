@@ -13,3 +13,4 @@ mod local;
 mod many;
 mod support;
 mod threads;
+mod warm;

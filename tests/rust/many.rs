@@ -1,6 +1,6 @@
 //! Ten million protected objects, and what the usual way of protecting comes to.
 
-use memgroup::{MemGroup, Protected};
+use memgroup::{Options, Protected};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
@@ -9,7 +9,7 @@ use crate::support::alone;
 #[test]
 fn ten_million_objects_are_protected_at_once() {
     const OBJECTS: u32 = 10_000_000;
-    let group = MemGroup::new().unwrap();
+    let group = Options::new().name("ten-million").open().unwrap();
     let protected: Vec<Protected<'_>> =
         (0..OBJECTS).map(|number| group.protect(group.copy(&number.to_ne_bytes()).unwrap()).unwrap()).collect();
     for (number, object) in (0..OBJECTS).zip(&protected) {
@@ -17,7 +17,7 @@ fn ten_million_objects_are_protected_at_once() {
     }
     // Both mirrors of each slot, however many objects are in them.
     let mappings = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let ours = mappings.lines().filter(|line| line.contains("memfd:memgroup")).count();
+    let ours = mappings.lines().filter(|line| line.contains("memfd:ten-million")).count();
     assert!(ours < 200, "{ours} mappings");
 }
 

@@ -1,0 +1,73 @@
+//! What is kept warm between groups, and how much may be.
+
+use pyo3::exceptions::PyRuntimeWarning;
+use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyDict};
+
+use super::arguments::WarmLimit;
+use super::stats::listed;
+use crate::warm;
+
+/// What this process keeps of groups that have ended, for those that come.
+#[pyclass(frozen, get_all, eq, module = "memgroup")]
+#[derive(PartialEq, Eq)]
+pub(super) struct WarmMemory {
+    /// The most bytes that are kept; see `set_warm_limit`.
+    limit: usize,
+    /// Bytes kept: up to where the slots were committed.
+    committed: usize,
+    /// How many slots are kept.
+    slots: usize,
+}
+
+#[pymethods]
+impl WarmMemory {
+    /// The same as a dict, for JSON.
+    fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.numbers().into_py_dict(py)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("WarmMemory({})", listed(self.numbers()))
+    }
+}
+
+impl WarmMemory {
+    fn numbers(&self) -> [(&'static str, usize); 3] {
+        [("limit", self.limit), ("committed", self.committed), ("slots", self.slots)]
+    }
+}
+
+/// What this process keeps of groups that have ended, for those that come: `WarmMemory`.
+#[pyfunction]
+pub(super) fn warm_memory(py: Python<'_>) -> WarmMemory {
+    // Looking may unmap what a fork has made useless.
+    let warm::WarmMemory { limit, committed, slots } = py.detach(warm::warm_memory);
+    WarmMemory { limit, committed, slots }
+}
+
+/// Set the most bytes that are kept warm for the next groups; 0 keeps none.
+///
+/// What is more than that goes back to the kernel at once, the oldest first. A program begins with the value of the
+/// environment variable MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the machine's memory, whichever is
+/// less.
+///
+/// Args:
+///     bytes: The limit.
+///
+/// Raises:
+///     TypeError: `bytes` is no integer.
+///     ValueError: It is negative.
+#[pyfunction]
+#[pyo3(signature = (bytes))]
+pub(super) fn set_warm_limit(py: Python<'_>, bytes: WarmLimit) {
+    py.detach(|| warm::set_warm_limit(bytes.0));
+}
+
+/// Warns of a limit in the environment that is none, while whoever set it is likely to look.
+pub(super) fn check_environment(py: Python<'_>) -> PyResult<()> {
+    let Err(complaint) = warm::limit_in_environment() else { return Ok(()) };
+    // The complaint quotes the value in Rust's way, which leaves no NUL in it.
+    let complaint = std::ffi::CString::new(complaint)?;
+    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &complaint, 1)
+}
