@@ -130,14 +130,14 @@ pub struct Commit {
     pub ahead: usize,
 }
 
-/// How far to commit a slot that is committed up to `ready` and must become so up to `end`.
+/// How far to commit a slot that is committed up to `ready` and must become so up to `end`, in whole pages.
 ///
 /// Windows double with what the slot already holds, from 32 KiB to [`MAX_WINDOW`], so that a small group stays small
 /// and a large one commits rarely. A request larger than the window gets its own pages and nothing ahead.
 pub fn commit(ready: usize, end: usize, capacity: usize, page: usize) -> Commit {
     let needed = align_up(end, page).map_or(capacity, |end| end.min(capacity));
     let window = ready.clamp(MIN_WINDOW, MAX_WINDOW);
-    let ahead = needed.max((ready + window).min(capacity));
+    let ahead = align_up(ready + window, page).map_or(capacity, |end| end.min(capacity)).max(needed);
     Commit { needed, ahead }
 }
 
@@ -148,6 +148,14 @@ pub fn commit(ready: usize, end: usize, capacity: usize, page: usize) -> Commit 
 pub fn chunk(taken: usize, base: usize) -> usize {
     let reach = taken.saturating_add(base.min(DEFAULT_BASE)).max(2);
     (1 << (reach.ilog2() - 1)).min(MAX_CHUNK)
+}
+
+/// Whether a slot is to be made of huge pages, of `size` bytes each, in a group with that limit.
+///
+/// Nothing smaller can be committed of it then, so neither the slot nor the limit may be small beside one: at most an eighth
+/// of such a slot is committed in vain, and at most a sixty-fourth of the limit cannot be used.
+pub fn is_for_huge_pages(capacity: usize, limit: Option<usize>, size: usize) -> bool {
+    capacity >= size.saturating_mul(8) && limit.is_none_or(|limit| limit >= size.saturating_mul(64))
 }
 
 /// Whether so little of a slot is unused that it is to be left for the next one.
@@ -169,6 +177,7 @@ mod tests {
     use proptest::prelude::*;
 
     const PAGE: usize = 4096;
+    const HUGE: usize = 2 * 1024 * 1024;
 
     #[test]
     fn sizes_double_and_end_in_time() {
@@ -222,6 +231,13 @@ mod tests {
         assert_eq!(chunk(usize::MAX, 1), MAX_CHUNK);
     }
 
+    #[test]
+    fn huge_pages_are_for_what_is_large_beside_them() {
+        let large = |capacity, limit| is_for_huge_pages(capacity, limit, HUGE);
+        assert!(large(8 * HUGE, None) && large(8 * HUGE, Some(64 * HUGE)));
+        assert!(!large(8 * HUGE - 1, None) && !large(8 * HUGE, Some(64 * HUGE - 1)));
+    }
+
     proptest! {
         #[test]
         fn sizes_hold_their_invariants(base in 1..=MAX_SLOT_BYTES) {
@@ -249,16 +265,18 @@ mod tests {
 
         #[test]
         fn commits_cover_the_request_and_little_more(
-            ready in 0..1usize << 40, more in 1..1usize << 34, spare in 0..1usize << 40,
+            ready in 0..1usize << 40, more in 1..1usize << 34, spare in 0..1usize << 40, is_huge in any::<bool>(),
         ) {
-            let ready = ready / PAGE * PAGE;
+            let page = if is_huge { HUGE } else { PAGE };
+            let ready = ready / page * page;
             let end = ready + more;
             let capacity = align_up(end + spare, PAGE).unwrap();
-            let commit = commit(ready, end, capacity, PAGE);
-            prop_assert!(commit.needed >= end && commit.needed - end < PAGE);
+            let commit = commit(ready, end, capacity, page);
+            prop_assert!(commit.needed >= end && commit.needed - end < page);
             prop_assert!(commit.ahead >= commit.needed && commit.ahead <= capacity);
-            prop_assert!(commit.ahead == commit.needed || commit.ahead - ready <= MAX_WINDOW);
-            prop_assert!(commit.ahead.is_multiple_of(PAGE) && commit.needed.is_multiple_of(PAGE));
+            prop_assert!(commit.ahead == commit.needed || commit.ahead - ready <= MAX_WINDOW.max(page));
+            let is_whole = |end: usize| end == capacity || end.is_multiple_of(page);
+            prop_assert!(is_whole(commit.ahead) && is_whole(commit.needed));
         }
     }
 }

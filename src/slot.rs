@@ -112,11 +112,13 @@ impl Slot {
     ) -> Result<Self, Error> {
         // Before the memory is found: a fork in between makes it one that a child may see.
         let (forks, generation) = (fork::count(), fork::generation());
-        let make = Make::of(backing, name, capacity);
+        let huge_page = sys::huge_page_size(backing);
+        let is_huge = huge_page.is_some_and(|size| layout::is_for_huge_pages(capacity, budget.limit(), size));
+        let make = Make::of(backing, name, capacity, is_huge);
         let memory = match make.and_then(warm::take) {
             Some(memory) => memory,
             None => warm::or_without(|| {
-                Mirrors::open(backing, name, capacity)
+                Mirrors::open(backing, name, capacity, is_huge)
                     .map(Memory::fresh)
                     .map_err(|refusal| refusal.during(format!("opening slot {} ({capacity} bytes)", index.get())))
             })?,
@@ -188,7 +190,7 @@ impl Slot {
         if end <= ready {
             return Ok(());
         }
-        let wanted = layout::commit(ready, end, self.capacity, sys::page_size());
+        let wanted = layout::commit(ready, end, self.capacity, self.memory.mirrors.granule());
         match self.commit_to(wanted.ahead) {
             // Near a limit, do with what the request itself needs.
             Err(_) if wanted.needed < wanted.ahead => self.commit_to(wanted.needed),
@@ -215,7 +217,8 @@ impl Slot {
         if cold == 0 {
             return Ok(());
         }
-        self.memory.mirrors.commit(from, to, cold <= layout::MAX_WINDOW).map_err(|refusal| {
+        let mirrors = &self.memory.mirrors;
+        mirrors.commit(from, to, cold <= layout::MAX_WINDOW.max(mirrors.granule())).map_err(|refusal| {
             // Some of it may be there now, and nobody knows how much.
             self.is_spoilt.store(true, Ordering::Relaxed);
             refusal.during(format!("committing {cold} bytes of slot {}", self.index.get()))

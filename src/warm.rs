@@ -69,6 +69,7 @@ pub fn set_warm_limit(bytes: usize) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Make {
     is_anonymous: bool,
+    wants_huge_pages: bool,
     capacity: usize,
     /// The name that the kernel shows of the memory, hashed. The last to be compared, because any name will do.
     name: u64,
@@ -76,13 +77,13 @@ pub(crate) struct Make {
 
 impl Make {
     /// The make of slots of that size; `None` for those that are never kept: files are for data that memory cannot hold.
-    pub(crate) fn of(backing: &Backing, name: &str, capacity: usize) -> Option<Self> {
+    pub(crate) fn of(backing: &Backing, name: &str, capacity: usize, wants_huge_pages: bool) -> Option<Self> {
         let (is_anonymous, name) = match backing {
             Backing::Memfd => (false, hash(name)),
             Backing::Anonymous => (true, 0),
             Backing::Directory(_) => return None,
         };
-        Some(Self { is_anonymous, capacity, name })
+        Some(Self { is_anonymous, wants_huge_pages, capacity, name })
     }
 
     /// The same with the first and the last name there can be.
@@ -337,8 +338,8 @@ mod tests {
     /// Memory that group `group` has left, all `pages` of it warm.
     fn left_by(group: u64, name: &str, pages: usize) -> Kept {
         let (backing, capacity) = (Backing::Memfd, pages * PAGE);
-        let mirrors = Mirrors::open(&backing, name, capacity).unwrap();
-        let make = Make::of(&backing, name, capacity).unwrap();
+        let mirrors = Mirrors::open(&backing, name, capacity, false).unwrap();
+        let make = Make::of(&backing, name, capacity, false).unwrap();
         Kept { make, memory: Memory { mirrors, warm: capacity, extent: capacity }, group }
     }
 
@@ -365,12 +366,12 @@ mod tests {
         let mut store = Store::default();
         put(&mut store, left_by(1, "name", 2), 100);
         for (backing, pages) in [(Backing::Memfd, 1), (Backing::Memfd, 4), (Backing::Anonymous, 2)] {
-            assert!(store.take(Make::of(&backing, "name", pages * PAGE).unwrap()).is_none());
+            assert!(store.take(Make::of(&backing, "name", pages * PAGE, false).unwrap()).is_none());
         }
-        assert!(store.take(Make::of(&Backing::Memfd, "name", 2 * PAGE).unwrap()).is_some());
-        assert!(store.take(Make::of(&Backing::Memfd, "name", 2 * PAGE).unwrap()).is_none());
+        assert!(store.take(Make::of(&Backing::Memfd, "name", 2 * PAGE, false).unwrap()).is_some());
+        assert!(store.take(Make::of(&Backing::Memfd, "name", 2 * PAGE, false).unwrap()).is_none());
         check(&store);
-        assert_eq!(Make::of(&Backing::Directory("/tmp".into()), "name", PAGE), None);
+        assert_eq!(Make::of(&Backing::Directory("/tmp".into()), "name", PAGE, false), None);
     }
 
     #[test]
@@ -382,7 +383,7 @@ mod tests {
             addresses.push(address(&kept));
             put(&mut store, kept, 100);
         }
-        let make = Make::of(&Backing::Memfd, "mine", PAGE).unwrap();
+        let make = Make::of(&Backing::Memfd, "mine", PAGE, false).unwrap();
         let taken: Vec<_> = std::iter::from_fn(|| store.take(make)).collect();
         let taken: Vec<_> = taken.iter().map(|memory| memory.mirrors.read_write().addr().get()).collect();
         assert_eq!(taken, [addresses[1], addresses[0], addresses[2]]);
@@ -439,7 +440,7 @@ mod tests {
     #[test]
     fn what_was_promised_counts_as_warm_as_far_as_it_was_touched() {
         const LEN: usize = 64 * PAGE;
-        let mirrors = Mirrors::open(&Backing::Memfd, "promised", LEN).unwrap();
+        let mirrors = Mirrors::open(&Backing::Memfd, "promised", LEN, false).unwrap();
         mirrors.commit(0, 8 * PAGE, true).unwrap();
         mirrors.commit(8 * PAGE, LEN, false).unwrap();
         for touched in (8..16).chain(20..24) {

@@ -46,7 +46,7 @@ mod tests {
         let machine = check_headroom(usize::MAX).unwrap_err();
         assert!(machine > 1 << 20);
         let half = (machine / 2) & !0xfff;
-        let mirrors = Mirrors::open(&Backing::Memfd, "promised", half).unwrap();
+        let mirrors = Mirrors::open(&Backing::Memfd, "promised", half, false).unwrap();
         mirrors.commit(0, half, false).unwrap();
         assert!(promises::total() >= half && promises::untouched() >= half);
         let left = check_headroom(machine / 4 * 3).unwrap_err();

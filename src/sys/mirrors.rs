@@ -10,7 +10,8 @@ use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::{Backing, Refusal, file, memfd, promises};
+use super::huge::{self, Offer};
+use super::{Backing, Refusal, file, memfd, page_size, promises};
 
 /// A slot's memory: the read-write mirror and, unless the backing is anonymous, the read-only one.
 ///
@@ -24,12 +25,20 @@ pub(crate) struct Mirrors {
     on_file_system: bool,
     /// Whether the ledger of promises may have an entry for it, which has to go when the mapping does.
     has_promise: AtomicBool,
+    /// Bytes in the pages that the kernel hands out: all that is committed is a multiple.
+    granule: usize,
 }
 
 impl Mirrors {
-    /// Maps `len` bytes of fresh memory. No descriptor stays open.
-    pub(crate) fn open(backing: &Backing, name: &str, len: usize) -> Result<Self, Refusal> {
-        let has_promise = AtomicBool::new(false);
+    /// Maps `len` bytes of fresh memory, of huge pages if they are wanted and to be had. No descriptor stays open.
+    pub(crate) fn open(backing: &Backing, name: &str, len: usize, wants_huge_pages: bool) -> Result<Self, Refusal> {
+        let mut mirrors = Self::map(backing, name, len)?;
+        mirrors.choose_pages(huge::offer(backing), wants_huge_pages);
+        Ok(mirrors)
+    }
+
+    fn map(backing: &Backing, name: &str, len: usize) -> Result<Self, Refusal> {
+        let (has_promise, granule) = (AtomicBool::new(false), page_size());
         match backing {
             Backing::Memfd => {
                 let file = memfd::create(name)?;
@@ -37,21 +46,53 @@ impl Mirrors {
                 let read_write = map_read_write(&file, len)?;
                 memfd::seal(&file)?;
                 let read_only = Some(map_read_only(&file, len)?);
-                Ok(Self { read_write, read_only, on_file_system: false, has_promise })
+                Ok(Self { read_write, read_only, on_file_system: false, has_promise, granule })
             }
             Backing::Directory(directory) => {
                 let file = file::unlinked(directory)?;
                 resize(&file, len)?;
                 let read_write = map_read_write(&file, len)?;
                 let read_only = Some(map_read_only(&file::reopened_read_only(&file)?, len)?);
-                Ok(Self { read_write, read_only, on_file_system: true, has_promise })
+                Ok(Self { read_write, read_only, on_file_system: true, has_promise, granule })
             }
             Backing::Anonymous => {
                 let memory = MmapOptions::new().len(len).no_reserve_swap().map_anon();
                 let read_write = memory.map_err(Refusal::of_io("mmap"))?.into();
-                Ok(Self { read_write, read_only: None, on_file_system: false, has_promise })
+                Ok(Self { read_write, read_only: None, on_file_system: false, has_promise, granule })
             }
         }
+    }
+
+    /// Asks for huge pages, or refuses those that the system would hand out unasked: a group accounts for what it commits, so
+    /// the kernel must not find more than that for it.
+    fn choose_pages(&mut self, offer: Offer, wanted: bool) {
+        // Where a mapping does not begin at a huge page's boundary, huge pages and the slot's windows would overlap. The
+        // kernel aligns mappings for which it offers any.
+        let is_aligned = |size: usize| self.bases().all(|base| base.addr().get().is_multiple_of(size));
+        match offer {
+            Offer::OnRequest(size) | Offer::Always(size) if wanted && is_aligned(size) => {
+                self.advise(MmapAdvise::MADV_HUGEPAGE);
+                self.granule = size;
+            }
+            Offer::Always(_) => self.advise(MmapAdvise::MADV_NOHUGEPAGE),
+            Offer::Never | Offer::OnRequest(_) => {}
+        }
+    }
+
+    fn advise(&self, advice: MmapAdvise) {
+        for mapping in [Some(&self.read_write), self.read_only.as_ref()].into_iter().flatten() {
+            // SAFETY: the range is a mapping that self owns, and the advice changes no byte of it.
+            let _not_to_be_had = unsafe { madvise(base_of(mapping).cast(), mapping.len(), advice) };
+        }
+    }
+
+    fn bases(&self) -> impl Iterator<Item = NonNull<u8>> {
+        [Some(self.read_write()), self.read_only()].into_iter().flatten()
+    }
+
+    /// What is committed must be a multiple of so many bytes.
+    pub(crate) fn granule(&self) -> usize {
+        self.granule
     }
 
     /// First byte of the read-write mirror.
@@ -199,7 +240,7 @@ mod tests {
     #[test]
     fn both_mirrors_show_the_same_bytes() {
         for backing in backings() {
-            let mirrors = Mirrors::open(&backing, "test", LEN).unwrap();
+            let mirrors = Mirrors::open(&backing, "test", LEN, false).unwrap();
             let Some(read_only) = mirrors.read_only() else {
                 assert_eq!(backing, Backing::Anonymous);
                 continue;
@@ -216,7 +257,7 @@ mod tests {
     #[test]
     fn the_read_only_mirror_can_never_be_made_writable() {
         for backing in backings() {
-            let mirrors = Mirrors::open(&backing, "test", LEN).unwrap();
+            let mirrors = Mirrors::open(&backing, "test", LEN, false).unwrap();
             let Some(read_only) = mirrors.read_only() else { continue };
             for protection in [ProtFlags::PROT_WRITE, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE] {
                 // SAFETY: the range is a mapping of this test; the call is to fail and changes nothing.
@@ -229,7 +270,7 @@ mod tests {
     #[test]
     fn a_mapping_leaves_no_descriptor_behind() {
         // Other tests open descriptors at the same time, so look for this mapping's own by name.
-        let mirrors = Mirrors::open(&Backing::Memfd, "no-descriptor-test", LEN).unwrap();
+        let mirrors = Mirrors::open(&Backing::Memfd, "no-descriptor-test", LEN, false).unwrap();
         let open_files = std::fs::read_dir("/proc/self/fd").unwrap();
         let names = open_files.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
         assert!(!names.into_iter().any(|name| name.to_string_lossy().contains("no-descriptor-test")));
@@ -239,7 +280,7 @@ mod tests {
     #[test]
     fn committing_ahead_makes_pages_resident() {
         for backing in backings() {
-            let mirrors = Mirrors::open(&backing, "test", LEN).unwrap();
+            let mirrors = Mirrors::open(&backing, "test", LEN, false).unwrap();
             mirrors.commit(0, LEN / 2, true).unwrap();
             // SAFETY: the mirrors are mapped, LEN bytes each.
             let resident = |len| unsafe { promises::resident(mirrors.read_write().addr().get(), len) };
@@ -253,7 +294,7 @@ mod tests {
     #[test]
     fn revoked_addresses_stay_reserved_without_access_or_memory() {
         for backing in backings() {
-            let mirrors = Mirrors::open(&backing, "revoked", LEN).unwrap();
+            let mirrors = Mirrors::open(&backing, "revoked", LEN, false).unwrap();
             mirrors.commit(0, LEN, true).unwrap();
             // SAFETY: the test makes no reference.
             unsafe { mirrors.revoke() };
@@ -277,6 +318,6 @@ mod tests {
     #[test]
     fn missing_directories_are_named_by_the_kernel() {
         let missing = Backing::Directory("/nonexistent/directory".into());
-        assert_eq!(Mirrors::open(&missing, "test", LEN).unwrap_err().errno, Errno::ENOENT);
+        assert_eq!(Mirrors::open(&missing, "test", LEN, false).unwrap_err().errno, Errno::ENOENT);
     }
 }

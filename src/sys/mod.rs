@@ -6,6 +6,7 @@
 mod file;
 pub(crate) mod fork;
 mod headroom;
+mod huge;
 mod memfd;
 mod mirrors;
 mod promises;
@@ -91,6 +92,11 @@ pub(crate) fn page_size() -> usize {
 pub(crate) fn machine_memory() -> usize {
     let pages = nix::unistd::sysconf(nix::unistd::SysconfVar::_PHYS_PAGES).ok().flatten();
     pages.and_then(|pages| usize::try_from(pages).ok()).map_or(0, |pages| pages.saturating_mul(page_size()))
+}
+
+/// Bytes in a huge page, where the system offers such to slots of that backing.
+pub(crate) fn huge_page_size(backing: &Backing) -> Option<usize> {
+    huge::offer(backing).size()
 }
 
 /// Makes sure that slots of this backing can be made, so that a wrong directory is reported where it was named.

@@ -223,3 +223,33 @@ fn threads_share_what_is_warm_and_never_a_byte() {
         assert_eq!((kept(), mappings("memgroup")), ((0, 0), 0));
     });
 }
+
+#[test]
+fn no_more_is_found_for_a_group_than_it_accounts_for() {
+    alone("warm::no_more_is_found_for_a_group_than_it_accounts_for", || {
+        set_warm_limit(0);
+        for backing in [Backing::Memfd, Backing::Anonymous] {
+            // From 16 MiB on slots have huge pages, where the system offers any.
+            for base in [64 * KIB, 2 * MIB, 8 * MIB, 16 * MIB, 17 * MIB + 1] {
+                let group = Options::new().backing(backing.clone()).base(base).open().unwrap();
+                let first = group.alloc(1).unwrap();
+                for size in [100, 5000, base / 4, 100, base / 4] {
+                    group.alloc(size).unwrap().fill(1);
+                    let stats = group.stats();
+                    let found = resident(first.as_ptr().addr(), stats.slots[0].capacity);
+                    assert!(found <= stats.committed, "{backing:?}, base {base}: {found} of {}", stats.committed);
+                    assert_eq!(stats.slots.len(), 1);
+                }
+            }
+        }
+    });
+}
+
+/// How many of so many bytes are in memory.
+fn resident(start: usize, len: usize) -> usize {
+    let mut pages = vec![0u8; len / 4096];
+    // SAFETY: mincore checks the addresses, and there is a byte for each page.
+    let result = unsafe { libc::mincore(std::ptr::without_provenance_mut(start), len, pages.as_mut_ptr()) };
+    assert_eq!(result, 0);
+    4096 * pages.iter().filter(|&&state| state & 1 == 1).count()
+}
