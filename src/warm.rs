@@ -124,8 +124,8 @@ struct Kept {
 
 #[derive(Default)]
 struct Store {
-    /// By age, the oldest first.
-    kept: BTreeMap<u64, Kept>,
+    /// By age, the oldest first. In boxes, because a tree that comes and goes with its only entry should be cheap to make.
+    kept: BTreeMap<u64, Box<Kept>>,
     /// The same, to find one of a make.
     shelves: BTreeSet<(Make, u64)>,
     /// All extents together.
@@ -252,14 +252,14 @@ impl Store {
         self.age += 1;
         self.committed += newcomer.memory.extent;
         self.shelves.insert((newcomer.make, self.age));
-        self.kept.insert(self.age, newcomer);
+        self.kept.insert(self.age, Box::new(newcomer));
     }
 
     fn remove(&mut self, age: u64) -> Option<Kept> {
         let kept = self.kept.remove(&age)?;
         self.shelves.remove(&(kept.make, age));
         self.committed -= kept.memory.extent;
-        Some(kept)
+        Some(*kept)
     }
 
     /// Gives the oldest up until no more than `limit` bytes are kept; with 0 all there is.

@@ -9,6 +9,7 @@
 //! ```
 
 mod alloc;
+mod cycle;
 mod estimates;
 mod free;
 mod local;
@@ -20,6 +21,7 @@ mod protect;
 mod report;
 mod sizes;
 mod threads;
+mod windows;
 
 use std::time::{Duration, SystemTime};
 
@@ -41,6 +43,8 @@ fn main() {
         .configure_from_args();
 
     malloc::keep_freed_memory();
+    // A group measured alone is to find memory as the kernel gives it, and to give it back.
+    memgroup::set_warm_limit(0);
     let mut rows = Vec::new();
     for pass in Pass::all() {
         // The rows are the same in every pass; only the measurements differ.
@@ -57,6 +61,8 @@ fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
         protect::run(criterion, pass),
         free::run(criterion, pass),
         threads::run(criterion, pass),
+        cycle::run(criterion, pass),
+        windows::run(criterion, pass),
     ];
     rows.into_iter().flatten().collect()
 }
