@@ -59,7 +59,7 @@ impl Options {
         self
     }
 
-    /// A name for `/proc/PID/maps` and for messages.
+    /// A name for messages and for `/proc/PID/maps`, where memory that was kept from another group goes on under its name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -254,7 +254,8 @@ impl MemGroup {
         self.rewind();
     }
 
-    /// Frees all memory in one shot, as dropping the group does.
+    /// Frees all memory in one shot, as dropping the group does. Some of it is kept for the next groups; see
+    /// [`warm_memory`](crate::warm_memory).
     pub fn free(self) {
         drop(self);
     }
@@ -404,7 +405,7 @@ impl MemGroup {
         aside
     }
 
-    /// Takes every slot away: what nobody else holds is unmapped as the returned references go.
+    /// Takes every slot away: what nobody else holds is kept warm or unmapped as the returned references go.
     pub(crate) fn release(&mut self) -> Vec<Arc<Slot>> {
         let mut slots = self.take_inherited();
         slots.append(&mut self.tables.newest_mut().0.drain());

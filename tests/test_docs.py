@@ -20,7 +20,8 @@ def test_there_are_samples():
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-@pytest.mark.usefixtures("cold")  # a sample about warm memory begins with none, and leaves the limit as it was
+# A sample about warm memory begins with none, and the limit is put back behind it.
+@pytest.mark.usefixtures("cold")
 # Assertions are the point of a sample, and a view that outlasts its group is what one of them shows.
 @pytest.mark.filterwarnings("ignore:.*live view:ResourceWarning")
 def test_a_sample_runs(sample):

@@ -150,7 +150,8 @@ class MemGroup:
         limit: The most bytes the group may commit, or None.
         backing: Where the memory comes from: "memfd", "anonymous" (nothing can be protected), or a directory
             for unlinked temporary files.
-        name: Shown in `repr`, in messages and in /proc/PID/maps.
+        name: Shown in `repr`, in messages and in /proc/PID/maps (where memory kept from another group keeps
+            its name).
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -287,12 +288,12 @@ class WarmMemory:
 def warm_memory() -> WarmMemory:
     """Return what this process keeps of groups that have ended, for those that come."""
 
-def set_warm_limit(bytes: SupportsIndex) -> None:
+def set_warm_limit(bytes: SupportsIndex) -> None:  # noqa: A002  # what it counts, as in the Rust face
     """Set the most bytes that are kept warm for the next groups; 0 keeps none.
 
-    What is more than that goes back to the kernel at once, the oldest first. A program begins with the value of
-    the environment variable MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the machine's memory,
-    whichever is less.
+    What is more than that goes back to the kernel at once, the oldest first. A program begins with the value
+    of the environment variable MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the machine's
+    memory, whichever is less.
 
     Args:
         bytes: The limit.

@@ -35,7 +35,7 @@ const LONG: usize = 256 * 1024;
 ///     limit: The most bytes the group may commit, or None.
 ///     backing: Where the memory comes from: "memfd", "anonymous" (nothing can be protected), or a directory for
 ///         unlinked temporary files.
-///     name: Shown in `repr`, in messages and in /proc/PID/maps.
+///     name: Shown in `repr`, in messages and in /proc/PID/maps (where memory kept from another group keeps its name).
 ///
 /// Raises:
 ///     TypeError: An argument is of the wrong type.

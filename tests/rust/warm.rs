@@ -8,6 +8,7 @@ use crate::support::{alone, backings, fill, group_of};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
 
 /// How many bytes and slots are kept.
 fn kept() -> (usize, usize) {
@@ -136,6 +137,20 @@ fn warm_memory_never_stands_in_the_way_of_address_space() {
         // What ends later is kept again.
         drop(group);
         assert_eq!(kept().1, 1);
+    });
+}
+
+#[test]
+fn warm_memory_never_stands_in_the_way_of_headroom() {
+    alone("warm::warm_memory_never_stands_in_the_way_of_headroom", || {
+        set_warm_limit(usize::MAX);
+        if memory_available() < 2 * GIB {
+            return eprintln!("skipped: needs two gibibytes of memory");
+        }
+        MemGroup::new().unwrap().alloc(768 * MIB).unwrap().fill(1);
+        assert!(kept().0 >= 768 * MIB);
+        // More than is available now, with what the kernel has on its lists, and less than without what is kept.
+        MemGroup::new().unwrap().alloc(memory_available() + 512 * MIB).unwrap();
     });
 }
 
