@@ -115,13 +115,15 @@ impl Slot {
         let huge_page = sys::huge_page_size(backing);
         let is_huge = huge_page.is_some_and(|size| layout::is_for_huge_pages(capacity, budget.limit(), size));
         let make = Make::of(backing, name, capacity, is_huge);
-        let memory = match make.and_then(warm::take) {
-            Some(memory) => memory,
-            None => warm::or_without(|| {
-                Mirrors::open(backing, name, capacity, is_huge)
-                    .map(Memory::fresh)
-                    .map_err(|refusal| refusal.during(format!("opening slot {} ({capacity} bytes)", index.get())))
-            })?,
+        let (make, memory) = match make.and_then(warm::take) {
+            Some((make, memory)) => (Some(make), memory),
+            None => {
+                let mirrors = warm::or_without(|| {
+                    Mirrors::open(backing, name, capacity, is_huge)
+                        .map_err(|refusal| refusal.during(format!("opening slot {} ({capacity} bytes)", index.get())))
+                })?;
+                (make, Memory::fresh(mirrors))
+            }
         };
         Ok(Self {
             cursor: Cursor::new(),
@@ -331,7 +333,7 @@ impl Drop for Slot {
         let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
         // Relaxed: dropping the last reference has made all that was done through others visible here.
         let is_spoilt = self.is_spoilt.load(Ordering::Relaxed);
-        // Nor what came from, or went to, another process of the family: it may still use it.
+        // What came from another process of the family, or went to one, may still be used there.
         let is_private = self.generation == fork::generation() && self.forks == fork::count();
         match self.make {
             Some(make) if is_private && !is_spoilt => warm::keep(make, memory, committed, self.group, self.forks),

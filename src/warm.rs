@@ -138,8 +138,8 @@ struct Store {
     suspended: usize,
 }
 
-/// The newest memory of that make that the store has, of the same name if there is one.
-pub(crate) fn take(make: Make) -> Option<Memory> {
+/// The newest memory of that make that the store has, of the same name if there is one, and the make it really is of.
+pub(crate) fn take(make: Make) -> Option<(Make, Memory)> {
     in_store(|store, _| store.take(make))?
 }
 
@@ -221,12 +221,12 @@ fn in_store<R>(work: impl FnOnce(&mut Store, &mut Vec<Kept>) -> R) -> Option<R> 
 }
 
 impl Store {
-    fn take(&mut self, make: Make) -> Option<Memory> {
+    fn take(&mut self, make: Make) -> Option<(Make, Memory)> {
         let (first, last) = make.of_any_name();
         let mut of_this_name = self.shelves.range((make, 0)..=(make, u64::MAX));
         let &(_, age) =
             of_this_name.next_back().or_else(|| self.shelves.range((first, 0)..=(last, u64::MAX)).next_back())?;
-        self.remove(age).map(|kept| kept.memory)
+        self.remove(age).map(|kept| (kept.make, kept.memory))
     }
 
     /// Keeps memory if there is room for it. To make some, the oldest that other groups left goes; what the same group left
@@ -385,8 +385,10 @@ mod tests {
         }
         let make = Make::of(&Backing::Memfd, "mine", PAGE, false).unwrap();
         let taken: Vec<_> = std::iter::from_fn(|| store.take(make)).collect();
-        let taken: Vec<_> = taken.iter().map(|memory| memory.mirrors.read_write().addr().get()).collect();
-        assert_eq!(taken, [addresses[1], addresses[0], addresses[2]]);
+        let taken_from: Vec<_> = taken.iter().map(|(_, memory)| memory.mirrors.read_write().addr().get()).collect();
+        assert_eq!(taken_from, [addresses[1], addresses[0], addresses[2]]);
+        // Whoever uses it, the kernel goes on showing the name that it was made with.
+        assert!(taken[0].0 == make && taken[1].0 == make && taken[2].0 != make);
     }
 
     #[test]
