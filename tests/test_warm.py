@@ -193,6 +193,26 @@ def test_a_stale_address_is_a_segfault_however_many_groups_follow(child, backing
     )
 
 
+@pytest.mark.parametrize("backing", ["memfd", "anonymous"])
+def test_addresses_without_access_serve_nobody(child, backing):
+    said = child.output(
+        """
+        for _ in range(3):
+            with MemGroup(backing=sys.argv[1]) as group:
+                group.copy(b"A" * 60000)
+            print(memgroup.warm_memory().slots, end=" ")
+            group = MemGroup(backing=sys.argv[1])
+            block = group.copy(b"B" * 60000)
+            assert block.address
+            group.free()
+            del block
+            print(memgroup.warm_memory().slots, end=" ")
+        """,
+        backing,
+    )
+    assert said == "1 0 1 0 1 0"
+
+
 def test_blocks_of_an_ended_group_never_show_what_came_after():
     groups, blocks = [], []
     for number in range(20):
