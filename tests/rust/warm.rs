@@ -2,9 +2,8 @@
 
 use memgroup::{Backing, MemGroup, Options, WarmMemory, set_warm_limit, warm_memory};
 
-use crate::fork::forked;
 use crate::limits::limit_resource;
-use crate::support::{alone, backings, fill, group_of};
+use crate::support::{alone, backings, fill, forked, group_of};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
