@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use pyo3::{Python, ffi};
 
-/// As many as CPython keeps of its own small objects, within a factor of two: 4 KiB.
-const MOST: usize = 64;
+/// Enough for a group of a thousand blocks, made and freed again and again: 64 KiB.
+const MOST: usize = 1024;
 
 /// Pieces of memory of one size that Python's allocator gave. The atomics are here to be plain loads and stores.
 pub(super) struct Spare<const SIZE: usize> {
