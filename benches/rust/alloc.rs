@@ -1,6 +1,6 @@
 //! Allocation: a round of requests from memory that is warm, and from memory that the kernel has yet to give.
 
-use std::alloc::Layout;
+use std::alloc::{Layout, System};
 use std::hint::black_box;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -9,16 +9,21 @@ use blink_alloc::{BlinkAlloc, SyncBlinkAlloc};
 use bumpalo::Bump;
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput};
+use mimalloc::MiMalloc;
 
 use crate::local::LocalLayout;
 use crate::malloc;
 use crate::pass::Pass;
 use crate::peers::{AnonymousGroup, Boxes, FetchAdd, GroupAlloc, GroupLayout, Integer, Memory, Peer};
 use crate::report::{Goal, Row};
+use crate::singly::Singly;
 use crate::sizes::{RANGES, ROUND, layouts};
 
 /// What a group may cost that many threads can allocate from at once, beside the least that they can share.
-const SHARED: Goal = Goal::RatioAtMost(1.2);
+const SHARED: Goal = Goal::RatioAtMost(1.1);
+
+/// And beside an arena that does the same job.
+const SHARED_ARENA: Goal = Goal::RatioAtMost(0.7);
 
 /// What a handle may cost that one thread owns, beside the arena that one thread owns.
 const OWNED: Goal = Goal::RatioAtMost(1.0);
@@ -38,11 +43,14 @@ fn warm(criterion: &mut Criterion, pass: Pass, range: &RangeInclusive<usize>) ->
     measure_warm::<GroupLayout>(&mut group, &layouts);
     measure_warm::<LocalLayout>(&mut group, &layouts);
     measure_warm::<Bump>(&mut group, &layouts);
+    measure_warm::<SyncBlinkAlloc>(&mut group, &layouts);
     group.measurement_time(Duration::from_millis(800)).sample_size(30);
     measure_warm::<Integer>(&mut group, &layouts);
+    measure_warm::<bump_scope::Bump>(&mut group, &layouts);
     measure_warm::<BlinkAlloc>(&mut group, &layouts);
-    measure_warm::<SyncBlinkAlloc>(&mut group, &layouts);
     measure_warm::<Boxes>(&mut group, &layouts);
+    measure_warm::<Singly<System>>(&mut group, &layouts);
+    measure_warm::<Singly<MiMalloc>>(&mut group, &layouts);
 
     let mut rows = vec![
         Row::new(&work, GroupAlloc::NAME, FetchAdd::NAME).goal(SHARED),
@@ -50,8 +58,12 @@ fn warm(criterion: &mut Criterion, pass: Pass, range: &RangeInclusive<usize>) ->
         Row::new(&work, LocalLayout::NAME, Bump::NAME).goal(OWNED),
         Row::new(&work, LocalLayout::NAME, BlinkAlloc::NAME),
         Row::new(&work, LocalLayout::NAME, Integer::NAME),
+        Row::new(&work, GroupAlloc::NAME, SyncBlinkAlloc::NAME).goal(SHARED_ARENA),
+        Row::new(&work, GroupLayout::NAME, SyncBlinkAlloc::NAME).goal(SHARED_ARENA),
     ];
-    let others = [Integer::NAME, Bump::NAME, BlinkAlloc::NAME, SyncBlinkAlloc::NAME, Boxes::NAME];
+    let arenas = [Bump::NAME, bump_scope::Bump::NAME, BlinkAlloc::NAME];
+    let mallocs = [Boxes::NAME, Singly::<System>::NAME, Singly::<MiMalloc>::NAME];
+    let others = [Integer::NAME].into_iter().chain(arenas).chain(mallocs);
     rows.extend(others.map(|other| Row::new(&work, GroupAlloc::NAME, other)));
     per_request(rows)
 }
@@ -63,11 +75,15 @@ fn cold(criterion: &mut Criterion, pass: Pass, range: &RangeInclusive<usize>) ->
     measure_cold::<LocalLayout>(&mut group, &layouts);
     measure_cold::<AnonymousGroup>(&mut group, &layouts);
     measure_cold::<Bump>(&mut group, &layouts);
+    measure_cold::<bump_scope::Bump>(&mut group, &layouts);
     measure_cold::<BlinkAlloc>(&mut group, &layouts);
     measure_cold::<SyncBlinkAlloc>(&mut group, &layouts);
     measure_cold::<Boxes>(&mut group, &layouts);
+    measure_cold::<Singly<System>>(&mut group, &layouts);
 
-    let others = [AnonymousGroup::NAME, Bump::NAME, BlinkAlloc::NAME, SyncBlinkAlloc::NAME, Boxes::NAME];
+    let arenas = [Bump::NAME, bump_scope::Bump::NAME, BlinkAlloc::NAME, SyncBlinkAlloc::NAME];
+    let mallocs = [Boxes::NAME, Singly::<System>::NAME];
+    let others = [AnonymousGroup::NAME].into_iter().chain(arenas).chain(mallocs);
     let mut rows = vec![Row::new(&work, LocalLayout::NAME, Bump::NAME)];
     rows.extend(others.map(|other| Row::new(&work, GroupAlloc::NAME, other)));
     per_request(rows)

@@ -7,6 +7,9 @@
 //! cargo bench -- alloc-warm        what matches; the table is followed by what is missing
 //! cargo bench -- --test            each benchmark once, nothing measured
 //! ```
+//!
+//! `python benches/run.py` runs this and the Python suite. It sets `MEMGROUP_BENCH_ROWS` to the path of a file, which gets
+//! the rows as JSON.
 
 mod alloc;
 mod cycle;
@@ -19,6 +22,7 @@ mod pass;
 mod peers;
 mod protect;
 mod report;
+mod singly;
 mod sizes;
 mod threads;
 mod windows;
@@ -28,6 +32,7 @@ use std::time::{Duration, SystemTime};
 use criterion::Criterion;
 
 use crate::estimates::Estimates;
+use crate::outcome::or_exit;
 use crate::pass::Pass;
 use crate::report::Row;
 
@@ -52,6 +57,9 @@ fn main() {
     }
     criterion.final_summary();
     report::print(&rows, &estimates);
+    if let Some(path) = std::env::var_os("MEMGROUP_BENCH_ROWS") {
+        or_exit(report::write(&rows, &estimates, path.as_ref()));
+    }
 }
 
 /// Measures everything once and says what is to be compared.

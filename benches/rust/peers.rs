@@ -6,6 +6,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use blink_alloc::{BlinkAlloc, SyncBlinkAlloc};
+use bump_scope::alloc::Allocator as _;
 use bumpalo::Bump;
 use memgroup::{Backing, MemGroup, Options};
 
@@ -117,6 +118,26 @@ impl Peer for Bump {
 
 // SAFETY: an arena of bumpalo owns what it hands out until it is reset or dropped.
 unsafe impl Memory for Bump {}
+
+impl Peer for bump_scope::Bump {
+    const NAME: &'static str = "bump-scope";
+
+    fn new() -> Self {
+        Self::new()
+    }
+
+    #[inline(always)]
+    fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        or_exit((*self).allocate(layout)).as_ptr().cast()
+    }
+
+    fn reset(&mut self) {
+        self.reset();
+    }
+}
+
+// SAFETY: as for Bump.
+unsafe impl Memory for bump_scope::Bump {}
 
 impl Peer for BlinkAlloc {
     const NAME: &'static str = "blink-local";

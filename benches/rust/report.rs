@@ -1,6 +1,9 @@
-//! The table at the end: ratios, met and missed goals alike.
+//! The table at the end: ratios, met and missed goals alike; and the same rows for programs.
 
 use std::fmt;
+use std::path::Path;
+
+use serde_json::{Value, json};
 
 use crate::estimates::Estimates;
 use crate::pass::Pass;
@@ -71,8 +74,7 @@ impl Row {
 
     /// The row in Markdown; `None` unless some pass of this run measured both its sides.
     fn line(&self, estimates: &Estimates) -> Option<String> {
-        let (measured, against): (Vec<_>, Vec<_>) =
-            Pass::all().filter_map(|pass| self.times(&pass.group_of(&self.work), estimates)).unzip();
+        let (measured, against): (Vec<_>, Vec<_>) = self.passes(estimates).unzip();
         // Of the ratios of the passes, not of the times beside it: a pass compares what was measured close together.
         let ratio = middle(measured.iter().zip(&against).map(|(measured, against)| measured / against))?;
         let (measured, against) = (middle(measured)?, middle(against)?);
@@ -87,6 +89,24 @@ impl Row {
             self.goal,
             self.goal.verdict(measured, ratio),
         ))
+    }
+
+    /// The row for programs, with what each pass measured; `None` unless some pass of this run measured both its sides.
+    fn value(&self, estimates: &Estimates) -> Option<Value> {
+        let (measured, against): (Vec<_>, Vec<_>) = self.passes(estimates).unzip();
+        let row = json!({
+            "work": self.work,
+            "measured": self.measured,
+            "against": self.against,
+            "measured_ns": measured,
+            "against_ns": against,
+        });
+        (!measured.is_empty()).then_some(row)
+    }
+
+    /// What each pass measured of both sides.
+    fn passes(&self, estimates: &Estimates) -> impl Iterator<Item = (f64, f64)> {
+        Pass::all().filter_map(|pass| self.times(&pass.group_of(&self.work), estimates))
     }
 
     /// Nanoseconds of an operation on either side, as one pass measured them.
@@ -115,6 +135,12 @@ pub fn print(rows: &[Row], estimates: &Estimates) {
     lines.iter().for_each(|line| println!("{line}"));
     println!("\n{FOOTNOTES}");
     print_missing(rows, estimates);
+}
+
+/// Writes the rows that this run has measured, as JSON.
+pub fn write(rows: &[Row], estimates: &Estimates, path: &Path) -> std::io::Result<()> {
+    let rows: Vec<_> = rows.iter().filter_map(|row| row.value(estimates)).collect();
+    std::fs::write(path, json!({ "rows": rows, "footnotes": FOOTNOTES }).to_string())
 }
 
 /// Names the rows without a line, those of one work together.
