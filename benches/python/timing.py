@@ -1,0 +1,51 @@
+"""How time is taken."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from itertools import repeat
+from time import perf_counter
+from typing import Any
+
+COPIES = 20
+"""How often a statement stands in the loop that is timed, so that the loop itself weighs next to nothing."""
+
+TEMPLATE = """
+def timed(_rounds, {parameters}):
+    _start = perf_counter()
+    for _ in _rounds:
+        {statements}
+    return perf_counter() - _start
+"""
+
+
+def per_call(statement: str, calls: int, **names: Any) -> Callable[[], float]:
+    """Return a function that runs `statement` some `calls` times and returns the seconds of one.
+
+    Args:
+        statement: One line of Python. Builtins are what they are to a user: looked up each time.
+        calls: How often, rounded to a multiple of COPIES.
+        names: What the statement may use, as local variables.
+    """
+    source = TEMPLATE.format(parameters=", ".join(names), statements="; ".join([statement] * COPIES))
+    scope: dict[str, Any] = {"perf_counter": perf_counter}
+    exec(compile(source, f"<{statement}>", "exec"), scope)
+    timed = scope["timed"]
+    rounds = max(1, calls // COPIES)
+    return lambda: timed(repeat(None, rounds), **names) / (rounds * COPIES)
+
+
+def faults() -> int:
+    """Return how many pages the kernel has had to find for this process, none of them from a disk."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def in_rounds(work: Callable[[], object], rounds: int) -> dict[str, float]:
+    """Do `work` so often; return the seconds and the page faults of one round."""
+    faults_before = faults()
+    start = perf_counter()
+    for _ in repeat(None, rounds):
+        work()
+    seconds = perf_counter() - start
+    return {"time": seconds / rounds, "faults": (faults() - faults_before) / rounds}

@@ -1,0 +1,16 @@
+"""Everything that is measured, in the order of the tables."""
+
+from model import Work
+from works import article, cycle, fill, memory, million, one, protect, segments, start
+
+WORKS: tuple[Work, ...] = (
+    *one.WORKS,
+    *million.WORKS,
+    *cycle.WORKS,
+    *fill.WORKS,
+    *segments.WORKS,
+    *article.WORKS,
+    *protect.WORKS,
+    *start.WORKS,
+    *memory.WORKS,
+)

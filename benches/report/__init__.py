@@ -1,0 +1,1 @@
+"""Makes BENCHMARKS.md and its plots out of what a run has measured."""

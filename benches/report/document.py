@@ -1,0 +1,160 @@
+"""BENCHMARKS.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from report import goals, losses
+from report.figures import shown, with_range
+from report.plots import PLOTS
+from report.results import FIRST, OURS, Comparison, Results
+
+SIDES = {"rust": "`cargo bench`", "python": "The Python suite"}
+
+
+def page(run: dict[str, Any], root: Path, given: list[losses.Reason]) -> str:
+    """Return the page about a run."""
+    return "\n".join(lines(run, Results(run), root, given)) + "\n"
+
+
+def lines(run: dict[str, Any], results: Results, root: Path, given: list[losses.Reason]) -> Iterator[str]:
+    """Yield the page line by line."""
+    yield "# Benchmarks"
+    yield ""
+    yield from warnings(run, results)
+    yield f"Commit {run['commit']}, measured {run['began']} to {run['ended']} (UTC)."
+    yield ""
+    yield "## Goals"
+    yield ""
+    yield from goals.table(results)
+    yield ""
+    yield "## The rows we lose"
+    yield ""
+    yield "Every row in which something of ours took more than somebody else, floors and all."
+    yield ""
+    yield from losses.table(results, given)
+    yield ""
+    for plot in PLOTS:
+        if plot.can_be_drawn(results):
+            yield f"![{plot.title}](docs/img/{plot.name}.svg)"
+            yield ""
+    yield "## Python"
+    yield ""
+    yield from python(results)
+    yield (root / "benches/python/footnotes.md").read_text()
+    yield "## Rust"
+    yield ""
+    yield from rust(results)
+    yield (root / "benches/rust/footnotes.md").read_text()
+    yield "## How it was measured"
+    yield ""
+    yield (root / "benches/method.md").read_text()
+    yield "## Machine and versions"
+    yield ""
+    yield "| | |"
+    yield "| --- | --- |"
+    for name, fact in {**run["machine"], **run["versions"]}.items():
+        yield f"| {name} | {fact} |"
+
+
+def warnings(run: dict[str, Any], results: Results) -> Iterator[str]:
+    """Yield what a reader must know before all else: what is missing, and why."""
+    said = []
+    if run["quick"]:
+        said.append("A quick run, to see that everything works. **None of these figures means anything.**")
+    if run["only"]:
+        said.append(f"Only works with “{run['only']}” in their names were measured.")
+    for side, part in run["parts"].items():
+        if part["status"] != "complete":
+            said.append(f"**{SIDES[side]}: {part['status']}.** What it did not measure is missing below.")
+    for work, entry in results.python.items():
+        for name, peer in entry["peers"].items():
+            if "failed" in peer:
+                said.append(f"**{work}, {name}: failed: {peer['failed']}.**")
+    for words in said:
+        yield f"> {words}"
+        yield ">"
+    if said:
+        yield ""
+
+
+def python(results: Results) -> Iterator[str]:
+    """Yield a table for each work of Python's side."""
+    for work, entry in results.python.items():
+        yield f"### {work}"
+        yield ""
+        yield f"{entry['title'][0].upper()}{entry['title'][1:]}."
+        yield ""
+        yield from table(results, work, entry)
+        yield ""
+
+
+def table(results: Results, work: str, entry: dict[str, Any]) -> Iterator[str]:
+    """Yield the table of one work: who, the figures, and beside others the ratios of ours to them."""
+    main, *others = entry["units"]
+    ours = [name for name, peer in entry["peers"].items() if name.startswith(OURS) and peer["passes"]]
+    first = [FIRST + main] if entry["shows_first"] else []
+    heads = ["", "", f"{main} per {entry['per']}", *first, *others]
+    if entry["nbytes"]:
+        heads.append("GiB/s")
+    yield f"| {' | '.join([*heads, *(f'{name} ÷ it' for name in ours)])} |"
+    yield f"| --- | --- |{' ---: |' * (len(heads) - 2 + len(ours))}"
+    for name, peer in entry["peers"].items():
+        code = f"`{peer['code']}`"
+        yield f"| {' | '.join([name, code, *cells(results, work, name, peer, ours, entry)])} |"
+
+
+def cells(
+    results: Results, work: str, name: str, peer: dict[str, Any], ours: list[str], entry: dict[str, Any]
+) -> Iterator[str]:
+    """Yield one peer's cells."""
+    main, *others = entry["units"]
+    values = results.values(work, name, main)
+    if not values:
+        yield peer.get("unavailable") or "failed"
+    else:
+        yield with_range(values, entry["units"][main])
+    for figure in [*([FIRST + main] if entry["shows_first"] else []), *others]:
+        value = results.value(work, name, figure)
+        yield "" if value is None else shown(value, entry["units"][figure.removeprefix(FIRST)])
+    if entry["nbytes"]:
+        value = results.value(work, name, main)
+        yield "" if value is None else shown(entry["nbytes"] / value / (1 << 30), "count")
+    for our in ours:
+        compared = None if name.startswith(OURS) else results.compared(work, main, our, name)
+        yield "" if compared is None else with_range(compared.ratios, "")
+
+
+def rust(results: Results) -> Iterator[str]:
+    """Yield the table of Rust's side, works apart."""
+    if not results.rust:
+        yield "Nothing was measured."
+        yield ""
+        return
+    for work, group in groupby(sorted_by_work(results), lambda row: row["work"]):
+        yield f"### {work}"
+        yield ""
+        yield "| measured | time | against | time | ratio |"
+        yield "| --- | ---: | --- | ---: | ---: |"
+        for row in group:
+            yield rust_line(row)
+        yield ""
+
+
+def sorted_by_work(results: Results) -> list[dict[str, Any]]:
+    """Return the rows with those of one work together, in the order in which works first occur."""
+    order = {work: place for place, work in enumerate(dict.fromkeys(row["work"] for row in results.rust))}
+    return sorted(results.rust, key=lambda row: order[row["work"]])
+
+
+def rust_line(row: dict[str, Any]) -> str:
+    """Return one row of Rust's side."""
+    measured = [value * 1e-9 for value in row["measured_ns"]]
+    against = [value * 1e-9 for value in row["against_ns"]]
+    values = tuple(zip(measured, against, strict=True))
+    ratios = Comparison("rust", row["work"], "time", row["measured"], row["against"], values).ratios
+    times = [with_range(measured, "s"), row["against"], with_range(against, "s"), with_range(ratios, "")]
+    return f"| {' | '.join([row['measured'], *times])} |"

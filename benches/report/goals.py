@@ -1,0 +1,197 @@
+"""The goals, and whether a run meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from report.figures import number, shown
+from report.results import FIRST, Comparison, Results
+
+MILLION = 1_000_000
+WARM = ("alloc-warm-16-143", "alloc-warm-1-4096")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure that is held against a bound.
+
+    Attributes:
+        what: What the figure is.
+        see: Finds it; None if the run has not measured it.
+        least: The least it may be, or None.
+        most: The most it may be, or None.
+        unit: "", "s" or "bytes".
+    """
+
+    what: str
+    see: Callable[[Results], float | None]
+    least: float | None = None
+    most: float | None = None
+    unit: str = ""
+
+    def line(self, results: Results) -> str:
+        """Return what the table says: what, bound, seen, verdict."""
+        bound = " and ".join(self.bounds()) or "–"
+        seen = self.see(results)
+        if seen is None:
+            return f"{self.what} | {bound} | – | not measured"
+        return f"{self.what} | {bound} | {self.text(seen)} | {self.verdict(seen)}"
+
+    def bounds(self) -> Iterator[str]:
+        """Yield the bounds in words."""
+        if self.least is not None:
+            yield f"≥ {self.text(self.least)}"
+        if self.most is not None:
+            yield f"≤ {self.text(self.most)}"
+
+    def text(self, value: float) -> str:
+        """Return a value of the figure as it is shown."""
+        if self.unit == "bytes":
+            return f"{number(value)} bytes"
+        return shown(value, self.unit) if self.unit else number(value)
+
+    def verdict(self, seen: float) -> str:
+        """Return whether it is within the bounds; nothing for what is only shown."""
+        if self.least is None and self.most is None:
+            return ""
+        met = (self.least is None or seen >= self.least) and (self.most is None or seen <= self.most)
+        return "met" if met else "**not met**"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A line of the third issue's table, and what has to hold for it."""
+
+    work: str
+    checks: tuple[Check, ...]
+
+
+def ratio_of(comparison: Comparison | None) -> float | None:
+    """Return the ratio, if there is one."""
+    return None if comparison is None else comparison.ratio
+
+
+def rust(
+    work: str, measured: str, against: str, least: float | None = None, most: float | None = None
+) -> Check:
+    """Hold a ratio of Rust's side against a bound."""
+    return Check(
+        f"{work}: {measured} ÷ {against}",
+        lambda results: ratio_of(results.in_rust(work, measured, against)),
+        least,
+        most,
+    )
+
+
+def python(work: str, figure: str, ours: str, peer: str, most: float | None = None, note: str = "") -> Check:
+    """Hold a ratio of Python's side against a bound."""
+    what = f"{work}, {figure}: {ours} ÷ {peer}{note}"
+    return Check(what, lambda results: ratio_of(results.compared(work, figure, ours, peer)), most=most)
+
+
+def faster(work: str, figure: str, ours: str, peer: str, least: float) -> Check:
+    """Hold the inverse of a ratio against a bound: how many times faster ours is."""
+
+    def see(results: Results) -> float | None:
+        ratio = ratio_of(results.compared(work, figure, ours, peer))
+        return None if ratio is None else 1 / ratio
+
+    return Check(f"{work}, {figure}: {peer} ÷ {ours}", see, least=least)
+
+
+def value(work: str, peer: str, figure: str, most: float, unit: str = "", parts: int = 1) -> Check:
+    """Hold a figure itself against a bound, divided among so many parts."""
+
+    def see(results: Results) -> float | None:
+        found = results.value(work, peer, figure)
+        return None if found is None else found / parts
+
+    each = " per object" if parts > 1 else ""
+    return Check(f"{work}: {peer}, {figure}{each}", see, most=most, unit=unit)
+
+
+GOALS = (
+    Goal(
+        "Rust, owner handle, dynamic layout: time ≤ 1.0 × bumpalo",
+        tuple(rust(work, "memgroup-local", "bumpalo", most=1.0) for work in WARM),
+    ),
+    Goal(
+        "Rust, shared, one thread: ≤ 1.1 × a bare atomic add; ≤ 0.7 × blink-alloc's sync arena",
+        tuple(
+            rust(work, measured, against, most=most)
+            for work in WARM
+            for against, most in (("bare-fetch_add", 1.1), ("blink-sync", 0.7))
+            for measured in ("memgroup-alloc", "memgroup-alloc_layout")
+        ),
+    ),
+    Goal(
+        "Rust, two threads, owner handles: ≥ 1.8 × the throughput of one thread",
+        # Times for the same number of allocations by each thread: two do twice the work.
+        (rust("threads", "memgroup-local-two", "memgroup-local-one", most=2 / 1.8),),
+    ),
+    Goal(
+        "Python `g.alloc(64)` and its death: ≤ 0.6 × `bytearray(64)`, stretch 0.4",
+        (
+            python("alloc-one", "time", "memgroup-warm", "bytearray", most=0.6),
+            python("alloc-one", "time", "memgroup-warm", "bytearray", most=0.4, note=" (stretch)"),
+            python("alloc-one", "time", "memgroup-fresh", "bytearray", note=" (shown, no goal)"),
+            python("alloc-one", "time", "memgroup-warm", "c-arena", note=" (shown, no goal)"),
+        ),
+    ),
+    Goal(
+        "Python, 1,000,000 × alloc of 16–512 bytes kept in a list, then freed: ≥ 5 × faster than bytearray",
+        (
+            faster("keep-million", "both", "memgroup-alloc", "bytearray", least=5),
+            faster("keep-million", FIRST + "both", "memgroup-alloc", "bytearray", least=5),
+        ),
+    ),
+    Goal(
+        "Python, the same by `alloc_many` + `free()`: ≥ 50 × faster than bytearray, ≤ 5 ns per object",
+        (
+            faster("keep-million", "both", "memgroup-alloc_many", "bytearray", least=50),
+            faster("keep-million", FIRST + "both", "memgroup-alloc_many", "bytearray", least=50),
+            value("keep-million", "memgroup-alloc_many", "both", 5e-9, "s", MILLION),
+            value("keep-million", "memgroup-alloc_many", FIRST + "both", 5e-9, "s", MILLION),
+        ),
+    ),
+    Goal(
+        "group made, 1,000 × 100 bytes, freed, again and again: ≥ 3 × faster than 1,000 bytearrays; no page"
+        " fault after the first rounds",
+        (
+            faster("cycle-small", "time", "memgroup-alloc", "bytearray", least=3),
+            faster("cycle-small", "time", "memgroup-alloc_many", "bytearray", least=3),
+            value("cycle-small", "memgroup-alloc", "faults", 0),
+            value("cycle-small", "memgroup-alloc_many", "faults", 0),
+        ),
+    ),
+    Goal(
+        "64 MiB filled in blocks of 1 MiB, freed, again and again: ≥ 0.9 of warm memset bandwidth",
+        (
+            faster("fill-64MiB", "time", "memgroup-alloc", "memset-whole", least=0.9),
+            faster("fill-64MiB", "time", "memgroup-alloc", "memset-in-pieces", least=0.9),
+        ),
+    ),
+    Goal(
+        "memory per object: handle ≤ 64 bytes, in a list ≤ 16 bytes, waste ≤ 8 bytes on average at 16-byte"
+        " alignment",
+        (
+            value("memory", "memgroup-alloc", "handle", 64, "bytes"),
+            value("memory", "memgroup-alloc_many", "of it, else", 16, "bytes"),
+            value("memory", "memgroup-alloc", "of it, for alignment", 8, "bytes"),
+        ),
+    ),
+    Goal(
+        "`import memgroup`: ≤ 15 ms more than the bare interpreter",
+        (value("import", "memgroup", "extra", 0.015, "s"),),
+    ),
+)
+
+
+def table(results: Results) -> Iterator[str]:
+    """Yield the lines of the table."""
+    yield "| goal | figure | bound | seen | |"
+    yield "| --- | --- | ---: | ---: | --- |"
+    for goal in GOALS:
+        for number_of_check, check in enumerate(goal.checks):
+            yield f"| {goal.work if number_of_check == 0 else ''} | {check.line(results)} |"
