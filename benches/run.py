@@ -2,7 +2,7 @@
 
     pip install ".[bench]" && python benches/run.py     everything: some twelve minutes
     python benches/run.py --quick                       does it all run? The page goes to target/benches
-    python benches/run.py --only alloc                  works whose names contain that; so does the page
+    python benches/run.py --only alloc                  works whose names contain that; printed, too
     python benches/run.py --no-rust                     Python's side only; the page says so
     python benches/run.py --page-only                   the page of the last run again, with today's reasons
 
@@ -44,6 +44,9 @@ def main() -> int:
         run = measure(options)
     home = options.output or (KEPT / "page" if run["quick"] or run["only"] else ROOT)
     write(run, home)
+    if run["only"] and not run["quick"] and Results(run).is_empty():
+        print(f"No work whose name contains {run['only']!r} was measured.", file=sys.stderr)
+        return 1
     return status_of(run)
 
 
@@ -69,6 +72,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "quick": options.quick,
         "only": options.only,
         "commit": machine.commit(ROOT),
+        "stale": not options.no_python and machine.is_stale(ROOT),
         "machine": machine.machine(),
         "versions": machine.versions(ROOT),
         "began": now(),
@@ -122,6 +126,8 @@ def finished(command: list[str], results: Path, environment: dict[str, str]) -> 
     try:
         code = process.wait()
         status = "complete" if code == 0 else f"failed, exit status {code}"
+        if code == INTERRUPTED:
+            status = "interrupted"
     except KeyboardInterrupt:
         process.wait()  # Ctrl-C reaches it too
         status = "interrupted"
@@ -132,10 +138,12 @@ def finished(command: list[str], results: Path, environment: dict[str, str]) -> 
 def write(run: dict[str, Any], home: Path) -> None:
     """Write the page and the plots of a run below `home`."""
     home.mkdir(parents=True, exist_ok=True)
-    page = home / "BENCHMARKS.md"
-    page.write_text(document.page(run, ROOT, losses.reasons(ROOT / "benches/reasons.toml")))
+    page = document.page(run, ROOT, losses.reasons(ROOT / "benches/reasons.toml"))
+    (home / "BENCHMARKS.md").write_text(page)
     plots.draw(Results(run), home / "docs/img")
-    print(f"wrote {os.path.relpath(page)}", file=sys.stderr)
+    if run["only"]:
+        print(page)
+    print(f"wrote {os.path.relpath(home / 'BENCHMARKS.md')}", file=sys.stderr)
 
 
 def status_of(run: dict[str, Any]) -> int:

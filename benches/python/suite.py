@@ -4,11 +4,7 @@ In each pass every peer of a work gets a process of its own, one after the other
 slow minute of the machine hits all of them alike. A pass's figure is the median of the process's
 measurements, without the first.
 
-    python benches/python/suite.py                       a table on the terminal
-    python benches/python/suite.py --only alloc-one      the works whose names contain that
-    python benches/python/suite.py --quick               a hundredth of everything, once: does it run?
-    python benches/python/suite.py --json all.json       and everything that was measured
-    python benches/python/suite.py --pyperf times.json   and the times as pyperf's JSON, for its tools
+It writes JSON; `benches/run.py` runs it and makes tables of that.
 """
 
 from __future__ import annotations
@@ -20,7 +16,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import compiled
@@ -32,7 +27,12 @@ PASSES = 5
 """Odd, so that there is a middle one."""
 
 WORKER = Path(__file__).with_name("worker.py")
+COMPILED = Path(__file__).parents[2] / "target/benches"
 TIMEOUT = 120
+"""Seconds that one process may take; the longest takes some ten."""
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
 
 Results = dict[str, Any]
 """For each work what the tables need: title, units and peers, each with `passes` or why there are none."""
@@ -43,12 +43,12 @@ def run(directory: Path, only: str = "", quick: bool = False) -> Iterator[Result
 
     Args:
         directory: Where what is compiled goes.
-        only: Part of the names of the works to be measured.
+        only: Part of the names of what is to be measured.
         quick: Whether to do just enough to see that everything runs.
     """
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MEMGROUP"))},
-        YARDSTICK: compiled.compile_yardstick(directory.absolute()),
+        YARDSTICK: compiled.compile_yardstick(directory),
     }
     results: Results = {}
     for work in (work for work in WORKS if only in work.name):
@@ -106,17 +106,6 @@ def failures(results: Results) -> list[str]:
     ]
 
 
-def figure_of_pass(found: dict[str, Any], figure: str) -> float | None:
-    """Return what a process measured: the median of all but the first, unless that is the only one."""
-    values = [figures[figure] for figures in found["later"] or [found["first"]] if figure in figures]
-    return median(values) if values else None
-
-
-def figures_of(peer: dict[str, Any], figure: str) -> list[float]:
-    """Return what each pass measured."""
-    return [value for found in peer["passes"] if (value := figure_of_pass(found, figure)) is not None]
-
-
 def dump_for_pyperf(results: Results, path: Path) -> None:
     """Write the times as pyperf's JSON: a benchmark of each work, peer and figure, a run of each process."""
     import pyperf
@@ -135,20 +124,9 @@ def dump_for_pyperf(results: Results, path: Path) -> None:
                 ]
                 if runs:
                     benchmarks.append(pyperf.Benchmark(runs))
+    path.unlink(missing_ok=True)
     if benchmarks:
-        pyperf.BenchmarkSuite(benchmarks).dump(str(path), replace=True)
-
-
-def print_table(work: str, entry: dict[str, Any]) -> None:
-    """Show what was measured of one work, in plain figures."""
-    print(f"\n{work}: {entry['title']}")
-    for name, peer in entry["peers"].items():
-        words = peer.get("unavailable") or peer.get("failed")
-        for figure, unit in entry["units"].items():
-            if values := figures_of(peer, figure):
-                scale, shown = (1e6, "µs") if unit == "s" else (1, unit)
-                words = f"{words or ''}  {figure} {median(values) * scale:,.4g} {shown}"
-        print(f"  {name:22}{words or ''}")
+        pyperf.BenchmarkSuite(benchmarks).dump(str(path))
 
 
 def main() -> int:
@@ -158,18 +136,25 @@ def main() -> int:
     )
     parser.add_argument("--only", default="", metavar="PART", help="only works whose names contain this")
     parser.add_argument("--quick", action="store_true", help="a hundredth of everything, once: does it run?")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured, work by work")
+    parser.add_argument(
+        "--json", type=Path, required=True, metavar="FILE", help="where everything measured goes"
+    )
     parser.add_argument("--pyperf", type=Path, metavar="FILE", help="write the times as pyperf's JSON")
     options = parser.parse_args()
     results: Results = {}
-    for results in run(Path("target/benches"), options.only, options.quick):
-        last = list(results)[-1]
-        print_table(last, results[last])
-        if options.json is not None:
+    interrupted = False
+    try:
+        for results in run(COMPILED, options.only, options.quick):
             options.json.write_text(json.dumps(results))
+    except KeyboardInterrupt:
+        interrupted = True  # the works before are complete
     if options.pyperf is not None:
         dump_for_pyperf(results, options.pyperf)
-    return 1 if failures(results) or not results else 0
+    for failure in failures(results):
+        print(f"failed: {failure}", file=sys.stderr)
+    if interrupted:
+        return INTERRUPTED
+    return 1 if failures(results) else 0
 
 
 if __name__ == "__main__":

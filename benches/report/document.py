@@ -67,6 +67,11 @@ def warnings(run: dict[str, Any], results: Results) -> Iterator[str]:
         said.append("A quick run, to see that everything works. **None of these figures means anything.**")
     if run["only"]:
         said.append(f"Only works with “{run['only']}” in their names were measured.")
+    if run["stale"]:
+        said.append(
+            "**The memgroup that Python imports was installed before src/ was last changed:** the figures of"
+            ' Python\'s side are those of older code. `pip install ".[bench]"` brings it up to date.'
+        )
     for side, part in run["parts"].items():
         if part["status"] != "complete":
             said.append(f"**{SIDES[side]}: {part['status']}.** What it did not measure is missing below.")

@@ -80,6 +80,19 @@ def version(package: str) -> str:
         return "not installed"
 
 
+def is_stale(root: Path) -> bool:
+    """Return whether the source has changed since the memgroup that Python imports was installed."""
+    try:
+        files = metadata.files("memgroup") or []
+    except metadata.PackageNotFoundError:
+        return True
+    # The list of what was installed is written when it is; the files themselves may keep older dates.
+    installed = next((Path(str(file.locate())) for file in files if file.name == "RECORD"), None)
+    if installed is None or not installed.exists():
+        return True
+    return max(source.stat().st_mtime for source in (root / "src").rglob("*.rs")) > installed.stat().st_mtime
+
+
 def commit(root: Path) -> str:
     """Return the commit that was measured, and whether there were changes beyond it."""
     name = first_line(["git", "rev-parse", "--short=12", "HEAD"], root)

@@ -60,12 +60,12 @@ def python_bars(results: Results, work: str, figure: str, divided_by: float = 1)
 
 
 def rust_bars(results: Results, work: str) -> Bars:
-    """Return the middle time of everybody at a work."""
+    """Return the middle time of everybody at a work, ours first."""
     bars: dict[str, float] = {}
     for row in (row for row in results.rust if row["work"] == work):
         bars.setdefault(row["measured"], median(row["measured_ns"]) * 1e-9)
         bars.setdefault(row["against"], median(row["against_ns"]) * 1e-9)
-    return list(bars.items())
+    return sorted(bars.items(), key=lambda bar: not bar[0].startswith(OURS))
 
 
 def python_columns(results: Results) -> list[list[Panel]]:

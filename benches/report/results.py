@@ -58,6 +58,10 @@ class Results:
         self.rust: list[dict[str, Any]] = (run["parts"]["rust"].get("results") or {}).get("rows", [])
         self.python: dict[str, Any] = run["parts"]["python"].get("results") or {}
 
+    def is_empty(self) -> bool:
+        """Return whether nothing was measured."""
+        return not self.rust and not self.python
+
     def values(self, work: str, peer: str, figure: str) -> list[float]:
         """Return what each pass gave of a peer at a work of Python's side, empty where there is nothing."""
         passes = self.python.get(work, {}).get("peers", {}).get(peer, {}).get("passes", [])
