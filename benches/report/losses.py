@@ -38,8 +38,8 @@ def reasons(path: Path) -> list[Reason]:
 
 
 def lost(results: Results) -> list[Comparison]:
-    """Return the rows in which ours took more."""
-    return [comparison for comparison in results.comparisons() if comparison.ratio > 1]
+    """Return the rows in which ours took more, in the figures that are shown."""
+    return [comparison for comparison in results.comparisons() if round(comparison.ratio, 2) > 1]
 
 
 def table(results: Results, given: list[Reason]) -> Iterator[str]:

@@ -90,15 +90,21 @@ def python_columns(results: Results) -> list[list[Panel]]:
 
 def rust_columns(results: Results) -> list[list[Panel]]:
     """Return what the plot of Rust's side shows."""
+
+    def panel(title: str, work: str) -> Panel:
+        return Panel(title, rust_bars(results, work))
+
     return [
         [
-            Panel(f"{words}, {sizes} bytes", rust_bars(results, f"{work}-{sizes.replace('–', '-')}"))
-            for words, work in kinds
-        ]
-        for sizes in ("16–143", "1–4096")
-        for kinds in [
-            (("a request, warm memory", "alloc-warm"), ("a request, fresh and written", "alloc-cold"))
-        ]
+            panel("a request of 16–143 bytes, warm memory", "alloc-warm-16-143"),
+            panel("16–143 bytes, fresh memory, written", "alloc-cold-16-143"),
+            panel("made, 1,000 × 100 bytes written, dropped, again", "cycle-1000-of-100"),
+        ],
+        [
+            panel("a request of 1–4096 bytes, warm memory", "alloc-warm-1-4096"),
+            panel("1–4096 bytes, fresh memory, written", "alloc-cold-1-4096"),
+            panel("made, 64 × 1 MiB written, dropped, again", "cycle-64-of-1-MiB"),
+        ],
     ]
 
 
@@ -116,7 +122,7 @@ def million_columns(results: Results) -> list[list[Panel]]:
 
 PLOTS = (
     Plot("python", "From Python: time, the shorter the better", python_columns),
-    Plot("rust", "From Rust: time of one request, the shorter the better", rust_columns),
+    Plot("rust", "From Rust: time, the shorter the better", rust_columns),
     Plot("million", "A million small objects: time and memory of each", million_columns),
 )
 

@@ -46,9 +46,9 @@ fn warm(criterion: &mut Criterion, pass: Pass, range: &RangeInclusive<usize>) ->
     measure_warm::<SyncBlinkAlloc>(&mut group, &layouts);
     group.measurement_time(Duration::from_millis(800)).sample_size(30);
     measure_warm::<Integer>(&mut group, &layouts);
-    measure_warm::<bump_scope::Bump>(&mut group, &layouts);
     measure_warm::<BlinkAlloc>(&mut group, &layouts);
     measure_warm::<Boxes>(&mut group, &layouts);
+    measure_warm::<bump_scope::Bump>(&mut group, &layouts);
     measure_warm::<Singly<System>>(&mut group, &layouts);
     measure_warm::<Singly<MiMalloc>>(&mut group, &layouts);
 
@@ -58,13 +58,13 @@ fn warm(criterion: &mut Criterion, pass: Pass, range: &RangeInclusive<usize>) ->
         Row::new(&work, LocalLayout::NAME, Bump::NAME).goal(OWNED),
         Row::new(&work, LocalLayout::NAME, BlinkAlloc::NAME),
         Row::new(&work, LocalLayout::NAME, Integer::NAME),
-        Row::new(&work, GroupAlloc::NAME, SyncBlinkAlloc::NAME).goal(SHARED_ARENA),
-        Row::new(&work, GroupLayout::NAME, SyncBlinkAlloc::NAME).goal(SHARED_ARENA),
     ];
-    let arenas = [Bump::NAME, bump_scope::Bump::NAME, BlinkAlloc::NAME];
-    let mallocs = [Boxes::NAME, Singly::<System>::NAME, Singly::<MiMalloc>::NAME];
-    let others = [Integer::NAME].into_iter().chain(arenas).chain(mallocs);
+    let others = [Integer::NAME, Bump::NAME, BlinkAlloc::NAME, Boxes::NAME];
     rows.extend(others.map(|other| Row::new(&work, GroupAlloc::NAME, other)));
+    let more = [bump_scope::Bump::NAME, Singly::<System>::NAME, Singly::<MiMalloc>::NAME];
+    rows.extend(more.map(|other| Row::new(&work, GroupAlloc::NAME, other)));
+    let shared = [GroupAlloc::NAME, GroupLayout::NAME];
+    rows.extend(shared.map(|ours| Row::new(&work, ours, SyncBlinkAlloc::NAME).goal(SHARED_ARENA)));
     per_request(rows)
 }
 
@@ -75,17 +75,16 @@ fn cold(criterion: &mut Criterion, pass: Pass, range: &RangeInclusive<usize>) ->
     measure_cold::<LocalLayout>(&mut group, &layouts);
     measure_cold::<AnonymousGroup>(&mut group, &layouts);
     measure_cold::<Bump>(&mut group, &layouts);
-    measure_cold::<bump_scope::Bump>(&mut group, &layouts);
     measure_cold::<BlinkAlloc>(&mut group, &layouts);
     measure_cold::<SyncBlinkAlloc>(&mut group, &layouts);
     measure_cold::<Boxes>(&mut group, &layouts);
+    measure_cold::<bump_scope::Bump>(&mut group, &layouts);
     measure_cold::<Singly<System>>(&mut group, &layouts);
 
-    let arenas = [Bump::NAME, bump_scope::Bump::NAME, BlinkAlloc::NAME, SyncBlinkAlloc::NAME];
-    let mallocs = [Boxes::NAME, Singly::<System>::NAME];
-    let others = [AnonymousGroup::NAME].into_iter().chain(arenas).chain(mallocs);
+    let others = [AnonymousGroup::NAME, Bump::NAME, BlinkAlloc::NAME, SyncBlinkAlloc::NAME, Boxes::NAME];
+    let more = [bump_scope::Bump::NAME, Singly::<System>::NAME];
     let mut rows = vec![Row::new(&work, LocalLayout::NAME, Bump::NAME)];
-    rows.extend(others.map(|other| Row::new(&work, GroupAlloc::NAME, other)));
+    rows.extend(others.iter().chain(&more).map(|other| Row::new(&work, GroupAlloc::NAME, other)));
     per_request(rows)
 }
 
