@@ -17,6 +17,11 @@ def number(value: float) -> str:
     return f"{value:,.{max(0, 3 - whole)}f}"
 
 
+def to_three_figures(value: float) -> float:
+    """Return the number that is meant by the three figures shown."""
+    return float(f"{value:.3g}")
+
+
 def unit_for(seconds: float) -> tuple[float, str]:
     """Return the factor and the name of the unit that suits so many seconds."""
     return next((factor, unit) for below, factor, unit in TIMES if abs(seconds) < below)

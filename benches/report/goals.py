@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from report.figures import number, shown
+from report.figures import number, shown, to_three_figures
 from report.results import FIRST, Comparison, Results
 
 MILLION = 1_000_000
@@ -52,9 +52,10 @@ class Check:
         return shown(value, self.unit) if self.unit else number(value)
 
     def verdict(self, seen: float) -> str:
-        """Return whether it is within the bounds; nothing for what is only shown."""
+        """Return whether it is within the bounds, as it is shown; nothing where there are none."""
         if self.least is None and self.most is None:
             return ""
+        seen = to_three_figures(seen)
         met = (self.least is None or seen >= self.least) and (self.most is None or seen <= self.most)
         return "met" if met else "**not met**"
 
@@ -191,8 +192,8 @@ GOALS = (
         " alignment",
         (
             value("memory", "memgroup-alloc", "handle", 64, "bytes"),
-            value("memory", "memgroup-alloc_many", "of it, else", 16, "bytes"),
-            value("memory", "memgroup-alloc", "of it, for alignment", 8, "bytes"),
+            value("memory", "memgroup-alloc_many", "columns", 16, "bytes"),
+            value("memory", "memgroup-alloc", "alignment", 8, "bytes"),
         ),
     ),
     Goal(
