@@ -44,10 +44,11 @@ def main() -> int:
         run = measure(options)
     home = options.output or (KEPT / "page" if run["quick"] or run["only"] else ROOT)
     write(run, home)
-    if run["only"] and not run["quick"] and Results(run).is_empty():
-        print(f"No work whose name contains {run['only']!r} was measured.", file=sys.stderr)
+    status = status_of(run)
+    if status == 0 and run["only"] and not run["quick"] and Results(run).is_empty():
+        print(f"No work's name contains {run['only']!r}.", file=sys.stderr)
         return 1
-    return status_of(run)
+    return status
 
 
 def arguments() -> argparse.Namespace:
@@ -122,7 +123,10 @@ def python(options: argparse.Namespace) -> dict[str, Any]:
 def finished(command: list[str], results: Path, environment: dict[str, str]) -> dict[str, Any]:
     """Run a command to its end; return how that was and what it left in `results`."""
     results.unlink(missing_ok=True)
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment)
+    try:
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment)
+    except OSError as error:
+        return part(f"failed, {command[0]} cannot be run: {error.strerror}")
     try:
         code = process.wait()
         status = "complete" if code == 0 else f"failed, exit status {code}"

@@ -81,9 +81,7 @@ def warnings(run: dict[str, Any], results: Results) -> Iterator[str]:
                 said.append(f"**{work}, {name}: failed: {peer['failed']}.**")
     for words in said:
         yield f"> {words}"
-        yield ">"
-    if said:
-        yield ""
+        yield ">" if words is not said[-1] else ""
 
 
 def python(results: Results) -> Iterator[str]:

@@ -64,11 +64,10 @@ def versions(root: Path) -> dict[str, str]:
 
 def crates(root: Path) -> dict[str, str]:
     """Return the versions of the crates that Rust's side uses, as cargo resolved them."""
-    command = ["cargo", "metadata", "--format-version", "1"]
-    answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if answer.returncode != 0:
+    answer = output(["cargo", "metadata", "--format-version", "1"], root)
+    if not answer:
         return {}
-    packages = {package["name"]: package["version"] for package in json.loads(answer.stdout)["packages"]}
+    packages = {package["name"]: package["version"] for package in json.loads(answer)["packages"]}
     return {name: packages[name] for name in CRATES if name in packages}
 
 
@@ -102,9 +101,14 @@ def commit(root: Path) -> str:
 
 
 def first_line(command: list[str], root: Path) -> str:
-    """Return the first line that a command prints; nothing if it cannot be run."""
+    """Return the first line that a command prints, or nothing."""
+    return next(iter(output(command, root).splitlines()), "")
+
+
+def output(command: list[str], root: Path) -> str:
+    """Return what a command prints; nothing if it cannot be run or fails."""
     try:
         answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     except OSError:
         return ""
-    return next(iter(answer.stdout.splitlines()), "")
+    return answer.stdout if answer.returncode == 0 else ""
