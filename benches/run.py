@@ -4,7 +4,7 @@
     python benches/run.py --quick                       does it all run? The page goes to target/benches
     python benches/run.py --only alloc                  works whose names contain that; printed, too
     python benches/run.py --no-rust                     Python's side only; the page says so
-    python benches/run.py --page-only                   the page of the last run again, with today's reasons
+    python benches/run.py --page-only                   the page of the last such run, with today's reasons
 
 What was measured is kept in target/benches. A part that fails or is interrupted is named as such on the page,
 and no older figures take its place.
@@ -27,6 +27,7 @@ from report.results import Results
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "target/benches"
 RUN = KEPT / "run.json"
+"""The last run of everything; others do not take its place."""
 
 INTERRUPTED = 130
 
@@ -90,7 +91,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         if run["parts"][side]["status"] == "interrupted":
             break
     run["ended"] = now()
-    RUN.write_text(json.dumps(run, indent=1))
+    kept = KEPT / "part.json" if run["quick"] or run["only"] else RUN
+    kept.write_text(json.dumps(run, indent=1))
     return run
 
 

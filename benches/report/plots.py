@@ -21,7 +21,7 @@ Bars = list[tuple[str, float]]
 
 @dataclass(frozen=True)
 class Panel:
-    """One set of bars: lengths are logarithmic, so that what is far apart fits beside each other."""
+    """One set of bars. Times are logarithmic, so that what is far apart fits beside each other."""
 
     title: str
     bars: Bars
@@ -115,15 +115,20 @@ def million_columns(results: Results) -> list[list[Panel]]:
     space = python_bars(results, "memory", "beyond payload")
     shared = [name for name, _ in space if name in dict(time)]
     return [
-        [Panel("time to make and free one of 1,000,000", [(name, dict(time)[name]) for name in shared])],
+        [
+            Panel(
+                "time to make and free one of 1,000,000, logarithmic",
+                [(name, dict(time)[name]) for name in shared],
+            )
+        ],
         [Panel("bytes it takes beyond its 16–512", [(name, dict(space)[name]) for name in shared], "bytes")],
     ]
 
 
 PLOTS = (
-    Plot("python", "From Python: time, the shorter the better", python_columns),
-    Plot("rust", "From Rust: time, the shorter the better", rust_columns),
-    Plot("million", "A million small objects: time and memory of each", million_columns),
+    Plot("python", "From Python: time, logarithmic, the shorter the better", python_columns),
+    Plot("rust", "From Rust: time, logarithmic, the shorter the better", rust_columns),
+    Plot("million", "A million small objects: what each takes", million_columns),
 )
 
 
@@ -169,10 +174,13 @@ def draw_panel(axes: Any, panel: Panel) -> None:
     axes.barh(range(len(values)), values, color=[colour_of(name) for name in names], height=0.72)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xscale("log")
     # Room for the shortest bar, and for what is written behind the longest.
-    span = max(values) / min(values)
-    axes.set_xlim(min(values) / 2.5, max(values) * (span * 2.5) ** 0.28)
+    if panel.unit == "s":
+        axes.set_xscale("log")
+        span = max(values) / min(values)
+        axes.set_xlim(min(values) / 2.5, max(values) * (span * 2.5) ** 0.28)
+    else:
+        axes.set_xlim(0, max(values) * 1.2)
     axes.set_title(panel.title, loc="left", color=INK, fontsize=9.5)
     for place, value in enumerate(values):
         axes.annotate(
@@ -206,6 +214,6 @@ def words(value: float, unit: str) -> str:
 
 
 def on_axis(value: float, unit: str) -> str:
-    """Return a power of ten as it is written below the bars."""
+    """Return a value as it is written below the bars."""
     factor, name = unit_for(value * 1.001) if unit == "s" else (1.0, "")
     return f"{value * factor:,.9g} {name}".strip()
