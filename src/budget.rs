@@ -60,6 +60,20 @@ impl Budget {
         Ok(())
     }
 
+    /// Says whether `bytes` more could be accounted for now, in however many steps, or why not; as for
+    /// [`take`](Self::take) the machine is asked for `cold` of them.
+    pub(crate) fn check(&self, bytes: usize, cold: usize) -> Result<(), Error> {
+        let committed = self.committed();
+        let limit = self.limit.unwrap_or(usize::MAX);
+        if committed.checked_add(bytes).is_none_or(|sum| sum > limit) {
+            return Err(Error::Limit { wanted: bytes, committed, limit });
+        }
+        if self.in_memory && cold >= BETWEEN_QUESTIONS {
+            sys::check_headroom(cold).map_err(|available| Error::Headroom { wanted: cold, available })?;
+        }
+        Ok(())
+    }
+
     /// Gives back what [`take`](Self::take) accounted for.
     pub(crate) fn give_back(&self, bytes: usize) {
         self.committed.fetch_sub(bytes, Ordering::Relaxed);
@@ -93,6 +107,18 @@ mod tests {
         let budget = Budget::new(None, true);
         budget.take(1 << 60, 4096).unwrap();
         assert_eq!(budget.committed(), 1 << 60);
+    }
+
+    #[test]
+    fn a_check_says_what_take_would_and_counts_nothing() {
+        let budget = Budget::new(Some(100), true);
+        budget.take(60, 60).unwrap();
+        assert_eq!(budget.check(40, 1 << 10), Ok(()));
+        assert_eq!(budget.check(41, 0), Err(Error::Limit { wanted: 41, committed: 60, limit: 100 }));
+        assert!(matches!(Budget::new(None, true).check(1 << 60, 1 << 60), Err(Error::Headroom { .. })));
+        assert_eq!(Budget::new(None, true).check(1 << 60, 4096), Ok(()));
+        assert_eq!(Budget::new(None, false).check(1 << 60, 1 << 60), Ok(()));
+        assert_eq!(budget.committed(), 60);
     }
 
     #[test]

@@ -29,6 +29,12 @@ impl Cursor {
     /// One atomic read-modify-write where nobody else allocates. A failed call takes nothing.
     #[inline(always)]
     pub(crate) fn bump(&self, size: usize, align: usize) -> Option<usize> {
+        self.bump_from(size, align).map(|(_, start)| start)
+    }
+
+    /// The same, and before it where the cursor stood: to there the bytes may be [given back](Self::give_back).
+    #[inline(always)]
+    pub(crate) fn bump_from(&self, size: usize, align: usize) -> Option<(usize, usize)> {
         // Relaxed: the ranges are disjoint because each exchange starts where the one before it ended in the order of
         // this one word.
         let mut used = self.used.load(Ordering::Relaxed);
@@ -40,7 +46,7 @@ impl Cursor {
             }
             // Acquire pairs with the Release in give_back: whoever wrote to the range before is done with it.
             match self.used.compare_exchange_weak(used, place.end, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Some(place.start),
+                Ok(_) => return Some((used, place.start)),
                 Err(now) => used = now,
             }
         }

@@ -79,6 +79,25 @@ pub enum Error {
         available: usize,
     },
 
+    /// There is no memory for the sizes of so many objects.
+    #[error(
+        "no memory for the table of a list of {objects} objects (16 bytes each): \
+         pass fewer at once, or a count and a size if all are of one size"
+    )]
+    Table {
+        /// How many objects, in all or beyond those already noted.
+        objects: usize,
+    },
+
+    /// A list was to be filled from more or fewer bytes than it has.
+    #[error("cannot fill a list of {nbytes} bytes from {given}: pass exactly as many as it has")]
+    Length {
+        /// Bytes in the list.
+        nbytes: usize,
+        /// Bytes that were given.
+        given: usize,
+    },
+
     /// The kernel refused a call.
     #[error("{action} failed in {call}: {}{}", io::Error::from_raw_os_error(*code), remedy(call, *code))]
     Os {

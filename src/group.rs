@@ -14,6 +14,7 @@ use crate::slot::{Mirror, Slot, SlotRef, SlotStats};
 use crate::sys::fork::PerProcess;
 use crate::sys::{self, Backing, Refusal};
 use crate::table::Table;
+use crate::warm;
 
 /// How a group is to be made. The methods chain; [`open`](Options::open) ends the chain.
 ///
@@ -326,55 +327,84 @@ impl MemGroup {
         if size > self.sizes.largest() {
             return Err(Error::TooLarge { size, largest: self.sizes.largest() });
         }
-        let table = self.tables.get_or_make(Table::default).map_err(Refusal::in_preparation)?;
+        let table = self.table()?;
         let _lock = table.lock();
-        self.search(table, size, align).or_else(|error| {
+        let take = |slot: &Slot, may_commit| match may_commit {
+            true => slot.reserve(size, align),
+            false => Ok(slot.bump(size, align)),
+        };
+        self.find_room(table, size, &take).map(|(address, slot)| Taken { address, slot })
+    }
+
+    /// This process's slots.
+    pub(crate) fn table(&self) -> Result<&Table, Error> {
+        self.tables.get_or_make(Table::default).map_err(Refusal::in_preparation)
+    }
+
+    /// Takes room for `size` bytes or more: `take` is asked of one slot after the other, and whether it may commit more of
+    /// it. The caller holds the lock of the table.
+    pub(crate) fn find_room<'g, T>(
+        &'g self,
+        table: &'g Table,
+        size: usize,
+        take: &impl Fn(&Slot, bool) -> Result<Option<T>, Error>,
+    ) -> Result<(T, SlotRef<'g>), Error> {
+        self.search(table, size, take).or_else(|error| {
             // What is open, or even committed, must be used up before anyone hears of it.
             let may_commit = !matches!(error, Error::Limit { .. } | Error::Headroom { .. });
-            let taken = table.iter().find_map(|slot| {
-                let address = if may_commit { slot.reserve(size, align).ok()? } else { slot.bump(size, align) };
-                Some(Taken { address: address?, slot })
-            });
+            let taken = table.iter().find_map(|slot| Some((take(&slot, may_commit).ok()??, slot)));
             taken.ok_or(error)
         })
     }
 
     /// Finds room: in the current slot, in the tails of earlier ones, in the first later one that is large enough.
-    fn search<'g>(&'g self, table: &'g Table, size: usize, align: usize) -> Result<Taken<'g>, Error> {
+    fn search<'g, T>(
+        &'g self,
+        table: &'g Table,
+        size: usize,
+        take: &impl Fn(&Slot, bool) -> Result<Option<T>, Error>,
+    ) -> Result<(T, SlotRef<'g>), Error> {
         let current = table.current();
         let first_later = current.map_or(0, |slot| slot.index().get() + 1);
         let earlier = table.iter().take_while(|slot| slot.index().get() + 1 < first_later);
         for slot in current.into_iter().chain(earlier) {
-            if let Some(address) = slot.reserve(size, align)? {
-                return Ok(Taken { address, slot });
+            if let Some(taken) = take(&slot, true)? {
+                return Ok((taken, slot));
             }
         }
         let later = self.sizes.indices().skip(first_later);
         for index in later.filter(|&index| self.sizes.size_of(index) >= size) {
-            let Some(taken) = self.reserve_at(table, index, size, align)? else { continue };
-            // The current slot is left when it is as good as full. A request that is only too large for what is left of
-            // it jumps over, and small ones stay.
-            if current.map_or(index.get() == 0, |slot| slot.is_done_by(size, index)) {
-                table.set_current(taken.slot);
+            let Some((taken, slot)) = self.take_at(table, index, take)? else { continue };
+            if becomes_current(current, size, index) {
+                table.set_current(slot);
             }
-            return Ok(taken);
+            return Ok((taken, slot));
         }
         Err(Error::Full { size })
     }
 
     /// Takes bytes of slot `index`, opening it if need be. A new slot that then refuses is not kept.
-    fn reserve_at<'g>(
+    fn take_at<'g, T>(
         &self,
         table: &'g Table,
         index: SlotIndex,
-        size: usize,
-        align: usize,
-    ) -> Result<Option<Taken<'g>>, Error> {
+        take: &impl Fn(&Slot, bool) -> Result<Option<T>, Error>,
+    ) -> Result<Option<(T, SlotRef<'g>)>, Error> {
         if let Some(slot) = table.get(index) {
-            return Ok(slot.reserve(size, align)?.map(|address| Taken { address, slot }));
+            return Ok(take(&slot, true)?.map(|taken| (taken, slot)));
         }
         let slot = self.open_slot(index)?;
-        Ok(slot.reserve(size, align)?.map(|address| Taken { address, slot: table.put(slot) }))
+        Ok(take(&slot, true)?.map(|taken| (taken, table.put(slot))))
+    }
+
+    /// Says whether the group could commit so many bytes now, `cold` of which the machine has not given yet, or why not.
+    pub(crate) fn check_commit(&self, bytes: usize, cold: usize) -> Result<(), Error> {
+        warm::or_without(|| self.budget.check(bytes, cold))
+    }
+
+    /// Whether what is allocated can be seen through a read-only mirror.
+    pub(crate) fn has_mirror(&self) -> bool {
+        self.backing != Backing::Anonymous
     }
 
     fn open_slot(&self, index: SlotIndex) -> Result<Arc<Slot>, Error> {
@@ -420,6 +450,14 @@ impl MemGroup {
     fn slots(&self) -> impl Iterator<Item = SlotRef<'_>> {
         self.tables.iter().flat_map(Table::iter)
     }
+}
+
+/// Whether slot `index`, where a request of `size` bytes went that the current slot had no room for, is to be the current one.
+///
+/// The current slot is left when it is as good as full. A request that is only too large for what is left of it jumps over,
+/// and small ones stay.
+pub(crate) fn becomes_current(current: Option<SlotRef<'_>>, size: usize, index: SlotIndex) -> bool {
+    current.map_or(index.get() == 0, |slot| slot.is_done_by(size, index))
 }
 
 impl std::fmt::Debug for MemGroup {

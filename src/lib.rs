@@ -13,6 +13,7 @@
 //! | `group` | [`MemGroup`]: where a request goes, and the end |
 //! | `local` | [`Local`]: a thread's own handle on a group, and collections that live in one |
 //! | `block` | [`Block`] and [`Protected`]: what a group hands out |
+//! | `list` | [`List`] and [`ProtectedList`]: many blocks from one call, held as columns |
 //! | `table` | the slots of one process's share in a group |
 //! | `slot` | one slot: mirrors, cursor, commitment |
 //! | `cursor` | the two words that make `alloc` lock-free |
@@ -42,6 +43,7 @@ mod cursor;
 mod error;
 mod group;
 mod layout;
+mod list;
 mod local;
 #[cfg(feature = "python")]
 mod python;
@@ -55,6 +57,7 @@ pub use block::{Block, Protected};
 pub use error::{Error, Refused};
 pub use group::{MemGroup, Options, Stats};
 pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLOTS};
+pub use list::{List, ProtectedList};
 pub use local::Local;
 pub use slot::SlotStats;
 pub use sys::Backing;

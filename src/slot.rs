@@ -161,9 +161,15 @@ impl Slot {
     ///
     /// Only one thread at a time may call this, holding the lock of the slot's table; others may bump meanwhile.
     pub(crate) fn reserve(&self, size: usize, align: usize) -> Result<Option<NonNull<u8>>, Error> {
+        // SAFETY: as for bump.
+        Ok(self.reserve_from(size, align)?.map(|(_, start)| unsafe { self.at(start) }))
+    }
+
+    /// The same with offsets: where the cursor stood before, and of the first byte.
+    pub(crate) fn reserve_from(&self, size: usize, align: usize) -> Result<Option<(usize, usize)>, Error> {
         loop {
-            if let Some(address) = self.bump(size, align) {
-                return Ok(Some(address));
+            if let Some(taken) = self.bump_from(size, align) {
+                return Ok(Some(taken));
             }
             match layout::place(self.cursor.used(), size, align) {
                 Some(place) if place.end <= self.capacity => self.commit(place.end)?,
@@ -184,6 +190,36 @@ impl Slot {
             self.fresh.store(false, Ordering::Relaxed);
         }
         self.cursor.give_back(start - base..end - base);
+    }
+
+    /// As `bump` with offsets: see [`Cursor::bump_from`].
+    pub(crate) fn bump_from(&self, size: usize, align: usize) -> Option<(usize, usize)> {
+        self.cursor.bump_from(size, align)
+    }
+
+    /// Bytes that can still be handed out at `align`.
+    pub(crate) fn room(&self, align: usize) -> usize {
+        self.room_below(self.capacity, align)
+    }
+
+    /// The same without committing any.
+    pub(crate) fn ready_room(&self, align: usize) -> usize {
+        self.room_below(self.cursor.ready(), align)
+    }
+
+    fn room_below(&self, end: usize, align: usize) -> usize {
+        let start = layout::align_up(self.cursor.used(), align);
+        start.map_or(0, |start| end.saturating_sub(start))
+    }
+
+    /// Bytes that are committed and not handed out.
+    pub(crate) fn idle(&self) -> usize {
+        self.ready_room(1)
+    }
+
+    /// The same with those that are warm and not committed: the machine has given them already.
+    pub(crate) fn idle_or_warm(&self) -> usize {
+        self.room_below(self.cursor.ready().max(self.memory.warm), 1)
     }
 
     /// Commits at least up to `end`, and a window ahead where that is to be had.
@@ -227,6 +263,36 @@ impl Slot {
         })
     }
 
+    /// Offset of an address in the read-write mirror.
+    #[inline(always)]
+    pub(crate) fn offset_of(&self, address: NonNull<u8>) -> usize {
+        address.addr().get() - self.read_write.addr().get()
+    }
+
+    /// The address of an offset in the read-write mirror.
+    ///
+    /// # Safety
+    /// `offset` must be at most the capacity.
+    #[inline(always)]
+    pub(crate) unsafe fn at(&self, offset: usize) -> NonNull<u8> {
+        // SAFETY: the mirror holds the capacity, and offset is at most that by contract.
+        unsafe { self.read_write.add(offset) }
+    }
+
+    /// The same in a mirror of the caller's choice, if there is that mirror.
+    ///
+    /// # Safety
+    /// As for `at`.
+    #[inline(always)]
+    pub(crate) unsafe fn address(&self, offset: usize, mirror: Mirror) -> Option<NonNull<u8>> {
+        let base = match mirror {
+            Mirror::ReadWrite => self.read_write,
+            Mirror::ReadOnly => self.read_only?,
+        };
+        // SAFETY: as for at.
+        Some(unsafe { base.add(offset) })
+    }
+
     /// The address in the read-only mirror of what is at `address` in the read-write mirror; `None` without one.
     ///
     /// # Safety
@@ -265,10 +331,26 @@ impl Slot {
         writable.or_else(|| Some((Mirror::ReadOnly, within(self.read_only?)?)))
     }
 
+    /// Offset of `bytes` (a range of addresses) in whichever mirror they lie in, if any.
+    pub(crate) fn offset_within(&self, bytes: &Range<usize>) -> Option<usize> {
+        let (mirror, address) = self.locate(bytes)?;
+        let address = match mirror {
+            Mirror::ReadWrite => address,
+            // SAFETY: locate has just found it in that mirror.
+            Mirror::ReadOnly => unsafe { self.to_read_write(address) },
+        };
+        Some(self.offset_of(address))
+    }
+
     /// Number of the group that opened the slot.
     #[inline(always)]
     pub(crate) fn group(&self) -> u64 {
         self.group
+    }
+
+    /// Bytes it can hold.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Number of the slot in its group.

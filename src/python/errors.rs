@@ -13,10 +13,14 @@ impl From<Error> for PyErr {
             | Error::Full { .. }
             | Error::Limit { .. }
             | Error::Headroom { .. }
+            | Error::Table { .. }
             | Error::Os { .. } => PyMemoryError::new_err(message),
-            Error::Base { .. } | Error::Align { .. } | Error::Name { .. } | Error::Foreign | Error::NoMirror => {
-                PyValueError::new_err(message)
-            }
+            Error::Base { .. }
+            | Error::Align { .. }
+            | Error::Name { .. }
+            | Error::Length { .. }
+            | Error::Foreign
+            | Error::NoMirror => PyValueError::new_err(message),
         }
     }
 }

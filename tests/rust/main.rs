@@ -9,6 +9,7 @@ mod fork;
 mod group;
 mod history;
 mod limits;
+mod list;
 mod local;
 mod many;
 mod support;

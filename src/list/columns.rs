@@ -1,0 +1,420 @@
+//! The columns of a list: how large each of its objects is, and where it begins. Integers only; no operating system.
+
+use std::mem::MaybeUninit;
+
+use crate::error::Error;
+use crate::layout;
+
+/// So many sizes are read between two looks at whether they can be served. That many of the largest there are do not
+/// overflow a word on top of [`MAX_EXTENT`].
+const CHUNK: usize = 4096;
+
+/// No list reaches further: far more than all slots of a group hold together, and far from overflow.
+const MAX_EXTENT: usize = 1 << 60;
+
+/// The sizes of a list's objects and where they begin, as if the list were one piece of memory.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    sizes: Sizes,
+    len: usize,
+    align: usize,
+    nbytes: usize,
+    extent: usize,
+}
+
+#[derive(Debug)]
+enum Sizes {
+    /// A size and a start for each object: 16 bytes.
+    Each { starts: Vec<usize>, sizes: Vec<usize> },
+    /// Objects of one size, so many bytes apart: no table at all.
+    One { size: usize, stride: usize },
+}
+
+impl Columns {
+    /// `count` objects of one size. `align` must be a power of two.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for a size beyond `largest`, or more than any group holds altogether.
+    pub(crate) fn uniform(count: usize, size: usize, align: usize, largest: usize) -> Result<Self, Error> {
+        let too_large = |size| Error::TooLarge { size, largest };
+        if size > largest {
+            return Err(too_large(size));
+        }
+        let stride = padded(size, align);
+        let extent = match count.checked_sub(1) {
+            None => 0,
+            Some(before) => {
+                let extent = before.saturating_mul(stride).saturating_add(size.max(1));
+                if extent > MAX_EXTENT {
+                    return Err(too_large(count.saturating_mul(size)));
+                }
+                extent
+            }
+        };
+        Ok(Self { sizes: Sizes::One { size, stride }, len: count, align, nbytes: count * size, extent })
+    }
+
+    /// How many objects there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What every object's address is a multiple of.
+    pub(crate) fn align(&self) -> usize {
+        self.align
+    }
+
+    /// The sum of all sizes.
+    pub(crate) fn nbytes(&self) -> usize {
+        self.nbytes
+    }
+
+    /// Bytes from the beginning of the first object to the end of the last, padding between them included.
+    pub(crate) fn extent(&self) -> usize {
+        self.extent
+    }
+
+    /// Size of an object. `object` must be less than [`len`](Self::len), as in all that follows.
+    #[inline(always)]
+    pub(crate) fn size(&self, object: usize) -> usize {
+        match &self.sizes {
+            Sizes::Each { sizes, .. } => sizes[object],
+            Sizes::One { size, .. } => *size,
+        }
+    }
+
+    /// Where an object begins.
+    #[inline(always)]
+    pub(crate) fn start(&self, object: usize) -> usize {
+        match &self.sizes {
+            Sizes::Each { starts, .. } => starts[object],
+            Sizes::One { stride, .. } => object * stride,
+        }
+    }
+
+    /// Where what an object takes ends; one without bytes takes one, as an empty block does.
+    pub(crate) fn end(&self, object: usize) -> usize {
+        self.start(object) + self.size(object).max(1)
+    }
+
+    /// The two columns, unless all objects are of one size.
+    #[cfg(feature = "python")]
+    pub(crate) fn table(&self) -> Option<(&[usize], &[usize])> {
+        match &self.sizes {
+            Sizes::Each { starts, sizes } => Some((starts, sizes)),
+            Sizes::One { .. } => None,
+        }
+    }
+
+    /// How many objects, from `first` on, `room` bytes hold.
+    pub(crate) fn fitting(&self, first: usize, room: usize) -> usize {
+        let left = self.len - first;
+        match &self.sizes {
+            Sizes::Each { starts, .. } => {
+                let limit = starts[first].saturating_add(room);
+                // Those that begin below the limit end below it too, but perhaps the last.
+                let begun = starts[first..].partition_point(|&start| start < limit);
+                match begun.checked_sub(1) {
+                    Some(last) if self.end(first + last) > limit => last,
+                    _ => begun,
+                }
+            }
+            Sizes::One { size, stride } => match room.checked_sub((*size).max(1)) {
+                Some(rest) => (rest / stride + 1).min(left),
+                None => 0,
+            },
+        }
+    }
+
+    /// How many of the `most` objects from `first` on are to go on in a slot that `first` jumped to, where whatever needs
+    /// no more than `rest` bytes would have found room in the slot that was jumped over.
+    ///
+    /// Large ones go on there, and so do small ones between them while they are together less than an eighth of what goes
+    /// there: a list of large and small by turns would else be torn into as many pieces. The last is always a large one.
+    pub(crate) fn jumping(&self, first: usize, most: usize, rest: usize) -> usize {
+        if let Sizes::One { .. } = self.sizes {
+            return most;
+        }
+        let origin = self.start(first);
+        let mut small = 0_usize;
+        let mut count = 1;
+        for object in first + 1..first + most {
+            if self.size(object) > rest {
+                count = object + 1 - first;
+                continue;
+            }
+            small += padded(self.size(object), self.align);
+            if small > (self.end(object) - origin) / SMALL_SHARE {
+                break;
+            }
+        }
+        count
+    }
+
+    /// How many objects, from `first` on and before `end`, lie one behind the other without padding, and their bytes.
+    pub(crate) fn unpadded(&self, first: usize, end: usize) -> (usize, usize) {
+        match &self.sizes {
+            Sizes::Each { starts, sizes } => {
+                let mut last = first;
+                while last + 1 < end && starts[last] + sizes[last] == starts[last + 1] {
+                    last += 1;
+                }
+                (last + 1 - first, starts[last] + sizes[last] - starts[first])
+            }
+            Sizes::One { size, stride } if size == stride => (end - first, (end - first) * size),
+            Sizes::One { size, .. } => (1, *size),
+        }
+    }
+}
+
+/// Small objects may be less than this fraction of the bytes that jump.
+const SMALL_SHARE: usize = 8;
+
+/// From the beginning of an object to that of the next.
+#[inline(always)]
+fn padded(size: usize, align: usize) -> usize {
+    // What overflows is too large, and the callers see to that.
+    layout::align_up(size.max(1), align).unwrap_or(usize::MAX)
+}
+
+/// Writes the columns while sizes are read, each of them once.
+pub(crate) struct Builder {
+    starts: Vec<usize>,
+    sizes: Vec<usize>,
+    /// Where the next object begins.
+    next: usize,
+    nbytes: usize,
+    align: usize,
+    largest: usize,
+}
+
+/// A size that cannot be served: the number of its object, and why.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unfit {
+    pub(crate) object: usize,
+    pub(crate) error: Error,
+}
+
+impl From<Unfit> for Error {
+    fn from(unfit: Unfit) -> Self {
+        unfit.error
+    }
+}
+
+impl Builder {
+    /// For objects at multiples of `align` (a power of two), none of them larger than `largest`.
+    pub(crate) fn new(align: usize, largest: usize) -> Self {
+        Self { starts: Vec::new(), sizes: Vec::new(), next: 0, nbytes: 0, align, largest }
+    }
+
+    /// Makes room for so many more objects and not one more.
+    ///
+    /// # Errors
+    /// [`Error::Table`]: there is no memory for that.
+    pub(crate) fn reserve(&mut self, objects: usize) -> Result<(), Error> {
+        let no_memory = |_| Error::Table { objects };
+        self.starts.try_reserve_exact(objects).map_err(no_memory)?;
+        self.sizes.try_reserve_exact(objects).map_err(no_memory)
+    }
+
+    /// Adds one object.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] or [`Error::Table`].
+    pub(crate) fn push(&mut self, size: usize) -> Result<(), Unfit> {
+        let object = self.sizes.len();
+        if object == self.sizes.capacity() {
+            // By half: what is too much in the end is given back, and meanwhile it should not be much.
+            self.reserve(object / 2 + 16).map_err(|error| Unfit { object, error })?;
+        }
+        self.chunk(&mut std::iter::once(size), 1)
+    }
+
+    /// Adds one object for each size.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), for the first object that is too large.
+    #[inline(always)]
+    pub(crate) fn extend(&mut self, mut sizes: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit> {
+        let mut left = sizes.len();
+        self.reserve(left).map_err(|error| Unfit { object: self.sizes.len(), error })?;
+        while left > 0 {
+            let many = left.min(CHUNK);
+            self.chunk(&mut sizes, many)?;
+            left -= many;
+        }
+        Ok(())
+    }
+
+    /// Adds at most `many` objects, for which there must be room. What is wrong with a size shows at the end: asking at each
+    /// would take as long as all the rest.
+    #[inline(always)]
+    fn chunk(&mut self, sizes: &mut impl Iterator<Item = usize>, many: usize) -> Result<(), Unfit> {
+        let before = self.sizes.len();
+        let (mut next, mut nbytes, mut all_bits, mut written) = (self.next, self.nbytes, 0, 0);
+        let places = self.starts.spare_capacity_mut().iter_mut().zip(self.sizes.spare_capacity_mut());
+        for ((start, place), size) in places.take(many).zip(sizes) {
+            put(start, next);
+            put(place, size);
+            // Sums wrap only where a size is too large for any slot, which is found below.
+            next = next.wrapping_add(size.max(1).wrapping_add(self.align - 1) & !(self.align - 1));
+            nbytes = nbytes.wrapping_add(size);
+            all_bits |= size;
+            written += 1;
+        }
+        // SAFETY: so many elements behind the old length have just been written, within the capacity.
+        unsafe { self.starts.set_len(before + written) };
+        // SAFETY: the same.
+        unsafe { self.sizes.set_len(before + written) };
+        (self.next, self.nbytes) = (next, nbytes);
+        let unfit = |object, size| Unfit { object, error: Error::TooLarge { size, largest: self.largest } };
+        // No size is larger than all their bits together.
+        if all_bits > self.largest {
+            let new = &self.sizes[before..];
+            if let Some(at) = new.iter().position(|&size| size > self.largest) {
+                return Err(unfit(before + at, new[at]));
+            }
+        }
+        if next > MAX_EXTENT {
+            return Err(unfit(before, nbytes));
+        }
+        Ok(())
+    }
+
+    /// The columns, with no memory to spare.
+    pub(crate) fn finish(self) -> Columns {
+        let Self { mut starts, mut sizes, nbytes, align, .. } = self;
+        starts.shrink_to_fit();
+        sizes.shrink_to_fit();
+        let extent = match (starts.last(), sizes.last()) {
+            (Some(start), Some(&size)) => start + size.max(1),
+            _ => 0,
+        };
+        Columns { len: sizes.len(), sizes: Sizes::Each { starts, sizes }, align, nbytes, extent }
+    }
+}
+
+#[inline(always)]
+fn put(place: &mut MaybeUninit<usize>, value: usize) {
+    place.write(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::MAX_SLOT_BYTES;
+    use proptest::prelude::*;
+
+    fn of(sizes: &[usize], align: usize) -> Columns {
+        let mut builder = Builder::new(align, MAX_SLOT_BYTES);
+        builder.extend(sizes.iter().copied()).unwrap();
+        builder.finish()
+    }
+
+    #[test]
+    fn a_table_takes_16_bytes_for_each_object_and_one_size_none() {
+        let mut pushed = Builder::new(16, MAX_SLOT_BYTES);
+        (0..10_001).for_each(|size| pushed.push(size).unwrap());
+        for columns in [of(&vec![7; 10_001], 16), pushed.finish()] {
+            let Sizes::Each { starts, sizes } = columns.sizes else { panic!("no table") };
+            assert_eq!((starts.capacity(), sizes.capacity()), (10_001, 10_001));
+        }
+        let uniform = Columns::uniform(1 << 40, 0, 16, MAX_SLOT_BYTES).unwrap();
+        assert!(matches!(uniform.sizes, Sizes::One { size: 0, stride: 16 }));
+    }
+
+    #[test]
+    fn the_first_size_that_is_too_large_is_named() {
+        for wrong in [MAX_SLOT_BYTES + 1, usize::MAX, 1 << 63, 1 << 47] {
+            for at in [0, 1, CHUNK - 1, CHUNK, 3 * CHUNK + 5] {
+                let mut sizes = vec![MAX_SLOT_BYTES; 4 * CHUNK];
+                sizes[at] = wrong;
+                sizes[4 * CHUNK - 1] = wrong;
+                let unfit = Builder::new(16, MAX_SLOT_BYTES).extend(sizes.into_iter()).unwrap_err();
+                let error = Error::TooLarge { size: wrong, largest: MAX_SLOT_BYTES };
+                assert_eq!(unfit, Unfit { object: at, error });
+            }
+        }
+    }
+
+    #[test]
+    fn a_bound_that_is_no_power_of_two_is_kept_to_the_byte() {
+        let extend = |sizes: [usize; 3]| Builder::new(1, 5).extend(sizes.into_iter());
+        assert_eq!(extend([5, 3, 2]), Ok(()));
+        let error = Error::TooLarge { size: 6, largest: 5 };
+        assert_eq!(extend([5, 6, 7]), Err(Unfit { object: 1, error }));
+    }
+
+    #[test]
+    fn too_much_altogether_is_refused() {
+        let sizes = std::iter::repeat_n(MAX_SLOT_BYTES, 1 << 20);
+        let mut builder = Builder::new(16, MAX_SLOT_BYTES);
+        assert!(matches!(sizes.map(|size| builder.push(size)).find_map(Result::err), Some(Unfit { .. })));
+        assert!(matches!(Columns::uniform(usize::MAX, 1, 16, MAX_SLOT_BYTES), Err(Error::TooLarge { .. })));
+        assert!(matches!(Columns::uniform(1, 6, 16, 5), Err(Error::TooLarge { size: 6, largest: 5 })));
+    }
+
+    #[test]
+    fn large_ones_jump_together_with_few_small_ones_between() {
+        let columns = of(&[1000, 10, 1000, 10, 10, 10, 5000, 10, 900, 10], 1);
+        assert_eq!(columns.jumping(0, 10, 100), 9);
+        assert_eq!(columns.jumping(0, 5, 100), 3);
+        let columns = of(&[1000, 100, 100, 1000], 1);
+        assert_eq!(columns.jumping(0, 4, 100), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn columns_lie_as_blocks_would(
+            sizes in prop::collection::vec(prop_oneof![0..40usize, 0..100_000usize], 0..200), shift in 0..13u32,
+        ) {
+            let align = 1 << shift;
+            let columns = of(&sizes, align);
+            prop_assert_eq!(columns.len(), sizes.len());
+            prop_assert_eq!(columns.nbytes(), sizes.iter().sum::<usize>());
+            let mut used = 0;
+            for (object, &size) in sizes.iter().enumerate() {
+                let place = layout::place(used, size, align).unwrap();
+                prop_assert_eq!(columns.start(object), place.start);
+                prop_assert_eq!((columns.size(object), columns.end(object)), (size, place.end));
+                used = place.end;
+            }
+            prop_assert_eq!(columns.extent(), used);
+        }
+
+        #[test]
+        fn as_many_fit_as_fit_one_by_one(
+            sizes in prop::collection::vec(0..100usize, 1..50), first in any::<prop::sample::Index>(),
+            room in 0..3000usize, shift in 0..8u32, is_uniform: bool,
+        ) {
+            let first = first.index(sizes.len());
+            let columns = match is_uniform {
+                true => Columns::uniform(sizes.len(), sizes[0], 1 << shift, 1 << 20).unwrap(),
+                false => of(&sizes, 1 << shift),
+            };
+            let origin = columns.start(first);
+            let slowly = (first..sizes.len()).take_while(|&object| columns.end(object) - origin <= room).count();
+            prop_assert_eq!(columns.fitting(first, room), slowly);
+        }
+
+        #[test]
+        fn unpadded_stretches_are_as_long_as_can_be(
+            sizes in prop::collection::vec(0..4usize, 1..50), shift in 0..3u32, is_uniform: bool,
+        ) {
+            let columns = match is_uniform {
+                true => Columns::uniform(sizes.len(), sizes[0], 1 << shift, 1 << 20).unwrap(),
+                false => of(&sizes, 1 << shift),
+            };
+            let (mut object, mut nbytes) = (0, 0);
+            while object < columns.len() {
+                let (count, bytes) = columns.unpadded(object, columns.len());
+                prop_assert_eq!(bytes, (object..object + count).map(|one| columns.size(one)).sum::<usize>());
+                let last = object + count - 1;
+                prop_assert_eq!(columns.start(last) + columns.size(last), columns.start(object) + bytes);
+                object += count;
+                nbytes += bytes;
+            }
+            prop_assert_eq!(nbytes, columns.nbytes());
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Many allocations from one call: [`List`], and [`ProtectedList`] for the same bytes through the read-only mirror.
+//!
+//! A list is held as columns, not as blocks: the size of each object and where it begins, as if all lay one behind the
+//! other (`columns`), and the few runs that they really lie in (`placed`). `reserve` finds room for them.
+
+mod columns;
+mod placed;
+mod reserve;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Index, IndexMut};
+use std::ptr::NonNull;
+
+use crate::block::{Block, opaque};
+use crate::error::{Error, Refused};
+use crate::group::{MemGroup, Taken};
+use crate::layout::DEFAULT_ALIGN;
+use crate::slot::{Mirror, SlotRef};
+#[cfg(feature = "python")]
+pub(crate) use columns::Unfit;
+pub(crate) use columns::{Builder, Columns};
+#[cfg(feature = "python")]
+pub(crate) use placed::Run;
+pub(crate) use placed::{Part, Placed, Span};
+
+/// Many allocations made in one call, owned alone, as a `Vec` of [`Block`]s would be; 16 bytes for each, or none at all
+/// where all are of one size.
+///
+/// Dropping a list frees nothing; its bytes last as long as the group.
+///
+/// ```
+/// use memgroup::MemGroup;
+///
+/// let group = MemGroup::new()?;
+/// let mut list = group.alloc_many(&[3, 0, 5])?;
+/// list.fill_from(b"abcdefgh")?;
+/// list[0][0] = b'A';
+/// assert_eq!(list.iter().collect::<Vec<_>>(), [&b"Abc"[..], b"", b"defgh"]);
+/// assert_eq!(&group.protect_many(list)?[2], b"defgh");
+/// # Ok::<(), memgroup::Error>(())
+/// ```
+pub struct List<'g> {
+    placed: Box<Placed>,
+    group: &'g MemGroup,
+    bytes: PhantomData<&'g mut [u8]>,
+}
+
+/// A list seen through the read-only mirror. It can be read and shared, and is its bytes' only owner, so that
+/// [`unprotect_many`](MemGroup::unprotect_many) can give the writer back.
+pub struct ProtectedList<'g> {
+    placed: Box<Placed>,
+    group: &'g MemGroup,
+    bytes: PhantomData<&'g mut [u8]>,
+}
+
+impl MemGroup {
+    /// One allocation for each size, as [`alloc`](Self::alloc) would make it: at 16-byte alignment, with unspecified
+    /// contents. One atomic operation for each slot touched, however many they are.
+    ///
+    /// # Errors
+    /// As [`alloc`](Self::alloc), or [`Error::Table`]. All of them are made or none.
+    pub fn alloc_many(&self, sizes: &[usize]) -> Result<List<'_>, Error> {
+        let mut builder = Builder::new(DEFAULT_ALIGN, self.largest());
+        builder.extend(sizes.iter().copied())?;
+        self.list(builder.finish())
+    }
+
+    /// `count` allocations of one size, which need no table.
+    ///
+    /// # Errors
+    /// As [`alloc`](Self::alloc). All of them are made or none.
+    ///
+    /// ```
+    /// let group = memgroup::MemGroup::new()?;
+    /// let mut list = group.alloc_uniform(1000, 24)?;
+    /// list.iter_mut().for_each(|bytes| bytes.fill(7));
+    /// assert_eq!(list.nbytes(), 24_000);
+    /// # Ok::<(), memgroup::Error>(())
+    /// ```
+    pub fn alloc_uniform(&self, count: usize, size: usize) -> Result<List<'_>, Error> {
+        self.list(Columns::uniform(count, size, DEFAULT_ALIGN, self.largest())?)
+    }
+
+    fn list(&self, columns: Columns) -> Result<List<'_>, Error> {
+        let runs = self.take_many(&columns)?;
+        Ok(List { placed: Box::new(Placed::new(columns, runs)), group: self, bytes: PhantomData })
+    }
+
+    /// A whole list through the read-only mirror, in no time. Taking the list proves that no writer is left.
+    ///
+    /// # Errors
+    /// [`Error::NoMirror`] in an anonymous group, [`Error::Foreign`] for another group's list, with the list; `?` keeps the
+    /// reason alone.
+    pub fn protect_many<'g>(&self, list: List<'g>) -> Result<ProtectedList<'g>, Refused<List<'g>>> {
+        if !std::ptr::eq(self, list.group) {
+            return Err(Refused { error: Error::Foreign, value: list });
+        }
+        if !self.has_mirror() {
+            return Err(Refused { error: Error::NoMirror, value: list });
+        }
+        let List { placed, group, bytes } = list;
+        forget_memory();
+        Ok(ProtectedList { placed, group, bytes })
+    }
+
+    /// A whole list through the read-write mirror. Taking the protected list proves that no reader is left.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] for another group's list, with the list.
+    pub fn unprotect_many<'g>(&self, list: ProtectedList<'g>) -> Result<List<'g>, Refused<ProtectedList<'g>>> {
+        if !std::ptr::eq(self, list.group) {
+            return Err(Refused { error: Error::Foreign, value: list });
+        }
+        let ProtectedList { placed, group, bytes } = list;
+        forget_memory();
+        Ok(List { placed, group, bytes })
+    }
+}
+
+/// As where a block changes mirrors: to the compiler they are two objects.
+fn forget_memory() {
+    opaque(NonNull::<u8>::dangling());
+}
+
+impl<'g> List<'g> {
+    /// How many allocations there are.
+    pub fn len(&self) -> usize {
+        self.placed.columns().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The sum of all sizes.
+    pub fn nbytes(&self) -> usize {
+        self.placed.columns().nbytes()
+    }
+
+    /// The bytes of one allocation.
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        let span = (index < self.len()).then(|| self.placed.object(index))?;
+        // SAFETY: its bytes are borrowed from their only owner, this list.
+        Some(unsafe { bytes(span, Mirror::ReadWrite) })
+    }
+
+    /// The bytes of one allocation, to be written.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut [u8]> {
+        let span = (index < self.len()).then(|| self.placed.object(index))?;
+        // SAFETY: the borrow of their only owner is unique.
+        Some(unsafe { bytes_mut(span) })
+    }
+
+    /// The bytes of each allocation.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
+        // SAFETY: as for get.
+        self.objects().map(|span| unsafe { bytes(span, Mirror::ReadWrite) })
+    }
+
+    /// The bytes of each allocation, to be written.
+    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut [u8]> + ExactSizeIterator {
+        // SAFETY: as for get_mut, and no two objects overlap.
+        self.objects().map(|span| unsafe { bytes_mut(span) })
+    }
+
+    /// The allocations as blocks of their own.
+    pub fn into_blocks(self) -> impl DoubleEndedIterator<Item = Block<'g>> + ExactSizeIterator {
+        let Self { placed, .. } = self;
+        (0..placed.columns().len()).map(move |index| {
+            let Span { slot, offset, len } = placed.object(index);
+            // SAFETY: the slot is one of the table of a group that is borrowed for 'g.
+            let slot = unsafe { SlotRef::new(slot) };
+            // SAFETY: reserve got the offset from the slot, with len bytes behind it.
+            let address = unsafe { slot.get().at(offset) };
+            Block::new(Taken { address, slot }, len)
+        })
+    }
+
+    /// Scatters `data` into the allocations, in order.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if there are not exactly [`nbytes`](Self::nbytes) of it. Nothing is written then.
+    pub fn fill_from(&mut self, mut data: &[u8]) -> Result<(), Error> {
+        if data.len() != self.nbytes() {
+            return Err(Error::Length { nbytes: self.nbytes(), given: data.len() });
+        }
+        for span in self.placed.spans(self.all()) {
+            let (now, later) = data.split_at(span.len);
+            // SAFETY: as for get_mut.
+            unsafe { bytes_mut(span) }.copy_from_slice(now);
+            data = later;
+        }
+        Ok(())
+    }
+
+    /// Gathers the bytes of all allocations, in order, into one new block of the group.
+    ///
+    /// # Errors
+    /// As [`MemGroup::alloc`].
+    pub fn join(&self) -> Result<Block<'g>, Error> {
+        join(self.group, &self.placed, Mirror::ReadWrite)
+    }
+
+    fn all(&self) -> Part {
+        Part::all(self.len())
+    }
+
+    fn objects(&self) -> impl DoubleEndedIterator<Item = Span> + ExactSizeIterator {
+        self.placed.objects(self.all())
+    }
+}
+
+impl<'g> ProtectedList<'g> {
+    /// How many allocations there are.
+    pub fn len(&self) -> usize {
+        self.placed.columns().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The sum of all sizes.
+    pub fn nbytes(&self) -> usize {
+        self.placed.columns().nbytes()
+    }
+
+    /// The bytes of one allocation.
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        let span = (index < self.len()).then(|| self.placed.object(index))?;
+        // SAFETY: their only owner, this list, is borrowed, and cannot write.
+        Some(unsafe { bytes(span, Mirror::ReadOnly) })
+    }
+
+    /// The bytes of each allocation.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
+        // SAFETY: as for get.
+        self.placed.objects(Part::all(self.len())).map(|span| unsafe { bytes(span, Mirror::ReadOnly) })
+    }
+
+    /// Gathers the bytes of all allocations, in order, into one new block of the group.
+    ///
+    /// # Errors
+    /// As [`MemGroup::alloc`].
+    pub fn join(&self) -> Result<Block<'g>, Error> {
+        join(self.group, &self.placed, Mirror::ReadOnly)
+    }
+}
+
+/// # Safety
+/// The bytes of `span`, which must be a list's, must not be written to for 'a, and the list must have that mirror.
+#[inline(always)]
+unsafe fn bytes<'a>(span: Span, mirror: Mirror) -> &'a [u8] {
+    // SAFETY: the slots of a list last as long as the borrow of its group.
+    let slot = unsafe { span.slot.as_ref() };
+    // SAFETY: a span of a list ends within its slot.
+    let address = unsafe { slot.address(span.offset, mirror) };
+    // A slot without the mirror makes no protected lists, so this is never dangling in earnest.
+    let address = address.unwrap_or(NonNull::dangling());
+    // SAFETY: len bytes at address are mapped and initialised; the rest is the caller's promise.
+    unsafe { std::slice::from_raw_parts(address.as_ptr(), span.len) }
+}
+
+/// # Safety
+/// The bytes of `span`, which must be a list's, must be borrowed uniquely for 'a.
+#[inline(always)]
+unsafe fn bytes_mut<'a>(span: Span) -> &'a mut [u8] {
+    // SAFETY: as for bytes.
+    let slot = unsafe { span.slot.as_ref() };
+    // SAFETY: as for bytes.
+    let address = unsafe { slot.at(span.offset) };
+    // SAFETY: len bytes at address are mapped and initialised; the rest is the caller's promise.
+    unsafe { std::slice::from_raw_parts_mut(address.as_ptr(), span.len) }
+}
+
+fn join<'g>(group: &'g MemGroup, placed: &Placed, mirror: Mirror) -> Result<Block<'g>, Error> {
+    let mut joined = group.alloc(placed.columns().nbytes())?;
+    let mut rest = &mut joined[..];
+    for span in placed.spans(Part::all(placed.columns().len())) {
+        let (now, later) = rest.split_at_mut(span.len);
+        // SAFETY: the list is borrowed by the caller, and joined is another allocation.
+        now.copy_from_slice(unsafe { bytes(span, mirror) });
+        rest = later;
+    }
+    Ok(joined)
+}
+
+impl Index<usize> for List<'_> {
+    type Output = [u8];
+
+    fn index(&self, index: usize) -> &[u8] {
+        check_index(index, self.len());
+        self.get(index).unwrap_or_default()
+    }
+}
+
+impl IndexMut<usize> for List<'_> {
+    fn index_mut(&mut self, index: usize) -> &mut [u8] {
+        check_index(index, self.len());
+        self.get_mut(index).unwrap_or_default()
+    }
+}
+
+impl Index<usize> for ProtectedList<'_> {
+    type Output = [u8];
+
+    fn index(&self, index: usize) -> &[u8] {
+        check_index(index, self.len());
+        self.get(index).unwrap_or_default()
+    }
+}
+
+/// Panics where a slice would.
+fn check_index(index: usize, len: usize) {
+    assert!(index < len, "index out of bounds: the len is {len} but the index is {index}");
+}
+
+impl fmt::Debug for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "List({} bytes in {} blocks)", self.nbytes(), self.len())
+    }
+}
+
+impl fmt::Debug for ProtectedList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProtectedList({} bytes in {} blocks)", self.nbytes(), self.len())
+    }
+}

@@ -1,0 +1,172 @@
+//! Room for a whole list: one atomic operation for each slot touched, and all of it or nothing.
+
+use super::columns::Columns;
+use super::placed::Run;
+use crate::error::Error;
+use crate::group::{MemGroup, becomes_current};
+use crate::layout::MAX_SLOTS;
+use crate::slot::{Slot, SlotRef};
+use crate::table::Table;
+
+impl MemGroup {
+    /// Takes room for all objects of `columns`: the runs that they go to. On an error nothing is taken, but for what could
+    /// not be [given back](Slot::give_back) because others have taken bytes behind it meanwhile.
+    ///
+    /// # Errors
+    /// As [`alloc`](MemGroup::alloc).
+    pub(crate) fn take_many(&self, columns: &Columns) -> Result<Box<[Run]>, Error> {
+        match self.bump_many(columns) {
+            Some(runs) => Ok(runs),
+            None => self.take_many_slowly(columns),
+        }
+    }
+
+    /// The fast path, for a list that fits what is ready; `None` when it will not do.
+    pub(crate) fn bump_many(&self, columns: &Columns) -> Option<Box<[Run]>> {
+        if columns.len() == 0 {
+            return Some(Box::default());
+        }
+        let taken = self.bump(columns.extent(), columns.align())?;
+        let offset = taken.slot.offset_of(taken.address);
+        Some([Run { first: 0, slot: taken.slot.as_ptr(), offset }].into())
+    }
+
+    /// The path that may commit memory and go through the slots.
+    #[cold]
+    pub(crate) fn take_many_slowly(&self, columns: &Columns) -> Result<Box<[Run]>, Error> {
+        let table = self.table()?;
+        let _lock = table.lock();
+        self.check_at_all(table, columns)?;
+        let mut taking = Taking { columns, pieces: Vec::new(), first: 0 };
+        while taking.first < columns.len() {
+            let take = |slot: &Slot, may_commit| taking.take(table, slot, may_commit);
+            let (taken, slot) = self.find_room(table, columns.size(taking.first), &take)?;
+            taking.add(slot, taken)?;
+        }
+        taking.finish()
+    }
+
+    /// Refuses what certainly cannot be committed before any of it is: committed memory stays so.
+    fn check_at_all(&self, table: &Table, columns: &Columns) -> Result<(), Error> {
+        // In each slot the padding behind the last object is not needed.
+        let needed = columns.extent().saturating_sub(MAX_SLOTS * (columns.align() - 1));
+        let idle: usize = table.iter().map(|slot| slot.idle()).sum();
+        let given: usize = table.iter().map(|slot| slot.idle_or_warm()).sum();
+        self.check_commit(needed.saturating_sub(idle), needed.saturating_sub(given))
+    }
+}
+
+/// Objects that found room, until the rest has as well: else they are given back.
+struct Taking<'a> {
+    columns: &'a Columns,
+    pieces: Vec<Piece>,
+    /// The first object that has no room yet.
+    first: usize,
+}
+
+/// A run, and where its slot's cursor stood before.
+struct Piece {
+    run: Run,
+    before: usize,
+}
+
+/// Room for so many of a list's objects, from the first without room on.
+struct Taken {
+    /// Where the slot's cursor stood before.
+    before: usize,
+    /// Where the first object begins in the slot.
+    offset: usize,
+    objects: usize,
+}
+
+impl Taking<'_> {
+    /// Takes room for as many objects as should go to that slot, if any can.
+    fn take(&self, table: &Table, slot: &Slot, may_commit: bool) -> Result<Option<Taken>, Error> {
+        let align = self.columns.align();
+        loop {
+            let room = if may_commit { slot.room(align) } else { slot.ready_room(align) };
+            let objects = self.going(table.current(), slot, room);
+            let Some(last) = objects.checked_sub(1) else { return Ok(None) };
+            let extent = self.columns.end(self.first + last) - self.columns.start(self.first);
+            let reserved = match may_commit {
+                true => slot.reserve_from(extent, align),
+                false => Ok(slot.bump_from(extent, align)),
+            };
+            match reserved {
+                Ok(Some((before, offset))) => return Ok(Some(Taken { before, offset, objects })),
+                // Others have taken some of the room meanwhile.
+                Ok(None) => {}
+                // What is ready is used up before anybody hears of it.
+                Err(error) => return self.take(table, slot, false)?.ok_or(error).map(Some),
+            }
+        }
+    }
+
+    /// How many of the objects are to go to a slot with so much room.
+    fn going(&self, current: Option<SlotRef<'_>>, slot: &Slot, room: usize) -> usize {
+        let fitting = self.columns.fitting(self.first, room);
+        let is_later = current.is_none_or(|current| current.index() < slot.index());
+        let size = self.columns.size(self.first);
+        if fitting == 0 || !is_later || becomes_current(current, size, slot.index()) {
+            return fitting;
+        }
+        // They jump. Where there is no slot yet, what the first would hold is small.
+        let rest = current.map_or(slot.capacity() >> slot.index().get(), |over| over.room(self.columns.align()));
+        self.columns.jumping(self.first, fitting, rest)
+    }
+
+    /// Notes what was taken. On an error it is given back with the rest.
+    fn add(&mut self, slot: SlotRef<'_>, taken: Taken) -> Result<(), Error> {
+        let run = Run { first: self.first, slot: slot.as_ptr(), offset: taken.offset };
+        let end = self.first + taken.objects;
+        if !self.pieces.last().is_some_and(|last| self.continues(&last.run, &run)) {
+            let piece = Piece { run, before: taken.before };
+            if self.pieces.try_reserve(1).is_err() {
+                self.give_back(&piece, end);
+                return Err(Error::Table { objects: self.columns.len() });
+            }
+            self.pieces.push(piece);
+        }
+        self.first = end;
+        Ok(())
+    }
+
+    /// Whether a run begins just where the objects before it would have it begin.
+    fn continues(&self, last: &Run, run: &Run) -> bool {
+        let distance = self.columns.start(run.first) - self.columns.start(last.first);
+        last.slot == run.slot && last.offset + distance == run.offset
+    }
+
+    fn finish(mut self) -> Result<Box<[Run]>, Error> {
+        let mut runs = Vec::new();
+        let no_memory = |_| Error::Table { objects: self.columns.len() };
+        runs.try_reserve_exact(self.pieces.len()).map_err(no_memory)?;
+        runs.extend(self.pieces.drain(..).map(|piece| piece.run));
+        Ok(runs.into_boxed_slice())
+    }
+
+    /// Gives a run of objects up to `end` back.
+    fn give_back(&self, piece: &Piece, end: usize) {
+        let Piece { run, before } = piece;
+        let extent = self.columns.end(end - 1) - self.columns.start(run.first);
+        // SAFETY: the slot is one of the table's, which is borrowed for as long as this takes.
+        let slot = unsafe { run.slot.as_ref() };
+        // SAFETY: the cursor of this slot stood there.
+        let first = unsafe { slot.at(*before) }.addr().get();
+        // Where others have taken bytes behind them, they stay taken until the group's end.
+        // SAFETY: they were taken in one piece, nobody else knows of them, and they are let go here.
+        unsafe { slot.give_back(first, first + run.offset + extent - before, false) };
+    }
+}
+
+impl Drop for Taking<'_> {
+    /// What is still here is of a list that did not find all its room.
+    fn drop(&mut self) {
+        let mut end = self.first;
+        // The last first: behind it nothing of ours is left then.
+        while let Some(piece) = self.pieces.pop() {
+            self.give_back(&piece, end);
+            end = piece.run.first;
+        }
+    }
+}
