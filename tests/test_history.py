@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import tempfile
 from dataclasses import dataclass, field
 
@@ -81,6 +82,23 @@ class History(RuleBasedStateMachine):
             self.check_refusal(refused, len(contents))
             return
         self.add(block, bytearray(contents), align)
+
+    @rule(ns=st.lists(sizes, max_size=12), align=alignments, as_buffer=st.booleans(), zero=st.booleans())
+    def alloc_many(self, ns, align, as_buffer, zero):
+        allocated = self.group.stats().allocated
+        try:
+            blocks = self.group.alloc_many(array.array("q", ns) if as_buffer else ns, align=align, zero=zero)
+        except MemoryError as refused:
+            self.check_list_refusal(refused, allocated)
+            return
+        if not zero:
+            blocks.fill_from(bytes([len(ns)]) * sum(ns))
+        for block, n in zip(blocks, ns, strict=True):
+            self.add(block, bytearray([0 if zero else len(ns)]) * n, align)
+
+    def check_list_refusal(self, refused, allocated):
+        assert "limit" in str(refused)
+        assert self.group.stats().allocated == allocated
 
     def check_refusal(self, refused, n):
         limit = self.group.limit

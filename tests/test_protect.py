@@ -406,8 +406,9 @@ def test_foreign_objects_are_refused(pair, verb, make):
 @pytest.mark.parametrize("verb", ["protect", "unprotect"])
 @pytest.mark.parametrize("thing", [5, None, "abc", [1], object()], ids=lambda o: type(o).__name__)
 def test_objects_without_bytes_are_type_errors(pair, verb, thing):
+    name = type(thing).__name__
     with pytest.raises(
-        TypeError, match=rf"{verb}\(\) takes a MemBlock or a memoryview, not {type(thing).__name__}"
+        TypeError, match=rf"{verb}\(\) takes a MemBlock, a MemList or a memoryview, not {name}"
     ):
         getattr(pair[0], verb)(thing)
 

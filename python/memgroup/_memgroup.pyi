@@ -1,7 +1,8 @@
 """The compiled half of memgroup."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, SupportsIndex, final, overload
 
@@ -11,6 +12,7 @@ __all__ = [
     "GroupStats",
     "MemBlock",
     "MemGroup",
+    "MemList",
     "SlotStats",
     "WarmMemory",
     "__version__",
@@ -138,6 +140,78 @@ class MemBlock:
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
+class MemList(Sequence[MemBlock]):
+    """Many allocations made in one call: a sequence of blocks that compares by content.
+
+    It is held as columns, 16 bytes for each block, or none where all are of one size; a block is made when
+    one is asked for. Slices share the columns. Lists are made by a group's `alloc_many`, `protect` and
+    `unprotect`, and keep their group alive. Every use of a list of a freed group raises ValueError.
+    """
+
+    __hash__: None  # type: ignore[assignment]  # the bytes can change
+    @property
+    def nbytes(self) -> int:
+        """The sum of all sizes, in bytes."""
+    @property
+    def readonly(self) -> bool:
+        """Whether the list shows the read-only mirror."""
+    @property
+    def sizes(self) -> memoryview:
+        """The size of each block in bytes: a memoryview of unsigned 64-bit integers.
+
+        It is read-only and no copy.
+        """
+    @property
+    def offsets(self) -> memoryview:
+        """Where each block begins, in bytes: a memoryview of unsigned 64-bit integers.
+
+        They count from the beginning of the first block that `alloc_many` made, as if all of them lay one
+        behind the other with the padding that alignment takes; within one entry of `slots` they really do.
+        The view is read-only and no copy, unless all blocks are of one size. A slice shows the same numbers
+        as the whole list.
+        """
+    @property
+    def slots(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Which slots the blocks are in: a tuple of `(slot, start, stop, offset)`.
+
+        The blocks `list[start:stop]` lie in slot number `slot` as `offsets` says, the first of them `offset`
+        bytes from the slot's beginning.
+        """
+    def index(self, value: object, start: SupportsIndex = 0, stop: SupportsIndex = sys.maxsize, /) -> int:
+        """Return the index of the first block in `self[start:stop]` with just the bytes of `value`.
+
+        Raises:
+            ValueError: There is none.
+        """
+    def count(self, value: object) -> int:
+        """Return how many blocks have just the bytes of `value`, any bytes-like object."""
+    def fill_from(self, data: ReadableBuffer) -> None:
+        """Scatter the bytes of `data`, any bytes-like object, into the blocks, in order.
+
+        Where `data` shows bytes of the list itself, the result is as if it had been copied before.
+
+        Raises:
+            TypeError: The list is protected, or `data` has no bytes.
+            ValueError: There are not exactly `nbytes` bytes in `data`.
+            MemoryError: `data` shows bytes of the list itself, and there is no memory for a copy.
+        """
+    def join(self) -> MemBlock:
+        """Gather the bytes of all blocks, in order, into one new writable block of the group.
+
+        Raises:
+            MemoryError: As the group's `alloc`.
+        """
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex, /) -> MemBlock: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> MemList: ...
+    def __iter__(self) -> Iterator[MemBlock]: ...
+    def __reversed__(self) -> Iterator[MemBlock]: ...
+    def __contains__(self, value: object, /) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
 class MemGroup:
     """A group of allocations that share one end: memory is handed out and freed in one shot, never singly.
 
@@ -204,17 +278,59 @@ class MemGroup:
             MemoryError: As `alloc`.
         """
     @overload
+    def alloc_many(
+        self,
+        sizes: ReadableBuffer | Iterable[SupportsIndex],
+        *,
+        count: None = None,
+        size: None = None,
+        align: SupportsIndex = 16,
+        zero: bool = False,
+    ) -> MemList:
+        """Return many writable blocks from one call: all of them are allocated, or none.
+
+        The list takes 16 bytes for each block, or none where all are of one size.
+
+        Args:
+            sizes: Sizes in bytes: a buffer of integers of any type (numpy array, array.array, bytes, ...), a
+                sequence or any iterable of ints.
+            count: Instead of `sizes`: how many blocks of one `size`.
+            size: Size in bytes of each of `count` blocks.
+            align: Every block's address is a multiple of this power of two, at most 4096.
+            zero: Whether to set every byte to 0.
+
+        Raises:
+            TypeError: `sizes` are no integers, or not exactly one of `sizes` and `count` with `size` is
+                given.
+            ValueError: A size is negative, `sizes` has more than one dimension, `align` is no power of two up
+                to 4096, or the group is freed.
+            MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays
+                usable, and nothing is allocated.
+        """
+    @overload
+    def alloc_many(
+        self,
+        sizes: None = None,
+        *,
+        count: SupportsIndex,
+        size: SupportsIndex,
+        align: SupportsIndex = 16,
+        zero: bool = False,
+    ) -> MemList: ...
+    @overload
     def protect(self, obj: MemBlock, /) -> MemBlock:
         """Return the same bytes through the read-only mirror: no system call, any size.
 
         Args:
-            obj: A MemBlock of this group, or a memoryview of one; the result is of the same kind, shape and
-                format.
+            obj: A MemBlock or a MemList of this group, or a memoryview of a block; the result is of the same
+                kind, shape and format.
 
         Raises:
-            TypeError: `obj` is neither.
+            TypeError: `obj` is none of these.
             ValueError: It does not live in this group, the group is anonymous, or it is freed.
         """
+    @overload
+    def protect(self, obj: MemList, /) -> MemList: ...
     @overload
     def protect(self, obj: memoryview, /) -> memoryview: ...
     @overload
@@ -222,13 +338,15 @@ class MemGroup:
         """Return the same bytes through the read-write mirror.
 
         Args:
-            obj: A MemBlock of this group, or a memoryview of one; the result is of the same kind, shape and
-                format.
+            obj: A MemBlock or a MemList of this group, or a memoryview of a block; the result is of the same
+                kind, shape and format.
 
         Raises:
-            TypeError: `obj` is neither.
+            TypeError: `obj` is none of these.
             ValueError: It does not live in this group, or the group is freed.
         """
+    @overload
+    def unprotect(self, obj: MemList, /) -> MemList: ...
     @overload
     def unprotect(self, obj: memoryview, /) -> memoryview: ...
     def reset(self) -> None:

@@ -81,6 +81,17 @@ impl<'py> FromPyObject<'_, 'py> for Size {
     }
 }
 
+/// A number of objects.
+pub(super) struct Count(pub(super) usize);
+
+impl<'py> FromPyObject<'_, 'py> for Count {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        not_negative(&object, "count must be an integer").map(Self)
+    }
+}
+
 /// The most bytes a group may commit.
 pub(super) struct Limit(pub(super) usize);
 
@@ -192,7 +203,7 @@ impl<'py> FromPyObject<'_, 'py> for Backing {
 }
 
 /// An integer for a message. Python refuses to write out very long ones.
-fn shown(object: &Bound<'_, PyAny>) -> String {
+pub(super) fn shown(object: &Bound<'_, PyAny>) -> String {
     let text = index_of(object).and_then(|index| index.str());
     text.map_or_else(|_| "a number of thousands of digits".into(), |text| text.to_string())
 }

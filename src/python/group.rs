@@ -7,17 +7,20 @@ use pyo3::exceptions::{PyOSError, PyResourceWarning, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PyTuple};
 
-use super::arguments::{Align, Base, Limit, type_name};
+use super::arguments::{Align, Base, Count, Limit, Size, type_name};
 use super::block::MemBlock;
 use super::block_type::Get;
 use super::gate::Gate;
-use super::life::{Gone, Life, Refusal, plural};
+use super::life::{Gone, Life, Refusal, Runs, plural};
+use super::list::MemList;
 use super::operand::{Operand, if_any};
 use super::piece::{Held, Piece};
 use super::raw::Bytes;
+use super::sizes;
 use super::stats::{GroupStats, SlotStats};
 use super::window;
 use crate::layout::DEFAULT_ALIGN;
+use crate::list::Columns;
 use crate::slot::Mirror;
 use crate::{Backing, Error, Options};
 
@@ -109,13 +112,53 @@ impl MemGroup {
         MemBlock::new(slf, piece, Mirror::ReadWrite)
     }
 
+    /// Many writable blocks from one call, a `MemList`: all of them are allocated, or none.
+    ///
+    /// The list takes 16 bytes for each block, or none where all are of one size.
+    ///
+    /// Args:
+    ///     sizes: Sizes in bytes: a buffer of integers of any type (numpy array, array.array, bytes, ...), a sequence or any
+    ///         iterable of ints.
+    ///     count: Instead of `sizes`: how many blocks of one `size`.
+    ///     size: Size in bytes of each of `count` blocks.
+    ///     align: Every block's address is a multiple of this power of two, at most 4096.
+    ///     zero: Whether to set every byte to 0.
+    ///
+    /// Raises:
+    ///     TypeError: `sizes` are no integers, or not exactly one of `sizes` and `count` with `size` is given.
+    ///     ValueError: A size is negative, `sizes` has more than one dimension, `align` is no power of two up to 4096, or
+    ///         the group is freed.
+    ///     MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays usable, and
+    ///         nothing is allocated.
+    #[pyo3(
+        signature = (sizes=None, *, count=None, size=None, align=Align::default(), zero=false),
+        text_signature = "($self, sizes=None, *, count=None, size=None, align=16, zero=False)",
+    )]
+    fn alloc_many<'py>(
+        slf: &Bound<'py, Self>,
+        sizes: Option<&Bound<'py, PyAny>>,
+        count: Option<Count>,
+        size: Option<Size>,
+        align: Align,
+        zero: bool,
+    ) -> PyResult<Bound<'py, MemList>> {
+        slf.get().check_open(slf.py())?;
+        let columns = match (sizes, count, size) {
+            (Some(sizes), None, None) => sizes::columns(slf, sizes, align.0)?,
+            (None, Some(count), Some(size)) => Columns::uniform(count.0, size.0, align.0, slf.get().largest(slf.py()))?,
+            _ => return Err(PyTypeError::new_err("alloc_many() takes either sizes, or count= and size=")),
+        };
+        MemList::of(slf, columns, zero)
+    }
+
     /// The same bytes through the read-only mirror: no system call, any size.
     ///
     /// Args:
-    ///     obj: A MemBlock of this group, or a memoryview of one; the result is of the same kind, shape and format.
+    ///     obj: A MemBlock or a MemList of this group, or a memoryview of a block; the result is of the same kind, shape
+    ///         and format.
     ///
     /// Raises:
-    ///     TypeError: `obj` is neither.
+    ///     TypeError: `obj` is none of these.
     ///     ValueError: It does not live in this group, the group is anonymous, or it is freed.
     #[pyo3(signature = (obj, /))]
     fn protect<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -125,23 +168,27 @@ impl MemGroup {
     /// The same bytes through the read-write mirror.
     ///
     /// Args:
-    ///     obj: A MemBlock of this group, or a memoryview of one; the result is of the same kind, shape and format.
+    ///     obj: A MemBlock or a MemList of this group, or a memoryview of a block; the result is of the same kind, shape
+    ///         and format.
     ///
     /// Raises:
-    ///     TypeError: `obj` is neither.
+    ///     TypeError: `obj` is none of these.
     ///     ValueError: It does not live in this group, or the group is freed.
     #[pyo3(signature = (obj, /))]
     fn unprotect<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         Self::through(slf, obj, Mirror::ReadWrite)
     }
 
-    /// Whether the bytes of an object (a block, or anything that exports a buffer) live in this group.
+    /// Whether the bytes of an object (a block, a list, or anything that exports a buffer) live in this group.
     fn __contains__(slf: &Bound<'_, Self>, obj: &Bound<'_, PyAny>) -> PyResult<bool> {
         let this = slf.get();
         if let Ok(block) = obj.cast::<MemBlock>() {
             return this.holds(slf, block);
         }
         this.check_open(slf.py())?;
+        if let Ok(list) = obj.cast::<MemList>() {
+            return Ok(list.get().belongs_to(slf.as_unbound()) && list.get().check(slf.py()).is_ok());
+        }
         let Some(layout) = if_any(slf.py(), window::Layout::of(obj))? else { return Ok(false) };
         if let Some(block) = layout.block_behind_nothing(obj)? {
             return this.holds(slf, &block);
@@ -318,7 +365,7 @@ impl MemGroup {
 
     /// Takes bytes for a block and counts them.
     #[inline(always)]
-    fn take(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {
+    pub(super) fn take(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Piece> {
         match self.take_at_once(py, size, align) {
             Some(piece) => Ok(piece),
             None => self.take_from_slot(py, size, align),
@@ -368,6 +415,35 @@ impl MemGroup {
         })
     }
 
+    /// Takes room for the objects of a list and counts them.
+    pub(super) fn take_many(&self, py: Python<'_>, columns: &Columns) -> PyResult<Runs> {
+        let runs = match self.bump_many(py, columns)? {
+            Some(runs) => runs,
+            None => {
+                let taken = self.gate.detached(py, |life| life.take_many(columns));
+                match self.unless_gone(py, taken)? {
+                    Ok(runs) => runs,
+                    // As in take_from_slot.
+                    Err(error) => self.bump_many(py, columns)?.ok_or(error)?,
+                }
+            }
+        };
+        self.while_there(py, Piece::nothing(runs.era).into(), || {
+            self.blocks.add(columns.len());
+            self.requested.add(columns.nbytes());
+        })?;
+        Ok(runs)
+    }
+
+    fn bump_many(&self, py: Python<'_>, columns: &Columns) -> PyResult<Option<Runs>> {
+        self.within(py, |life| life.bump_many(py, columns))
+    }
+
+    /// The largest size that can ever be served.
+    pub(super) fn largest(&self, py: Python<'_>) -> usize {
+        self.gate.with(py, |life| life.group().largest())
+    }
+
     /// Counts a block.
     #[inline(always)]
     fn count(&self, size: usize) {
@@ -397,7 +473,7 @@ impl MemGroup {
 
     /// Short work on the group by an attached thread, with the exception for one that has ended.
     #[inline(always)]
-    fn within<R>(&self, py: Python<'_>, work: impl FnOnce(&Life) -> Result<R, Gone>) -> PyResult<R> {
+    pub(super) fn within<R>(&self, py: Python<'_>, work: impl FnOnce(&Life) -> Result<R, Gone>) -> PyResult<R> {
         self.unless_gone(py, self.gate.with(py, work))
     }
 
@@ -423,7 +499,7 @@ impl MemGroup {
         self.views.load(Ordering::Relaxed)
     }
 
-    fn check_open(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn check_open(&self, py: Python<'_>) -> PyResult<()> {
         self.within(py, Life::check_open)
     }
 
@@ -432,12 +508,15 @@ impl MemGroup {
         if let Ok(block) = obj.cast::<MemBlock>() {
             return Self::block_through(slf, block, to).map(Bound::into_any);
         }
+        if let Ok(list) = obj.cast::<MemList>() {
+            return MemList::through(slf, list, to).map(Bound::into_any);
+        }
         if let Ok(view) = obj.cast::<PyMemoryView>() {
             return Self::view_through(slf, view, to).map(Bound::into_any);
         }
         let verb = if to == Mirror::ReadOnly { "protect" } else { "unprotect" };
         Err(PyTypeError::new_err(format!(
-            "{verb}() takes a MemBlock or a memoryview, not {}: pass memoryview(object) for other views of a block",
+            "{verb}() takes a MemBlock, a MemList or a memoryview, not {}: pass memoryview(object) for other views of a block",
             type_name(obj)
         )))
     }

@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use super::chunk::Chunk;
 use super::piece::{Held, Piece};
 use crate::group::Taken;
+use crate::list::{Columns, Run};
 use crate::slot::{Mirror, Slot};
 
 /// A group and where it is in its life.
@@ -118,6 +119,19 @@ impl Life {
         }
     }
 
+    /// Room for a whole list in what is ready; see [`crate::MemGroup::bump_many`].
+    pub(super) fn bump_many(&self, attached: Python<'_>, columns: &Columns) -> Result<Option<Runs>, Gone> {
+        self.check_open()?;
+        self.chunk.give_back(attached);
+        Ok(self.group.bump_many(columns).map(|runs| Runs { runs, era: self.era }))
+    }
+
+    /// The same with memory that may have to be committed first; see [`crate::MemGroup::take_many_slowly`].
+    pub(super) fn take_many(&self, columns: &Columns) -> Result<Result<Runs, crate::Error>, Gone> {
+        self.check_open()?;
+        Ok(self.group.take_many_slowly(columns).map(|runs| Runs { runs, era: self.era }))
+    }
+
     #[inline(always)]
     fn piece(&self, taken: Taken<'_>, len: usize) -> Piece {
         Piece { address: taken.address, len, slot: taken.slot.as_ptr(), era: self.era }
@@ -177,6 +191,12 @@ impl Life {
         self.aside.retain(|slot| slot.strong_count() > 0);
         self.aside.extend(let_go.iter().map(Arc::downgrade));
     }
+}
+
+/// Where the objects of a list are, while the era lasts.
+pub(super) struct Runs {
+    pub(super) runs: Box<[Run]>,
+    pub(super) era: u64,
 }
 
 /// Slots that a freed group has let go: nothing is allocated from them, and no block of theirs can be used any more.

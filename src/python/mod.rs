@@ -1,9 +1,9 @@
 //! The pyo3 layer: it converts, keeps the promises about the end of a group, and calls the crate.
 //!
-//! One file per Python type (`group`, `block`, `window`, `stats`, `warm`), and the rooms they share: `gate` says who may touch a
-//! group when, `life` what may be used at which time of its life, `piece` where a block's bytes are, `arguments` turns
-//! what users pass into what the crate takes, `buffer` and `operand` borrow other objects' bytes, `raw` moves and
-//! compares bytes.
+//! One file per Python type (`group`, `block`, `list`, `column`, `window`, `stats`, `warm`), and the rooms they share:
+//! `gate` says who may touch a group when, `life` what may be used at which time of its life, `piece` where a block's bytes
+//! are, `arguments` turns what users pass into what the crate takes, `sizes` reads those of a list, `buffer` and `operand`
+//! borrow other objects' bytes, `raw` moves and compares bytes.
 
 mod alloc;
 mod arguments;
@@ -11,14 +11,17 @@ mod block;
 mod block_type;
 mod buffer;
 mod chunk;
+mod column;
 mod errors;
 mod gate;
 mod group;
 mod life;
+mod list;
 mod native;
 mod operand;
 mod piece;
 mod raw;
+mod sizes;
 mod spare;
 mod stats;
 mod warm;
@@ -35,6 +38,8 @@ mod _memgroup {
     #[pymodule_export]
     use super::group::MemGroup;
     #[pymodule_export]
+    use super::list::MemList;
+    #[pymodule_export]
     use super::stats::{GroupStats, SlotStats};
     #[pymodule_export]
     use super::warm::{WarmMemory, set_warm_limit, warm_memory};
@@ -45,6 +50,7 @@ mod _memgroup {
         super::alloc::add_to(&module.py().get_type::<super::group::MemGroup>())?;
         // What it is to Python: integers in a row, as bytes and memoryview are.
         PySequence::register::<super::block::MemBlock>(module.py())?;
+        PySequence::register::<super::list::MemList>(module.py())?;
         super::warm::check_environment(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

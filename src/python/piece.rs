@@ -22,6 +22,11 @@ unsafe impl Send for Piece {}
 unsafe impl Sync for Piece {}
 
 impl Piece {
+    /// No bytes at all, of some era: for asking [`Life`](super::life::Life) whether it lasts. There is no slot.
+    pub(super) fn nothing(era: u64) -> Self {
+        Self { address: NonNull::dangling(), len: 0, slot: NonNull::dangling(), era }
+    }
+
     pub(super) fn bytes(self) -> Bytes {
         Bytes::new(self.address.as_ptr(), self.len)
     }

@@ -1,0 +1,559 @@
+//! `MemList`: many allocations from one call as a sequence of blocks.
+
+use std::collections::TryReserveError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pyo3::IntoPyObjectExt;
+use pyo3::basic::CompareOp;
+use pyo3::exceptions::{PyIndexError, PyMemoryError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyMemoryView, PySlice, PyTuple};
+
+use super::arguments;
+use super::block::MemBlock;
+use super::column::Column;
+use super::group::MemGroup;
+use super::life::{Runs, plural};
+use super::operand::{Operand, if_any};
+use super::piece::{Held, Piece};
+use super::raw::Bytes;
+use crate::Error;
+use crate::layout::DEFAULT_ALIGN;
+use crate::list::{Columns, Part, Placed, Span};
+use crate::slot::Mirror;
+
+/// Many allocations made in one call: a sequence of blocks that compares by content.
+///
+/// It is held as columns, 16 bytes for each block, or none where all are of one size; a block is made when one is asked for.
+/// Slices share the columns. Lists are made by a group's `alloc_many`, `protect` and `unprotect`, and keep their group
+/// alive. Every use of a list of a freed group raises ValueError.
+#[pyclass(frozen, sequence, module = "memgroup")]
+pub(super) struct MemList {
+    group: Py<MemGroup>,
+    placed: Arc<Placed>,
+    part: Part,
+    era: u64,
+    mirror: Mirror,
+}
+
+#[pymethods]
+impl MemList {
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        self.check(py)?;
+        Ok(self.part.len())
+    }
+
+    /// The sum of all sizes, in bytes.
+    #[getter]
+    fn nbytes(&self, py: Python<'_>) -> PyResult<usize> {
+        self.access(py, None, self.part.len(), |list| list.nbytes())
+    }
+
+    /// Whether the list shows the read-only mirror.
+    #[getter]
+    fn readonly(&self, py: Python<'_>) -> PyResult<bool> {
+        self.check(py)?;
+        Ok(self.is_protected())
+    }
+
+    /// The size of each block in bytes: a memoryview of unsigned 64-bit integers.
+    ///
+    /// It is read-only and no copy.
+    #[getter]
+    fn sizes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+        self.check(py)?;
+        Column::sizes(py, &self.placed, self.part)
+    }
+
+    /// Where each block begins, in bytes: a memoryview of unsigned 64-bit integers.
+    ///
+    /// They count from the beginning of the first block that `alloc_many` made, as if all of them lay one behind the other
+    /// with the padding that alignment takes; within one entry of `slots` they really do. The view is read-only and no
+    /// copy, unless all blocks are of one size. A slice shows the same numbers as the whole list.
+    #[getter]
+    fn offsets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+        self.check(py)?;
+        Column::starts(py, &self.placed, self.part)
+    }
+
+    /// Which slots the blocks are in: a tuple of `(slot, start, stop, offset)`.
+    ///
+    /// The blocks `list[start:stop]` lie in slot number `slot` as `offsets` says, the first of them `offset` bytes from the
+    /// slot's beginning.
+    #[getter]
+    fn slots<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.access(py, None, 0, |list| list.slots())?)
+    }
+
+    fn __getitem__<'py>(slf: &Bound<'py, Self>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        if let Ok(slice) = key.cast::<PySlice>() {
+            this.check(py)?;
+            let range = slice.indices(this.part.len() as isize)?;
+            let part = this.part.part(range.start.max(0) as usize, range.step, range.slicelength);
+            return Ok(this.with_part(py, part)?.into_any());
+        }
+        let index = arguments::integer(key, "list indices must be integers or slices")?;
+        let len = this.part.len();
+        let from_start = if index < 0 { index.saturating_add(len as isize) } else { index };
+        match usize::try_from(from_start).ok().filter(|&at| at < len) {
+            Some(at) => Ok(this.block(py, at)?.into_any()),
+            None => {
+                this.check(py)?;
+                Err(PyIndexError::new_err(format!("index out of range for a list of {len} block{}", plural(len))))
+            }
+        }
+    }
+
+    fn __setitem__(&self, _key: &Bound<'_, PyAny>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "cannot replace blocks of a list: write to them with list[i][:] = data, or fill_from()",
+        ))
+    }
+
+    fn __delitem__(&self, _key: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyTypeError::new_err("cannot delete blocks of a list: they are freed with their group; take a slice"))
+    }
+
+    fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Blocks>> {
+        slf.get().check(slf.py())?;
+        Bound::new(slf.py(), Blocks { list: slf.clone().unbind(), next: AtomicUsize::new(0) })
+    }
+
+    fn __reversed__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Blocks>> {
+        let this = slf.get();
+        this.check(slf.py())?;
+        let len = this.part.len();
+        Self::__iter__(&this.with_part(slf.py(), this.part.part(len.saturating_sub(1), -1, len))?)
+    }
+
+    /// Whether a block has just the bytes of `value`, any bytes-like object.
+    fn __contains__(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.find(py, value, 0, self.part.len())?.is_some())
+    }
+
+    /// Index of the first block in `self[start:stop]` with just the bytes of `value`.
+    ///
+    /// Raises:
+    ///     ValueError: There is none.
+    #[pyo3(
+        signature = (value, start=None, stop=None, /),
+        text_signature = "($self, value, start=0, stop=sys.maxsize, /)",
+    )]
+    fn index(
+        &self,
+        py: Python<'_>,
+        value: &Bound<'_, PyAny>,
+        start: Option<&Bound<'_, PyAny>>,
+        stop: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        let len = self.part.len() as isize;
+        let bound = |bound: Option<&Bound<'_, PyAny>>, otherwise| match bound {
+            None => Ok(otherwise),
+            Some(bound) => arguments::integer(bound, "start and stop must be integers")
+                .map(|at| if at < 0 { at.saturating_add(len).max(0) } else { at.min(len) }),
+        };
+        let (start, stop) = (bound(start, 0)?, bound(stop, len)?);
+        let found = self.find(py, value, start as usize, (stop - start).max(0) as usize)?;
+        found.ok_or_else(|| PyValueError::new_err("no block of the list has these bytes"))
+    }
+
+    /// How many blocks have just the bytes of `value`, any bytes-like object.
+    fn count(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.check(py)?;
+        let Some(value) = self.operand(py, value)? else { return Ok(0) };
+        self.access(py, Some(&value), self.many(value.len()), |list| {
+            // SAFETY: access has just checked that both are there.
+            (0..list.part.len()).filter(|&at| unsafe { list.has(at, list.other) }).count()
+        })
+    }
+
+    /// Scatters the bytes of `data`, any bytes-like object, into the blocks, in order.
+    ///
+    /// Where `data` shows bytes of the list itself, the result is as if it had been copied before.
+    ///
+    /// Raises:
+    ///     TypeError: The list is protected, or `data` has no bytes.
+    ///     ValueError: There are not exactly `nbytes` bytes in `data`.
+    ///     MemoryError: `data` shows bytes of the list itself, and there is no memory for a copy.
+    fn fill_from(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.check(py)?;
+        if self.is_protected() {
+            return Err(PyTypeError::new_err("this list is protected: the group's unprotect() gives a writable one"));
+        }
+        let from = Operand::of(data, &self.group)?;
+        let nbytes = self.nbytes(py)?;
+        if from.len() != nbytes {
+            return Err(Error::Length { nbytes, given: from.len() }.into());
+        }
+        let from = from.in_order()?;
+        // SAFETY: access has just checked that both are there; the list is writable, and they are equally long.
+        self.access(py, Some(&from), nbytes, |list| unsafe { list.fill_from(list.other) })?.map_err(|_| {
+            PyMemoryError::new_err(format!(
+                "no memory for a copy of {nbytes} bytes that overlap the list: pass fewer at once"
+            ))
+        })
+    }
+
+    /// Gathers the bytes of all blocks, in order, into one new writable block of the group.
+    ///
+    /// Raises:
+    ///     MemoryError: As the group's `alloc`.
+    fn join<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, MemBlock>> {
+        let nbytes = self.nbytes(py)?;
+        let group = self.group.bind(py);
+        let joined = group.get().take(py, nbytes, DEFAULT_ALIGN)?;
+        let to = joined.bytes();
+        self.access_held(py, Some(joined.into()), nbytes, move |list| {
+            let mut rest = to;
+            for span in list.placed.spans(list.part) {
+                // SAFETY: access has just checked that the list is there.
+                let from = unsafe { list.bytes(span) };
+                // SAFETY: and joined, which is writable and has as many bytes as all spans.
+                unsafe { rest.copy_from(from) };
+                rest = rest.tail(span.len);
+            }
+        })?;
+        MemBlock::new(group, joined, Mirror::ReadWrite)
+    }
+
+    fn __richcmp__<'py>(
+        slf: &Bound<'py, Self>,
+        other: &Bound<'py, PyAny>,
+        operator: CompareOp,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        slf.get().check(py)?;
+        match (operator, other.cast::<Self>()) {
+            (CompareOp::Eq, Ok(other)) => slf.get().equals(py, other.get())?.into_bound_py_any(py),
+            (CompareOp::Ne, Ok(other)) => (!slf.get().equals(py, other.get())?).into_bound_py_any(py),
+            _ => Ok(py.NotImplemented().into_bound(py)),
+        }
+    }
+
+    /// Raises TypeError: a copy elsewhere would not be a list of this group.
+    fn __reduce__(&self) -> PyResult<()> {
+        let remedy = "its bytes live in a group of this process; pass bytes(list.join()), or bytes of each block";
+        Err(PyTypeError::new_err(format!("cannot pickle or copy a MemList: {remedy}")))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let Ok(nbytes) = self.nbytes(py) else { return "<MemList, freed>".into() };
+        let protected = if self.is_protected() { ", protected" } else { "" };
+        let len = self.part.len();
+        format!("<MemList, {len} block{} of {nbytes} byte{}{protected}>", plural(len), plural(nbytes))
+    }
+}
+
+impl MemList {
+    /// A list of new blocks.
+    pub(super) fn of<'py>(group: &Bound<'py, MemGroup>, columns: Columns, zero: bool) -> PyResult<Bound<'py, Self>> {
+        let py = group.py();
+        let Runs { runs, era } = group.get().take_many(py, &columns)?;
+        let part = Part::all(columns.len());
+        let placed = Arc::new(Placed::new(columns, runs));
+        let list = Self { group: group.clone().unbind(), placed, part, era, mirror: Mirror::ReadWrite };
+        if zero {
+            // SAFETY: access has just checked that the list is there, and it is writable.
+            list.access(py, None, list.placed.columns().extent(), |list| unsafe { list.clear() })?;
+        }
+        Bound::new(py, list)
+    }
+
+    /// The same list through a mirror of the caller's choice.
+    pub(super) fn through<'py>(
+        group: &Bound<'py, MemGroup>,
+        list: &Bound<'py, Self>,
+        to: Mirror,
+    ) -> PyResult<Bound<'py, Self>> {
+        let (py, this) = (group.py(), list.get());
+        group.get().check_open(py)?;
+        if !this.belongs_to(group.as_unbound()) {
+            return Err(Error::Foreign.into());
+        }
+        let has_mirror = group.get().within(py, |life| {
+            life.check(this.held())?;
+            Ok(life.group().has_mirror())
+        })?;
+        if to == Mirror::ReadOnly && !has_mirror {
+            return Err(Error::NoMirror.into());
+        }
+        Bound::new(py, Self { mirror: to, ..this.shared(py) })
+    }
+
+    /// Whether the list is of that group.
+    pub(super) fn belongs_to(&self, group: &Py<MemGroup>) -> bool {
+        self.group.is(group)
+    }
+
+    /// Whether the bytes are still there: asked before anything else, so that no use of a freed list goes unnoticed.
+    pub(super) fn check(&self, py: Python<'_>) -> PyResult<()> {
+        self.group.get().while_there(py, self.held(), || ())
+    }
+
+    /// A list exports nothing itself, so a gentle end frees it.
+    fn held(&self) -> Held {
+        Piece::nothing(self.era).into()
+    }
+
+    fn is_protected(&self) -> bool {
+        self.mirror == Mirror::ReadOnly
+    }
+
+    fn shared(&self, py: Python<'_>) -> Self {
+        let Self { part, era, mirror, .. } = *self;
+        Self { group: self.group.clone_ref(py), placed: Arc::clone(&self.placed), part, era, mirror }
+    }
+
+    fn with_part<'py>(&self, py: Python<'py>, part: Part) -> PyResult<Bound<'py, Self>> {
+        Bound::new(py, Self { part, ..self.shared(py) })
+    }
+
+    /// The block at an index, which must be less than the length.
+    #[inline]
+    fn block<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Bound<'py, MemBlock>> {
+        let group = self.group.bind(py);
+        let Span { slot, offset, len } = self.placed.object(self.part.object(at));
+        let piece = group.get().within(py, |life| {
+            life.check(self.held())?;
+            // SAFETY: the slot is there: the era lasts.
+            let there = unsafe { slot.as_ref() };
+            // SAFETY: the objects of a list lie within their slots.
+            let address = unsafe { there.address(offset, self.mirror) };
+            Ok(address.map(|address| Piece { address, len, slot, era: self.era }))
+        })?;
+        MemBlock::new(group, piece.ok_or(Error::NoMirror)?, self.mirror)
+    }
+
+    /// Works on the list, and on another operand, if both are still there.
+    fn access<R: Send>(
+        &self,
+        py: Python<'_>,
+        other: Option<&Operand<'_>>,
+        many: usize,
+        work: impl FnOnce(&Objects<'_>) -> R + Send,
+    ) -> PyResult<R> {
+        let bytes = other.map_or(Bytes::new(std::ptr::dangling_mut(), 0), Operand::bytes);
+        let objects = Objects { placed: &self.placed, part: self.part, mirror: self.mirror, other: bytes };
+        let held = other.and_then(Operand::held);
+        self.group.get().access(py, self.held(), held, many, move |_| work(&{ objects }))
+    }
+
+    /// The same with another piece that must be there.
+    fn access_held<R: Send>(
+        &self,
+        py: Python<'_>,
+        other: Option<Held>,
+        many: usize,
+        work: impl FnOnce(&Objects<'_>) -> R + Send,
+    ) -> PyResult<R> {
+        let none = Bytes::new(std::ptr::dangling_mut(), 0);
+        let objects = Objects { placed: &self.placed, part: self.part, mirror: self.mirror, other: none };
+        self.group.get().access(py, self.held(), other, many, move |_| work(&{ objects }))
+    }
+
+    /// The bytes of an object, in order, if it has any.
+    fn operand<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Option<Operand<'py>>> {
+        if_any(py, Operand::of(value, &self.group))?.map(|value| value.in_order()).transpose()
+    }
+
+    /// About how much work it is to look at every block for so many bytes.
+    fn many(&self, bytes: usize) -> usize {
+        self.part.len().saturating_mul(bytes.max(1))
+    }
+
+    /// Index of the first of `len` blocks from `start` on that has just these bytes.
+    fn find(&self, py: Python<'_>, value: &Bound<'_, PyAny>, start: usize, len: usize) -> PyResult<Option<usize>> {
+        self.check(py)?;
+        let Some(value) = self.operand(py, value)? else { return Ok(None) };
+        self.access(py, Some(&value), self.many(value.len()), |list| {
+            // SAFETY: access has just checked that both are there.
+            (start..start + len).find(|&at| unsafe { list.has(at, list.other) })
+        })
+    }
+
+    /// Whether two lists have the same bytes in blocks of the same sizes.
+    fn equals(&self, py: Python<'_>, other: &Self) -> PyResult<bool> {
+        other.check(py)?;
+        if self.part.len() != other.part.len() {
+            return Ok(false);
+        }
+        if !other.belongs_to(&self.group) {
+            // Nobody may hold two groups at once, so each block is borrowed as any bytes-like object is.
+            for at in 0..self.part.len() {
+                if !self.block(py, at)?.as_any().eq(other.block(py, at)?)? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        let (placed, part, mirror) = (&*other.placed, other.part, other.mirror);
+        let nbytes = self.nbytes(py)?;
+        self.access_held(py, Some(other.held()), nbytes.max(part.len()), |list| {
+            let theirs = Objects { placed, part, mirror, other: list.other };
+            let mut pairs = list.placed.objects(list.part).zip(placed.objects(part));
+            pairs.all(|(one, two)| {
+                if one.len != two.len {
+                    return false;
+                }
+                // SAFETY: access has just checked that both lists are there.
+                let (one, two) = (unsafe { list.bytes(one) }, unsafe { theirs.bytes(two) });
+                // SAFETY: the same.
+                unsafe { one.compare(two) }.is_eq()
+            })
+        })
+    }
+}
+
+/// Some objects of a list, and the bytes of another operand, for work inside the gate.
+struct Objects<'a> {
+    placed: &'a Placed,
+    part: Part,
+    mirror: Mirror,
+    other: Bytes,
+}
+
+impl Objects<'_> {
+    fn nbytes(&self) -> usize {
+        let columns = self.placed.columns();
+        match self.part == Part::all(columns.len()) {
+            true => columns.nbytes(),
+            false => (0..self.part.len()).map(|at| columns.size(self.part.object(at))).sum(),
+        }
+    }
+
+    /// The runs as `MemList.slots` shows them.
+    fn slots(&self) -> Vec<(usize, usize, usize, usize)> {
+        let mut slots = Vec::new();
+        let mut start = 0;
+        while start < self.part.len() {
+            let object = self.part.object(start);
+            let run = self.placed.run_of(object);
+            // How many of the part's objects are left in the run.
+            let span = match self.part.step() {
+                step if step > 0 => (self.placed.end_of(run) - 1 - object) / step.unsigned_abs(),
+                step => (object - self.placed.runs()[run].first) / step.unsigned_abs(),
+            };
+            let stop = (start + 1 + span).min(self.part.len());
+            let Span { slot, offset, .. } = self.placed.object(object);
+            // SAFETY: the list is there, as for all that is done here.
+            let slot = unsafe { slot.as_ref() }.index().get();
+            slots.push((slot, start, stop, offset));
+            start = stop;
+        }
+        slots
+    }
+
+    /// # Safety
+    /// The list must be there.
+    #[inline]
+    unsafe fn bytes(&self, span: Span) -> Bytes {
+        // SAFETY: the caller's promise.
+        let slot = unsafe { span.slot.as_ref() };
+        // SAFETY: the objects of a list lie within their slots.
+        let address = unsafe { slot.address(span.offset, self.mirror) };
+        // No list is protected that has no read-only mirror.
+        Bytes::new(address.map_or(std::ptr::null_mut(), |address| address.as_ptr()), span.len)
+    }
+
+    /// Whether the object at an index has just these bytes.
+    ///
+    /// # Safety
+    /// Both must be there, and `at` less than the length.
+    unsafe fn has(&self, at: usize, bytes: Bytes) -> bool {
+        let object = self.part.object(at);
+        if self.placed.columns().size(object) != bytes.len {
+            return false;
+        }
+        // SAFETY: the caller's promise.
+        let own = unsafe { self.bytes(self.placed.object(object)) };
+        // SAFETY: the same.
+        unsafe { own.compare(bytes) }.is_eq()
+    }
+
+    /// # Safety
+    /// The list must be there and writable.
+    unsafe fn clear(&self) {
+        for run in 0..self.placed.runs().len() {
+            let span = self.placed.span_of(run);
+            // SAFETY: the caller's promise.
+            if !unsafe { span.slot.as_ref() }.is_fresh() {
+                // SAFETY: the same.
+                let bytes = unsafe { self.bytes(span) };
+                // SAFETY: the same; what lies between the first and the last object of a run is nobody else's.
+                unsafe { bytes.clear() };
+            }
+        }
+    }
+
+    /// # Safety
+    /// The list and `from` must be there, the list writable, and `from` have as many bytes.
+    unsafe fn fill_from(&self, from: Bytes) -> Result<(), TryReserveError> {
+        let mut copy = Vec::new();
+        // SAFETY: the caller's promise.
+        let mut rest = match unsafe { self.overlaps(from) } {
+            false => from,
+            true => {
+                copy.try_reserve_exact(from.len)?;
+                let copied = Bytes::new(copy.as_mut_ptr(), from.len);
+                // SAFETY: the vector has just got room for as many bytes.
+                unsafe { copied.copy_from(from) };
+                copied
+            }
+        };
+        for span in self.placed.spans(self.part) {
+            // SAFETY: the caller's promise.
+            let to = unsafe { self.bytes(span) };
+            // SAFETY: all spans together are as long as from, so rest holds this one.
+            unsafe { to.copy_from(rest.part(0, span.len)) };
+            rest = rest.tail(span.len);
+        }
+        Ok(())
+    }
+
+    /// Whether bytes are, through whichever mirror, among those of the whole list or the padding between them.
+    ///
+    /// # Safety
+    /// The list must be there.
+    unsafe fn overlaps(&self, bytes: Bytes) -> bool {
+        let start = bytes.start.addr();
+        (0..self.placed.runs().len()).any(|run| {
+            let span = self.placed.span_of(run);
+            // SAFETY: the caller's promise.
+            let slot = unsafe { span.slot.as_ref() };
+            slot.offset_within(&(start..start + bytes.len))
+                .is_some_and(|offset| offset < span.offset + span.len && span.offset < offset + bytes.len)
+        })
+    }
+}
+
+/// Goes through a list block by block.
+#[pyclass(frozen, module = "memgroup")]
+struct Blocks {
+    list: Py<MemList>,
+    /// Without a GIL two threads that share an iterator may get the same block, as from a list's own iterator.
+    next: AtomicUsize,
+}
+
+#[pymethods]
+impl Blocks {
+    fn __iter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        let list = self.list.get();
+        let at = self.next.load(Ordering::Relaxed);
+        if at >= list.part.len() {
+            return Ok(None);
+        }
+        self.next.store(at + 1, Ordering::Relaxed);
+        list.block(py, at).map(Some)
+    }
+
+    fn __length_hint__(&self) -> usize {
+        self.list.get().part.len().saturating_sub(self.next.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,245 @@
+//! The sizes of a list, as users pass them: a buffer of integers, or anything that yields them.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyString, PyTuple};
+
+use super::arguments::{self, Size, type_name};
+use super::buffer::Buffer;
+use super::group::MemGroup;
+use crate::Error;
+use crate::list::{Builder, Columns, Unfit};
+
+/// Reading this many sizes lets other Python threads run meanwhile.
+const MANY: usize = 32 * 1024;
+
+/// The columns of objects of these sizes.
+pub(super) fn columns(group: &Bound<'_, MemGroup>, sizes: &Bound<'_, PyAny>, align: usize) -> PyResult<Columns> {
+    let mut builder = Builder::new(align, group.get().largest(group.py()));
+    // SAFETY: the object is alive.
+    if unsafe { ffi::PyObject_CheckBuffer(sizes.as_ptr()) } != 0 {
+        read_buffer(sizes, &mut builder)?;
+    } else if let Ok(list) = sizes.cast_exact::<PyList>() {
+        builder.reserve(list.len())?;
+        // Its elements may run code of the user's that changes its length.
+        let mut index = 0;
+        while index < list.len() {
+            push(&mut builder, index, &list.get_item(index)?)?;
+            index += 1;
+        }
+    } else if let Ok(tuple) = sizes.cast_exact::<PyTuple>() {
+        builder.reserve(tuple.len())?;
+        for index in 0..tuple.len() {
+            push(&mut builder, index, &*tuple.get_borrowed_item(index)?)?;
+        }
+    } else {
+        for (index, size) in iterator(sizes)?.enumerate() {
+            push(&mut builder, index, &size?)?;
+        }
+    }
+    Ok(builder.finish())
+}
+
+fn iterator<'py>(sizes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, pyo3::types::PyIterator>> {
+    let no_integers = || {
+        PyTypeError::new_err(format!(
+            "sizes must be a buffer, a sequence or another iterable of integers, not {}: for blocks of one size pass count= \
+             and size=",
+            type_name(sizes)
+        ))
+    };
+    if sizes.is_instance_of::<PyString>() {
+        return Err(no_integers());
+    }
+    // What an __iter__ of the user's raises is the user's to see.
+    sizes
+        .try_iter()
+        .map_err(|error| if error.is_instance_of::<PyTypeError>(sizes.py()) { no_integers() } else { error })
+}
+
+#[inline]
+fn push(builder: &mut Builder, index: usize, size: &Bound<'_, PyAny>) -> PyResult<()> {
+    let size = match size.extract::<isize>() {
+        Ok(size) if size >= 0 => size as usize,
+        _ => unusual(index, size)?,
+    };
+    builder.push(size).map_err(|unfit| unfit.error.into())
+}
+
+/// What is no integer, negative, or does not fit a word.
+#[cold]
+fn unusual(index: usize, size: &Bound<'_, PyAny>) -> PyResult<usize> {
+    match arguments::integer(size, &format!("sizes[{index}] must be an integer"))? {
+        integer if integer < 0 => Err(negative(index, &arguments::shown(size))),
+        // Too large, and that says so best.
+        _ => size.extract::<Size>().map(|size| size.0),
+    }
+}
+
+fn negative(index: usize, size: &str) -> PyErr {
+    PyValueError::new_err(format!("sizes[{index}] is {size}: a size must not be negative"))
+}
+
+fn read_buffer(object: &Bound<'_, PyAny>, builder: &mut Builder) -> PyResult<()> {
+    let buffer = Buffer::of(object)?;
+    let notation = Notation::of(&buffer)?;
+    let elements = Elements::of(&buffer)?;
+    let mut read = move || notation.read(builder, elements);
+    let result = if elements.len < MANY { read() } else { object.py().detach(read) };
+    result.map_err(|Unfit { object, error }| match error {
+        Error::TooLarge { size, .. } if notation.is_signed && size.cast_signed() < 0 => {
+            negative(object, &size.cast_signed().to_string())
+        }
+        error => error.into(),
+    })
+}
+
+/// How an integer is written down.
+#[derive(Clone, Copy)]
+struct Notation {
+    is_signed: bool,
+    /// Whether its bytes stand in the other order than this machine's.
+    is_swapped: bool,
+    width: isize,
+}
+
+impl Notation {
+    fn of(buffer: &Buffer) -> PyResult<Self> {
+        let format = buffer.format().to_bytes();
+        let (order, code) = match format {
+            [code] => (b'@', *code),
+            [order @ (b'@' | b'=' | b'<' | b'>' | b'!'), code] => (*order, *code),
+            _ => return Err(no_integers(format)),
+        };
+        let is_signed = match code {
+            b'b' | b'h' | b'i' | b'l' | b'q' | b'n' => true,
+            b'B' | b'H' | b'I' | b'L' | b'Q' | b'N' => false,
+            _ => return Err(no_integers(format)),
+        };
+        let is_swapped = match order {
+            b'>' | b'!' => cfg!(target_endian = "little"),
+            b'<' => cfg!(target_endian = "big"),
+            _ => false,
+        };
+        // How wide a letter is depends on the order, and the buffer says it anyway.
+        Ok(Self { is_signed, is_swapped, width: buffer.item_size() })
+    }
+
+    fn read(self, builder: &mut Builder, elements: Elements) -> Result<(), Unfit> {
+        match (self.is_signed, self.width) {
+            (true, 1) => elements.read::<i8>(builder, false),
+            (true, 2) => elements.read::<i16>(builder, self.is_swapped),
+            (true, 4) => elements.read::<i32>(builder, self.is_swapped),
+            (true, _) => elements.read::<i64>(builder, self.is_swapped),
+            (false, 1) => elements.read::<u8>(builder, false),
+            (false, 2) => elements.read::<u16>(builder, self.is_swapped),
+            (false, 4) => elements.read::<u32>(builder, self.is_swapped),
+            (false, _) => elements.read::<u64>(builder, self.is_swapped),
+        }
+    }
+}
+
+fn no_integers(format: &[u8]) -> PyErr {
+    let format = String::from_utf8_lossy(format);
+    PyTypeError::new_err(format!(
+        "sizes must be integers, not of the format {format:?}: convert them first, as numpy's astype(\"int64\") does"
+    ))
+}
+
+/// Elements of a buffer with one dimension.
+#[derive(Clone, Copy)]
+struct Elements {
+    start: *const u8,
+    /// Bytes from one element to the next.
+    stride: isize,
+    len: usize,
+}
+
+// SAFETY: an address and two numbers; what makes an access safe is argued where it is made.
+unsafe impl Send for Elements {}
+
+impl Elements {
+    fn of(buffer: &Buffer) -> PyResult<Self> {
+        if buffer.is_indirect() {
+            return Err(PyValueError::new_err("sizes must lie in one place: pass a copy of this buffer"));
+        }
+        let (start, stride) = (buffer.bytes().start, buffer.strides().first().copied());
+        match buffer.shape() {
+            // Those of ctypes say nothing of strides: one element behind the other.
+            [len] => Ok(Self { start, stride: stride.unwrap_or(buffer.item_size()), len: *len as usize }),
+            [] => {
+                Err(PyTypeError::new_err("sizes must have a dimension: pass [size], or call alloc(size) for one block"))
+            }
+            shape => {
+                let dimensions = shape.len();
+                Err(PyValueError::new_err(format!(
+                    "sizes must have one dimension, not {dimensions}: flatten them first"
+                )))
+            }
+        }
+    }
+
+    /// Reads every element once: somebody else may write at the same time.
+    fn read<T: Element>(self, builder: &mut Builder, is_swapped: bool) -> Result<(), Unfit> {
+        let Self { start, stride, len } = self;
+        let is_aligned = start.cast::<T>().is_aligned() && stride % align_of::<T>() as isize == 0;
+        let in_order = |element: T| if is_swapped { element.swapped().size() } else { element.size() };
+        if is_aligned && !is_swapped && stride == size_of::<T>() as isize {
+            let first = start.cast::<T>();
+            // SAFETY: the buffer holds len elements one behind the other, aligned.
+            builder.extend((0..len).map(|index| unsafe { first.wrapping_add(index).read_volatile() }.size()))
+        } else if is_aligned {
+            builder.extend((0..len).map(|index| {
+                let element = start.wrapping_offset(stride.wrapping_mul(index as isize)).cast::<T>();
+                // SAFETY: the buffer holds len elements, so many bytes apart, aligned.
+                in_order(unsafe { element.read_volatile() })
+            }))
+        } else {
+            builder.extend((0..len).map(|index| {
+                let element = start.wrapping_offset(stride.wrapping_mul(index as isize));
+                // SAFETY: the buffer holds len elements, so many bytes apart.
+                in_order(unsafe { T::read_bytes(element) })
+            }))
+        }
+    }
+}
+
+/// An integer that sizes may be written down as.
+trait Element: Copy {
+    /// As a size; what is negative becomes too large for any group.
+    fn size(self) -> usize;
+
+    /// With its bytes in the other order.
+    fn swapped(self) -> Self;
+
+    /// Reads one that need not be aligned.
+    ///
+    /// # Safety
+    /// There must be an element at `at`.
+    unsafe fn read_bytes(at: *const u8) -> Self;
+}
+
+macro_rules! elements {
+    ($($integer:ty),*) => {$(
+        impl Element for $integer {
+            #[inline(always)]
+            fn size(self) -> usize {
+                self as usize
+            }
+
+            #[inline(always)]
+            fn swapped(self) -> Self {
+                self.swap_bytes()
+            }
+
+            #[inline(always)]
+            unsafe fn read_bytes(at: *const u8) -> Self {
+                // SAFETY: the caller's promise.
+                Self::from_ne_bytes(std::array::from_fn(|byte| unsafe { at.wrapping_add(byte).read_volatile() }))
+            }
+        }
+    )*};
+}
+
+elements!(i8, i16, i32, i64, u8, u16, u32, u64);
