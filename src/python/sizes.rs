@@ -60,9 +60,12 @@ fn iterator<'py>(sizes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, pyo3::types::
 
 #[inline]
 fn push(builder: &mut Builder, index: usize, size: &Bound<'_, PyAny>) -> PyResult<()> {
-    let size = match size.extract::<isize>() {
-        Ok(size) if size >= 0 => size as usize,
-        _ => unusual(index, size)?,
+    let size = match arguments::plain_integer(size) {
+        Some(size) => size as usize,
+        None => match size.extract::<isize>() {
+            Ok(size) if size >= 0 => size as usize,
+            _ => unusual(index, size)?,
+        },
     };
     builder.push(size).map_err(|unfit| unfit.error.into())
 }
