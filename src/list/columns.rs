@@ -1,9 +1,10 @@
-//! The columns of a list: how large each of its objects is, and where it begins. Integers only; no operating system.
+//! The columns of a list: how large each of its objects is, and where it begins.
 
 use std::mem::MaybeUninit;
 
 use crate::error::Error;
 use crate::layout;
+use crate::sys;
 
 /// So many sizes are read between two looks at whether they can be served. That many of the largest there are do not
 /// overflow a word on top of [`MAX_EXTENT`].
@@ -214,7 +215,10 @@ impl Builder {
     pub(crate) fn reserve(&mut self, objects: usize) -> Result<(), Error> {
         let no_memory = |_| Error::Table { objects };
         self.starts.try_reserve_exact(objects).map_err(no_memory)?;
-        self.sizes.try_reserve_exact(objects).map_err(no_memory)
+        self.sizes.try_reserve_exact(objects).map_err(no_memory)?;
+        sys::ask_for_huge_pages(self.starts.spare_capacity_mut());
+        sys::ask_for_huge_pages(self.sizes.spare_capacity_mut());
+        Ok(())
     }
 
     /// Adds one object.

@@ -94,6 +94,8 @@ pub(crate) fn machine_memory() -> usize {
     pages.and_then(|pages| usize::try_from(pages).ok()).map_or(0, |pages| pages.saturating_mul(page_size()))
 }
 
+pub(crate) use huge::ask_for as ask_for_huge_pages;
+
 /// Bytes in a huge page, where the system offers such to slots of that backing.
 pub(crate) fn huge_page_size(backing: &Backing) -> Option<usize> {
     huge::offer(backing).size()
