@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import textwrap
 
 import memgroup
@@ -34,7 +35,10 @@ def test_what_is_kept_can_be_seen():
         stats = group.stats()
     kept = memgroup.warm_memory()
     assert (kept.limit, kept.committed, kept.slots) == (64 * MIB, stats.committed, len(stats.slots))
-    assert repr(kept) == f"WarmMemory(limit={64 * MIB}, committed={kept.committed}, slots={kept.slots})"
+    assert (
+        repr(kept)
+        == f"WarmMemory(limit={64 * MIB}, committed={kept.committed}, slots={kept.slots}, handles={kept.handles})"
+    )
     assert json.loads(json.dumps(kept.as_dict())) == {
         "limit": kept.limit,
         "committed": kept.committed,
@@ -81,7 +85,7 @@ def test_lowering_the_limit_gives_memory_back_at_once():
         group.alloc(MIB)[:] = bytes(MIB)
     assert memgroup.warm_memory().committed >= MIB
     memgroup.set_warm_limit(0)
-    assert memgroup.warm_memory().as_dict() == {"limit": 0, "committed": 0, "slots": 0}
+    assert memgroup.warm_memory().as_dict() == {"limit": 0, "committed": 0, "slots": 0, "handles": 0}
 
 
 def test_memory_given_back_is_really_given_back(child):
@@ -335,3 +339,24 @@ def test_rounds_after_the_first_do_not_call_the_kernel(tmp_path, backing):
         next(i for i, call in enumerate(calls) if f'"/{mark}"' in call) for mark in ("begin", "end")
     )
     assert calls[begin + 1 : end] == []
+
+
+@pytest.mark.skipif(sysconfig.get_config_var("Py_GIL_DISABLED") == 1, reason="without a GIL none are kept")
+def test_the_objects_of_dead_blocks_are_kept_within_a_quarter_of_the_limit(child):
+    child.output("""
+        memgroup.set_warm_limit(4 * 64 * 1000)
+        group = memgroup.MemGroup()
+        blocks = [group.alloc(1) for _ in range(3000)]
+        assert memgroup.warm_memory().handles == 0
+        del blocks
+        assert memgroup.warm_memory().handles == 1000
+        blocks = [group.alloc(1) for _ in range(400)]
+        assert memgroup.warm_memory().handles == 600
+        memgroup.set_warm_limit(4 * 64 * 10)
+        assert memgroup.warm_memory().handles == 10
+        memgroup.set_warm_limit(0)
+        assert memgroup.warm_memory().handles == 0
+        del blocks
+        assert memgroup.warm_memory().handles == 0
+        assert bytes(group.alloc(3, zero=True)) == bytes(3)
+    """)

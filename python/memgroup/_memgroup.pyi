@@ -400,6 +400,12 @@ class WarmMemory:
     @property
     def slots(self) -> int:
         """How many slots are kept."""
+    @property
+    def handles(self) -> int:
+        """How many dead `MemBlock` objects are kept, of 64 bytes each.
+
+        They are not counted in `committed`; they take at most a quarter of the limit.
+        """
     def as_dict(self) -> dict[str, int]:
         """Return the same as a dict, for JSON."""
 
@@ -409,9 +415,9 @@ def warm_memory() -> WarmMemory:
 def set_warm_limit(bytes: SupportsIndex) -> None:  # noqa: A002  # what it counts, as in the Rust face
     """Set the most bytes that are kept warm for the next groups; 0 keeps none.
 
-    What is more than that goes back to the kernel at once, the oldest first. A program begins with the value
-    of the environment variable MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the machine's
-    memory, whichever is less.
+    What is more than that goes back to the kernel at once, the oldest first. The objects of dead blocks are
+    kept too, for a quarter of the limit. A program begins with the value of the environment variable
+    MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the machine's memory, whichever is less.
 
     Args:
         bytes: The limit.

@@ -24,7 +24,8 @@ use crate::slot::Mirror;
 /// How many bytes a repr shows.
 const PREVIEW: usize = 32;
 
-static SPARE: Spare<{ size_of::<MemBlock>() }> = Spare::new();
+/// Of dead blocks.
+pub(super) static SPARE: Spare<{ size_of::<MemBlock>() }> = Spare::new();
 
 /// One allocation of a group: a bytes-like object, writable unless protected, that compares by content.
 ///

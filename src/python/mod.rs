@@ -52,6 +52,7 @@ mod _memgroup {
         PySequence::register::<super::block::MemBlock>(module.py())?;
         PySequence::register::<super::list::MemList>(module.py())?;
         super::warm::check_environment(module.py())?;
+        super::warm::limit_handles(module.py());
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 
 use super::arguments::WarmLimit;
+use super::block::SPARE;
 use super::stats::listed;
 use crate::warm;
 
@@ -18,6 +19,9 @@ pub(super) struct WarmMemory {
     committed: usize,
     /// How many slots are kept.
     slots: usize,
+    /// How many dead `MemBlock` objects are kept, of 64 bytes each: not counted in `committed`, and of at most a quarter of
+    /// the limit.
+    handles: usize,
 }
 
 #[pymethods]
@@ -33,8 +37,8 @@ impl WarmMemory {
 }
 
 impl WarmMemory {
-    fn numbers(&self) -> [(&'static str, usize); 3] {
-        [("limit", self.limit), ("committed", self.committed), ("slots", self.slots)]
+    fn numbers(&self) -> [(&'static str, usize); 4] {
+        [("limit", self.limit), ("committed", self.committed), ("slots", self.slots), ("handles", self.handles)]
     }
 }
 
@@ -43,12 +47,13 @@ impl WarmMemory {
 pub(super) fn warm_memory(py: Python<'_>) -> WarmMemory {
     // Looking may unmap what a fork has made useless.
     let warm::WarmMemory { limit, committed, slots } = py.detach(warm::warm_memory);
-    WarmMemory { limit, committed, slots }
+    WarmMemory { limit, committed, slots, handles: SPARE.many() }
 }
 
 /// Set the most bytes that are kept warm for the next groups; 0 keeps none.
 ///
-/// What is more than that goes back to the kernel at once, the oldest first. A program begins with the value of the
+/// What is more than that goes back to the kernel at once, the oldest first. The objects of dead blocks are kept too, for a
+/// quarter of the limit. A program begins with the value of the
 /// environment variable MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the machine's memory, whichever is
 /// less.
 ///
@@ -62,6 +67,13 @@ pub(super) fn warm_memory(py: Python<'_>) -> WarmMemory {
 #[pyo3(signature = (bytes))]
 pub(super) fn set_warm_limit(py: Python<'_>, bytes: WarmLimit) {
     py.detach(|| warm::set_warm_limit(bytes.0));
+    limit_handles(py);
+}
+
+/// Makes the limit count for the objects of dead blocks too.
+pub(super) fn limit_handles(py: Python<'_>) {
+    // A block of a hundred bytes has an object of sixty-four.
+    SPARE.limit(py, warm::warm_memory().limit / 4);
 }
 
 /// Warns of a limit in the environment that is none, while whoever set it is likely to look.
