@@ -35,14 +35,13 @@ def test_what_is_kept_can_be_seen():
         stats = group.stats()
     kept = memgroup.warm_memory()
     assert (kept.limit, kept.committed, kept.slots) == (64 * MIB, stats.committed, len(stats.slots))
-    assert (
-        repr(kept)
-        == f"WarmMemory(limit={64 * MIB}, committed={kept.committed}, slots={kept.slots}, handles={kept.handles})"
-    )
+    figures = f"committed={kept.committed}, slots={kept.slots}, handles={kept.handles}"
+    assert repr(kept) == f"WarmMemory(limit={64 * MIB}, {figures})"
     assert json.loads(json.dumps(kept.as_dict())) == {
         "limit": kept.limit,
         "committed": kept.committed,
         "slots": kept.slots,
+        "handles": kept.handles,
     }
     assert kept == memgroup.warm_memory()
     with pytest.raises(AttributeError):
