@@ -196,16 +196,19 @@ fn what_lies_behind_keeps_a_vector_from_growing_over_it() {
 
 #[test]
 fn everything_lives_in_the_group() {
-    let group = memgroup::Options::new().name("collections-test").open().unwrap();
-    let local = group.local().unwrap();
-    let mut vec = Vec::new_in(&local);
-    vec.push(1u8);
-    let mut map = HashMap::new_in(&group);
-    let value: &u8 = map.entry(1u8).or_insert(2);
-    let boxed = Box::new_in(3u8, &local);
-    for address in [vec.as_ptr(), std::ptr::from_ref(value), std::ptr::from_ref(&*boxed)] {
-        assert!(lives_in("collections-test", address.addr()));
-    }
+    // Alone, because memory that another test left would keep its name.
+    alone("collections::everything_lives_in_the_group", || {
+        let group = memgroup::Options::new().name("collections-test").open().unwrap();
+        let local = group.local().unwrap();
+        let mut vec = Vec::new_in(&local);
+        vec.push(1u8);
+        let mut map = HashMap::new_in(&group);
+        let value: &u8 = map.entry(1u8).or_insert(2);
+        let boxed = Box::new_in(3u8, &local);
+        for address in [vec.as_ptr(), std::ptr::from_ref(value), std::ptr::from_ref(&*boxed)] {
+            assert!(lives_in("collections-test", address.addr()));
+        }
+    });
 }
 
 #[test]
