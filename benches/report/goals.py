@@ -62,7 +62,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Goal:
-    """A line of the third issue's table, and what has to hold for it."""
+    """A goal that was set before it was measured, and what has to hold for it."""
 
     work: str
     checks: tuple[Check, ...]
