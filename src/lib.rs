@@ -21,6 +21,7 @@
 //! | `warm` | what groups leave behind, kept for those that come |
 //! | `sys` | the operating system: backings, mirrors, sealing, committing, forks |
 //! | `layout` | where bytes go: integers only |
+//! | [`rmap`] | a model of how Linux finds the mappings of a page across forks; it depends on nothing |
 
 #![cfg_attr(
     not(feature = "python"),
@@ -47,6 +48,7 @@ mod list;
 mod local;
 #[cfg(feature = "python")]
 mod python;
+pub mod rmap;
 mod slot;
 mod sync;
 mod sys;

@@ -1,0 +1,324 @@
+//! anon_vmas and the chains that tie VMAs to them: preparing, cloning, unlinking.
+
+use super::arena::{Id, Ix};
+use super::machine::Machine;
+use super::policy::{CloneOrder, Family, Mapping, Order, Reuse};
+use super::vma::Vma;
+
+/// What a page's mapping points to: the VMAs that the page can be mapped in.
+pub(super) struct AnonVma {
+    pub(super) root: Ix<AnonVma>,
+    /// Itself, for a root.
+    pub(super) parent: Id<AnonVma>,
+    /// One while it has members, and for a root one for each of its descendants.
+    pub(super) references: u32,
+    /// anon_vmas with this parent; a root is its own child.
+    pub(super) children: u32,
+    /// VMAs that have this one as their own.
+    pub(super) active: u32,
+    pub(super) members: u32,
+    /// The members: one list, or for an interval tree a list for each start, by start.
+    pub(super) lists: Vec<List>,
+}
+
+impl Default for AnonVma {
+    fn default() -> Self {
+        let none = Ix::from_word(0);
+        let parent = Id::from_number(0);
+        Self { root: none, parent, references: 0, children: 0, active: 0, members: 0, lists: Vec::new() }
+    }
+}
+
+/// Members in the order of insertion.
+#[derive(Clone, Copy)]
+pub(super) struct List {
+    pub(super) start: u64,
+    pub(super) first: Ix<Link>,
+    pub(super) last: Ix<Link>,
+}
+
+/// One entry of a chain (anon_vma_chain): that a VMA is a member of an anon_vma.
+pub(super) struct Link {
+    pub(super) vma: Ix<Vma>,
+    pub(super) anon_vma: Ix<AnonVma>,
+    /// The next entry of the VMA's chain.
+    pub(super) older: Option<Ix<Link>>,
+    /// Neighbours in the anon_vma's list.
+    pub(super) before: Option<Ix<Link>>,
+    pub(super) after: Option<Ix<Link>>,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self { vma: Ix::from_word(0), anon_vma: Ix::from_word(0), older: None, before: None, after: None }
+    }
+}
+
+/// The ends of a chain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Newest,
+    Oldest,
+}
+
+impl Machine {
+    /// Makes sure that a private VMA has an anon_vma, before its first page. Not for designs without.
+    pub(super) fn prepare(&mut self, vma: Ix<Vma>) {
+        if self.vmas[vma].anon_vma.is_some() || self.rules.family == Family::None {
+            return;
+        }
+        let anon_vma = self.neighbours_anon_vma(vma).unwrap_or_else(|| self.new_anon_vma(None));
+        self.link(vma, anon_vma, End::Newest);
+        self.adopt(vma, anon_vma);
+    }
+
+    /// The anon_vma of a neighbour (next, then previous) that could be one VMA with this one but for its protection.
+    fn neighbours_anon_vma(&self, vma: Ix<Vma>) -> Option<Ix<AnonVma>> {
+        let this = &self.vmas[vma];
+        let process = &self.processes[this.process];
+        let position = process.position(&self.vmas, this.start);
+        let next = process.vmas.get(position + 1).filter(|&&next| self.vmas[next].start == this.end);
+        let previous = position.checked_sub(1).map(|position| &process.vmas[position]);
+        let previous = previous.filter(|&&previous| self.vmas[previous].end == this.start);
+        [next, previous].into_iter().flatten().map(|&neighbour| &self.vmas[neighbour]).find_map(|neighbour| {
+            let traits = super::vma::Traits { prot: this.traits.prot, ..neighbour.traits };
+            (traits == this.traits && neighbour.has_one_link()).then_some(neighbour.anon_vma).flatten()
+        })
+    }
+
+    /// A new anon_vma: a root, or a child of the parent VMA's own.
+    fn new_anon_vma(&mut self, parent: Option<Ix<AnonVma>>) -> Ix<AnonVma> {
+        let new = self.anon_vmas.take();
+        self.totals.anon_vmas += 1;
+        let root = parent.map_or(new, |parent| self.anon_vmas[parent].root);
+        let parent = parent.unwrap_or(new);
+        let parent_id = self.anon_vmas.id(parent);
+        let record = &mut self.anon_vmas[new];
+        (record.root, record.parent, record.references) = (root, parent_id, 1);
+        (record.children, record.active, record.members) = (0, 0, 0);
+        record.lists.clear();
+        // For a root, parent and root are itself.
+        self.anon_vmas[parent].children += 1;
+        if root != new {
+            self.anon_vmas[root].references += 1;
+        }
+        new
+    }
+
+    /// Makes an anon_vma of its chain the VMA's own.
+    fn adopt(&mut self, vma: Ix<Vma>, anon_vma: Ix<AnonVma>) {
+        self.vmas[vma].anon_vma = Some(anon_vma);
+        self.anon_vmas[anon_vma].active += 1;
+    }
+
+    /// Gives the child's VMA, which has no chain yet, what the design says.
+    pub(super) fn fork_chain(&mut self, parent: Ix<Vma>, child: Ix<Vma>) {
+        let Some(own) = self.vmas[parent].anon_vma else { return };
+        let abandoned = self.copy_chain(parent, child);
+        match self.rules.family {
+            Family::None => {}
+            Family::Shared => self.adopt(child, own),
+            Family::Chains => {
+                let anon_vma = abandoned.unwrap_or_else(|| {
+                    let new = self.new_anon_vma(Some(own));
+                    self.link(child, new, End::Newest);
+                    new
+                });
+                self.adopt(child, anon_vma);
+            }
+        }
+    }
+
+    /// Gives another VMA of the same process the same chain and the same anon_vma: for splits and merges.
+    pub(super) fn clone_chain(&mut self, from: Ix<Vma>, to: Ix<Vma>) {
+        if let Some(own) = self.vmas[from].anon_vma {
+            self.copy_chain(from, to);
+            self.adopt(to, own);
+        }
+    }
+
+    /// Copies a chain. Returns the oldest anon_vma of it that a fork takes over instead of making one.
+    fn copy_chain(&mut self, from: Ix<Vma>, to: Ix<Vma>) -> Option<Ix<AnonVma>> {
+        let own = self.vmas[from].anon_vma;
+        let end = match self.rules.clone_order {
+            CloneOrder::Keeps => End::Oldest,
+            CloneOrder::Reverses => End::Newest,
+        };
+        let mut oldest = None;
+        let mut next = self.vmas[from].newest;
+        while let Some(link) = next {
+            let Link { anon_vma, older, .. } = self.links[link];
+            next = older;
+            self.link(to, anon_vma, end);
+            let AnonVma { children, active, .. } = self.anon_vmas[anon_vma];
+            let is_free = match self.rules.reuse {
+                Reuse::Never => false,
+                Reuse::Degree => own != Some(anon_vma) && children + active < 2,
+                Reuse::Abandoned => children < 2 && active == 0,
+            };
+            if is_free {
+                oldest = Some(anon_vma);
+            }
+        }
+        oldest
+    }
+
+    /// Takes a VMA out of every anon_vma of its chain; ends those that are left empty.
+    pub(super) fn unlink(&mut self, vma: Ix<Vma>) {
+        // Taken and put back, so that it need not be made each time.
+        let mut empty = std::mem::take(&mut self.scratch);
+        let mut next = self.vmas[vma].newest.take();
+        while let Some(link) = next {
+            self.leave(link);
+            let Link { anon_vma, older, .. } = self.links[link];
+            next = older;
+            self.links.remove(link);
+            if self.anon_vmas[anon_vma].members == 0 {
+                if let Some(parent) = self.anon_vmas.find(self.anon_vmas[anon_vma].parent) {
+                    self.anon_vmas[parent].children -= 1;
+                }
+                empty.push(anon_vma);
+            }
+        }
+        self.vmas[vma].oldest = None;
+        if let Some(own) = self.vmas[vma].anon_vma.take() {
+            self.anon_vmas[own].active -= 1;
+        }
+        for anon_vma in empty.drain(..) {
+            let root = self.anon_vmas[anon_vma].root;
+            if self.let_go(anon_vma) && root != anon_vma {
+                self.let_go(root);
+            }
+        }
+        self.scratch = empty;
+    }
+
+    /// Drops one reference. Whether it was the last.
+    fn let_go(&mut self, anon_vma: Ix<AnonVma>) -> bool {
+        self.anon_vmas[anon_vma].references -= 1;
+        let is_last = self.anon_vmas[anon_vma].references == 0;
+        if is_last {
+            self.anon_vmas.remove(anon_vma);
+        }
+        is_last
+    }
+
+    /// Moves the ends of a VMA. A tree, which sorts by start, takes it out and in again, as the kernel does.
+    pub(super) fn reshape(&mut self, vma: Ix<Vma>, start: u64, end: u64) {
+        let is_sorted = self.rules.walk == Order::Tree;
+        if is_sorted {
+            self.each_link(vma, Self::leave);
+        }
+        (self.vmas[vma].start, self.vmas[vma].end) = (start, end);
+        if is_sorted {
+            self.each_link(vma, Self::enter);
+        }
+    }
+
+    fn each_link(&mut self, vma: Ix<Vma>, visit: fn(&mut Self, Ix<Link>)) {
+        let mut next = self.vmas[vma].newest;
+        while let Some(link) = next {
+            visit(self, link);
+            next = self.links[link].older;
+        }
+    }
+
+    /// Adds an entry to a chain, at one of its ends.
+    fn link(&mut self, vma: Ix<Vma>, anon_vma: Ix<AnonVma>, end: End) {
+        let link = self.links.take();
+        self.totals.chains += 1;
+        let record = &mut self.vmas[vma];
+        let older = if end == End::Newest { record.newest } else { None };
+        match (end, record.oldest) {
+            (_, None) => (record.newest, record.oldest) = (Some(link), Some(link)),
+            (End::Newest, Some(_)) => record.newest = Some(link),
+            (End::Oldest, Some(last)) => {
+                record.oldest = Some(link);
+                self.links[last].older = Some(link);
+            }
+        }
+        self.links[link] = Link { vma, anon_vma, older, before: None, after: None };
+        self.enter(link);
+    }
+
+    /// What an anon_vma's members are sorted by, before insertion.
+    #[inline]
+    fn key(&self, vma: Ix<Vma>) -> u64 {
+        match self.rules.walk {
+            Order::List => 0,
+            Order::Tree => self.vmas[vma].start,
+        }
+    }
+
+    /// Makes the VMA of a link a member of its anon_vma, behind all of the same key.
+    fn enter(&mut self, link: Ix<Link>) {
+        let Link { vma, anon_vma, .. } = self.links[link];
+        let key = self.key(vma);
+        let anon_vma = &mut self.anon_vmas[anon_vma];
+        anon_vma.members += 1;
+        let before = match anon_vma.lists.binary_search_by_key(&key, |list| list.start) {
+            Ok(position) => Some(std::mem::replace(&mut anon_vma.lists[position].last, link)),
+            Err(position) => {
+                anon_vma.lists.insert(position, List { start: key, first: link, last: link });
+                None
+            }
+        };
+        (self.links[link].before, self.links[link].after) = (before, None);
+        if let Some(before) = before {
+            self.links[before].after = Some(link);
+        }
+    }
+
+    /// Undoes [`enter`](Self::enter).
+    fn leave(&mut self, link: Ix<Link>) {
+        let Link { vma, anon_vma, before, after, .. } = self.links[link];
+        let key = self.key(vma);
+        if let Some(before) = before {
+            self.links[before].after = after;
+        }
+        if let Some(after) = after {
+            self.links[after].before = before;
+        }
+        let anon_vma = &mut self.anon_vmas[anon_vma];
+        anon_vma.members -= 1;
+        if before.is_some() && after.is_some() {
+            return;
+        }
+        if let Ok(position) = anon_vma.lists.binary_search_by_key(&key, |list| list.start) {
+            let list = &mut anon_vma.lists[position];
+            match (before, after) {
+                (None, None) => drop(anon_vma.lists.remove(position)),
+                (None, Some(after)) => list.first = after,
+                (Some(before), _) => list.last = before,
+            }
+        }
+    }
+
+    /// The anon_vma of a VMA that a rule means.
+    pub(super) fn mapping(&self, vma: Ix<Vma>, rule: Mapping) -> Option<Id<AnonVma>> {
+        let vma = &self.vmas[vma];
+        let anon_vma = match rule {
+            Mapping::None => None,
+            Mapping::Own => vma.anon_vma,
+            Mapping::Oldest => vma.oldest.map(|link| self.links[link].anon_vma),
+            Mapping::Root => vma.anon_vma.map(|own| self.anon_vmas[own].root),
+        };
+        anon_vma.map(|anon_vma| self.anon_vmas.id(anon_vma))
+    }
+
+    /// The anon_vmas of a VMA's chain, newest first.
+    pub(super) fn chain(&self, vma: Ix<Vma>) -> impl Iterator<Item = Ix<AnonVma>> {
+        self.links_of(vma).map(|link| self.links[link].anon_vma)
+    }
+
+    /// The entries of a VMA's chain, newest first.
+    pub(super) fn links_of(&self, vma: Ix<Vma>) -> impl Iterator<Item = Ix<Link>> {
+        std::iter::successors(self.vmas[vma].newest, |&link| self.links[link].older)
+    }
+
+    /// The entries that make the members of an anon_vma, in the order of a walk.
+    pub(super) fn members(&self, anon_vma: Ix<AnonVma>) -> impl Iterator<Item = Ix<Link>> {
+        let lists = self.anon_vmas[anon_vma].lists.iter();
+        lists.flat_map(|list| std::iter::successors(Some(list.first), |&link| self.links[link].after))
+    }
+}

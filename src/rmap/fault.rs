@@ -1,0 +1,185 @@
+//! Faults: what reading and writing a page does.
+
+use super::arena::Ix;
+use super::machine::Machine;
+use super::page::{Entry, Object, Page};
+use super::policy::Family;
+use super::process::Process;
+use super::vma::Vma;
+use super::{Error, PageId, ProcessId};
+
+impl Machine {
+    /// Reads a page: what is mapped there now, or `None` for the page of zeros, which has no reverse mapping.
+    ///
+    /// # Errors
+    /// [`Error::Exited`], [`Error::Unmapped`], [`Error::Denied`], [`Error::Full`].
+    pub fn read(&mut self, process: ProcessId, page: u64) -> Result<Option<PageId>, Error> {
+        let (process, vma) = self.touched(process, page)?;
+        let prot = self.vmas[vma].traits.prot;
+        if !prot.allows_reading() {
+            return Err(self.denied(process, page, vma, "reading"));
+        }
+        if let Some(object) = self.vmas[vma].traits.object {
+            return self.share(process, object, page).map(Some);
+        }
+        Ok(match self.processes[process].entry(&self.leaves, page) {
+            Some(Entry::Zero) => None,
+            Some(Entry::Present { page, .. }) => Some(self.page_name(page)),
+            Some(Entry::Swapped { page: swapped }) => {
+                self.swap_in(process, vma, page, swapped, false);
+                Some(self.page_name(swapped))
+            }
+            None => {
+                self.check_tables()?;
+                self.set_entry(process, page, Entry::Zero);
+                None
+            }
+        })
+    }
+
+    /// Writes a page: what is mapped there now. A page that others may see is copied first.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn write(&mut self, process: ProcessId, page: u64) -> Result<PageId, Error> {
+        let (process, vma) = self.touched(process, page)?;
+        if !self.vmas[vma].traits.prot.allows_writing() {
+            return Err(self.denied(process, page, vma, "writing"));
+        }
+        if let Some(object) = self.vmas[vma].traits.object {
+            return self.share(process, object, page);
+        }
+        let shown = match self.processes[process].entry(&self.leaves, page) {
+            Some(Entry::Present { page: shown, writable: true }) => shown,
+            Some(Entry::Present { page: shown, writable: false }) => {
+                self.check_pages()?;
+                self.write_shared(process, vma, page, shown)
+            }
+            Some(Entry::Swapped { page: swapped }) => {
+                self.check_pages()?;
+                if self.swap_in(process, vma, page, swapped, true) {
+                    swapped
+                } else {
+                    self.write_shared(process, vma, page, swapped)
+                }
+            }
+            Some(Entry::Zero) | None => {
+                self.check_pages()?;
+                self.check_tables()?;
+                self.prepare(vma);
+                self.map_new(process, vma, page)
+            }
+        };
+        Ok(self.page_name(shown))
+    }
+
+    /// Writes a page that is mapped, but not for writing: takes it over, or copies it.
+    fn write_shared(&mut self, process: Ix<Process>, vma: Ix<Vma>, address: u64, shown: Ix<Page>) -> Ix<Page> {
+        let Page { mapped, swapped, .. } = self.pages[shown];
+        if mapped == 1 && swapped == 0 {
+            if self.rules.family == Family::Chains {
+                self.pages[shown].mapping = self.own(vma);
+            }
+            self.set_entry(process, address, Entry::Present { page: shown, writable: true });
+            return shown;
+        }
+        self.totals.copies += 1;
+        let copy = self.map_new(process, vma, address);
+        self.drop_entry(Entry::Present { page: shown, writable: false });
+        copy
+    }
+
+    /// Maps a page of the process's own, over whatever is there.
+    fn map_new(&mut self, process: Ix<Process>, vma: Ix<Vma>, address: u64) -> Ix<Page> {
+        let mapping = self.mapping(vma, self.rules.new_page);
+        let new = self.new_page(Page { index: address, mapping, mapped: 1, swapped: 0, object: None });
+        self.set_entry(process, address, Entry::Present { page: new, writable: true });
+        new
+    }
+
+    /// Brings a page back. Whether it can be written: it is for writing, and nobody else has the page.
+    fn swap_in(
+        &mut self,
+        process: Ix<Process>,
+        vma: Ix<Vma>,
+        address: u64,
+        swapped: Ix<Page>,
+        for_writing: bool,
+    ) -> bool {
+        let page = &self.pages[swapped];
+        let is_exclusive = for_writing && page.mapped == 0 && page.swapped == 1;
+        // A mapping that is set says where others find the page.
+        let keeps = page.mapping.is_some() && (page.mapped > 0 || self.rules.set_once);
+        if !keeps {
+            let rule = if is_exclusive { self.rules.new_page } else { self.rules.swapped_in };
+            self.pages[swapped].mapping = self.mapping(vma, rule);
+        }
+        self.pages[swapped].swapped -= 1;
+        self.pages[swapped].mapped += 1;
+        self.set_entry(process, address, Entry::Present { page: swapped, writable: is_exclusive });
+        is_exclusive
+    }
+
+    /// Shows a page of a shared mapping, the same to all.
+    fn share(&mut self, process: Ix<Process>, object: Ix<Object>, address: u64) -> Result<PageId, Error> {
+        if let Some(Entry::Present { page, .. }) = self.processes[process].entry(&self.leaves, address) {
+            return Ok(self.page_name(page));
+        }
+        self.check_tables()?;
+        let page = match self.objects[object].pages.get(&address) {
+            Some(&page) => page,
+            None => {
+                self.check_pages()?;
+                let page = Page { index: address, object: Some(object), ..Page::default() };
+                let page = self.new_page(page);
+                self.objects[object].pages.insert(address, page);
+                page
+            }
+        };
+        self.pages[page].mapped += 1;
+        self.set_entry(process, address, Entry::Present { page, writable: true });
+        Ok(self.page_name(page))
+    }
+
+    fn new_page(&mut self, page: Page) -> Ix<Page> {
+        let new = self.pages.take();
+        self.totals.pages += 1;
+        self.pages[new] = page;
+        new
+    }
+
+    fn own(&self, vma: Ix<Vma>) -> Option<super::arena::Id<super::anon_vma::AnonVma>> {
+        self.mapping(vma, super::policy::Mapping::Own)
+    }
+
+    #[inline]
+    fn set_entry(&mut self, process: Ix<Process>, page: u64, entry: Entry) {
+        self.processes[process].set_entry(&mut self.leaves, page, entry);
+    }
+
+    pub(super) fn page_name(&self, page: Ix<Page>) -> PageId {
+        PageId(self.pages.id(page))
+    }
+
+    #[inline]
+    fn touched(&self, process: ProcessId, page: u64) -> Result<(Ix<Process>, Ix<Vma>), Error> {
+        let live = self.live(process)?;
+        let vma = self.processes[live].vma_at(&self.vmas, page);
+        vma.map(|vma| (live, vma)).ok_or(Error::Unmapped { pid: process.pid, page })
+    }
+
+    #[cold]
+    fn denied(&self, process: Ix<Process>, page: u64, vma: Ix<Vma>, access: &'static str) -> Error {
+        Error::Denied { pid: self.processes[process].pid, page, prot: self.vmas[vma].traits.prot, access }
+    }
+
+    /// Room for one page, and for what finds it.
+    fn check_pages(&self) -> Result<(), Error> {
+        let has_room = self.pages.has_room(1) && self.anon_vmas.has_room(1) && self.links.has_room(1);
+        if has_room { Ok(()) } else { Err(Error::Full { what: "pages" }) }
+    }
+
+    fn check_tables(&self) -> Result<(), Error> {
+        if self.leaves.has_room(1) { Ok(()) } else { Err(Error::Full { what: "page tables" }) }
+    }
+}

@@ -1,0 +1,167 @@
+//! The designs that Linux has had, as one table of rules.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A design of reverse mapping, named after what it does and the kernel that had it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// Linux 2.4: no way back from a page; every VMA of every process is looked at.
+    Scan24,
+    /// Linux 2.6.0 to 2.6.33: one anon_vma for a whole family.
+    Shared26,
+    /// Linux 2.6.34-rc1 (5beb4930): chains, with the bug.
+    AvcRc1,
+    /// Linux 2.6.34 (ea90002b, 646d87b4): the bug fixed, and the gain given up.
+    Avc34,
+    /// Linux 2.6.36 (e8a03feb, 288468c3): the gain won back.
+    Avc36,
+    /// Linux 3.19 to 5.19: a fork takes over an anon_vma that seems abandoned, and is wrong at times.
+    Degree319,
+    /// Linux 6.0 and later (2555283e): a fork takes over an anon_vma that is abandoned.
+    Modern,
+}
+
+/// What a fork gives the child's VMA besides a copy of its parent's chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Nothing: this design has no anon_vmas.
+    None,
+    /// Nothing: the one anon_vma of the family serves the child, too. There are no chain objects.
+    Shared,
+    /// An anon_vma of its own, unless it takes one over (see [`Reuse`]).
+    Chains,
+}
+
+/// How a chain is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloneOrder {
+    /// Every copy turns the chain round.
+    Reverses,
+    /// Newest first, as in the original.
+    Keeps,
+}
+
+/// Which anon_vma of a VMA's chain a page's mapping is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mapping {
+    /// None: pages have no way back.
+    None,
+    /// The VMA's own anon_vma.
+    Own,
+    /// The last one of the chain, whatever the order says that is.
+    Oldest,
+    /// The root of the VMA's own anon_vma.
+    Root,
+}
+
+/// When a fork takes over an anon_vma of the parent's chain instead of making one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reuse {
+    /// Never.
+    Never,
+    /// The first from the oldest that is not the parent VMA's own and has fewer than two children and VMAs together.
+    Degree,
+    /// The first from the oldest that has fewer than two children and no VMA of its own.
+    Abandoned,
+}
+
+/// What holds an anon_vma's members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// A list: a walk looks at every member.
+    List,
+    /// An interval tree: a walk looks at the members that can hold the page, by start, then by insertion.
+    Tree,
+}
+
+/// The rules in which the designs differ. All else is common to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rules {
+    /// What a fork gives the child's VMA.
+    pub family: Family,
+    /// How a chain is copied.
+    pub clone_order: CloneOrder,
+    /// Mapping of a new page: first write, or copy on write.
+    pub new_page: Mapping,
+    /// Mapping of a page that several share, set when it comes back from swap.
+    pub swapped_in: Mapping,
+    /// Whether a mapping that is set stays when the page's map count goes from 0 to 1 again.
+    pub set_once: bool,
+    /// When a fork takes over an anon_vma.
+    pub reuse: Reuse,
+    /// What holds an anon_vma's members.
+    pub walk: Order,
+}
+
+impl Policy {
+    /// All of them, oldest first.
+    pub const ALL: [Self; 7] =
+        [Self::Scan24, Self::Shared26, Self::AvcRc1, Self::Avc34, Self::Avc36, Self::Degree319, Self::Modern];
+
+    /// The rules of the design.
+    pub fn rules(self) -> Rules {
+        use CloneOrder::{Keeps, Reverses};
+        use Family::{Chains, Shared};
+        use Mapping::{None, Oldest, Own, Root};
+        use Order::{List, Tree};
+        use Reuse::{Abandoned, Degree, Never};
+        #[rustfmt::skip]
+        let (family, clone_order, new_page, swapped_in, set_once, reuse, walk) = match self {
+            //                 family        clone     new page  swapped in  once   reuse      walk
+            Self::Scan24    => (Family::None, Keeps,    None,     None,       false, Never,     List),
+            Self::Shared26  => (Shared,       Keeps,    Own,      Own,        false, Never,     List),
+            Self::AvcRc1    => (Chains,       Reverses, Own,      Own,        false, Never,     List),
+            Self::Avc34     => (Chains,       Keeps,    Oldest,   Oldest,     false, Never,     List),
+            Self::Avc36     => (Chains,       Keeps,    Own,      Root,       true,  Never,     List),
+            Self::Degree319 => (Chains,       Keeps,    Own,      Root,       true,  Degree,    Tree),
+            Self::Modern    => (Chains,       Keeps,    Own,      Root,       true,  Abandoned, Tree),
+        };
+        Rules { family, clone_order, new_page, swapped_in, set_once, reuse, walk }
+    }
+
+    /// The name, as in `"modern"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scan24 => "scan24",
+            Self::Shared26 => "shared26",
+            Self::AvcRc1 => "avc_rc1",
+            Self::Avc34 => "avc_34",
+            Self::Avc36 => "avc_36",
+            Self::Degree319 => "degree319",
+            Self::Modern => "modern",
+        }
+    }
+
+    /// The kernels that had it.
+    pub fn kernel(self) -> &'static str {
+        match self {
+            Self::Scan24 => "2.4",
+            Self::Shared26 => "2.6.0 to 2.6.33",
+            Self::AvcRc1 => "2.6.34-rc1",
+            Self::Avc34 => "2.6.34",
+            Self::Avc36 => "2.6.36",
+            Self::Degree319 => "3.19 to 5.19",
+            Self::Modern => "6.0 on",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// No policy has that name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("policy must be one of {}, not {_0:?}", Policy::ALL.map(|policy| format!("{:?}", policy.name())).join(", "))]
+pub struct UnknownPolicy(pub String);
+
+impl FromStr for Policy {
+    type Err = UnknownPolicy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name).ok_or_else(|| UnknownPolicy(name.into()))
+    }
+}

@@ -1,0 +1,182 @@
+//! Walks: from a page to every mapping of it, the way the design goes.
+
+use std::ops::ControlFlow;
+
+use super::arena::Ix;
+use super::machine::Machine;
+use super::page::{Entry, Page};
+use super::policy::{Family, Order};
+use super::process::Process;
+use super::vma::Vma;
+use super::{Error, PageId, ProcessId, VmaId};
+
+/// What a walk found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// The VMAs whose range holds the page and their processes, in the order of the walk. They need not map it.
+    pub places: Vec<(ProcessId, VmaId)>,
+    /// How many VMAs were looked at, those among them whose range does not hold the page.
+    pub visits: u64,
+}
+
+/// What swapping a page out did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwapOut {
+    /// How many VMAs were looked at until no entry was left, or there was no VMA left to look at.
+    pub visits: u64,
+    /// How many page table entries were taken away.
+    pub unmapped: u64,
+    /// How many the walk did not find. With any, the page stays where it is.
+    pub left: u64,
+}
+
+impl Machine {
+    /// The full walk of a page, as it is done to ask whether it was used lately.
+    ///
+    /// # Errors
+    /// [`Error::NoPage`].
+    pub fn walk(&self, page: PageId) -> Result<Walk, Error> {
+        let page = self.page(page)?;
+        let (mut places, mut visits) = (Vec::new(), 0);
+        let _ = self.each_place(page, |vma, is_in_range| {
+            visits += 1;
+            if is_in_range {
+                places.push((self.name(self.vmas[vma].process), VmaId(self.vmas.id(vma))));
+            }
+            ControlFlow::Continue(())
+        });
+        Ok(Walk { places, visits })
+    }
+
+    /// How many VMAs a full walk looks at.
+    ///
+    /// # Errors
+    /// [`Error::NoPage`].
+    pub fn walk_visits(&self, page: PageId) -> Result<u64, Error> {
+        let mut visits = 0;
+        let _ = self.each_place(self.page(page)?, |_, _| {
+            visits += 1;
+            ControlFlow::Continue(())
+        });
+        Ok(visits)
+    }
+
+    /// How many VMAs are looked at to unmap a page: the walk ends with its last page table entry. 0 for a page that nobody
+    /// maps.
+    ///
+    /// # Errors
+    /// [`Error::NoPage`].
+    pub fn unmap_visits(&self, page: PageId) -> Result<u64, Error> {
+        let page = self.page(page)?;
+        Ok(self.find_entries(page, |_| {}).visits)
+    }
+
+    /// Swaps a page out: the walk takes away the page table entries that it finds.
+    ///
+    /// Where it finds all of them, the page leaves memory, and the next to touch it brings it back. A page of a shared
+    /// mapping stays with the mapping instead.
+    ///
+    /// # Errors
+    /// [`Error::NoPage`], [`Error::NotMapped`].
+    pub fn swap_out(&mut self, page: PageId) -> Result<SwapOut, Error> {
+        let found = self.page(page)?;
+        if self.pages[found].mapped == 0 {
+            return Err(Error::NotMapped { page });
+        }
+        let mut holders = Vec::new();
+        let outcome = self.find_entries(found, |process| holders.push(process));
+        let Page { index, object, .. } = self.pages[found];
+        for process in holders {
+            let process = &mut self.processes[process];
+            if object.is_some() {
+                process.clear_entry(&mut self.leaves, index);
+            } else {
+                process.set_entry(&mut self.leaves, index, Entry::Swapped { page: found });
+                self.pages[found].swapped += 1;
+            }
+            self.pages[found].mapped -= 1;
+        }
+        if self.pages[found].mapped == 0 {
+            self.pages[found].mapping = None;
+        }
+        self.totals.visits += outcome.visits;
+        Ok(outcome)
+    }
+
+    /// The processes that map a page, by birth: not from a walk, but from all page tables.
+    ///
+    /// # Errors
+    /// [`Error::NoPage`].
+    pub fn mapped_by(&self, page: PageId) -> Result<Vec<ProcessId>, Error> {
+        let page = self.page(page)?;
+        let holders = self.by_birth().filter(|&process| self.maps(process, page));
+        Ok(holders.map(|process| self.name(process)).collect())
+    }
+
+    /// Goes through the places of a page until all its page table entries are found.
+    fn find_entries(&self, page: Ix<Page>, mut found: impl FnMut(Ix<Process>)) -> SwapOut {
+        let mut outcome = SwapOut { visits: 0, unmapped: 0, left: u64::from(self.pages[page].mapped) };
+        if outcome.left == 0 {
+            return outcome;
+        }
+        let _ = self.each_place(page, |vma, is_in_range| {
+            outcome.visits += 1;
+            let process = self.vmas[vma].process;
+            if is_in_range && self.maps(process, page) {
+                found(process);
+                outcome.unmapped += 1;
+                outcome.left -= 1;
+            }
+            if outcome.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        outcome
+    }
+
+    fn maps(&self, process: Ix<Process>, page: Ix<Page>) -> bool {
+        let entry = self.processes[process].entry(&self.leaves, self.pages[page].index);
+        matches!(entry, Some(Entry::Present { page: shown, .. }) if shown == page)
+    }
+
+    /// Every VMA that a walk of the page looks at, in its order, and whether its range holds the page.
+    fn each_place(
+        &self,
+        page: Ix<Page>,
+        mut look: impl FnMut(Ix<Vma>, bool) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Page { index, mapping, object, .. } = self.pages[page];
+        let holds = |vma: Ix<Vma>| self.vmas[vma].holds(index);
+        if self.rules.family == Family::None {
+            let vmas = self.by_birth().flat_map(|process| &self.processes[process].vmas);
+            return vmas.copied().try_for_each(|vma| look(vma, holds(vma)));
+        }
+        if let Some(object) = object {
+            // Found through what is shared, the same in every design: the VMAs that show the page.
+            let vmas = self.by_birth().flat_map(|process| &self.processes[process].vmas).copied();
+            let mut shows = vmas.filter(|&vma| self.vmas[vma].traits.object == Some(object) && holds(vma));
+            return shows.try_for_each(|vma| look(vma, true));
+        }
+        // A mapping that was freed leads nowhere; in a kernel, anywhere.
+        let Some(anon_vma) = mapping.and_then(|mapping| self.anon_vmas.find(mapping)) else {
+            return ControlFlow::Continue(());
+        };
+        for list in &self.anon_vmas[anon_vma].lists {
+            if list.start > index {
+                break;
+            }
+            let mut next = Some(list.first);
+            while let Some(link) = next {
+                let vma = self.links[link].vma;
+                next = self.links[link].after;
+                let is_in_range = holds(vma);
+                if is_in_range || self.rules.walk == Order::List {
+                    look(vma, is_in_range)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    pub(super) fn page(&self, page: PageId) -> Result<Ix<Page>, Error> {
+        self.pages.find(page.0).ok_or(Error::NoPage { page })
+    }
+}
