@@ -271,7 +271,8 @@ impl Check<'_> {
             vmas += record.vmas.len() as u64;
             leaves += record.table.len() as u64;
             let ranges: Vec<_> = record.vmas.iter().map(|&vma| machine.vmas[vma].range()).collect();
-            if ranges.iter().any(|range| range.is_empty()) || ranges.windows(2).any(|pair| pair[0].end > pair[1].start) {
+            if ranges.iter().any(|range| range.is_empty()) || ranges.windows(2).any(|pair| pair[0].end > pair[1].start)
+            {
                 self.report(Invariant::Count, None, Some(process), format!("its VMAs are out of order: {ranges:?}"));
             }
             for &vma in &record.vmas {

@@ -45,7 +45,9 @@ pub enum Error {
     },
 
     /// No pages at all, or pages beyond the end of the address space.
-    #[error("{pages} pages at page {page} are no range: there must be one at least, and all of them below page {limit}")]
+    #[error(
+        "{pages} pages at page {page} are no range: there must be one at least, and all of them below page {limit}"
+    )]
     Range {
         /// The first page address.
         page: u64,
@@ -65,7 +67,9 @@ pub enum Error {
     },
 
     /// WIPEONFORK is for private mappings.
-    #[error("page {page} of process {pid} is in a shared mapping, which cannot be wiped on fork: only private ones can")]
+    #[error(
+        "page {page} of process {pid} is in a shared mapping, which cannot be wiped on fork: only private ones can"
+    )]
     WipeShared {
         /// The process.
         pid: u64,

@@ -188,10 +188,7 @@ impl Machine {
             children: record.children,
             active: record.active,
             references: record.references,
-            members: self
-                .members(anon_vma)
-                .map(|link| VmaId(self.vmas.id(self.links[link].vma)))
-                .collect(),
+            members: self.members(anon_vma).map(|link| VmaId(self.vmas.id(self.links[link].vma))).collect(),
         }
     }
 }

@@ -138,11 +138,7 @@ impl Machine {
     }
 
     /// Every VMA that a walk of the page looks at, in its order, and whether its range holds the page.
-    fn each_place(
-        &self,
-        page: Ix<Page>,
-        mut look: impl FnMut(Ix<Vma>, bool) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    fn each_place(&self, page: Ix<Page>, mut look: impl FnMut(Ix<Vma>, bool) -> ControlFlow<()>) -> ControlFlow<()> {
         let Page { index, mapping, object, .. } = self.pages[page];
         let holds = |vma: Ix<Vma>| self.vmas[vma].holds(index);
         if self.rules.family == Family::None {

@@ -12,6 +12,8 @@ mod limits;
 mod list;
 mod local;
 mod many;
+mod rmap;
+mod rmap_history;
 mod support;
 mod threads;
 mod warm;
