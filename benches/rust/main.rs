@@ -22,6 +22,7 @@ mod pass;
 mod peers;
 mod protect;
 mod report;
+mod rmap;
 mod singly;
 mod sizes;
 mod threads;
@@ -71,6 +72,7 @@ fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
         threads::run(criterion, pass),
         cycle::run(criterion, pass),
         windows::run(criterion, pass),
+        rmap::run(criterion, pass),
     ];
     rows.into_iter().flatten().collect()
 }
