@@ -3,7 +3,9 @@
 //! One file per Python type (`group`, `block`, `list`, `column`, `window`, `stats`, `warm`), and the rooms they share:
 //! `gate` says who may touch a group when, `life` what may be used at which time of its life, `piece` where a block's bytes
 //! are, `arguments` turns what users pass into what the crate takes, `sizes` reads those of a list, `buffer` and `operand`
-//! borrow other objects' bytes, `raw` moves and compares bytes.
+//! borrow other objects' bytes, `raw` moves and compares bytes. `rmap` is the model, which shares nothing with all this but
+//! how integers are read. `MemBlock` is a type made by hand (`block_type`, `native`, `spare`), `alloc` a method made by hand,
+//! and `chunk` what it hands out without an atomic operation.
 
 mod alloc;
 mod arguments;
@@ -21,6 +23,7 @@ mod native;
 mod operand;
 mod piece;
 mod raw;
+mod rmap;
 mod sizes;
 mod spare;
 mod stats;
@@ -39,6 +42,8 @@ mod _memgroup {
     use super::group::MemGroup;
     #[pymodule_export]
     use super::list::MemList;
+    #[pymodule_export]
+    use super::rmap::type_on_demand;
     #[pymodule_export]
     use super::stats::{GroupStats, SlotStats};
     #[pymodule_export]

@@ -289,6 +289,11 @@ impl Machine {
         ProcessId { place: process, pid: self.processes[process].pid }
     }
 
+    /// Whether a process has not exited.
+    pub fn is_alive(&self, process: ProcessId) -> bool {
+        self.live(process).is_ok()
+    }
+
     fn check_processes(&self, wanted: u64) -> Result<(), Error> {
         let live = self.processes.len();
         if wanted > (MAX_PROCESSES - live) as u64 {

@@ -56,7 +56,7 @@ pub use check::{Broken, Invariant};
 pub use error::Error;
 pub use graph::{AnonVmaRow, Graph, PageRow, ProcessRow, VmaRow};
 pub use machine::{LIMIT, MAX_PROCESSES, Machine};
-pub use policy::{CloneOrder, Family, Mapping, Order, Policy, Reuse, Rules, UnknownPolicy};
+pub use policy::{CloneOrder, Family, Mapping, Order, Policy, Reuse, Rules, UnknownOrder, UnknownPolicy};
 pub use range::Mmap;
 pub use vma::{Advice, Prot, UnknownAdvice, UnknownProt};
 pub use walk::{SwapOut, Walk};

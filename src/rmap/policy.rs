@@ -42,6 +42,30 @@ pub enum CloneOrder {
     Keeps,
 }
 
+impl CloneOrder {
+    /// The name, as in `"keeps"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reverses => "reverses",
+            Self::Keeps => "keeps",
+        }
+    }
+}
+
+/// No order of cloning has that name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("clone_order must be \"keeps\" or \"reverses\", not {_0:?}")]
+pub struct UnknownOrder(pub String);
+
+impl FromStr for CloneOrder {
+    type Err = UnknownOrder;
+
+    fn from_str(name: &str) -> Result<Self, UnknownOrder> {
+        let known = [Self::Keeps, Self::Reverses].into_iter().find(|order| order.name() == name);
+        known.ok_or_else(|| UnknownOrder(name.into()))
+    }
+}
+
 /// Which anon_vma of a VMA's chain a page's mapping is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mapping {

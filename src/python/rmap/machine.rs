@@ -1,0 +1,186 @@
+//! `Machine` for Python: a model behind a lock.
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::process::Process;
+use super::rows::{Broken, counts_dict, graph_dict};
+use super::vma::Vma;
+use crate::rmap::{self, CloneOrder, PageId, Policy, Rules};
+
+/// Processes that fork, and how one design of reverse mapping finds who maps a page.
+///
+/// Args:
+///     policy: The design: one of `POLICIES`.
+///     clone_order: How forks copy chains, "keeps" or "reverses", if not as the design does: for one fix without the other.
+///
+/// Raises:
+///     TypeError: An argument is no str.
+///     ValueError: It names nothing.
+#[pyclass(frozen, weakref, module = "memgroup.rmap")]
+pub(super) struct Machine {
+    policy: Policy,
+    model: Mutex<rmap::Machine>,
+}
+
+impl Machine {
+    /// Does something with the model, alone.
+    pub(super) fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut rmap::Machine) -> T) -> T {
+        // A panic in the model leaves it as the checker will find it.
+        let mut model = self.model.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        work(&mut model)
+    }
+
+    /// The same for what may take long: other Python threads run meanwhile.
+    pub(super) fn with_long<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut rmap::Machine) -> T + Send) -> T {
+        py.detach(|| work(&mut self.model.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+#[pymethods]
+impl Machine {
+    /// The names of the designs, oldest first.
+    #[classattr]
+    #[pyo3(name = "POLICIES")]
+    fn policies(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+        PyTuple::new(py, Policy::ALL.map(Policy::name))
+    }
+
+    #[new]
+    #[pyo3(
+        signature = (policy=Policy::Modern, *, clone_order=None),
+        text_signature = "(policy='modern', *, clone_order=None)",
+    )]
+    fn new(policy: Policy, clone_order: Option<CloneOrder>) -> Self {
+        let rules = policy.rules();
+        let rules = Rules { clone_order: clone_order.unwrap_or(rules.clone_order), ..rules };
+        Self { policy, model: Mutex::new(rmap::Machine::with_rules(rules)) }
+    }
+
+    /// The design's name.
+    #[getter]
+    fn policy(&self) -> &'static str {
+        self.policy.name()
+    }
+
+    /// How forks copy chains: "keeps" (newest first) or "reverses".
+    #[getter]
+    fn clone_order(&self, py: Python<'_>) -> &'static str {
+        self.with(py, |model| model.rules().clone_order.name())
+    }
+
+    /// A new process with nothing mapped, a child of nobody.
+    ///
+    /// Raises:
+    ///     MemoryError: There are as many processes as Linux numbers: 4,194,304.
+    fn spawn(slf: &Bound<'_, Self>) -> PyResult<Process> {
+        let process = slf.get().with(slf.py(), rmap::Machine::spawn)?;
+        Ok(Process::new(slf, process))
+    }
+
+    /// The processes that live, by birth.
+    fn processes(slf: &Bound<'_, Self>) -> Vec<Process> {
+        let all = slf.get().with(slf.py(), |model| model.processes().collect::<Vec<_>>());
+        all.into_iter().map(|process| Process::new(slf, process)).collect()
+    }
+
+    /// The ids of the pages that somebody maps, or keeps in swap, or that a shared mapping holds.
+    fn pages(&self, py: Python<'_>) -> Vec<u64> {
+        self.with(py, |model| model.pages().map(PageId::number).collect())
+    }
+
+    /// Swaps a page out: the walk takes away the page table entries that it finds.
+    ///
+    /// Returns:
+    ///     Whether it found all of them, so that the page left memory. It does in every design but the broken ones.
+    ///
+    /// Raises:
+    ///     TypeError: `page_id` is no integer.
+    ///     LookupError: There is no such page any more.
+    ///     ValueError: The page is in no page table.
+    #[pyo3(signature = (page_id, /))]
+    fn swap_out(&self, py: Python<'_>, page_id: PageId) -> PyResult<bool> {
+        Ok(self.with_long(py, |model| model.swap_out(page_id))?.left == 0)
+    }
+
+    /// The full walk of a page: the places where it can be mapped, as (process, VMA), in the order of the walk.
+    ///
+    /// They hold the page's address, and need not map the page. Empty for a page that is swapped out.
+    ///
+    /// Raises:
+    ///     TypeError: `page_id` is no integer.
+    ///     LookupError: There is no such page any more.
+    #[pyo3(signature = (page_id, /))]
+    fn walk(slf: &Bound<'_, Self>, page_id: PageId) -> PyResult<Vec<(Process, Vma)>> {
+        let walk = slf.get().with_long(slf.py(), |model| model.walk(page_id))?;
+        let places = walk.places.into_iter();
+        Ok(places.map(|(process, vma)| (Process::new(slf, process), Vma::new(slf, process, vma))).collect())
+    }
+
+    /// How many VMAs a full walk of a page looks at: those of `walk`, and in a list also those of other addresses.
+    ///
+    /// Raises:
+    ///     TypeError: `page_id` is no integer.
+    ///     LookupError: There is no such page any more.
+    #[pyo3(signature = (page_id, /))]
+    fn walk_visits(&self, py: Python<'_>, page_id: PageId) -> PyResult<u64> {
+        Ok(self.with_long(py, |model| model.walk_visits(page_id))?)
+    }
+
+    /// How many VMAs unmapping a page would look at: the walk ends with the page's last page table entry.
+    ///
+    /// Raises:
+    ///     TypeError: `page_id` is no integer.
+    ///     LookupError: There is no such page any more.
+    #[pyo3(signature = (page_id, /))]
+    fn unmap_visits(&self, py: Python<'_>, page_id: PageId) -> PyResult<u64> {
+        Ok(self.with_long(py, |model| model.unmap_visits(page_id))?)
+    }
+
+    /// The processes that map a page, by birth: what a walk ought to find, from all page tables.
+    ///
+    /// Raises:
+    ///     TypeError: `page_id` is no integer.
+    ///     LookupError: There is no such page any more.
+    #[pyo3(signature = (page_id, /))]
+    fn mapped_by(slf: &Bound<'_, Self>, page_id: PageId) -> PyResult<Vec<Process>> {
+        let holders = slf.get().with_long(slf.py(), |model| model.mapped_by(page_id))?;
+        Ok(holders.into_iter().map(|process| Process::new(slf, process)).collect())
+    }
+
+    /// What there is, and what was ever made or done, by name.
+    ///
+    /// `processes`, `vmas`, `anon_vmas`, `chains` (chain entries) and `pages` that there are; each with `_total`, how many
+    /// were ever made; `copies`, pages that were copied on write; `visits`, VMAs that `swap_out` looked at. The
+    /// difference of two is what the operations between them cost.
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counts = self.with(py, |model| model.counts());
+        counts_dict(py, counts)
+    }
+
+    /// The invariants that do not hold, those of pages first; empty for a design that works.
+    fn check(slf: &Bound<'_, Self>) -> PyResult<Vec<Broken>> {
+        let broken = slf.get().with_long(slf.py(), |model| model.check());
+        broken.into_iter().map(|broken| Broken::new(slf, broken)).collect()
+    }
+
+    /// The whole state as dicts and lists, for drawing and for other tools.
+    ///
+    /// `processes`: pid, parent (the pid of who forked it, or 0). `vmas`: id, process (a pid), start, stop, prot, shared,
+    /// accounted, dontfork, wipeonfork, anon_vma (an id or None), chain (ids of anon_vmas, newest first). `anon_vmas`: id,
+    /// root, parent, children, active, references, members (ids of VMAs in the order of a walk). `pages`: id, index,
+    /// mapping (id of an anon_vma or None), dangling, shared, mapped_by, swapped_by (pids).
+    fn graph<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let graph = self.with_long(py, |model| model.graph());
+        graph_dict(py, graph)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let counts = self.with(py, |model| model.counts());
+        let (policy, processes, pages) = (self.policy, counts.processes, counts.pages);
+        format!("<Machine policy='{policy}' processes={processes} pages={pages}>")
+    }
+}

@@ -1,0 +1,124 @@
+//! Results as plain Python values.
+
+use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyDict, PyList};
+
+use super::machine::Machine;
+use super::process::Process;
+use crate::rmap::{self, AnonVmaId, Counts, Graph, PageId, ProcessId, VmaId};
+
+/// One invariant that does not hold; `str` of it says all.
+#[pyclass(frozen, module = "memgroup.rmap")]
+pub(super) struct Broken {
+    /// Its number, from 1 to 6.
+    #[pyo3(get)]
+    invariant: u8,
+    /// The id of the page it is about, or None.
+    #[pyo3(get)]
+    page: Option<u64>,
+    /// The process it is about, or None.
+    #[pyo3(get)]
+    process: Option<Py<Process>>,
+    /// What is wrong, in words that name the objects.
+    #[pyo3(get)]
+    reason: String,
+    /// All of it in a line.
+    text: String,
+}
+
+impl Broken {
+    pub(super) fn new(machine: &Bound<'_, Machine>, broken: rmap::Broken) -> PyResult<Self> {
+        let process = broken.process.map(|process| Py::new(machine.py(), Process::new(machine, process)));
+        Ok(Self {
+            text: broken.to_string(),
+            invariant: broken.invariant.number(),
+            page: broken.page.map(PageId::number),
+            process: process.transpose()?,
+            reason: broken.reason,
+        })
+    }
+}
+
+#[pymethods]
+impl Broken {
+    fn __str__(&self) -> &str {
+        &self.text
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Broken {}>", self.text)
+    }
+}
+
+pub(super) fn counts_dict(py: Python<'_>, counts: Counts) -> PyResult<Bound<'_, PyDict>> {
+    let numbers = [
+        ("anon_vmas", counts.anon_vmas),
+        ("chains", counts.chains),
+        ("anon_vmas_total", counts.anon_vmas_total),
+        ("chains_total", counts.chains_total),
+        ("copies", counts.copies),
+        ("visits", counts.visits),
+        ("processes", counts.processes),
+        ("processes_total", counts.processes_total),
+        ("vmas", counts.vmas),
+        ("vmas_total", counts.vmas_total),
+        ("pages", counts.pages),
+        ("pages_total", counts.pages_total),
+    ];
+    numbers.into_py_dict(py)
+}
+
+pub(super) fn graph_dict(py: Python<'_>, graph: Graph) -> PyResult<Bound<'_, PyDict>> {
+    let pids = |processes: Vec<ProcessId>| processes.into_iter().map(ProcessId::pid).collect::<Vec<_>>();
+    let processes = listed(py, graph.processes, |row, dict| {
+        dict.set_item("pid", row.process.pid())?;
+        dict.set_item("parent", row.parent)
+    })?;
+    let vmas = listed(py, graph.vmas, |row, dict| {
+        dict.set_item("id", row.vma.number())?;
+        dict.set_item("process", row.process.pid())?;
+        dict.set_item("start", row.start)?;
+        dict.set_item("stop", row.end)?;
+        dict.set_item("prot", row.prot.letters())?;
+        dict.set_item("shared", row.shared)?;
+        dict.set_item("accounted", row.accounted)?;
+        dict.set_item("dontfork", row.dont_fork)?;
+        dict.set_item("wipeonfork", row.wipe_on_fork)?;
+        dict.set_item("anon_vma", row.anon_vma.map(AnonVmaId::number))?;
+        dict.set_item("chain", row.chain.into_iter().map(AnonVmaId::number).collect::<Vec<_>>())
+    })?;
+    let anon_vmas = listed(py, graph.anon_vmas, |row, dict| {
+        dict.set_item("id", row.anon_vma.number())?;
+        dict.set_item("root", row.root.number())?;
+        dict.set_item("parent", row.parent.number())?;
+        dict.set_item("children", row.children)?;
+        dict.set_item("active", row.active)?;
+        dict.set_item("references", row.references)?;
+        dict.set_item("members", row.members.into_iter().map(VmaId::number).collect::<Vec<_>>())
+    })?;
+    let pages = listed(py, graph.pages, |row, dict| {
+        dict.set_item("id", row.page.number())?;
+        dict.set_item("index", row.index)?;
+        dict.set_item("mapping", row.mapping.map(AnonVmaId::number))?;
+        dict.set_item("dangling", row.dangling)?;
+        dict.set_item("shared", row.shared)?;
+        dict.set_item("mapped_by", pids(row.mapped_by))?;
+        dict.set_item("swapped_by", pids(row.swapped_by))
+    })?;
+    [("processes", processes), ("vmas", vmas), ("anon_vmas", anon_vmas), ("pages", pages)].into_py_dict(py)
+}
+
+/// Rows as a list of dicts.
+fn listed<'py, R>(
+    py: Python<'py>,
+    rows: Vec<R>,
+    fill: impl Fn(R, &Bound<'py, PyDict>) -> PyResult<()>,
+) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for row in rows {
+        let dict = PyDict::new(py);
+        fill(row, &dict)?;
+        list.append(dict)?;
+    }
+    Ok(list)
+}
