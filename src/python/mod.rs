@@ -43,8 +43,6 @@ mod _memgroup {
     #[pymodule_export]
     use super::list::MemList;
     #[pymodule_export]
-    use super::rmap::type_on_demand;
-    #[pymodule_export]
     use super::stats::{GroupStats, SlotStats};
     #[pymodule_export]
     use super::warm::{WarmMemory, set_warm_limit, warm_memory};
@@ -58,6 +56,7 @@ mod _memgroup {
         PySequence::register::<super::list::MemList>(module.py())?;
         super::warm::check_environment(module.py())?;
         super::warm::limit_handles(module.py());
+        super::rmap::add_to(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

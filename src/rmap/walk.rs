@@ -139,8 +139,11 @@ impl Machine {
 
     /// Every VMA that a walk of the page looks at, in its order, and whether its range holds the page.
     fn each_place(&self, page: Ix<Page>, mut look: impl FnMut(Ix<Vma>, bool) -> ControlFlow<()>) -> ControlFlow<()> {
-        let Page { index, mapping, object, .. } = self.pages[page];
+        let Page { index, mapping, mapped, object, .. } = self.pages[page];
         let holds = |vma: Ix<Vma>| self.vmas[vma].holds(index);
+        if self.rules.family == Family::None && mapped == 0 {
+            return ControlFlow::Continue(()); // it was going through the VMAs that a page was found, not the other way
+        }
         if self.rules.family == Family::None {
             let vmas = self.by_birth().flat_map(|process| &self.processes[process].vmas);
             return vmas.copied().try_for_each(|vma| look(vma, holds(vma)));

@@ -1,0 +1,20 @@
+"""How Linux finds every mapping of a page across forked processes, in each of the designs it has had.
+
+A model that runs; it knows nothing of groups and asks nothing of the kernel::
+
+    from memgroup.rmap import Machine
+
+    machine = Machine("modern")
+    parent = machine.spawn()
+    mapping = parent.mmap(1)
+    page = parent.write(mapping.start)
+    children = parent.fork(3)
+    assert machine.unmap_visits(page) == 4
+"""
+
+from memgroup._memgroup import Broken, Machine, Process, Vma
+
+__all__ = ["POLICIES", "Broken", "Machine", "Process", "Vma"]
+
+POLICIES = Machine.POLICIES
+"""The names of the designs, oldest first."""
