@@ -435,7 +435,7 @@ FIRST, PAGES = 16, 6
 
 
 class History(RuleBasedStateMachine):
-    """Who maps which page, by dicts: what a process sees is a token, which children share until one writes."""
+    """Who maps which page, by dicts: what a process sees is a token, shared by children until one writes."""
 
     @initialize(policy=st.sampled_from(CORRECT))
     def begin(self, policy):

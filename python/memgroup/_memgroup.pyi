@@ -526,9 +526,9 @@ class Machine:
 
         `processes`: pid, parent (the pid of who forked it, or 0). `vmas`: id, process (a pid), start, stop,
         prot, shared, accounted, dontfork, wipeonfork, anon_vma (an id or None), chain (ids of anon_vmas,
-        newest first). `anon_vmas`: id, root, parent, children, active, references, members (ids of VMAs in the
-        order of a walk). `pages`: id, index, mapping (id of an anon_vma or None), dangling, shared, mapped_by,
-        swapped_by (pids).
+        newest first). `anon_vmas`: id, root, parent, children, active, references, members (ids of VMAs in
+        the order of a walk). `pages`: id, index, mapping (id of an anon_vma or None), dangling, shared,
+        mapped_by, swapped_by (pids).
         """
 
 @final

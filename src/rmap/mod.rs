@@ -38,6 +38,11 @@
 //! | `graph` | the state as plain rows |
 //! | `process`, `vma`, `page`, `arena` | the records, and the rows they lie in |
 
+/// The Rust of the chapter is compiled and run with the doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/rmap.md")]
+struct Chapter;
+
 mod anon_vma;
 mod arena;
 mod check;
