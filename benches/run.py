@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from report import document, losses, machine, plots
+from report import document, losses, machine, plots, readme
 from report.results import Results
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +45,8 @@ def main() -> int:
         run = measure(options)
     home = options.output or (KEPT / "page" if run["quick"] or run["only"] else ROOT)
     write(run, home)
+    if home == ROOT:
+        readme.update(ROOT / "README.md", Results(run))
     status = status_of(run)
     if status == 0 and run["only"] and not run["quick"] and Results(run).is_empty():
         print(f"No work's name contains {run['only']!r}.", file=sys.stderr)

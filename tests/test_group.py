@@ -459,7 +459,7 @@ def test_alloc_reads_its_arguments_as_python_does(group, args, named, message):
     with pytest.raises(TypeError, match=message):
         group.alloc(*args, **named)
     with pytest.raises(TypeError, match="doesn't apply to a 'list' object"):
-        MemGroup.alloc([], 5)
+        MemGroup.alloc([], 5)  # pyright: ignore[reportArgumentType]
 
 
 def test_alloc_takes_its_arguments_by_name(group):
