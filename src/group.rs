@@ -11,7 +11,7 @@ use crate::budget::Budget;
 use crate::error::{Error, Refused};
 use crate::layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, SlotIndex, SlotSizes};
 use crate::slot::{Mirror, Slot, SlotRef, SlotStats};
-use crate::sys::fork::PerProcess;
+use crate::sys::fork::{self, PerProcess};
 use crate::sys::{self, Backing, Refusal};
 use crate::table::Table;
 use crate::warm;
@@ -422,6 +422,8 @@ impl MemGroup {
     pub(crate) fn rewind(&mut self) -> Vec<Arc<Slot>> {
         let mut aside = self.take_inherited();
         let (table, is_own) = self.tables.newest_mut();
+        // Else a child could be forked, with all that was handed out, between the question whether there is one and the end.
+        let no_fork = fork::hold_off();
         for mut slot in table.drain() {
             match Arc::get_mut(&mut slot) {
                 Some(unique) if is_own && !unique.is_shared_with_a_child() => {
@@ -431,6 +433,7 @@ impl MemGroup {
                 _ => aside.push(slot),
             }
         }
+        drop(no_fork);
         aside.retain(|slot| Arc::strong_count(slot) > 1);
         aside
     }

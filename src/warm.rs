@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
-use crate::sys::fork::{self, SharedPerProcess};
+use crate::sys::fork::{self, AroundForks, SharedPerProcess};
 use crate::sys::{self, Backing, Mirrors};
 
 /// The bound where nobody sets one: this, or a share of the machine's memory if that is less.
@@ -132,8 +132,6 @@ struct Store {
     committed: usize,
     /// The last age given.
     age: u64,
-    /// How often this process had forked when all of it came here.
-    forks: u32,
     /// How many attempts run that warm memory must not stand in the way of.
     suspended: usize,
 }
@@ -152,7 +150,10 @@ pub(crate) fn keep(make: Make, mut memory: Memory, committed: usize, group: u64,
     // Before the slow part: how much is there may have to be asked.
     if (1..=limit()).contains(&memory.extent) {
         settle(&mut memory, committed);
-        in_store(|store, given_up| store.put(Kept { make, memory, group }, forks, limit(), given_up));
+        // No fork is under way in there, so all that there were have been counted.
+        in_store(|store, given_up| {
+            store.put(Kept { make, memory, group }, forks == fork::count(), limit(), given_up);
+        });
     }
 }
 
@@ -204,20 +205,44 @@ impl Drop for Suspended {
     }
 }
 
-/// Works on this process's store, under its lock. What the work gives up is unmapped when the lock is free again, for that
-/// takes long.
-///
-/// A forked child begins with nothing. What its parent kept stays mapped in it, untouched, until it ends: the child cannot
-/// tell in what state the fork caught it.
+static STORE: SharedPerProcess<Mutex<Store>> = SharedPerProcess::new();
+
+/// Works on this process's store, under its lock, and while no fork is under way. What the work gives up is unmapped when
+/// the lock is free again, for that takes long.
 fn in_store<R>(work: impl FnOnce(&mut Store, &mut Vec<Kept>) -> R) -> Option<R> {
-    static STORE: SharedPerProcess<Mutex<Store>> = SharedPerProcess::new();
+    static AROUND_FORKS: AroundForks = AroundForks { before: hide, after: show };
+
     let mut given_up = Vec::new();
-    let mut store = STORE.get()?.lock().unwrap_or_else(PoisonError::into_inner);
-    store.forget_what_a_child_sees(fork::count(), &mut given_up);
+    let no_fork = fork::hold_off()?;
+    fork::set_around(&AROUND_FORKS);
+    let mut store = lock()?;
     let result = work(&mut store, &mut given_up);
     drop(store);
+    drop(no_fork);
     drop(given_up);
     Some(result)
+}
+
+fn lock() -> Option<MutexGuard<'static, Store>> {
+    Some(STORE.get()?.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+// What is kept is nobody's, and no child's either: it is hidden from the child while the process forks. Else each child would
+// hold on to what was kept at the time for as long as it lives, and see what the parent's next groups write there. The child
+// begins with an empty store and never looks at its copy of this one, whose addresses are free there.
+
+/// Before a fork.
+fn hide() {
+    if let Some(mut store) = lock() {
+        store.give_up_unless(|memory| memory.mirrors.set_inherited(false));
+    }
+}
+
+/// After it, in the parent: what comes out of the store again is to be inherited as all slots are.
+fn show() {
+    if let Some(mut store) = lock() {
+        store.give_up_unless(|memory| memory.mirrors.set_inherited(true));
+    }
 }
 
 impl Store {
@@ -231,11 +256,11 @@ impl Store {
 
     /// Keeps memory if there is room for it. To make some, the oldest that other groups left goes; what the same group left
     /// never does, so that of a group larger than the bound the same share is warm in every round.
-    fn put(&mut self, newcomer: Kept, forks: u32, limit: usize, given_up: &mut Vec<Kept>) {
+    fn put(&mut self, newcomer: Kept, is_private: bool, limit: usize, given_up: &mut Vec<Kept>) {
         let mut leaving = Vec::new();
         let (mut committed, mut slots) = (self.committed + newcomer.memory.extent, self.kept.len() + 1);
         let mut others = self.kept.iter().filter(|(_, kept)| kept.group != newcomer.group);
-        let mut may_stay = self.suspended == 0 && self.forks == forks;
+        let mut may_stay = self.suspended == 0 && is_private;
         while may_stay && (committed > limit || slots > MAX_KEPT) {
             match others.next() {
                 Some((&age, oldest)) => {
@@ -271,13 +296,10 @@ impl Store {
         }
     }
 
-    /// Gives up what a child, forked since, has mapped as well: it could see what the next group writes there. (Anonymous
-    /// memory would have to be copied page by page as it is written, and so is not warm any more.)
-    fn forget_what_a_child_sees(&mut self, forks: u32, given_up: &mut Vec<Kept>) {
-        if self.forks != forks {
-            self.forks = forks;
-            self.trim(0, given_up);
-        }
+    /// Unmaps what cannot be told something that it has to be told. Seldom: the kernel would have to be out of memory.
+    fn give_up_unless(&mut self, tell: impl Fn(&Memory) -> bool) {
+        let deaf: Vec<u64> = self.kept.iter().filter(|(_, kept)| !tell(&kept.memory)).map(|(&age, _)| age).collect();
+        deaf.into_iter().filter_map(|age| self.remove(age)).for_each(drop);
     }
 }
 
@@ -350,7 +372,7 @@ mod tests {
     /// Puts it in, and says what had to go: pages, by group.
     fn put(store: &mut Store, newcomer: Kept, limit: usize) -> Vec<(u64, usize)> {
         let mut given_up = Vec::new();
-        store.put(newcomer, 0, limit * PAGE, &mut given_up);
+        store.put(newcomer, true, limit * PAGE, &mut given_up);
         check(store);
         given_up.iter().map(|kept| (kept.group, kept.memory.extent / PAGE)).collect()
     }
@@ -427,16 +449,23 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_across_a_fork_nor_while_somebody_needs_memory() {
-        let mut store = Store::default();
-        put(&mut store, left_by(1, "name", 1), 100);
-        store.forget_what_a_child_sees(1, &mut Vec::new());
-        assert!(store.kept.is_empty());
-        // Opened before that fork.
-        assert_eq!(put(&mut store, left_by(2, "name", 1), 100), [(2, 1)]);
-        store.forks = 0;
+    fn nothing_is_kept_that_a_child_may_use_nor_while_somebody_needs_memory() {
+        let (mut store, mut given_up) = (Store::default(), Vec::new());
+        store.put(left_by(2, "name", 1), false, 100 * PAGE, &mut given_up);
+        assert_eq!((store.kept.len(), given_up.len()), (0, 1));
         store.suspended = 1;
         assert_eq!(put(&mut store, left_by(2, "name", 1), 100), [(2, 1)]);
+    }
+
+    #[test]
+    fn what_cannot_be_hidden_is_given_up() {
+        let mut store = Store::default();
+        for (group, pages) in [(1, 4), (2, 2), (3, 3)] {
+            put(&mut store, left_by(group, "name", pages), 100);
+        }
+        store.give_up_unless(|memory| memory.extent != 2 * PAGE);
+        check(&store);
+        assert_eq!(store.kept.values().map(|kept| kept.group).collect::<Vec<_>>(), [1, 3]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 import sysconfig
+import tracemalloc
 import weakref
 import zlib
 from collections.abc import Sequence
@@ -511,3 +512,47 @@ def test_errors_pass_through_every_kind_of_slot(group):
     ):
         with pytest.raises(TypeError):
             call()
+
+
+def test_a_block_is_a_sequence_to_match(group):
+    match group.copy(b"abc"):
+        case [first, *rest]:
+            assert (first, rest) == (97, [98, 99])
+        case _:
+            pytest.fail("a block is no sequence")
+
+
+def test_what_an_error_holds_is_let_go_with_it(child):
+    # If it were let go later, its finalizer might run where the group waits for itself.
+    child.output("""
+        import signal
+        signal.alarm(30)
+        group = MemGroup()
+        large = group.alloc(1 << 20, zero=True)
+        class Finalizer:
+            def __del__(self):
+                group.reset()
+        class Needle(bytearray):
+            def __index__(self):
+                local = Finalizer()
+                raise TypeError("no index")
+        for use in (lambda: large[:10].find(Needle(b"q")), large.tobytes):
+            try:
+                use()
+            except ValueError as error:
+                assert "reset" in str(error)
+            else:
+                raise AssertionError("the finalizer has not run")
+    """)
+
+
+def test_what_is_clipped_leaves_no_error_behind(group):
+    block = group.alloc(10, zero=True)
+    tracemalloc.start()
+    block.find(1, 10**30)
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(1000):
+        block.find(1, 10**30)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 10_000

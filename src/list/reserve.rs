@@ -119,7 +119,7 @@ impl Taking<'_> {
     fn add(&mut self, slot: SlotRef<'_>, taken: Taken) -> Result<(), Error> {
         let run = Run { first: self.first, slot: slot.as_ptr(), offset: taken.offset };
         let end = self.first + taken.objects;
-        if !self.pieces.last().is_some_and(|last| self.continues(&last.run, &run)) {
+        if !self.pieces.last().is_some_and(|last| self.continues(&last.run, &run, taken.before)) {
             let piece = Piece { run, before: taken.before };
             if self.pieces.try_reserve(1).is_err() {
                 self.give_back(&piece, end);
@@ -131,10 +131,13 @@ impl Taking<'_> {
         Ok(())
     }
 
-    /// Whether a run begins just where the objects before it would have it begin.
-    fn continues(&self, last: &Run, run: &Run) -> bool {
-        let distance = self.columns.start(run.first) - self.columns.start(last.first);
-        last.slot == run.slot && last.offset + distance == run.offset
+    /// Whether a run begins just where the objects before it would have it begin, and nobody took the padding in between:
+    /// the cursor stood `before` where they ended.
+    fn continues(&self, last: &Run, run: &Run, before: usize) -> bool {
+        let began = self.columns.start(last.first);
+        let distance = self.columns.start(run.first) - began;
+        let ended = last.offset + self.columns.end(run.first - 1) - began;
+        last.slot == run.slot && last.offset + distance == run.offset && ended == before
     }
 
     fn finish(mut self) -> Result<Box<[Run]>, Error> {
@@ -168,5 +171,33 @@ impl Drop for Taking<'_> {
             self.give_back(&piece, end);
             end = piece.run.first;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_another_thread_took_in_between_are_no_part_of_a_run() {
+        let group = MemGroup::with_base(1 << 20).unwrap();
+        group.alloc(0).unwrap();
+        let columns = Columns::uniform(20, 100, 4096, group.largest()).unwrap();
+        let (table, slot) = (group.table().unwrap(), group.current().unwrap());
+        let mut taking = Taking { columns: &columns, pieces: Vec::new(), first: 0 };
+        // No more could be committed, so what is ready is used up ...
+        let lock = table.lock();
+        let taken = taking.take(table, &slot, false).unwrap().unwrap();
+        taking.add(slot, taken).unwrap();
+        // ... another thread takes bytes of the padding, which needs no lock, and then more can be committed after all.
+        let stranger = group.alloc(16).unwrap();
+        let taken = taking.take(table, &slot, true).unwrap().unwrap();
+        taking.add(slot, taken).unwrap();
+        assert_eq!(taking.pieces.len(), 2);
+        drop(taking); // as if the rest had found no room
+        drop(lock);
+        let next = group.alloc(64 * 1024).unwrap();
+        let next = next.as_ptr().addr()..next.as_ptr().addr() + next.len();
+        assert!(!next.contains(&stranger.as_ptr().addr()));
     }
 }

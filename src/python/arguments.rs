@@ -9,6 +9,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString};
 
+use super::native::attached;
 use crate::Backing;
 use crate::layout::{DEFAULT_ALIGN, MAX_ALIGN};
 
@@ -22,6 +23,7 @@ pub(super) fn integer(object: &Bound<'_, PyAny>, rule: &str) -> PyResult<isize> 
     };
     let py = object.py();
     if error.is_instance_of::<PyOverflowError>(py) {
+        attached(py, |_| drop(error));
         return Ok(if index_of(object)?.lt(0)? { isize::MIN } else { isize::MAX });
     }
     // What an __index__ of the user's raises is the user's to see.

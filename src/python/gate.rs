@@ -47,10 +47,13 @@ impl<T: Send + Sync> Gate<T> {
 
     /// Shared use while other Python threads run, for work long enough to be worth it.
     pub(super) fn detached<R: Send>(&self, py: Python<'_>, work: impl FnOnce(&T) -> R + Send) -> R {
-        let _shared = self.lock().read_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        let value = Shared(self.value.get());
-        // SAFETY: the read lock is held for all of `work`, and `exclusive` needs the write lock.
-        py.detach(move || work(unsafe { value.get() }))
+        let (lock, value) = (self.lock(), Shared(self.value.get()));
+        py.detach(move || {
+            // Taken and let go in here: attaching again may run Python code, which may come back to the gate.
+            let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
+            // SAFETY: the read lock is held for all of `work`, and `exclusive` needs the write lock.
+            work(unsafe { value.get() })
+        })
     }
 
     /// Exclusive use: waits for everybody else to leave. For short work: it holds everybody up.

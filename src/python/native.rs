@@ -5,7 +5,7 @@
 //! how Python calls such a type; what a block does stands in `block`, and the table that joins the two in `block_type`.
 
 use std::any::Any;
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_int, c_ulong};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::ffi;
@@ -33,7 +33,8 @@ impl Answer for ffi::Py_ssize_t {
 /// Runs what Python called: an error is raised, and so is a panic.
 ///
 /// This is pyo3's trampoline but for one thing: pyo3 is not told that the thread is attached, which costs as much as a short
-/// call itself. So a [`Py`] or [`PyErr`] dropped in `body` is let go later, when pyo3 is next told; a [`Bound`] at once.
+/// call itself. So a [`Py`] or [`PyErr`] dropped in `body` would be let go later, wherever pyo3 is next told: an error that is
+/// not passed on has to be dropped in [`attached`]. A [`Bound`] goes at once.
 ///
 /// # Safety
 /// The thread must be attached, as it is when Python calls.
@@ -137,7 +138,7 @@ impl NativeType {
         self
     }
 
-    /// The type. It cannot be called, subclassed or changed, and its objects are `size` bytes large.
+    /// The type, a sequence. It cannot be called, subclassed or changed, and its objects are `size` bytes large.
     ///
     /// # Safety
     /// The functions must have the signatures of their slots, and treat objects as what is made with that size.
@@ -155,7 +156,10 @@ impl NativeType {
             .slot(ffi::Py_tp_methods, methods.cast::<()>())
             .slot(ffi::Py_tp_getset, getters.cast::<()>());
         self.slots.push(ffi::PyType_Slot::default());
-        let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | ffi::Py_TPFLAGS_IMMUTABLETYPE;
+        // A sequence to `match`: registering with collections.abc does not say so of a type that cannot be changed.
+        const SEQUENCE: c_ulong = 1 << 5; // Py_TPFLAGS_SEQUENCE, which pyo3 leaves out of the stable ABI
+        let fixed = ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | ffi::Py_TPFLAGS_IMMUTABLETYPE;
+        let flags = ffi::Py_TPFLAGS_DEFAULT | SEQUENCE | fixed;
         let mut spec = ffi::PyType_Spec {
             name: name.as_ptr(),
             basicsize: size as c_int,

@@ -40,7 +40,9 @@ impl<'py> Operand<'py> {
         // one, whatever else it is.
         if object.hasattr("__index__")? {
             match arguments::byte(object) {
-                Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {}
+                Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {
+                    attached(object.py(), |_| drop(error))
+                }
                 byte => return byte.map(|byte| Self::Byte(Box::new(byte))),
             }
         }

@@ -3,9 +3,13 @@
 //! Memory of a memfd is shared after `fork`: parent and child must never hand out the same bytes. So a process allocates
 //! only from slots of its own *generation*. The generation is a word in a page that the kernel wipes in every forked child
 //! (`MADV_WIPEONFORK`): no handler has to run, so no way of forking gets past it, and asking costs one load.
+//!
+//! What a parent must know of its forks it learns from handlers (`pthread_atfork(3)`), which raw `clone(2)` does not call.
 
+use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 
@@ -26,8 +30,61 @@ pub(crate) fn count() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
-extern "C" fn count_fork() {
+/// Held while this process forks, and by whoever must not be interrupted by a fork.
+static FORKING: SharedPerProcess<Mutex<()>> = SharedPerProcess::new();
+
+/// Keeps this process from forking for as long as the result lives, and waits for a fork that is under way: one that is
+/// counted then has happened, and one that is not has not begun. `None` if there is no memory to tell processes apart.
+///
+/// Not to be held twice by a thread, nor by one that forks or waits for another that may.
+pub(crate) fn hold_off() -> Option<MutexGuard<'static, ()>> {
+    Some(FORKING.get()?.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What is to be done around a fork by the thread that forks, with all others held off: before, and afterwards in the parent.
+pub(crate) struct AroundForks {
+    pub(crate) before: fn(),
+    pub(crate) after: fn(),
+}
+
+/// Null, or what there is to do.
+static AROUND: AtomicPtr<AroundForks> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Has something done around each fork from now on, instead of what was said before.
+pub(crate) fn set_around(around: &'static AroundForks) {
+    AROUND.store(std::ptr::from_ref(around).cast_mut(), Ordering::Release);
+}
+
+fn around() -> Option<&'static AroundForks> {
+    // SAFETY: null, or a static reference.
+    unsafe { AROUND.load(Ordering::Acquire).as_ref() }
+}
+
+thread_local! {
+    /// From the handler that runs before a fork to the one that runs after it, in the thread that forks.
+    static HELD: Cell<Option<MutexGuard<'static, ()>>> = const { Cell::new(None) };
+}
+
+extern "C" fn before_fork() {
+    let held = hold_off();
+    if let Some(around) = around() {
+        (around.before)();
+    }
+    // A thread that ends, and has no such value any more, forks without holding anybody off.
+    let _ended = HELD.try_with(|place| place.set(held));
+}
+
+extern "C" fn after_fork_in_parent() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    if let Some(around) = around() {
+        (around.after)();
+    }
+    let _ended = HELD.try_with(Cell::take);
+}
+
+extern "C" fn after_fork_in_child() {
+    // It is the parent's lock, which nobody here will look at again.
+    let _ended = HELD.try_with(|place| std::mem::forget(place.take()));
 }
 
 /// This process's generation, or 0 if it has none yet: before the first group, and after a fork until [`establish`].
@@ -58,20 +115,30 @@ pub(crate) fn establish() -> Result<u32, Refusal> {
 
 fn make_word() -> Result<NonNull<AtomicU32>, Refusal> {
     let word = Wiped::<AtomicU32>::new()?;
+    handle_forks()?;
     let mine = std::ptr::from_ref(word.get()).cast_mut();
     match WORD.compare_exchange(std::ptr::null_mut(), mine, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => {
-            let word = word.leak();
-            // SAFETY: the handler runs in the parent after a fork, and does nothing but add to an atomic.
-            let refused = unsafe { libc::pthread_atfork(None, Some(count_fork), None) };
-            if refused != 0 {
-                return Err(Refusal::of("pthread_atfork")(Errno::from_raw(refused)));
-            }
-            Ok(word)
-        }
+        Ok(_) => Ok(word.leak()),
         // Another thread was first: its page stays, this one goes.
         Err(first) => Ok(NonNull::new(first).unwrap_or(NonNull::dangling())),
     }
+}
+
+/// Registers the handlers, once: before the word is there, so that there is no group whose forks go uncounted.
+fn handle_forks() -> Result<(), Refusal> {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if REGISTERED.swap(true, Ordering::AcqRel) {
+        return Ok(());
+    }
+    // SAFETY: the handlers lock, allocate and make system calls: what the C library allows the thread that forks, before and
+    // after; in the child they only forget.
+    let refused =
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+    if refused != 0 {
+        REGISTERED.store(false, Ordering::Release);
+        return Err(Refusal::of("pthread_atfork")(Errno::from_raw(refused)));
+    }
+    Ok(())
 }
 
 /// A value that every process of a family of forks has for itself.

@@ -80,10 +80,22 @@ impl Mirrors {
     }
 
     fn advise(&self, advice: MmapAdvise) {
+        // What is not to be had is done without.
+        let _refused = self.tell(advice);
+    }
+
+    fn tell(&self, advice: MmapAdvise) -> nix::Result<()> {
         for mapping in [Some(&self.read_write), self.read_only.as_ref()].into_iter().flatten() {
             // SAFETY: the range is a mapping that self owns, and the advice changes no byte of it.
-            let _not_to_be_had = unsafe { madvise(base_of(mapping).cast(), mapping.len(), advice) };
+            unsafe { madvise(base_of(mapping).cast(), mapping.len(), advice) }?;
         }
+        Ok(())
+    }
+
+    /// Says whether children that are forked from now on are to have these mappings; returns whether the kernel agrees. In a
+    /// child that has not, the addresses are anybody's: it must not drop its copy of this.
+    pub(crate) fn set_inherited(&self, inherited: bool) -> bool {
+        self.tell(if inherited { MmapAdvise::MADV_DOFORK } else { MmapAdvise::MADV_DONTFORK }).is_ok()
     }
 
     fn bases(&self) -> impl Iterator<Item = NonNull<u8>> {
