@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Final, Self, SupportsIndex, final, overload
 
 from _typeshed import ReadableBuffer
 
+from memgroup._draw.drawing import Drawing
+
 __all__ = [
     "Broken",
     "GroupStats",
@@ -530,6 +532,24 @@ class Machine:
         the order of a walk). `pages`: id, index, mapping (id of an anon_vma or None), dangling, shared,
         mapped_by, swapped_by (pids).
         """
+    def draw(self, page: SupportsIndex | None = None) -> Drawing:
+        """Draw the whole state as SVG: a grid of VMAs and anon_vmas, with a dot for each chain entry.
+
+        Args:
+            page: The id of a page: its walk is drawn, numbered in the order of a full walk.
+
+        Returns:
+            The picture. The same state gives the same one.
+
+        Raises:
+            TypeError: `page` is no integer.
+            LookupError: There is no such page any more.
+            ValueError: `page` is negative, or the family is too large for one picture: more than 32
+                processes, 48 VMAs, 48 anon_vmas or, without `page`, 24 pages.
+            RuntimeError: Other threads never left the machine alone for long enough.
+        """
+    def _repr_svg_(self) -> str | None:
+        """Return what Jupyter shows: None for a family that is too large for one picture."""
 
 @final
 class Process:

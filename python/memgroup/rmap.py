@@ -12,9 +12,10 @@ A model that runs; it knows nothing of groups and asks nothing of the kernel::
     assert machine.unmap_visits(page) == 4
 """
 
+from memgroup._draw.drawing import Drawing
 from memgroup._memgroup import Broken, Machine, Process, Vma
 
-__all__ = ["POLICIES", "Broken", "Machine", "Process", "Vma"]
+__all__ = ["POLICIES", "Broken", "Drawing", "Machine", "Process", "Vma"]
 
 POLICIES = Machine.POLICIES
 """The names of the designs, oldest first."""

@@ -178,6 +178,31 @@ impl Machine {
         graph_dict(py, graph)
     }
 
+    /// Draws the whole state as SVG: a grid of VMAs and anon_vmas, with a dot for each chain entry.
+    ///
+    /// Args:
+    ///     page: The id of a page: its walk is drawn, numbered in the order of a full walk.
+    ///
+    /// Returns:
+    ///     The picture. The same state gives the same one.
+    ///
+    /// Raises:
+    ///     TypeError: `page` is no integer.
+    ///     LookupError: There is no such page any more.
+    ///     ValueError: `page` is negative, or the family is too large for one picture: more than 32 processes, 48 VMAs,
+    ///         48 anon_vmas or, without `page`, 24 pages.
+    ///     RuntimeError: Other threads never left the machine alone for long enough.
+    #[pyo3(signature = (page=None))]
+    fn draw<'py>(slf: &Bound<'py, Self>, page: Option<PageId>) -> PyResult<Bound<'py, PyAny>> {
+        let drawing = slf.py().import("memgroup._draw")?;
+        drawing.call_method1("draw", (slf, page.map(PageId::number)))
+    }
+
+    /// What Jupyter shows: None for a family that is too large for one picture.
+    fn _repr_svg_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("memgroup._draw")?.call_method1("svg_or_none", (slf,))
+    }
+
     fn __repr__(&self, py: Python<'_>) -> String {
         let counts = self.with(py, |model| model.counts());
         let (policy, processes, pages) = (self.policy, counts.processes, counts.pages);

@@ -1,0 +1,192 @@
+"""What a picture shows of a machine, read at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from memgroup.rmap import Machine
+
+# What a screen can hold and an eye can follow.
+_MOST = {"processes": 32, "vmas": 48, "anon_vmas": 48, "pages": 24}
+_NAMES = {"processes": "processes", "vmas": "VMAs", "anon_vmas": "anon_vmas", "pages": "pages"}
+
+# Attempts at reading a machine while others change it.
+_ATTEMPTS = 100
+
+
+class Process(NamedTuple):
+    """A process; `parent` is the pid of who forked it, or 0."""
+
+    pid: int
+    parent: int
+
+
+class Vma(NamedTuple):
+    """A VMA, its chain newest first."""
+
+    id: int
+    process: int
+    start: int
+    stop: int
+    prot: str
+    shared: bool
+    dontfork: bool
+    wipeonfork: bool
+    anon_vma: int | None
+    chain: tuple[int, ...]
+
+
+class AnonVma(NamedTuple):
+    """An anon_vma; of one that was freed only the id is known."""
+
+    id: int
+    freed: bool = False
+    parent: int = 0
+    children: int = 0
+    active: int = 0
+    members: tuple[int, ...] = ()
+
+
+class Page(NamedTuple):
+    """A page, its address, who has it, and which of those who map it its walk finds (pids)."""
+
+    id: int
+    at: int
+    mapping: int | None
+    dangling: bool
+    shared: bool
+    mapped_by: frozenset[int]
+    swapped_by: frozenset[int]
+    found: frozenset[int]
+
+
+class Walk(NamedTuple):
+    """The full walk of a page: the VMAs looked at, in order, and how many of them it takes to unmap it."""
+
+    page: int
+    order: tuple[int, ...]
+    unmap_visits: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A machine at one moment."""
+
+    policy: str
+    processes: tuple[Process, ...]
+    vmas: tuple[Vma, ...]
+    anon_vmas: tuple[AnonVma, ...]
+    pages: tuple[Page, ...]
+    walk: Walk | None
+    broken: tuple[str, ...]
+
+    @property
+    def has_chains(self) -> bool:
+        """Whether a VMA can be in the list of more than its own anon_vma."""
+        return self.policy not in ("scan24", "shared26")
+
+    @property
+    def walked(self) -> Page | None:
+        """The page of the walk."""
+        return next((page for page in self.pages if self.walk and page.id == self.walk.page), None)
+
+
+def excess(counts: dict[str, int], *, one_page: bool) -> list[str]:
+    """What there is too much of for a picture, in words; one page can be drawn alone."""
+    return [
+        f"{counts[what]:,} {_NAMES[what]} ({most} at most)"
+        for what, most in _MOST.items()
+        if counts[what] > most and not (one_page and what == "pages")
+    ]
+
+
+def read(machine: Machine, page_id: int | None) -> State:
+    """The state of `machine`, with the walk of a page if one is given.
+
+    Raises:
+        LookupError: There is no such page any more.
+        ValueError: It is too much for one picture.
+        RuntimeError: Other threads never left the machine alone for long enough.
+    """
+    for _ in range(_ATTEMPTS):
+        counts = machine.counts()
+        if too_much := excess(counts, one_page=page_id is not None):
+            remedy = "draw a smaller family"
+            if not excess(counts, one_page=True):
+                remedy = "pass the id of a page to draw it alone"
+            raise ValueError(f"too much for one picture: {', '.join(too_much)}; {remedy}, or use graph()")
+        graph = machine.graph()
+        try:
+            state = _read(machine, graph, page_id, alone=counts["pages"] > _MOST["pages"])
+        except LookupError:
+            # Of a page that went away between two calls nobody needs to hear.
+            if machine.graph() == graph:
+                raise
+            continue
+        if machine.graph() == graph:
+            return state
+    raise RuntimeError("the machine changed all the time while it was drawn: draw it while no thread uses it")
+
+
+def _read(
+    machine: Machine, graph: dict[str, list[dict[str, Any]]], page_id: int | None, *, alone: bool
+) -> State:
+    vmas = tuple(_vma(row) for row in graph["vmas"])
+    anon_vmas = {row["id"]: _anon_vma(row) for row in graph["anon_vmas"]}
+    walk = None
+    if page_id is not None:
+        members = {id_: anon_vma.members for id_, anon_vma in anon_vmas.items()}
+        mapping = {row["id"]: row["mapping"] for row in graph["pages"]}.get(page_id)
+        looked_through = tuple(vma.id for vma in vmas) if mapping is None else members.get(mapping, ())
+        walk = _walk(machine, page_id, looked_through)
+    pages = tuple(_page(machine, row) for row in graph["pages"] if not alone or row["id"] == page_id)
+    for page in pages:
+        if page.dangling and page.mapping is not None:
+            anon_vmas.setdefault(page.mapping, AnonVma(page.mapping, freed=True))
+    return State(
+        policy=machine.policy,
+        processes=tuple(Process(row["pid"], row["parent"]) for row in graph["processes"]),
+        vmas=vmas,
+        anon_vmas=tuple(anon_vmas[id_] for id_ in sorted(anon_vmas)),
+        pages=pages,
+        walk=walk,
+        broken=tuple(str(broken) for broken in machine.check()),
+    )
+
+
+def _vma(row: dict[str, Any]) -> Vma:
+    return Vma(**{name: row[name] for name in Vma._fields if name != "chain"}, chain=tuple(row["chain"]))
+
+
+def _anon_vma(row: dict[str, Any]) -> AnonVma:
+    return AnonVma(
+        row["id"],
+        parent=row["parent"],
+        children=row["children"],
+        active=row["active"],
+        members=tuple(row["members"]),
+    )
+
+
+def _page(machine: Machine, row: dict[str, Any]) -> Page:
+    mapped_by = frozenset(row["mapped_by"])
+    return Page(
+        id=row["id"],
+        at=row["index"],
+        mapping=row["mapping"],
+        dangling=row["dangling"],
+        shared=row["shared"],
+        mapped_by=mapped_by,
+        swapped_by=frozenset(row["swapped_by"]),
+        found=mapped_by & {process.pid for process, _ in machine.walk(row["id"])},
+    )
+
+
+def _walk(machine: Machine, page_id: int, looked_through: tuple[int, ...]) -> Walk:
+    order = tuple(vma.id for _, vma in machine.walk(page_id))
+    # A list is looked at from end to end, of a tree only what can hold the page.
+    if machine.walk_visits(page_id) > len(order):
+        order = looked_through
+    return Walk(page_id, order, machine.unmap_visits(page_id))
