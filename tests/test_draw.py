@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from memgroup._draw.shapes import Box, Cell, Dot, Label, Line, text_width
 from memgroup._draw.state import excess, read
 from memgroup.rmap import POLICIES, Drawing, Machine
 
+DOCS = Path(__file__).parent.parent / "docs"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -281,6 +284,7 @@ def test_the_bug_shows():
     assert said.text == str(machine.check()[0])
     b.exit()
     for layout in (layout_of(machine, page), layout_of(machine)):
+        check_layout(layout)
         (dangling,) = of_kind(layout, Line, "dangling")
         (freed,) = [box for box in of_kind(layout, Box, "freed") if box.lines]
         assert freed.lines == ("anon_vma 1", "freed")
@@ -419,3 +423,20 @@ def test_a_drawing_is_saved_as_it_is(tmp_path):
     assert Drawing(drawing.svg) == drawing
     with pytest.raises(FileNotFoundError):
         drawing.save(tmp_path / "nowhere" / "picture.svg")
+
+
+# The chapter of the docs
+
+
+def test_the_pictures_of_the_docs_are_what_its_samples_draw():
+    spec = importlib.util.spec_from_file_location("draw", DOCS / "draw.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    made = script.pictures()
+    kept = {path.name: path.read_text(encoding="utf-8") for path in (DOCS / "img" / "rmap").glob("*.svg")}
+    assert {name: drawing.svg for name, drawing in made.items()} == kept, "run python docs/draw.py"
+    shown = re.findall(r"!\[[^]]+\]\(img/rmap/([a-z0-9-]+\.svg)\)", (DOCS / "reverse-mapping.md").read_text())
+    assert sorted(shown) == sorted(made)
+    assert len(made) > 15

@@ -43,7 +43,7 @@ def widest(has_chains: bool) -> float:
 def _keys(shape: Shape) -> tuple[str, ...]:
     match shape:
         case Dot(role="entry", own=True):
-            return ("own",)
+            return ("entry", "own")
         case Dot(role=role, own=own):
             return (role, "own") if own else (role,)
         case Cell(role=role):
