@@ -19,6 +19,7 @@
 //! | `cursor` | the two words that make `alloc` lock-free |
 //! | `budget` | what a group may commit, and has |
 //! | `warm` | what groups leave behind, kept for those that come |
+//! | `frames` | length-prefixed frames of a stream: bytes and integers only |
 //! | `sys` | the operating system: backings, mirrors, sealing, committing, forks |
 //! | `layout` | where bytes go: integers only |
 //! | [`rmap`] | a model of how Linux finds the mappings of a page across forks; it depends on nothing |
@@ -42,6 +43,7 @@ mod block;
 mod budget;
 mod cursor;
 mod error;
+mod frames;
 mod group;
 mod layout;
 mod list;

@@ -10,6 +10,7 @@ Hand out memory, protect it without a system call, free all of it in one shot::
 """
 
 from memgroup._memgroup import (
+    FrameReader,
     GroupStats,
     MemBlock,
     MemGroup,
@@ -22,6 +23,7 @@ from memgroup._memgroup import (
 )
 
 __all__ = [
+    "FrameReader",
     "GroupStats",
     "MemBlock",
     "MemGroup",

@@ -4,14 +4,15 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, Final, Self, SupportsIndex, final, overload
+from typing import Any, ClassVar, Final, Literal, Self, SupportsIndex, final, overload
 
-from _typeshed import ReadableBuffer
+from _typeshed import FileDescriptorLike, ReadableBuffer
 
 from memgroup._draw.drawing import Drawing
 
 __all__ = [
     "Broken",
+    "FrameReader",
     "GroupStats",
     "Machine",
     "MemBlock",
@@ -218,6 +219,62 @@ class MemList(Sequence[MemBlock]):
     def __eq__(self, other: object, /) -> bool: ...
 
 @final
+class FrameReader(Iterator[MemBlock]):
+    """Receives length-prefixed messages from a stream, each as a block of a group: an iterator of blocks.
+
+    Made by a group's `frames`. What was received of an unfinished message stays with the reader, and whatever
+    a call raises, the next goes on where it stopped. An unfinished message counts as a view of the group. One
+    thread at a time can receive; `free()` in another does not wait for it.
+    """
+
+    @property
+    def partial(self) -> MemBlock | None:
+        """The part that has arrived of a message that is unfinished: a block that shares its bytes.
+
+        None if there is no such message.
+        """
+    @property
+    def missing(self) -> int:
+        """How many bytes an unfinished message still lacks; 0 if there is no such message."""
+    @property
+    def ahead(self) -> bytes:
+        """A copy of what was read from the stream and is in no message yet."""
+    def close(self) -> None:
+        """Give an unfinished message up, so that it is no view of the group any more. The stream stays open.
+
+        Receiving raises ValueError afterwards.
+        """
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> MemBlock:
+        """Receive the next message.
+
+        Raises:
+            ValueError: A message is larger than the limit, or a length too small: the stream is out of step.
+                Or the group is freed, or the reader closed.
+            MemoryError: There is no room for it in the group; it can be tried again.
+            EOFError: The stream ended within a message. What arrived is in `partial`, or in `ahead`.
+            BlockingIOError: A non-blocking stream has nothing to read right now.
+            TimeoutError: Nothing came within the timeout of the socket.
+            RuntimeError: Another thread is receiving.
+            OSError: What the stream reports.
+        """
+    def _advance(self, most: int) -> MemBlock | None:
+        """For `memgroup.aio`: return the next message; None if it is not complete after reading `most` bytes.
+
+        Raises:
+            BlockingIOError: There is nothing to read right now.
+            StopIteration: The stream has ended.
+        """
+
+def _read_at_once(
+    blocks: MemList, source: FileDescriptorLike, index: int, offset: int
+) -> tuple[int, int, int]: ...
+def _write_at_once(
+    blocks: MemList, source: FileDescriptorLike, index: int, offset: int
+) -> tuple[int, int, int]: ...
+def _non_blocking(source: FileDescriptorLike) -> int: ...
+
+@final
 class MemGroup:
     """A group of allocations that share one end: memory is handed out and freed in one shot, never singly.
 
@@ -323,6 +380,37 @@ class MemGroup:
         align: SupportsIndex = 16,
         zero: bool = False,
     ) -> MemList: ...
+    def frames(
+        self,
+        source: FileDescriptorLike,
+        *,
+        prefix: SupportsIndex = 4,
+        byteorder: Literal["big", "little"] = "big",
+        limit: SupportsIndex = 16777216,
+        counts_prefix: bool = False,
+        read_ahead: SupportsIndex = 65536,
+    ) -> FrameReader:
+        """Return the length-prefixed messages of a stream: an iterator of blocks, one for each message.
+
+        A large message goes from the kernel straight into its block; small ones are read ahead, many at once.
+        The group must not be freed or reset while a message is unfinished, which counts as a view.
+
+        Args:
+            source: A socket, a pipe or anything else with `fileno()`, or a descriptor. What objects have in
+                buffers of their own (`socket.makefile()`, `Popen` without `bufsize=0`) is not seen.
+            prefix: Bytes of the length before each message: 1, 2, 4 or 8, unsigned.
+            byteorder: "big" (network order) or "little".
+            limit: Bytes of the largest message to be received.
+            counts_prefix: Whether a length counts its own prefix too.
+            read_ahead: The most bytes to read behind the message that is wanted; with 0, the stream is left
+                just there.
+
+        Raises:
+            TypeError: `source` has no descriptor, or an argument is of the wrong type.
+            ValueError: The stream is one of messages (datagrams), an argument is out of range, or the group
+                is freed.
+            OSError: The descriptor is closed.
+        """
     @overload
     def protect(self, obj: MemBlock, /) -> MemBlock:
         """Return the same bytes through the read-only mirror: no system call, any size.

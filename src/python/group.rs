@@ -10,6 +10,7 @@ use pyo3::types::{PyMemoryView, PyTuple};
 use super::arguments::{Align, Base, Count, Limit, Size, type_name};
 use super::block::MemBlock;
 use super::block_type::Get;
+use super::frames::{FrameReader, Prefix, ReadAhead};
 use super::gate::Gate;
 use super::life::{Gone, Life, Refusal, Runs, plural};
 use super::list::MemList;
@@ -19,6 +20,7 @@ use super::raw::Bytes;
 use super::sizes;
 use super::stats::{GroupStats, SlotStats};
 use super::window;
+use crate::frames::{ByteOrder, Format};
 use crate::layout::DEFAULT_ALIGN;
 use crate::list::Columns;
 use crate::slot::Mirror;
@@ -26,6 +28,13 @@ use crate::{Backing, Error, Options};
 
 /// Work on this many bytes lets other Python threads run meanwhile.
 const LONG: usize = 256 * 1024;
+
+/// Bytes of the largest message that `frames` receives unless it is told otherwise: what looks like a longer one is more often
+/// a stream of another kind.
+const MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
+
+/// How much `frames` reads ahead unless it is told otherwise: what a pipe holds.
+const READ_AHEAD: usize = 64 * 1024;
 
 /// A group of allocations that share one end: memory is handed out and freed in one shot, never singly.
 ///
@@ -149,6 +158,45 @@ impl MemGroup {
             _ => return Err(PyTypeError::new_err("alloc_many() takes either sizes, or count= and size=")),
         };
         MemList::of(slf, columns, zero)
+    }
+
+    /// The length-prefixed messages of a stream, a `FrameReader`: an iterator of blocks, one for each message.
+    ///
+    /// A large message goes from the kernel straight into its block; small ones are read ahead, many at once. The group must
+    /// not be freed or reset while a message is unfinished, which counts as a view.
+    ///
+    /// Args:
+    ///     source: A socket, a pipe or anything else with `fileno()`, or a descriptor. What objects have in buffers of
+    ///         their own (`socket.makefile()`, `Popen` without `bufsize=0`) is not seen.
+    ///     prefix: Bytes of the length before each message: 1, 2, 4 or 8, unsigned.
+    ///     byteorder: "big" (network order) or "little".
+    ///     limit: Bytes of the largest message to be received.
+    ///     counts_prefix: Whether a length counts its own prefix too.
+    ///     read_ahead: The most bytes to read behind the message that is wanted; with 0, the stream is left just there.
+    ///
+    /// Raises:
+    ///     TypeError: `source` has no descriptor, or an argument is of the wrong type.
+    ///     ValueError: The stream is one of messages (datagrams), an argument is out of range, or the group is freed.
+    ///     OSError: The descriptor is closed.
+    #[pyo3(
+        signature = (
+            source, *, prefix=Prefix(4), byteorder=ByteOrder::Big, limit=Limit(MESSAGE_LIMIT), counts_prefix=false,
+            read_ahead=ReadAhead(READ_AHEAD),
+        ),
+        text_signature = "($self, source, *, prefix=4, byteorder='big', limit=16777216, counts_prefix=False, \
+            read_ahead=65536)",
+    )]
+    fn frames<'py>(
+        slf: &Bound<'py, Self>,
+        source: &Bound<'py, PyAny>,
+        prefix: Prefix,
+        byteorder: ByteOrder,
+        limit: Limit,
+        counts_prefix: bool,
+        read_ahead: ReadAhead,
+    ) -> PyResult<FrameReader> {
+        let format = Format { width: prefix.0, order: byteorder, counts_prefix, limit: limit.0 };
+        FrameReader::new(slf, source, format, read_ahead)
     }
 
     /// The same bytes through the read-only mirror: no system call, any size.

@@ -179,10 +179,7 @@ impl MemList {
     ///     ValueError: There are not exactly `nbytes` bytes in `data`.
     ///     MemoryError: `data` shows bytes of the list itself, and there is no memory for a copy.
     fn fill_from(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.check(py)?;
-        if self.is_protected() {
-            return Err(PyTypeError::new_err("this list is protected: the group's unprotect() gives a writable one"));
-        }
+        self.check_writable(py)?;
         let from = Operand::of(data, &self.group)?;
         let nbytes = self.nbytes(py)?;
         if from.len() != nbytes {
@@ -291,6 +288,43 @@ impl MemList {
     /// Whether the bytes are still there: asked before anything else, so that no use of a freed list goes unnoticed.
     pub(super) fn check(&self, py: Python<'_>) -> PyResult<()> {
         self.group.get().while_there(py, self.held(), || ())
+    }
+
+    pub(super) fn check_writable(&self, py: Python<'_>) -> PyResult<()> {
+        self.check(py)?;
+        match self.is_protected() {
+            true => Err(PyTypeError::new_err("this list is protected: the group's unprotect() gives a writable one")),
+            false => Ok(()),
+        }
+    }
+
+    /// Works on the bytes of the blocks from `index` on, while other Python threads run.
+    pub(super) fn with_bytes_from<R: Send>(
+        &self,
+        py: Python<'_>,
+        index: usize,
+        work: impl FnOnce(&mut dyn Iterator<Item = Bytes>) -> R + Send,
+    ) -> PyResult<R> {
+        self.access(py, None, usize::MAX, |list| {
+            let start = index.min(list.part.len());
+            let part = list.part.part(start, 1, list.part.len() - start);
+            // SAFETY: access has just checked that the list is there.
+            work(&mut list.placed.spans(part).map(|span| unsafe { list.bytes(span) }))
+        })
+    }
+
+    /// Which block and which byte of it lie so many bytes behind those: never the end of a block, and behind the last one none.
+    pub(super) fn advanced(&self, mut index: usize, mut offset: usize, by: usize) -> (usize, usize) {
+        offset = offset.saturating_add(by);
+        while index < self.part.len() {
+            let size = self.placed.columns().size(self.part.object(index));
+            if offset < size {
+                return (index, offset);
+            }
+            offset -= size;
+            index += 1;
+        }
+        (index, 0)
     }
 
     /// A list exports nothing itself, so a gentle end frees it.

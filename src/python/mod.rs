@@ -1,20 +1,23 @@
 //! The pyo3 layer: it converts, keeps the promises about the end of a group, and calls the crate.
 //!
-//! One file per Python type (`group`, `block`, `list`, `column`, `window`, `stats`, `warm`), and the rooms they share:
+//! One file per Python type (`group`, `block`, `list`, `column`, `window`, `frames`, `stats`, `warm`), and the rooms they share:
 //! `gate` says who may touch a group when, `life` what may be used at which time of its life, `piece` where a block's bytes
 //! are, `arguments` turns what users pass into what the crate takes, `sizes` reads those of a list, `buffer` and `operand`
-//! borrow other objects' bytes, `raw` moves and compares bytes. `rmap` is the model, which shares nothing with all this but
-//! how integers are read. `MemBlock` is a type made by hand (`block_type`, `native`, `spare`), `alloc` a method made by hand,
-//! and `chunk` what it hands out without an atomic operation.
+//! borrow other objects' bytes, `raw` moves and compares bytes, `source` finds the descriptors of streams, `at_once` moves
+//! lists through those that do not block. `rmap` is the model, which shares nothing with all this but how integers are read.
+//! `MemBlock` is a type made by hand (`block_type`, `native`, `spare`), `alloc` a method made by hand, and `chunk` what it
+//! hands out without an atomic operation.
 
 mod alloc;
 mod arguments;
+mod at_once;
 mod block;
 mod block_type;
 mod buffer;
 mod chunk;
 mod column;
 mod errors;
+mod frames;
 mod gate;
 mod group;
 mod life;
@@ -25,6 +28,7 @@ mod piece;
 mod raw;
 mod rmap;
 mod sizes;
+mod source;
 mod spare;
 mod stats;
 mod warm;
@@ -38,6 +42,10 @@ mod _memgroup {
     use pyo3::prelude::*;
     use pyo3::types::PySequence;
 
+    #[pymodule_export]
+    use super::at_once::{non_blocking, read_at_once, write_at_once};
+    #[pymodule_export]
+    use super::frames::FrameReader;
     #[pymodule_export]
     use super::group::MemGroup;
     #[pymodule_export]

@@ -1,5 +1,6 @@
 //! The operating system. memmap2 and nix live here and nowhere else; the rest of the crate sees [`Mirrors`] of a
-//! [`Backing`], [`fork`], [`wiped`], [`check_headroom`], the limits of the system and, where a call was refused, a [`Refusal`].
+//! [`Backing`], [`fork`], [`stream`], [`wiped`], [`check_headroom`], the limits of the system and, where a call was refused, a
+//! [`Refusal`].
 //!
 //! What this rests on (order of sealing, what populates, what survives a fork) was checked on Linux 6.18.
 
@@ -10,6 +11,7 @@ mod huge;
 mod memfd;
 mod mirrors;
 mod promises;
+pub(crate) mod stream;
 pub(crate) mod wiped;
 
 pub(crate) use headroom::check_headroom;

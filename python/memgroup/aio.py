@@ -1,0 +1,331 @@
+"""Receiving and sending through asyncio: lists of blocks, and length-prefixed messages.
+
+The event loop only says when a stream is ready; what moves is moved by the kernel straight into or out of the
+blocks. Whatever stops an await (a cancellation, a timeout, an error), the next goes on where it stopped::
+
+    from memgroup import aio
+
+    async for block in aio.frames(group, sock):
+        ...
+
+Streams are non-blocking sockets, and pipes and whatever else the loop can watch. One task at a time may wait
+for one direction of a stream; nothing else may have the loop watch it (transports, `loop.sock_recv`) meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import TYPE_CHECKING, Any, Literal, final
+from weakref import WeakKeyDictionary
+
+from memgroup._memgroup import (
+    MemBlock,
+    MemGroup,
+    MemList,
+    _non_blocking,
+    _read_at_once,
+    _write_at_once,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
+__all__ = ["FrameReader", "Transfer", "frames", "readv", "recvmsg_into", "sendmsg", "writev"]
+
+AT_ONCE = 1024 * 1024
+"""About how many bytes are moved before other tasks get their turn."""
+
+EACH = 256
+"""What a message counts for besides its bytes."""
+
+
+@final
+class Transfer:
+    """Bytes on their way into or out of a list: awaiting it completes it.
+
+    If an await is stopped, by a cancellation, a timeout or an error, then `nbytes` says how many bytes were
+    moved, and awaiting again goes on behind them. While a transfer waits it holds no memory of the group, so
+    that may be freed: going on raises ValueError then.
+    """
+
+    def __init__(
+        self,
+        blocks: MemList,
+        stream: FileDescriptorLike,
+        move: Callable[[MemList, FileDescriptorLike, int, int], tuple[int, int, int]],
+        direction: Literal["read", "write"],
+    ) -> None:
+        """Make one; `recvmsg_into` and the other functions do."""
+        _non_blocking(stream)
+        self._blocks = blocks
+        self._stream = stream
+        self._move = move
+        self._direction: Literal["read", "write"] = direction
+        self._index = 0
+        self._offset = 0
+        self._nbytes = 0
+        self._busy = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes moved so far."""
+        return self._nbytes
+
+    def __await__(self) -> Generator[Any, None, int]:
+        """Go on to the end of the list or of the stream; return how many bytes were moved in all."""
+        return self._run().__await__()
+
+    async def _run(self) -> int:
+        if self._busy:
+            raise RuntimeError("another task is awaiting this transfer: wait for that one")
+        self._busy = True
+        try:
+            turn = _Turn()
+            while self._index < len(self._blocks):
+                await turn.end()
+                try:
+                    moved = self._move(self._blocks, self._stream, self._index, self._offset)
+                except BlockingIOError:
+                    await _ready(self._stream, self._direction)
+                    turn.begin()
+                    continue
+                self._index, self._offset, count = moved
+                self._nbytes += count
+                turn.spend(count)
+                if count == 0 and self._index < len(self._blocks):
+                    break
+            return self._nbytes
+        finally:
+            self._busy = False
+
+
+def recvmsg_into(blocks: MemList, sock: FileDescriptorLike) -> Transfer:
+    """Scatter what a socket receives into the blocks of a list, in order, until all are full.
+
+    Awaiting the result gives the number of bytes: less than `blocks.nbytes` only where the stream ended.
+
+    Args:
+        blocks: The list; it must not be protected.
+        sock: A non-blocking stream socket.
+
+    Raises:
+        TypeError: The list is protected, or `sock` has no descriptor or is an SSL socket.
+        ValueError: The socket blocks or is no stream, or the group is freed.
+        OSError: What the socket reports.
+    """
+    _check_writable(blocks)
+    return Transfer(blocks, sock, _read_at_once, "read")
+
+
+def sendmsg(blocks: MemList, sock: FileDescriptorLike) -> Transfer:
+    """Gather the blocks of a list, in order, into a socket.
+
+    Awaiting the result gives the number of bytes, which is `blocks.nbytes`.
+
+    Args:
+        blocks: The list. What is written to it meanwhile may or may not be sent.
+        sock: A non-blocking stream socket.
+
+    Raises:
+        TypeError: `sock` has no descriptor or is an SSL socket.
+        ValueError: The socket blocks or is no stream, or the group is freed.
+        OSError: What the socket reports.
+    """
+    return Transfer(blocks, sock, _write_at_once, "write")
+
+
+def readv(blocks: MemList, source: FileDescriptorLike) -> Transfer:
+    """Do what `recvmsg_into` does, from a pipe or anything else that the loop can watch.
+
+    Args:
+        blocks: The list; it must not be protected.
+        source: A non-blocking descriptor (`os.set_blocking(fd, False)`), or an object that has one.
+
+    Raises:
+        TypeError: The list is protected, or `source` has no descriptor.
+        ValueError: The stream blocks, or the group is freed.
+        OSError: What the stream reports.
+    """
+    _check_writable(blocks)
+    return Transfer(blocks, source, _read_at_once, "read")
+
+
+def writev(blocks: MemList, target: FileDescriptorLike) -> Transfer:
+    """Do what `sendmsg` does, into a pipe or anything else that the loop can watch.
+
+    Args:
+        blocks: The list. What is written to it meanwhile may or may not be sent.
+        target: A non-blocking descriptor (`os.set_blocking(fd, False)`), or an object that has one.
+
+    Raises:
+        TypeError: `target` has no descriptor.
+        ValueError: The stream blocks, or the group is freed.
+        OSError: What the stream reports.
+    """
+    return Transfer(blocks, target, _write_at_once, "write")
+
+
+def _check_writable(blocks: MemList) -> None:
+    if blocks.readonly:
+        raise TypeError("this list is protected: the group's unprotect() gives a writable one")
+
+
+@final
+class FrameReader(AsyncIterator[MemBlock]):
+    """Receives length-prefixed messages: what `memgroup.FrameReader` is, for `async for`.
+
+    Made by `frames`. A cancelled `anext` loses nothing: the next goes on where it stopped.
+    """
+
+    def __init__(self, group: MemGroup, source: FileDescriptorLike, options: dict[str, Any]) -> None:
+        """Make one; `frames` does."""
+        _non_blocking(source)
+        self._frames = group.frames(source, **options)
+        self._source = source
+        self._turn = _Turn()
+        self._busy = False
+
+    @property
+    def partial(self) -> MemBlock | None:
+        """The part that has arrived of a message that is unfinished, or None."""
+        return self._frames.partial
+
+    @property
+    def missing(self) -> int:
+        """How many bytes an unfinished message still lacks; 0 if there is no such message."""
+        return self._frames.missing
+
+    @property
+    def ahead(self) -> bytes:
+        """A copy of what was read from the stream and is in no message yet."""
+        return self._frames.ahead
+
+    def close(self) -> None:
+        """Give an unfinished message up, so that it is no view of the group any more."""
+        self._frames.close()
+
+    async def __anext__(self) -> MemBlock:
+        """Receive the next message.
+
+        Raises:
+            ValueError: A message is larger than the limit, or the group is freed.
+            MemoryError: There is no room for it in the group; it can be tried again.
+            EOFError: The stream ended within a message.
+            OSError: What the stream reports.
+        """
+        if self._busy:
+            raise RuntimeError("another task is awaiting a message of this reader: wait for that one")
+        self._busy = True
+        try:
+            while True:
+                await self._turn.end()
+                try:
+                    block = self._frames._advance(AT_ONCE)
+                except BlockingIOError:
+                    await _ready(self._source, "read")
+                    self._turn.begin()
+                    continue
+                except StopIteration:
+                    raise StopAsyncIteration from None
+                if block is not None:
+                    self._turn.spend(block.nbytes + EACH)
+                    return block
+                self._turn.spend(AT_ONCE)
+        finally:
+            self._busy = False
+
+
+def frames(
+    group: MemGroup,
+    source: FileDescriptorLike,
+    *,
+    prefix: int = 4,
+    byteorder: Literal["big", "little"] = "big",
+    limit: int = 16777216,
+    counts_prefix: bool = False,
+    read_ahead: int = 65536,
+) -> FrameReader:
+    """Return the length-prefixed messages of a non-blocking stream, as blocks of a group.
+
+    Args:
+        group: Where the messages go.
+        source: A non-blocking stream socket, or a pipe or anything else that the loop can watch.
+        prefix: As in the group's `frames`, like all that follow.
+        byteorder: The order of the prefix's bytes.
+        limit: Bytes of the largest message to be received.
+        counts_prefix: Whether a length counts its own prefix too.
+        read_ahead: The most bytes to read behind the message that is wanted.
+
+    Raises:
+        TypeError: `source` has no descriptor, or an argument is of the wrong type.
+        ValueError: The stream blocks or is one of messages, an argument is out of range, or the group is
+            freed.
+        OSError: The descriptor is closed.
+    """
+    options = {
+        "prefix": prefix,
+        "byteorder": byteorder,
+        "limit": limit,
+        "counts_prefix": counts_prefix,
+        "read_ahead": read_ahead,
+    }
+    return FrameReader(group, source, options)
+
+
+class _Turn:
+    """What a task has moved since others had their turn."""
+
+    def __init__(self) -> None:
+        self._left = AT_ONCE
+
+    def begin(self) -> None:
+        self._left = AT_ONCE
+
+    def spend(self, nbytes: int) -> None:
+        self._left -= nbytes
+
+    async def end(self) -> None:
+        """Let others run if this one had its share. Nothing is in hand that a cancellation could lose."""
+        if self._left <= 0:
+            self.begin()
+            await asyncio.sleep(0)
+
+
+_waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, set[tuple[str, int]]] = WeakKeyDictionary()
+"""What somebody waits for: a loop has one callback for each direction of a descriptor, the latest."""
+
+
+async def _ready(stream: FileDescriptorLike, direction: Literal["read", "write"]) -> None:
+    """Wait until a stream is ready to be read from or written to."""
+    loop = asyncio.get_running_loop()
+    descriptor = _non_blocking(stream)
+    waiting = _waiting.setdefault(loop, set())
+    if (direction, descriptor) in waiting:
+        raise RuntimeError(
+            f"another task is waiting to {direction} on descriptor {descriptor}: wait for that one"
+        )
+    future = loop.create_future()
+    add, remove = (
+        (loop.add_reader, loop.remove_reader)
+        if direction == "read"
+        else (loop.add_writer, loop.remove_writer)
+    )
+    try:
+        add(descriptor, _wake, future)
+    except PermissionError as error:
+        raise OSError(
+            errno.EPERM, "the event loop cannot watch such a file: pass a socket or a pipe"
+        ) from error
+    waiting.add((direction, descriptor))
+    try:
+        await future
+    finally:
+        waiting.discard((direction, descriptor))
+        remove(descriptor)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,106 @@
+//! What streams come from and go to: a descriptor, or an object that has one.
+
+use std::ffi::c_int;
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::{PyBlockingIOError, PyOSError, PyTimeoutError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyInt;
+
+use super::arguments::type_name;
+use crate::sys::stream;
+
+/// The descriptor of an int or of an object with `fileno()`, asked each time: an object that was closed meanwhile must
+/// not lend the number of its old one, which may be somebody else's by now.
+pub(super) fn descriptor(source: &Bound<'_, PyAny>) -> PyResult<c_int> {
+    let number = match source.cast::<PyInt>() {
+        Ok(number) => number.as_any().clone(),
+        Err(_) => match source.getattr_opt("fileno")? {
+            Some(fileno) => fileno.call0()?,
+            None => return Err(no_descriptor(source)),
+        },
+    };
+    let Ok(descriptor) = number.extract::<c_int>() else { return Err(no_descriptor(source)) };
+    if descriptor < 0 { Err(error(stream::Error::NO_DESCRIPTOR)) } else { Ok(descriptor) }
+}
+
+fn no_descriptor(source: &Bound<'_, PyAny>) -> PyErr {
+    let name = type_name(source);
+    PyTypeError::new_err(format!("needs a file descriptor or an object with fileno() that gives one, not {name}"))
+}
+
+/// The same for a stream of bytes, with an error for what only looks like one.
+pub(super) fn stream_descriptor(source: &Bound<'_, PyAny>) -> PyResult<c_int> {
+    let descriptor = descriptor(source)?;
+    // The module is there if anybody has such a socket.
+    if let Some(ssl) =
+        source.py().import("sys")?.getattr("modules")?.call_method1("get", ("ssl",))?.getattr_opt("SSLSocket")?
+        && source.is_instance(&ssl)?
+    {
+        return Err(PyTypeError::new_err(
+            "what passes through the descriptor of an SSLSocket is encrypted: use its own methods, or a pipe between",
+        ));
+    }
+    if stream::has_messages(descriptor) {
+        return Err(PyValueError::new_err(
+            "this socket sends and receives messages, not a stream of bytes: make it with SOCK_STREAM",
+        ));
+    }
+    Ok(descriptor)
+}
+
+/// The same for a stream that must not block.
+pub(super) fn non_blocking_descriptor(source: &Bound<'_, PyAny>) -> PyResult<c_int> {
+    let descriptor = stream_descriptor(source)?;
+    check_non_blocking(descriptor)?;
+    Ok(descriptor)
+}
+
+/// Raises unless calls return at once.
+pub(super) fn check_non_blocking(descriptor: c_int) -> PyResult<()> {
+    match stream::is_non_blocking(descriptor) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(PyValueError::new_err(
+            "the stream must be non-blocking: call sock.setblocking(False), or os.set_blocking(fd, False)",
+        )),
+        Err(refused) => Err(error(refused)),
+    }
+}
+
+/// What the kernel refused, as Python's own calls have it.
+pub(super) fn error(refused: stream::Error) -> PyErr {
+    let arguments = (refused.code(), refused.words());
+    // OSError itself finds its subclass; for this one, the words say what to do.
+    match refused.is_for_now() {
+        true => PyBlockingIOError::new_err((refused.code(), "nothing can be moved right now: call again")),
+        false => PyOSError::new_err(arguments),
+    }
+}
+
+/// Waits for something to read from a socket with a timeout, as the socket's own methods would.
+///
+/// # Errors
+/// TimeoutError: nothing came in time. BlockingIOError: there is no timeout to wait for.
+pub(super) fn wait_to_read(source: &Bound<'_, PyAny>, refused: stream::Error) -> PyResult<()> {
+    let py = source.py();
+    let timeout = match source.getattr_opt("gettimeout")? {
+        Some(gettimeout) => gettimeout.call0()?.extract::<Option<f64>>()?,
+        None => None,
+    };
+    let Some(timeout) =
+        timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok()).filter(|time| !time.is_zero())
+    else {
+        return Err(error(refused));
+    };
+    let began = Instant::now();
+    loop {
+        let descriptor = descriptor(source)?;
+        let left = timeout.saturating_sub(began.elapsed());
+        match py.detach(|| stream::wait_to_read(descriptor, left)) {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(PyTimeoutError::new_err("timed out")),
+            Err(refused) if refused.is_interruption() => py.check_signals()?,
+            Err(refused) => return Err(error(refused)),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Reading and writing many stretches of memory at once: sockets, pipes, and whatever else has a descriptor.
+
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+/// The most stretches that one call takes (`IOV_MAX`).
+pub(crate) const MOST: usize = 1024;
+
+/// Memory for the kernel to write to or to read from. It checks the addresses itself.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Stretch(libc::iovec);
+
+// SAFETY: an address and a length; what makes an access safe is argued where it is made.
+unsafe impl Send for Stretch {}
+
+impl Stretch {
+    pub(crate) fn new(start: *mut u8, len: usize) -> Self {
+        Self(libc::iovec { iov_base: start.cast(), iov_len: len })
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.0.iov_len
+    }
+}
+
+/// Reads once. How many bytes arrived; none at the end of the stream.
+///
+/// # Safety
+/// Nobody may mind that the stretches are written to, even those which are not mapped any more.
+pub(crate) unsafe fn read(fd: RawFd, stretches: &[Stretch]) -> Result<usize, Error> {
+    let count = stretches.len().min(MOST) as libc::c_int;
+    // SAFETY: a Stretch is an iovec, and there are so many; the rest is the caller's promise.
+    let read = unsafe { libc::readv(fd, stretches.as_ptr().cast(), count) };
+    Errno::result(read).map(|read| read as usize).map_err(Error)
+}
+
+/// Writes once. How many bytes were taken.
+pub(crate) fn write(fd: RawFd, stretches: &[Stretch]) -> Result<usize, Error> {
+    let count = stretches.len().min(MOST) as libc::c_int;
+    // SAFETY: a Stretch is an iovec, and there are so many. The kernel reads from them if it can, and refuses if not.
+    let written = unsafe { libc::writev(fd, stretches.as_ptr().cast(), count) };
+    Errno::result(written).map(|written| written as usize).map_err(Error)
+}
+
+/// Waits until something can be read; whether it can in time.
+pub(crate) fn wait_to_read(fd: RawFd, time: Duration) -> Result<bool, Error> {
+    let mut waited = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // Rounded up, lest the last part of a millisecond be waited for without a pause.
+    let milliseconds = libc::c_int::try_from(time.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX);
+    // SAFETY: one pollfd, which lives until the call is over.
+    let ready = unsafe { libc::poll(&raw mut waited, 1, milliseconds) };
+    Errno::result(ready).map(|ready| ready > 0).map_err(Error)
+}
+
+/// Whether calls return at once where there is nothing to read or no room to write.
+pub(crate) fn is_non_blocking(fd: RawFd) -> Result<bool, Error> {
+    // SAFETY: the call takes numbers only.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    Errno::result(flags).map(|flags| flags & libc::O_NONBLOCK != 0).map_err(Error)
+}
+
+/// Whether what is read in parts would be lost in part: a socket of messages.
+pub(crate) fn has_messages(fd: RawFd) -> bool {
+    let mut kind: libc::c_int = 0;
+    let mut len = size_of_val(&kind) as libc::socklen_t;
+    // SAFETY: the kernel writes an int to kind, and its length to len.
+    let refused =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut len) };
+    refused == 0 && kind != libc::SOCK_STREAM
+}
+
+/// Why the kernel refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Error(Errno);
+
+impl Error {
+    /// What the kernel says of a descriptor that is none.
+    pub(crate) const NO_DESCRIPTOR: Self = Self(Errno::EBADF);
+
+    /// A signal came first.
+    pub(crate) fn is_interruption(self) -> bool {
+        self.0 == Errno::EINTR
+    }
+
+    /// There is nothing to be read, or no room to write, right now.
+    pub(crate) fn is_for_now(self) -> bool {
+        self.0 == Errno::EAGAIN
+    }
+
+    pub(crate) fn code(self) -> i32 {
+        self.0 as i32
+    }
+
+    /// In words, as `strerror(3)` has it.
+    pub(crate) fn words(self) -> &'static str {
+        self.0.desc()
+    }
+}
