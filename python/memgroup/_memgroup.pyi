@@ -267,10 +267,10 @@ class FrameReader(Iterator[MemBlock]):
         """
 
 def _read_at_once(
-    blocks: MemList, source: FileDescriptorLike, index: int, offset: int
+    blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
 ) -> tuple[int, int, int]: ...
 def _write_at_once(
-    blocks: MemList, source: FileDescriptorLike, index: int, offset: int
+    blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
 ) -> tuple[int, int, int]: ...
 def _non_blocking(source: FileDescriptorLike) -> int: ...
 

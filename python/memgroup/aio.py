@@ -9,13 +9,12 @@ blocks. Whatever stops an await (a cancellation, a timeout, an error), the next 
         ...
 
 Streams are non-blocking sockets, and pipes and whatever else the loop can watch. One task at a time may wait
-for one direction of a stream; nothing else may have the loop watch it (transports, `loop.sock_recv`) meanwhile.
+for one direction of a stream, and nothing else (a transport, `loop.sock_recv`) may have the loop watch it then.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, Any, Literal, final
 from weakref import WeakKeyDictionary
@@ -54,7 +53,7 @@ class Transfer:
         self,
         blocks: MemList,
         stream: FileDescriptorLike,
-        move: Callable[[MemList, FileDescriptorLike, int, int], tuple[int, int, int]],
+        move: Callable[[MemList, FileDescriptorLike, int, int, int], tuple[int, int, int]],
         direction: Literal["read", "write"],
     ) -> None:
         """Make one; `recvmsg_into` and the other functions do."""
@@ -86,7 +85,7 @@ class Transfer:
             while self._index < len(self._blocks):
                 await turn.end()
                 try:
-                    moved = self._move(self._blocks, self._stream, self._index, self._offset)
+                    moved = self._move(self._blocks, self._stream, self._index, self._offset, AT_ONCE)
                 except BlockingIOError:
                     await _ready(self._stream, self._direction)
                     turn.begin()

@@ -10,7 +10,7 @@ use crate::sys::stream::{self, Stretch};
 /// Where a transfer stands: number of a block, a byte in it, and how many bytes the last call moved.
 type Position = (usize, usize, usize);
 
-/// Reads once, into the blocks from `index` on, of which the first has `offset` bytes already.
+/// Reads once, at most so many bytes into the blocks from `index` on, of which the first has `offset` bytes already.
 #[pyfunction]
 #[pyo3(name = "_read_at_once")]
 pub(super) fn read_at_once(
@@ -18,15 +18,16 @@ pub(super) fn read_at_once(
     source: &Bound<'_, PyAny>,
     index: usize,
     offset: usize,
+    most: usize,
 ) -> PyResult<Position> {
     blocks.get().check_writable(blocks.py())?;
-    move_at_once(blocks, source, index, offset, |descriptor, stretches| {
+    move_at_once(blocks, source, index, offset, most, |descriptor, stretches| {
         // SAFETY: the list is there, writable, and Python's own to overwrite.
         unsafe { stream::read(descriptor, stretches) }
     })
 }
 
-/// Writes once, from the blocks from `index` on, of which `offset` bytes of the first are written already.
+/// Writes once, at most so many bytes from the blocks from `index` on, of which `offset` bytes of the first are written already.
 #[pyfunction]
 #[pyo3(name = "_write_at_once")]
 pub(super) fn write_at_once(
@@ -34,8 +35,9 @@ pub(super) fn write_at_once(
     source: &Bound<'_, PyAny>,
     index: usize,
     offset: usize,
+    most: usize,
 ) -> PyResult<Position> {
-    move_at_once(blocks, source, index, offset, stream::write)
+    move_at_once(blocks, source, index, offset, most, stream::write)
 }
 
 /// The descriptor of a non-blocking stream, with an error for anything else.
@@ -50,6 +52,7 @@ fn move_at_once(
     source: &Bound<'_, PyAny>,
     index: usize,
     offset: usize,
+    most: usize,
     call: impl Fn(i32, &[Stretch]) -> Result<usize, stream::Error> + Sync,
 ) -> PyResult<Position> {
     let (py, list) = (blocks.py(), blocks.get());
@@ -57,15 +60,19 @@ fn move_at_once(
     loop {
         let descriptor = source::descriptor(source)?;
         // The group cannot be freed during the call, so that must not take long.
-        source::check_non_blocking(descriptor)?;
+        source::check_non_blocking(py, descriptor)?;
         let moved = list.with_bytes_from(py, index, |spans| {
-            let mut skipped = offset;
+            let (mut skipped, mut left) = (offset, most);
             let mut stretches = [Stretch::new(std::ptr::dangling_mut(), 0); stream::MOST];
             let mut count = 0;
             for (stretch, Bytes { start, len }) in stretches.iter_mut().zip(spans.filter(|bytes| bytes.len > 0)) {
                 let skip = std::mem::take(&mut skipped).min(len);
-                *stretch = Stretch::new(start.wrapping_add(skip), len - skip);
+                *stretch = Stretch::new(start.wrapping_add(skip), left.min(len - skip));
+                left -= stretch.len();
                 count += 1;
+                if left == 0 {
+                    break;
+                }
             }
             // Nothing to be moved is not the end of the stream.
             if count == 0 { Ok(0) } else { call(descriptor, &stretches[..count]) }
@@ -76,7 +83,7 @@ fn move_at_once(
                 return Ok((index, offset, moved));
             }
             Err(refused) if refused.is_interruption() => py.check_signals()?,
-            Err(refused) => return Err(source::error(refused)),
+            Err(refused) => return Err(source::error(py, refused)),
         }
     }
 }

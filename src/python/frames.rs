@@ -169,7 +169,7 @@ impl FrameReader {
             if left == Some(0) {
                 return Ok(Received::NotYet);
             }
-            let count = self.read(py, &mut state, most.is_none())?;
+            let count = self.read(py, &mut state, left)?;
             if count == 0 {
                 return state.end().map(|()| Received::End);
             }
@@ -218,25 +218,30 @@ impl FrameReader {
         self.group.get().access(py, piece.into(), None, from.len, move |bytes| unsafe { bytes.copy_from(from) })
     }
 
-    /// Reads from the stream to where it belongs; how many bytes, and none at its end.
-    fn read(&self, py: Python<'_>, state: &mut State, may_wait: bool) -> PyResult<usize> {
+    /// Reads from the stream to where it belongs; how many bytes, and none at its end. With `most`, no more than about so
+    /// many, and never waits.
+    fn read(&self, py: Python<'_>, state: &mut State, most: Option<usize>) -> PyResult<usize> {
         let source = self.source.bind(py);
         loop {
             let descriptor = source::descriptor(source)?;
-            let Room { from, lacking, ahead } = state.frames.room();
+            let Room { from, lacking, mut ahead } = state.frames.room();
+            let wanted = lacking.min(most.unwrap_or(usize::MAX));
+            if wanted < lacking {
+                ahead = &mut [];
+            }
             let body = state
                 .filling
                 .as_ref()
-                .map_or(Bytes::new(std::ptr::dangling_mut(), 0), |filling| filling.piece().part(from, lacking).bytes());
+                .map_or(Bytes::new(std::ptr::dangling_mut(), 0), |filling| filling.piece().part(from, wanted).bytes());
             let stretches = [Stretch::new(body.start, body.len), Stretch::new(ahead.as_mut_ptr(), ahead.len())];
             match py.detach(move || read(descriptor, &stretches)) {
                 Ok(count) => return Ok(count),
                 Err(refused) if refused.is_interruption() => py.check_signals()?,
-                Err(refused) if refused.is_for_now() && may_wait => source::wait_to_read(source, refused)?,
+                Err(refused) if refused.is_for_now() && most.is_none() => source::wait_to_read(source, refused)?,
                 Err(refused) => {
                     // Where the group was freed by force, that is the reason.
                     self.group.get().check_open(py)?;
-                    return Err(source::error(refused));
+                    return Err(source::error(py, refused));
                 }
             }
         }

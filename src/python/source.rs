@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyBlockingIOError, PyOSError, PyTimeoutError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTimeoutError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
@@ -21,7 +21,7 @@ pub(super) fn descriptor(source: &Bound<'_, PyAny>) -> PyResult<c_int> {
         },
     };
     let Ok(descriptor) = number.extract::<c_int>() else { return Err(no_descriptor(source)) };
-    if descriptor < 0 { Err(error(stream::Error::NO_DESCRIPTOR)) } else { Ok(descriptor) }
+    if descriptor < 0 { Err(error(source.py(), stream::Error::NO_DESCRIPTOR)) } else { Ok(descriptor) }
 }
 
 fn no_descriptor(source: &Bound<'_, PyAny>) -> PyErr {
@@ -52,29 +52,30 @@ pub(super) fn stream_descriptor(source: &Bound<'_, PyAny>) -> PyResult<c_int> {
 /// The same for a stream that must not block.
 pub(super) fn non_blocking_descriptor(source: &Bound<'_, PyAny>) -> PyResult<c_int> {
     let descriptor = stream_descriptor(source)?;
-    check_non_blocking(descriptor)?;
+    check_non_blocking(source.py(), descriptor)?;
     Ok(descriptor)
 }
 
 /// Raises unless calls return at once.
-pub(super) fn check_non_blocking(descriptor: c_int) -> PyResult<()> {
+pub(super) fn check_non_blocking(py: Python<'_>, descriptor: c_int) -> PyResult<()> {
     match stream::is_non_blocking(descriptor) {
         Ok(true) => Ok(()),
         Ok(false) => Err(PyValueError::new_err(
             "the stream must be non-blocking: call sock.setblocking(False), or os.set_blocking(fd, False)",
         )),
-        Err(refused) => Err(error(refused)),
+        Err(refused) => Err(error(py, refused)),
     }
 }
 
 /// What the kernel refused, as Python's own calls have it.
-pub(super) fn error(refused: stream::Error) -> PyErr {
-    let arguments = (refused.code(), refused.words());
-    // OSError itself finds its subclass; for this one, the words say what to do.
-    match refused.is_for_now() {
-        true => PyBlockingIOError::new_err((refused.code(), "nothing can be moved right now: call again")),
-        false => PyOSError::new_err(arguments),
-    }
+#[cold]
+pub(super) fn error(py: Python<'_>, refused: stream::Error) -> PyErr {
+    let words = match refused.is_for_now() {
+        true => Ok("nothing can be moved right now: call again".into()),
+        false => py.import("os").and_then(|os| os.call_method1("strerror", (refused.code(),))?.extract::<String>()),
+    };
+    // OSError itself finds its subclass.
+    words.map_or_else(|error| error, |words| PyOSError::new_err((refused.code(), words)))
 }
 
 /// Waits for something to read from a socket with a timeout, as the socket's own methods would.
@@ -90,7 +91,7 @@ pub(super) fn wait_to_read(source: &Bound<'_, PyAny>, refused: stream::Error) ->
     let Some(timeout) =
         timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok()).filter(|time| !time.is_zero())
     else {
-        return Err(error(refused));
+        return Err(error(py, refused));
     };
     let began = Instant::now();
     loop {
@@ -100,7 +101,7 @@ pub(super) fn wait_to_read(source: &Bound<'_, PyAny>, refused: stream::Error) ->
             Ok(true) => return Ok(()),
             Ok(false) => return Err(PyTimeoutError::new_err("timed out")),
             Err(refused) if refused.is_interruption() => py.check_signals()?,
-            Err(refused) => return Err(error(refused)),
+            Err(refused) => return Err(error(py, refused)),
         }
     }
 }

@@ -93,9 +93,4 @@ impl Error {
     pub(crate) fn code(self) -> i32 {
         self.0 as i32
     }
-
-    /// In words, as `strerror(3)` has it.
-    pub(crate) fn words(self) -> &'static str {
-        self.0.desc()
-    }
 }
