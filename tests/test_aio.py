@@ -8,7 +8,9 @@ import random
 import socket
 import struct
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -39,7 +41,7 @@ def run(request):
 
 
 @contextmanager
-def non_blocking(kind):
+def non_blocking(kind) -> Iterator[tuple[Any, Any]]:
     """Yield both ends of a stream, the second of which does not block."""
     with connected(kind) as (writer, source):
         os.set_blocking(source.fileno(), False)
@@ -405,7 +407,7 @@ def test_what_cannot_be_awaited_is_refused_at_once(group):
     with socket.socket(type=socket.SOCK_DGRAM) as sock, pytest.raises(ValueError, match="SOCK_STREAM"):
         aio.sendmsg(protected, sock)
     with pytest.raises(TypeError, match="not object"):
-        aio.frames(group, object())
+        aio.frames(group, cast("Any", object()))
 
 
 def test_a_stream_that_blocks_again_is_noticed(run):

@@ -17,7 +17,9 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 from conftest import outcome
@@ -48,7 +50,7 @@ def in_pieces(stream, sizes):
 
 
 @contextmanager
-def connected(kind):
+def connected(kind) -> Iterator[tuple[Any, Any]]:  # sockets, or files of pipes
     """Yield both ends of a stream: where to write, where to read. The second has fileno()."""
     with ExitStack() as stack:
         if kind == "tcp":

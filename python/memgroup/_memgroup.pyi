@@ -266,13 +266,13 @@ class FrameReader(Iterator[MemBlock]):
             StopIteration: The stream has ended.
         """
 
-def _read_at_once(
+def read_at_once(
     blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
 ) -> tuple[int, int, int]: ...
-def _write_at_once(
+def write_at_once(
     blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
 ) -> tuple[int, int, int]: ...
-def _non_blocking(source: FileDescriptorLike) -> int: ...
+def non_blocking(source: FileDescriptorLike) -> int: ...
 
 @final
 class MemGroup:

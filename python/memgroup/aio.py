@@ -9,7 +9,7 @@ blocks. Whatever stops an await (a cancellation, a timeout, an error), the next 
         ...
 
 Streams are non-blocking sockets, and pipes and whatever else the loop can watch. One task at a time may wait
-for one direction of a stream, and nothing else (a transport, `loop.sock_recv`) may have the loop watch it then.
+for one direction of a stream, and nothing else (a transport, `loop.sock_recv`) may have the loop watch it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from memgroup._memgroup import (
     MemBlock,
     MemGroup,
     MemList,
-    _non_blocking,
-    _read_at_once,
-    _write_at_once,
+    non_blocking,
+    read_at_once,
+    write_at_once,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Transfer:
         direction: Literal["read", "write"],
     ) -> None:
         """Make one; `recvmsg_into` and the other functions do."""
-        _non_blocking(stream)
+        non_blocking(stream)
         self._blocks = blocks
         self._stream = stream
         self._move = move
@@ -115,7 +115,7 @@ def recvmsg_into(blocks: MemList, sock: FileDescriptorLike) -> Transfer:
         OSError: What the socket reports.
     """
     _check_writable(blocks)
-    return Transfer(blocks, sock, _read_at_once, "read")
+    return Transfer(blocks, sock, read_at_once, "read")
 
 
 def sendmsg(blocks: MemList, sock: FileDescriptorLike) -> Transfer:
@@ -132,7 +132,7 @@ def sendmsg(blocks: MemList, sock: FileDescriptorLike) -> Transfer:
         ValueError: The socket blocks or is no stream, or the group is freed.
         OSError: What the socket reports.
     """
-    return Transfer(blocks, sock, _write_at_once, "write")
+    return Transfer(blocks, sock, write_at_once, "write")
 
 
 def readv(blocks: MemList, source: FileDescriptorLike) -> Transfer:
@@ -148,7 +148,7 @@ def readv(blocks: MemList, source: FileDescriptorLike) -> Transfer:
         OSError: What the stream reports.
     """
     _check_writable(blocks)
-    return Transfer(blocks, source, _read_at_once, "read")
+    return Transfer(blocks, source, read_at_once, "read")
 
 
 def writev(blocks: MemList, target: FileDescriptorLike) -> Transfer:
@@ -163,7 +163,7 @@ def writev(blocks: MemList, target: FileDescriptorLike) -> Transfer:
         ValueError: The stream blocks, or the group is freed.
         OSError: What the stream reports.
     """
-    return Transfer(blocks, target, _write_at_once, "write")
+    return Transfer(blocks, target, write_at_once, "write")
 
 
 def _check_writable(blocks: MemList) -> None:
@@ -180,7 +180,7 @@ class FrameReader(AsyncIterator[MemBlock]):
 
     def __init__(self, group: MemGroup, source: FileDescriptorLike, options: dict[str, Any]) -> None:
         """Make one; `frames` does."""
-        _non_blocking(source)
+        non_blocking(source)
         self._frames = group.frames(source, **options)
         self._source = source
         self._turn = _Turn()
@@ -299,7 +299,7 @@ _waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, set[tuple[str, int]]] = W
 async def _ready(stream: FileDescriptorLike, direction: Literal["read", "write"]) -> None:
     """Wait until a stream is ready to be read from or written to."""
     loop = asyncio.get_running_loop()
-    descriptor = _non_blocking(stream)
+    descriptor = non_blocking(stream)
     waiting = _waiting.setdefault(loop, set())
     if (direction, descriptor) in waiting:
         raise RuntimeError(
@@ -311,12 +311,7 @@ async def _ready(stream: FileDescriptorLike, direction: Literal["read", "write"]
         if direction == "read"
         else (loop.add_writer, loop.remove_writer)
     )
-    try:
-        add(descriptor, _wake, future)
-    except PermissionError as error:
-        raise OSError(
-            errno.EPERM, "the event loop cannot watch such a file: pass a socket or a pipe"
-        ) from error
+    add(descriptor, _wake, future)
     waiting.add((direction, descriptor))
     try:
         await future

@@ -12,7 +12,6 @@ type Position = (usize, usize, usize);
 
 /// Reads once, at most so many bytes into the blocks from `index` on, of which the first has `offset` bytes already.
 #[pyfunction]
-#[pyo3(name = "_read_at_once")]
 pub(super) fn read_at_once(
     blocks: &Bound<'_, MemList>,
     source: &Bound<'_, PyAny>,
@@ -29,7 +28,6 @@ pub(super) fn read_at_once(
 
 /// Writes once, at most so many bytes from the blocks from `index` on, of which `offset` bytes of the first are written already.
 #[pyfunction]
-#[pyo3(name = "_write_at_once")]
 pub(super) fn write_at_once(
     blocks: &Bound<'_, MemList>,
     source: &Bound<'_, PyAny>,
@@ -42,7 +40,6 @@ pub(super) fn write_at_once(
 
 /// The descriptor of a non-blocking stream, with an error for anything else.
 #[pyfunction]
-#[pyo3(name = "_non_blocking")]
 pub(super) fn non_blocking(source: &Bound<'_, PyAny>) -> PyResult<i32> {
     source::non_blocking_descriptor(source)
 }

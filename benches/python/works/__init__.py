@@ -1,7 +1,7 @@
 """Everything that is measured, in the order of the tables."""
 
 from model import Work
-from works import article, cycle, fill, memory, million, one, protect, segments, start
+from works import article, cycle, fill, frames, memory, million, one, protect, segments, start
 
 WORKS: tuple[Work, ...] = (
     *one.WORKS,
@@ -10,6 +10,7 @@ WORKS: tuple[Work, ...] = (
     *fill.WORKS,
     *segments.WORKS,
     *article.WORKS,
+    *frames.WORKS,
     *protect.WORKS,
     *start.WORKS,
     *memory.WORKS,

@@ -1,0 +1,193 @@
+"""Length-prefixed messages from a socket, all of them kept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from time import perf_counter
+
+import memgroup
+from memgroup import aio
+
+from model import Measure, Peer, Scale, UnavailableError, Work
+
+BUFFER = 65536
+"""Bytes that everybody reads ahead."""
+
+Receive = Callable[[socket.socket], int]
+"""Receives messages until the stream ends; returns how many bytes they have."""
+
+
+@contextmanager
+def sent(stream: bytes) -> Iterator[socket.socket]:
+    """Yield a socket that another process sends a stream into."""
+    ends = socket.socketpair()
+    with ends[0] as source, ends[1] as target:
+        child = os.fork()
+        if child == 0:
+            try:
+                source.close()
+                # The worker stays on one CPU; who sends is to run beside it.
+                os.sched_setaffinity(0, range(os.cpu_count() or 1))
+                target.recv(1)
+                target.sendall(stream)
+            finally:
+                os._exit(0)
+        target.close()
+        yield source
+        os.waitpid(child, 0)
+
+
+def received(receive: Receive, size: int, count: int, blocking: bool, scale: Scale) -> Measure:
+    """Prepare to receive so many messages of that size."""
+    if not hasattr(os, "fork"):
+        raise UnavailableError("this system does not fork")
+    count = scale.of(count)
+    stream = (size.to_bytes(4, "big") + b"x" * size) * count
+
+    def measure() -> dict[str, float]:
+        with sent(stream) as source:
+            source.send(b"!")
+            source.setblocking(blocking)
+            start = perf_counter()
+            total = receive(source)
+            seconds = perf_counter() - start
+        if total != size * count:
+            raise RuntimeError(f"received {total} bytes of {size * count}")
+        return {"time": seconds / count}
+
+    return measure
+
+
+def frames(source: socket.socket) -> int:
+    """Receive into a group."""
+    group = memgroup.MemGroup()
+    found = list(group.frames(source, read_ahead=BUFFER))
+    total = sum(map(len, found))
+    del found
+    group.free()
+    return total
+
+
+def recv_exactly(source: socket.socket) -> int:
+    """Receive each prefix and each message for itself."""
+
+    def exactly(size: int) -> bytearray | None:
+        data = bytearray(size)
+        with memoryview(data) as view:
+            done = 0
+            while done < size:
+                count = source.recv_into(view[done:])
+                if count == 0:
+                    return None
+                done += count
+        return data
+
+    found = []
+    while (prefix := exactly(4)) is not None:
+        message = exactly(int.from_bytes(prefix, "big"))
+        if message is None:
+            raise EOFError("the stream ended within a message")
+        found.append(message)
+    return sum(map(len, found))
+
+
+def recv_into_buffer(source: socket.socket) -> int:
+    """Receive into one buffer that grows to the largest message, and cut copies out of it."""
+    buffer = bytearray(BUFFER)
+    start = end = 0
+    found = []
+    while True:
+        while end - start >= 4:
+            behind = start + 4 + int.from_bytes(buffer[start : start + 4], "big")
+            if behind > end:
+                if behind - start > len(buffer):
+                    buffer.extend(bytes(behind - start - len(buffer)))
+                break
+            found.append(bytes(memoryview(buffer)[start + 4 : behind]))
+            start = behind
+        buffer[: end - start] = buffer[start:end]
+        start, end = 0, end - start
+        with memoryview(buffer) as view:
+            count = source.recv_into(view[end:])
+        if count == 0:
+            return sum(map(len, found))
+        end += count
+
+
+def makefile(source: socket.socket) -> int:
+    """Read from a buffered file."""
+    found = []
+    with source.makefile("rb", buffering=BUFFER) as file:
+        while prefix := file.read(4):
+            found.append(file.read(int.from_bytes(prefix, "big")))
+    return sum(map(len, found))
+
+
+def aio_frames(source: socket.socket) -> int:
+    """Receive into a group through asyncio."""
+
+    async def receive() -> int:
+        group = memgroup.MemGroup()
+        found = [block async for block in aio.frames(group, source, read_ahead=BUFFER)]
+        total = sum(map(len, found))
+        del found
+        group.free()
+        return total
+
+    return asyncio.run(receive())
+
+
+def readexactly(source: socket.socket) -> int:
+    """Read from asyncio's stream."""
+
+    async def receive() -> int:
+        reader, writer = await asyncio.open_connection(sock=source, limit=BUFFER)
+        found = []
+        try:
+            while True:
+                prefix = await reader.readexactly(4)
+                found.append(await reader.readexactly(int.from_bytes(prefix, "big")))
+        except asyncio.IncompleteReadError:
+            pass
+        writer.close()
+        return sum(map(len, found))
+
+    return asyncio.run(receive())
+
+
+def peers(size: int, count: int) -> tuple[Peer, ...]:
+    """Everybody, at messages of one size."""
+    rows = (
+        ("memgroup-frames", "list(g.frames(sock))", frames, True),
+        ("memgroup-aio", "[b async for b in aio.frames(g, sock)]", aio_frames, False),
+        ("recv-exactly", "sock.recv_into(bytearray(n)), each prefix and message", recv_exactly, True),
+        ("recv-buffer", "sock.recv_into(buffer), bytes(buffer[a:b])", recv_into_buffer, True),
+        ("makefile", "f = sock.makefile(); f.read(4), f.read(n)", makefile, True),
+        ("asyncio", "await reader.readexactly(4), readexactly(n)", readexactly, False),
+    )
+    return tuple(
+        Peer(name, code, partial(received, receive, size, count, blocking))
+        for name, code, receive, blocking in rows
+    )
+
+
+WORKS = (
+    Work(
+        "frames-small",
+        "100,000 length-prefixed messages of 100 bytes received from a Unix socket and kept",
+        "message",
+        peers(100, 100_000),
+    ),
+    Work(
+        "frames-large",
+        "200 length-prefixed messages of 1 MiB received from a Unix socket and kept",
+        "message",
+        peers(1 << 20, 200),
+        nbytes=1 << 20,
+    ),
+)
