@@ -186,7 +186,10 @@ def test_many_blocks_with_gaps_both_ways_at_once(run):
     stream = noise(sum(sizes))
 
     async def both(there, here, a, b):
-        return await asyncio.gather(aio.sendmsg(there, a), aio.recvmsg_into(here, b))
+        async with asyncio.TaskGroup() as tasks:
+            sending = tasks.create_task(aio.sendmsg(there, a).complete())
+            received = await aio.recvmsg_into(here, b)
+        return [sending.result(), received]
 
     ends = socket.socketpair()
     with MemGroup() as one, MemGroup(base=4096) as other, ends[0] as a, ends[1] as b:

@@ -276,7 +276,7 @@ def test_what_was_read_ahead_is_shown(group):
         assert reader.ahead == b"something else"
 
 
-def test_small_messages_do_not_cost_system_calls_each(group, child):
+def test_small_messages_do_not_cost_system_calls_each(child):
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("strace is not installed")
@@ -482,6 +482,28 @@ def test_memory_freed_by_force_is_not_written_to(mirrored):
     del reader
     for other in others:
         other.free()
+
+
+def test_groups_freed_at_random_while_messages_come(mirrored):
+    chance = random.Random(3)
+    body = b"y" * 150_000
+    with MemGroup(backing=mirrored) as bystander:
+        outcomes = set()
+        for _ in range(60):
+            group = MemGroup(backing=mirrored)
+            blocks = [bystander.copy(b"x" * 150_000) for _ in range(3)]
+            with connected("unix") as (writer, source):
+                reader = group.frames(source)
+                with sending(writer, in_pieces(framed(body) * 20, [9000])), receiving(reader) as found:
+                    time.sleep(chance.random() * 0.002)
+                    group.free(force=True)
+                    # Its memory may be somebody else's now.
+                    blocks += [MemGroup(backing=mirrored).copy(b"x" * 150_000)]
+                    source.shutdown(socket.SHUT_RDWR)
+                outcomes.add(type(found[-1]))
+                assert found[-1] is None or "is freed" in str(found[-1]) or len(found) == 21
+            assert all(block == b"x" * 150_000 for block in blocks)
+        assert ValueError in outcomes
 
 
 def test_a_gentle_end_leaves_a_message_on_its_way_alone():

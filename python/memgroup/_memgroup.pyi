@@ -23,8 +23,11 @@ __all__ = [
     "Vma",
     "WarmMemory",
     "__version__",
+    "non_blocking",
+    "read_at_once",
     "set_warm_limit",
     "warm_memory",
+    "write_at_once",
 ]
 
 __version__: Final[str]
@@ -266,13 +269,26 @@ class FrameReader(Iterator[MemBlock]):
             StopIteration: The stream has ended.
         """
 
+# These three serve memgroup.aio.
+
 def read_at_once(
     blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
-) -> tuple[int, int, int]: ...
+) -> tuple[int, int, int]:
+    """Read once, at most so many bytes into the blocks from `index` on, the first of which has `offset`.
+
+    Returns the index and the offset to go on with, and how many bytes came.
+    """
+
 def write_at_once(
     blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
-) -> tuple[int, int, int]: ...
-def non_blocking(source: FileDescriptorLike) -> int: ...
+) -> tuple[int, int, int]:
+    """Write once, at most so many bytes from the blocks from `index` on, past `offset` of the first.
+
+    Returns the index and the offset to go on with, and how many bytes were taken.
+    """
+
+def non_blocking(source: FileDescriptorLike) -> int:
+    """Return the descriptor of a non-blocking stream of bytes."""
 
 @final
 class MemGroup:

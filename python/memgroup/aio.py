@@ -74,9 +74,10 @@ class Transfer:
 
     def __await__(self) -> Generator[Any, None, int]:
         """Go on to the end of the list or of the stream; return how many bytes were moved in all."""
-        return self._run().__await__()
+        return self.complete().__await__()
 
-    async def _run(self) -> int:
+    async def complete(self) -> int:
+        """Do what awaiting does, as a coroutine: for `asyncio.create_task` and task groups."""
         if self._busy:
             raise RuntimeError("another task is awaiting this transfer: wait for that one")
         self._busy = True

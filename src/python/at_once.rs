@@ -10,7 +10,9 @@ use crate::sys::stream::{self, Stretch};
 /// Where a transfer stands: number of a block, a byte in it, and how many bytes the last call moved.
 type Position = (usize, usize, usize);
 
-/// Reads once, at most so many bytes into the blocks from `index` on, of which the first has `offset` bytes already.
+/// Reads once, at most so many bytes into the blocks from `index` on, the first of which has `offset`.
+///
+/// Returns the index and the offset to go on with, and how many bytes came.
 #[pyfunction]
 pub(super) fn read_at_once(
     blocks: &Bound<'_, MemList>,
@@ -26,7 +28,9 @@ pub(super) fn read_at_once(
     })
 }
 
-/// Writes once, at most so many bytes from the blocks from `index` on, of which `offset` bytes of the first are written already.
+/// Writes once, at most so many bytes from the blocks from `index` on, past `offset` of the first.
+///
+/// Returns the index and the offset to go on with, and how many bytes were taken.
 #[pyfunction]
 pub(super) fn write_at_once(
     blocks: &Bound<'_, MemList>,
@@ -38,7 +42,7 @@ pub(super) fn write_at_once(
     move_at_once(blocks, source, index, offset, most, stream::write)
 }
 
-/// The descriptor of a non-blocking stream, with an error for anything else.
+/// The descriptor of a non-blocking stream of bytes.
 #[pyfunction]
 pub(super) fn non_blocking(source: &Bound<'_, PyAny>) -> PyResult<i32> {
     source::non_blocking_descriptor(source)

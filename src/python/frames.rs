@@ -171,6 +171,8 @@ impl FrameReader {
             }
             let count = self.read(py, &mut state, left)?;
             if count == 0 {
+                // A group that was freed meanwhile is the worse news.
+                self.group.get().check_open(py)?;
                 return state.end().map(|()| Received::End);
             }
             left = left.map(|left| left.saturating_sub(count));

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from time import perf_counter
 import memgroup
 from memgroup import aio
 
-from model import Measure, Peer, Scale, UnavailableError, Work
+from model import Measure, Peer, Scale, Work
 
 BUFFER = 65536
 """Bytes that everybody reads ahead."""
@@ -22,35 +23,39 @@ Receive = Callable[[socket.socket], int]
 """Receives messages until the stream ends; returns how many bytes they have."""
 
 
+SENDER = """if True:
+    import os, socket, sys
+    fd, size, count = map(int, sys.argv[1:])
+    os.sched_setaffinity(0, range(os.cpu_count()))  # beside the receiver, which stays on one
+    with socket.socket(fileno=fd) as target:
+        stream = (size.to_bytes(4, "big") + b"x" * size) * count
+        target.recv(1)
+        target.sendall(stream)
+"""
+
+
 @contextmanager
-def sent(stream: bytes) -> Iterator[socket.socket]:
-    """Yield a socket that another process sends a stream into."""
+def sent(size: int, count: int) -> Iterator[socket.socket]:
+    """Yield a socket that a process of its own sends messages into, once it is sent a byte.
+
+    It is no fork, which would have this process find all its pages again.
+    """
     ends = socket.socketpair()
-    with ends[0] as source, ends[1] as target:
-        child = os.fork()
-        if child == 0:
-            try:
-                source.close()
-                # The worker stays on one CPU; who sends is to run beside it.
-                os.sched_setaffinity(0, range(os.cpu_count() or 1))
-                target.recv(1)
-                target.sendall(stream)
-            finally:
-                os._exit(0)
-        target.close()
+    with ends[0] as source:
+        with ends[1] as target:
+            number = target.fileno()
+            command = [sys.executable, "-I", "-S", "-c", SENDER, str(number), str(size), str(count)]
+            sender = subprocess.Popen(command, pass_fds=[number])
         yield source
-        os.waitpid(child, 0)
+    sender.wait()
 
 
 def received(receive: Receive, size: int, count: int, blocking: bool, scale: Scale) -> Measure:
     """Prepare to receive so many messages of that size."""
-    if not hasattr(os, "fork"):
-        raise UnavailableError("this system does not fork")
     count = scale.of(count)
-    stream = (size.to_bytes(4, "big") + b"x" * size) * count
 
     def measure() -> dict[str, float]:
-        with sent(stream) as source:
+        with sent(size, count) as source:
             source.send(b"!")
             source.setblocking(blocking)
             start = perf_counter()
@@ -182,12 +187,14 @@ WORKS = (
         "100,000 length-prefixed messages of 100 bytes received from a Unix socket and kept",
         "message",
         peers(100, 100_000),
+        first=True,
     ),
     Work(
         "frames-large",
         "200 length-prefixed messages of 1 MiB received from a Unix socket and kept",
         "message",
         peers(1 << 20, 200),
+        first=True,
         nbytes=1 << 20,
     ),
 )
