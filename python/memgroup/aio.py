@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["FrameReader", "Transfer", "frames", "readv", "recvmsg_into", "sendmsg", "writev"]
 
 AT_ONCE = 1024 * 1024
-"""About how many bytes are moved before other tasks get their turn."""
+"""About how many bytes a task moves before others get their turn."""
 
 EACH = 256
 """What a message counts for besides its bytes."""
@@ -82,18 +82,20 @@ class Transfer:
             raise RuntimeError("another task is awaiting this transfer: wait for that one")
         self._busy = True
         try:
-            turn = _Turn()
+            left = AT_ONCE
             while self._index < len(self._blocks):
-                await turn.end()
+                if left <= 0:
+                    await asyncio.sleep(0)  # with nothing in hand that a cancellation could lose
+                    left = AT_ONCE
                 try:
                     moved = self._move(self._blocks, self._stream, self._index, self._offset, AT_ONCE)
                 except BlockingIOError:
                     await _ready(self._stream, self._direction)
-                    turn.begin()
+                    left = AT_ONCE
                     continue
                 self._index, self._offset, count = moved
                 self._nbytes += count
-                turn.spend(count)
+                left -= count
                 if count == 0 and self._index < len(self._blocks):
                     break
             return self._nbytes
@@ -184,7 +186,7 @@ class FrameReader(AsyncIterator[MemBlock]):
         non_blocking(source)
         self._frames = group.frames(source, **options)
         self._source = source
-        self._turn = _Turn()
+        self._left = AT_ONCE
         self._busy = False
 
     @property
@@ -220,19 +222,21 @@ class FrameReader(AsyncIterator[MemBlock]):
         self._busy = True
         try:
             while True:
-                await self._turn.end()
+                if self._left <= 0:
+                    await asyncio.sleep(0)  # with nothing in hand that a cancellation could lose
+                    self._left = AT_ONCE
                 try:
                     block = self._frames._advance(AT_ONCE)
                 except BlockingIOError:
                     await _ready(self._source, "read")
-                    self._turn.begin()
+                    self._left = AT_ONCE
                     continue
                 except StopIteration:
                     raise StopAsyncIteration from None
                 if block is not None:
-                    self._turn.spend(block.nbytes + EACH)
+                    self._left -= len(block) + EACH
                     return block
-                self._turn.spend(AT_ONCE)
+                self._left = 0
         finally:
             self._busy = False
 
@@ -272,25 +276,6 @@ def frames(
         "read_ahead": read_ahead,
     }
     return FrameReader(group, source, options)
-
-
-class _Turn:
-    """What a task has moved since others had their turn."""
-
-    def __init__(self) -> None:
-        self._left = AT_ONCE
-
-    def begin(self) -> None:
-        self._left = AT_ONCE
-
-    def spend(self, nbytes: int) -> None:
-        self._left -= nbytes
-
-    async def end(self) -> None:
-        """Let others run if this one had its share. Nothing is in hand that a cancellation could lose."""
-        if self._left <= 0:
-            self.begin()
-            await asyncio.sleep(0)
 
 
 _waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, set[tuple[str, int]]] = WeakKeyDictionary()
