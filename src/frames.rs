@@ -5,7 +5,7 @@
 
 use std::collections::TryReserveError;
 
-/// How much is read ahead behind a large body: the next is likely to be large too, and what is read ahead of it is copied.
+/// How much is read ahead behind a large body: the next is likely to be large too, and what is read ahead is copied.
 const BEHIND_LARGE: usize = 4096;
 
 /// The order of a prefix's bytes.

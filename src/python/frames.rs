@@ -58,8 +58,9 @@ enum Received<'py> {
 
 #[pymethods]
 impl FrameReader {
-    /// The part that has arrived of a message that is unfinished: a block that shares its bytes. None if there is no such
-    /// message.
+    /// The part that has arrived of a message that is unfinished: a block that shares its bytes.
+    ///
+    /// None if there is no such message.
     #[getter]
     fn partial<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, MemBlock>>> {
         let state = self.state()?;
@@ -220,8 +221,8 @@ impl FrameReader {
         self.group.get().access(py, piece.into(), None, from.len, move |bytes| unsafe { bytes.copy_from(from) })
     }
 
-    /// Reads from the stream to where it belongs; how many bytes, and none at its end. With `most`, no more than about so
-    /// many, and never waits.
+    /// Reads from the stream to where it belongs; how many bytes, and none at its end. With `most`, no more than about
+    /// so many, and never waits.
     fn read(&self, py: Python<'_>, state: &mut State, most: Option<usize>) -> PyResult<usize> {
         let source = self.source.bind(py);
         loop {
@@ -254,8 +255,8 @@ impl FrameReader {
 fn read(descriptor: c_int, stretches: &[Stretch; 2]) -> Result<usize, stream::Error> {
     let [body, ahead] = stretches;
     let stretches = if body.len() == 0 { std::slice::from_ref(ahead) } else { &stretches[..] };
-    // SAFETY: the one is the rest of a body that nobody else was given. Its slot is held, so its addresses are mapped or at
-    // least reserved, whatever becomes of the group. The other is the reader's own, which is locked.
+    // SAFETY: the one is the rest of a body that nobody else was given. Its slot is held, so its addresses are mapped or
+    // at least reserved, whatever becomes of the group. The other is the reader's own, which is locked.
     unsafe { stream::read(descriptor, stretches) }
 }
 
@@ -284,12 +285,12 @@ fn explained(misfit: Misfit, format: Format) -> PyErr {
     let Format { width, limit, .. } = format;
     PyValueError::new_err(match misfit {
         Misfit::TooLarge { size } => format!(
-            "a message of {size} bytes is larger than the limit of {limit}: it is not received, and the stream is out of \
-             step from here on; close it, and if such messages are to be expected, pass a higher limit"
+            "a message of {size} bytes is larger than the limit of {limit}: it is not received, and the stream is out \
+             of step from here on; close it, and if such messages are to be expected, pass a higher limit"
         ),
         Misfit::TooSmall { length } => format!(
-            "a length of {length} does not count its own prefix of {width} byte{}: the stream is out of step from here on; \
-             close it, and check prefix, byteorder and counts_prefix",
+            "a length of {length} does not count its own prefix of {width} byte{}: the stream is out of step from here \
+             on; close it, and check prefix, byteorder and counts_prefix",
             plural(width)
         ),
     })

@@ -29,7 +29,7 @@ impl Stretch {
 /// Reads once. How many bytes arrived; none at the end of the stream.
 ///
 /// # Safety
-/// Nobody may mind that the stretches are written to, even those which are not mapped any more.
+/// Whatever is mapped where the stretches are must be the caller's to overwrite. Nothing need be.
 pub(crate) unsafe fn read(fd: RawFd, stretches: &[Stretch]) -> Result<usize, Error> {
     let count = stretches.len().min(MOST) as libc::c_int;
     // SAFETY: a Stretch is an iovec, and there are so many; the rest is the caller's promise.
