@@ -18,26 +18,25 @@ from hypothesis import strategies as st
 from memgroup import MemGroup, aio
 from test_frames import connected, framed, in_pieces, noise, sending
 
+try:
+    import uvloop
+except ImportError:
+    uvloop = None
 
-def loop_factories():
-    yield pytest.param(asyncio.new_event_loop, id="asyncio")
-    try:
-        import uvloop
-    except ImportError:
-        yield pytest.param(None, id="uvloop", marks=pytest.mark.skip("uvloop is not installed"))
-    else:
-        yield pytest.param(uvloop.new_event_loop, id="uvloop")
+LOOPS = {"asyncio": asyncio.new_event_loop} | ({"uvloop": uvloop.new_event_loop} if uvloop else {})
 
 
-@pytest.fixture(params=loop_factories())
+def run_on(loop, coroutine):
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        return runner.run(asyncio.wait_for(coroutine, 60))
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
 def run(request):
     """Run a coroutine on each of the loops."""
-
-    def run(coroutine):
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            return runner.run(asyncio.wait_for(coroutine, 60))
-
-    return run
+    if request.param not in LOOPS:
+        pytest.skip("uvloop is not installed")
+    return lambda coroutine: run_on(request.param, coroutine)
 
 
 @contextmanager
@@ -62,6 +61,7 @@ async def once(awaitable):
 KINDS = pytest.mark.parametrize("kind", ["tcp", "unix", "pipe"])
 SIZES = st.lists(st.one_of(st.just(0), st.integers(0, 300), st.integers(0, 150_000)), max_size=30)
 PIECES = st.lists(st.one_of(st.integers(1, 9), st.integers(1, 100_000)), min_size=1, max_size=5)
+ANY_LOOP = st.sampled_from(sorted(LOOPS))
 PATIENCE = st.lists(st.integers(0, 6), min_size=1, max_size=10)
 
 
@@ -97,9 +97,11 @@ def test_messages(run, kind):
         assert group.stats().exports == 0
 
 
-@settings(max_examples=25)
-@given(sizes=SIZES, pieces=PIECES, patience=PATIENCE, read_ahead=st.sampled_from([0, 10, 65536]))
-def test_a_cancelled_receive_loses_no_message(sizes, pieces, patience, read_ahead):
+@settings(max_examples=40)
+@given(
+    sizes=SIZES, pieces=PIECES, patience=PATIENCE, loop=ANY_LOOP, read_ahead=st.sampled_from([0, 10, 65536])
+)
+def test_a_cancelled_receive_loses_no_message(sizes, pieces, patience, loop, read_ahead):
     bodies = [noise(size, seed) for seed, size in enumerate(sizes)]
     stream = b"".join(map(framed, bodies))
 
@@ -118,13 +120,13 @@ def test_a_cancelled_receive_loses_no_message(sizes, pieces, patience, read_ahea
         non_blocking("unix") as (writer, source),
         sending(writer, in_pieces(stream, [size + least for size in pieces])),
     ):
-        assert asyncio.run(receive(group, source)) == bodies
+        assert run_on(loop, receive(group, source)) == bodies
 
 
 @KINDS
-@settings(max_examples=15)
-@given(sizes=SIZES, pieces=PIECES, patience=PATIENCE)
-def test_a_cancelled_transfer_into_a_list_goes_on(kind, sizes, pieces, patience):
+@settings(max_examples=25)
+@given(sizes=SIZES, pieces=PIECES, patience=PATIENCE, loop=ANY_LOOP)
+def test_a_cancelled_transfer_into_a_list_goes_on(kind, sizes, pieces, patience, loop):
     stream = noise(sum(sizes))
 
     async def receive(blocks, source):
@@ -141,14 +143,14 @@ def test_a_cancelled_transfer_into_a_list_goes_on(kind, sizes, pieces, patience)
         sending(writer, in_pieces(stream, [size + least for size in pieces])),
     ):
         blocks = group.alloc_many(sizes)
-        assert asyncio.run(receive(blocks, source)) == len(stream)
+        assert run_on(loop, receive(blocks, source)) == len(stream)
         assert blocks.join() == stream
 
 
 @KINDS
-@settings(max_examples=15)
-@given(sizes=SIZES, pieces=PIECES, patience=PATIENCE)
-def test_a_cancelled_transfer_out_of_a_list_goes_on(kind, sizes, pieces, patience):
+@settings(max_examples=25)
+@given(sizes=SIZES, pieces=PIECES, patience=PATIENCE, loop=ANY_LOOP)
+def test_a_cancelled_transfer_out_of_a_list_goes_on(kind, sizes, pieces, patience, loop):
     stream = noise(sum(sizes))
     received = []
 
@@ -171,7 +173,7 @@ def test_a_cancelled_transfer_out_of_a_list_goes_on(kind, sizes, pieces, patienc
         blocks = group.alloc_many(sizes)
         blocks.fill_from(stream)
         try:
-            moved = asyncio.run(send(blocks, writer))
+            moved = run_on(loop, send(blocks, writer))
         finally:
             writer.close()
             thread.join()
