@@ -14,6 +14,7 @@
 //! | `local` | [`Local`]: a thread's own handle on a group, and collections that live in one |
 //! | `block` | [`Block`] and [`Protected`]: what a group hands out |
 //! | `list` | [`List`] and [`ProtectedList`]: many blocks from one call, held as columns |
+//! | `io` | scatter-gather: lists read and written, files and ranges of files read into lists |
 //! | `table` | the slots of one process's share in a group |
 //! | `slot` | one slot: mirrors, cursor, commitment |
 //! | `cursor` | the two words that make `alloc` lock-free |
@@ -45,6 +46,7 @@ mod cursor;
 mod error;
 mod frames;
 mod group;
+mod io;
 mod layout;
 mod list;
 mod local;
@@ -60,6 +62,7 @@ mod warm;
 pub use block::{Block, Protected};
 pub use error::{Error, Refused};
 pub use group::{MemGroup, Options, Stats};
+pub use io::TransferError;
 pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLOTS};
 pub use list::{List, ProtectedList};
 pub use local::Local;

@@ -168,6 +168,46 @@ impl Columns {
     }
 }
 
+impl Columns {
+    /// Other sizes for the same objects, and for each run, in order, where its first object is now to begin: those behind it
+    /// keep their distance. `runs` are the numbers of their first objects.
+    ///
+    /// # Errors
+    /// [`Error::Table`]: there is no memory for a table, where there was none before.
+    pub(super) fn changed(
+        self,
+        sizes: impl Iterator<Item = (usize, usize)>,
+        runs: impl Iterator<Item = usize>,
+    ) -> Result<Self, Error> {
+        let Self { len, align, .. } = self;
+        let (mut starts, mut own) = match self.sizes {
+            Sizes::Each { starts, sizes } => (starts, sizes),
+            Sizes::One { size, stride } => {
+                let (mut starts, mut own) = (Vec::new(), Vec::new());
+                let no_memory = |_| Error::Table { objects: len };
+                starts.try_reserve_exact(len).map_err(no_memory)?;
+                own.try_reserve_exact(len).map_err(no_memory)?;
+                starts.extend((0..len).map(|object| object * stride));
+                own.resize(len, size);
+                (starts, own)
+            }
+        };
+        for (object, size) in sizes {
+            own[object] = size;
+        }
+        let mut runs = runs.peekable();
+        let mut end = 0;
+        while let Some(first) = runs.next() {
+            let behind = runs.peek().copied().unwrap_or(len);
+            let (old, new) = (starts[first], layout::align_up(end, align).unwrap_or(end));
+            starts[first..behind].iter_mut().for_each(|start| *start = *start - old + new);
+            end = starts[behind - 1] + own[behind - 1].max(1);
+        }
+        let nbytes = own.iter().sum();
+        Ok(Self { sizes: Sizes::Each { starts, sizes: own }, len, align, nbytes, extent: end })
+    }
+}
+
 /// Small objects may be less than this fraction of the bytes that jump.
 const SMALL_SHARE: usize = 8;
 
@@ -219,6 +259,12 @@ impl Builder {
         sys::ask_for_huge_pages(self.starts.spare_capacity_mut());
         sys::ask_for_huge_pages(self.sizes.spare_capacity_mut());
         Ok(())
+    }
+
+    /// How many objects there are so far.
+    #[cfg(feature = "python")]
+    pub(crate) fn len(&self) -> usize {
+        self.sizes.len()
     }
 
     /// Adds one object.

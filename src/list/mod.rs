@@ -21,6 +21,8 @@ use crate::slot::{Mirror, SlotRef};
 pub(crate) use columns::Unfit;
 pub(crate) use columns::{Builder, Columns};
 #[cfg(feature = "python")]
+pub(crate) use placed::Change;
+#[cfg(feature = "python")]
 pub(crate) use placed::Run;
 pub(crate) use placed::{Part, Placed, Span};
 
@@ -203,6 +205,10 @@ impl<'g> List<'g> {
         join(self.group, &self.placed, Mirror::ReadWrite)
     }
 
+    pub(crate) fn placed(&self) -> &Placed {
+        &self.placed
+    }
+
     fn all(&self) -> Part {
         Part::all(self.len())
     }
@@ -213,6 +219,10 @@ impl<'g> List<'g> {
 }
 
 impl<'g> ProtectedList<'g> {
+    pub(crate) fn placed(&self) -> &Placed {
+        &self.placed
+    }
+
     /// How many allocations there are.
     pub fn len(&self) -> usize {
         self.placed.columns().len()

@@ -3,6 +3,7 @@
 use std::ptr::NonNull;
 
 use super::columns::Columns;
+use crate::error::Error;
 use crate::slot::Slot;
 
 /// Consecutive objects of a list that lie one behind the other in a slot.
@@ -29,6 +30,9 @@ pub(crate) struct Span {
     pub(crate) offset: usize,
     pub(crate) len: usize,
 }
+
+// SAFETY: as for Run.
+unsafe impl Send for Span {}
 
 /// Objects of a list: the first, how far to the next, and how many.
 ///
@@ -130,18 +134,89 @@ impl Placed {
     /// The bytes of some objects, one after the other.
     pub(crate) fn objects(&self, part: Part) -> impl DoubleEndedIterator<Item = Span> + ExactSizeIterator + '_ {
         let mut run = 0;
-        (0..part.len()).map(move |index| {
-            let object = part.object(index);
-            if !(self.runs[run].first..self.end_of(run)).contains(&object) {
-                run = self.run_of(object);
-            }
-            self.object_in(run, object)
-        })
+        (0..part.len()).map(move |index| self.object_near(&mut run, part.object(index)))
+    }
+
+    /// The bytes of the object at an index of `part`, and of those behind it as far as no padding lies between; how many
+    /// objects that are. `run` is where the caller was last, and is kept up.
+    #[inline]
+    pub(crate) fn span_at(&self, part: Part, index: usize, run: &mut usize) -> (Span, usize) {
+        let object = part.object(index);
+        let span = self.object_near(run, object);
+        if part.step() != 1 {
+            return (span, 1);
+        }
+        let end = self.end_of(*run).min(object + part.len() - index);
+        let (count, len) = self.columns.unpadded(object, end);
+        (Span { len, ..span }, count)
+    }
+
+    /// The bytes of an object that is likely to be in the same run as the one before.
+    #[inline]
+    pub(crate) fn object_near(&self, run: &mut usize, object: usize) -> Span {
+        if !(self.runs[*run].first..self.end_of(*run)).contains(&object) {
+            *run = self.run_of(object);
+        }
+        self.object_in(*run, object)
     }
 
     /// The same with those in one where no padding lies between.
     pub(crate) fn spans(&self, part: Part) -> Spans<'_> {
         Spans { placed: self, part, index: 0, run: 0 }
+    }
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change {
+    /// It ends earlier.
+    Shorter(usize),
+    /// It is elsewhere, in an era that lasts as long as the list's.
+    Moved(Span),
+}
+
+impl Placed {
+    /// The same list with some objects changed: `changes` are by the number of the object, each of which comes once.
+    ///
+    /// # Errors
+    /// [`Error::Table`]: there is no memory for what is new.
+    pub(crate) fn changed(self, changes: &[(usize, Change)]) -> Result<Self, Error> {
+        if changes.is_empty() {
+            return Ok(self);
+        }
+        let Self { columns, runs: old } = self;
+        let moved = |&(object, change): &(usize, Change)| match change {
+            Change::Moved(span) => Some((object, span)),
+            Change::Shorter(_) => None,
+        };
+        let many_moved = changes.iter().filter_map(moved).count();
+        let mut runs: Vec<Run> = Vec::new();
+        let no_memory = |_| Error::Table { objects: columns.len() };
+        runs.try_reserve_exact(old.len() + 2 * many_moved).map_err(no_memory)?;
+        let mut moves = changes.iter().filter_map(moved).peekable();
+        for (index, run) in old.iter().enumerate() {
+            let end = old.get(index + 1).map_or(columns.len(), |next| next.first);
+            // What is left of the run, from its next object on.
+            let mut first = run.first;
+            let rest =
+                |first| Run { first, offset: run.offset + columns.start(first) - columns.start(run.first), ..*run };
+            while let Some((object, span)) = moves.next_if(|&(object, _)| object < end) {
+                if first < object {
+                    runs.push(rest(first));
+                }
+                runs.push(Run { first: object, slot: span.slot, offset: span.offset });
+                first = object + 1;
+            }
+            if first < end {
+                runs.push(rest(first));
+            }
+        }
+        let sizes = changes.iter().map(|&(object, change)| match change {
+            Change::Shorter(len) => (object, len),
+            Change::Moved(span) => (object, span.len),
+        });
+        let columns = columns.changed(sizes, runs.iter().map(|run| run.first))?;
+        Ok(Self { columns, runs: runs.into_boxed_slice() })
     }
 }
 
@@ -156,21 +231,10 @@ impl Iterator for Spans<'_> {
     type Item = Span;
 
     fn next(&mut self) -> Option<Span> {
-        let left = self.part.len().checked_sub(self.index).filter(|&left| left > 0)?;
-        let object = self.part.object(self.index);
-        let Self { placed, run, .. } = *self;
-        if !(placed.runs[run].first..placed.end_of(run)).contains(&object) {
-            self.run = placed.run_of(object);
-        }
-        let span = placed.object_in(self.run, object);
-        if self.part.step() != 1 {
-            self.index += 1;
-            return Some(span);
-        }
-        let end = placed.end_of(self.run).min(object + left);
-        let (count, len) = placed.columns.unpadded(object, end);
+        self.part.len().checked_sub(self.index).filter(|&left| left > 0)?;
+        let (span, count) = self.placed.span_at(self.part, self.index, &mut self.run);
         self.index += count;
-        Some(Span { len, ..span })
+        Some(span)
     }
 }
 
@@ -179,7 +243,61 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Where each object is and how long, in slots that are only numbers.
+    fn spans(placed: &Placed) -> Vec<(usize, usize, usize)> {
+        let objects = placed.objects(Part::all(placed.columns().len()));
+        objects.map(|span| (span.slot.addr().get(), span.offset, span.len)).collect()
+    }
+
+    fn slot(number: usize) -> NonNull<Slot> {
+        NonNull::without_provenance(std::num::NonZero::new(number << 12).unwrap_or(std::num::NonZero::<usize>::MIN))
+    }
+
     proptest! {
+        #[test]
+        fn what_changes_is_as_it_is_said_and_the_rest_stays(
+            sizes in prop::collection::vec((0..40usize, any::<bool>(), 0..4usize, 0..90usize), 1..30),
+            uniform in any::<bool>(),
+            align in prop::sample::select(vec![1, 16]),
+        ) {
+            let columns = match uniform {
+                true => Columns::uniform(sizes.len(), 7, align, 1 << 20).unwrap(),
+                false => {
+                    let mut builder = super::super::Builder::new(align, 1 << 20);
+                    sizes.iter().for_each(|size| builder.push(size.0).unwrap());
+                    builder.finish()
+                }
+            };
+            // A run begins wherever the flag says, in a slot of its own.
+            let runs = sizes.iter().enumerate().filter(|(object, size)| *object == 0 || size.1);
+            let runs = runs.map(|(first, _)| Run { first, slot: slot(first + 1), offset: 100 * first }).collect();
+            let placed = Placed::new(columns, runs);
+            let mut expected = spans(&placed);
+            let mut changes = Vec::new();
+            for (object, &(_, _, change, len)) in sizes.iter().enumerate() {
+                if change == 1 {
+                    let len = len.min(expected[object].2);
+                    changes.push((object, Change::Shorter(len)));
+                    expected[object].2 = len;
+                } else if change == 2 {
+                    let span = Span { slot: slot(1000 + object), offset: 3 * object, len };
+                    changes.push((object, Change::Moved(span)));
+                    expected[object] = (span.slot.addr().get(), span.offset, len);
+                }
+            }
+            let placed = placed.changed(&changes).unwrap();
+            prop_assert_eq!(spans(&placed), expected.clone());
+            let columns = placed.columns();
+            prop_assert_eq!(columns.nbytes(), expected.iter().map(|span| span.2).sum::<usize>());
+            for object in 1..columns.len() {
+                prop_assert!(columns.start(object) >= columns.end(object - 1));
+                prop_assert!(columns.start(object).is_multiple_of(align));
+            }
+            prop_assert_eq!(columns.extent(), columns.end(columns.len() - 1));
+            let together: usize = placed.spans(Part::all(columns.len())).map(|span| span.len).sum();
+            prop_assert_eq!(together, columns.nbytes());
+        }
+
         #[test]
         fn parts_of_parts_are_what_slices_of_slices_are(
             len in 0..30usize, cuts in prop::collection::vec((any::<prop::sample::Index>(), -4..5isize, 0..9usize), 0..4),

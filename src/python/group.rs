@@ -17,6 +17,7 @@ use super::list::MemList;
 use super::operand::{Operand, if_any};
 use super::piece::{Held, Piece};
 use super::raw::Bytes;
+use super::reads::{self, ReadResult};
 use super::sizes;
 use super::stats::{GroupStats, SlotStats};
 use super::window;
@@ -197,6 +198,58 @@ impl MemGroup {
     ) -> PyResult<FrameReader> {
         let format = Format { width: prefix.0, order: byteorder, counts_prefix, limit: limit.0 };
         FrameReader::new(slf, source, format, read_ahead)
+    }
+
+    /// Reads many files whole, each into a block of its own: their sizes first, then room for all, then the files.
+    ///
+    /// A file that has become longer or shorter by the time that it is read is whole all the same, and so is one that
+    /// announces no size, as those of /proc: up to 64 MiB beyond what was announced.
+    ///
+    /// Args:
+    ///     paths: An iterable of paths: str, bytes or os.PathLike.
+    ///     progress: Called with the number of files done and of all, a few times a second and at the end.
+    ///
+    /// Returns:
+    ///     A ReadResult. What cannot be read is one of its `errors` and ends nothing.
+    ///
+    /// Raises:
+    ///     TypeError: `paths` are no paths.
+    ///     ValueError: A path contains NUL, or the group is freed.
+    ///     MemoryError: There is no room for all of them; nothing is read then.
+    #[pyo3(signature = (paths, /, *, progress=None))]
+    fn read_files<'py>(
+        slf: &Bound<'py, Self>,
+        paths: &Bound<'py, PyAny>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<ReadResult> {
+        reads::read_files(slf, paths, progress)
+    }
+
+    /// Reads many ranges of one file, each into a block of its own, those that lie close together in one call.
+    ///
+    /// Args:
+    ///     file: A path, a file descriptor or an object with `fileno()`; the position of the latter stays as it is.
+    ///     offsets: Where each range begins: integers in any form that `alloc_many` takes sizes in, and any order.
+    ///     sizes: How long each range is, in bytes.
+    ///     progress: Called with the number of ranges done and of all, a few times a second and at the end.
+    ///
+    /// Returns:
+    ///     A ReadResult. A range that the file ends before or in is an EOFError among its `errors`.
+    ///
+    /// Raises:
+    ///     TypeError: `file` is no file, or the numbers are no integers.
+    ///     ValueError: A number is negative, there are not as many offsets as sizes, or the group is freed.
+    ///     OSError: The file cannot be opened or read at all.
+    ///     MemoryError: There is no room for all of them; nothing is read then.
+    #[pyo3(signature = (file, offsets, sizes, /, *, progress=None))]
+    fn read_ranges<'py>(
+        slf: &Bound<'py, Self>,
+        file: &Bound<'py, PyAny>,
+        offsets: &Bound<'py, PyAny>,
+        sizes: &Bound<'py, PyAny>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<ReadResult> {
+        reads::read_ranges(slf, file, offsets, sizes, progress)
     }
 
     /// The same bytes through the read-only mirror: no system call, any size.

@@ -14,14 +14,17 @@ use super::arguments;
 use super::block::MemBlock;
 use super::column::Column;
 use super::group::MemGroup;
+use super::io::{self, Moving, Offset, Start};
 use super::life::{Runs, plural};
 use super::operand::{Operand, if_any};
 use super::piece::{Held, Piece};
+use super::pinned::Pinned;
 use super::raw::Bytes;
 use crate::Error;
 use crate::layout::DEFAULT_ALIGN;
 use crate::list::{Columns, Part, Placed, Span};
 use crate::slot::Mirror;
+use crate::sys::vectored::Call;
 
 /// Many allocations made in one call: a sequence of blocks that compares by content.
 ///
@@ -46,7 +49,7 @@ impl MemList {
 
     /// The sum of all sizes, in bytes.
     #[getter]
-    fn nbytes(&self, py: Python<'_>) -> PyResult<usize> {
+    pub(super) fn nbytes(&self, py: Python<'_>) -> PyResult<usize> {
         self.access(py, None, self.part.len(), |list| list.nbytes())
     }
 
@@ -216,6 +219,125 @@ impl MemList {
         MemBlock::new(group, joined, Mirror::ReadWrite)
     }
 
+    /// Fills the blocks, in order, from a file, pipe or socket, until they are full or the input ends.
+    ///
+    /// Args:
+    ///     fd: A file descriptor, or an object with `fileno()`; what such an object has buffered is passed over.
+    ///     start: Byte of the list to begin at, as if its blocks were one.
+    ///
+    /// Returns:
+    ///     How many bytes were read: fewer than there is room for at the end of the input.
+    ///
+    /// Raises:
+    ///     TypeError: The list is protected, or `fd` no descriptor.
+    ///     ValueError: `start` is negative or beyond the list, or the list is freed.
+    ///     BlockingIOError: The descriptor does not wait, and there is no more now.
+    ///     TimeoutError: `fd` is a socket, and its timeout is over.
+    ///     OSError: The system refused. What is raised, by a signal handler too, has as its `characters_written` how many
+    ///         bytes were moved before.
+    #[pyo3(signature = (fd, /, *, start=Start::default()), text_signature = "($self, fd, /, *, start=0)")]
+    fn readv(&self, py: Python<'_>, fd: &Bound<'_, PyAny>, start: Start) -> PyResult<usize> {
+        io::transfer(py, self, fd, Call::Read, start)
+    }
+
+    /// Fills the blocks, in order, from `offset` of a file on; its position stays as it is.
+    ///
+    /// Args:
+    ///     fd: A file descriptor, or an object with `fileno()`.
+    ///     offset: Where in the file the first byte comes from.
+    ///     start: Byte of the list to begin at, as if its blocks were one.
+    ///
+    /// Returns:
+    ///     How many bytes were read: fewer than there is room for at the end of the file.
+    ///
+    /// Raises:
+    ///     ValueError: `offset` is negative.
+    ///     TypeError, ValueError, OSError: As `readv`.
+    #[pyo3(
+        signature = (fd, offset, /, *, start=Start::default()),
+        text_signature = "($self, fd, offset, /, *, start=0)",
+    )]
+    fn preadv(&self, py: Python<'_>, fd: &Bound<'_, PyAny>, offset: Offset, start: Start) -> PyResult<usize> {
+        io::transfer(py, self, fd, Call::ReadAt(offset.0), start)
+    }
+
+    /// Writes the bytes of all blocks, in order, to a file, pipe or socket.
+    ///
+    /// Args:
+    ///     fd: A file descriptor, or an object with `fileno()`; flush what such an object has buffered before.
+    ///     start: Byte of the list to begin at, as if its blocks were one.
+    ///
+    /// Returns:
+    ///     How many bytes were written: all from `start` on.
+    ///
+    /// Raises:
+    ///     TypeError: `fd` is no descriptor.
+    ///     ValueError: `start` is negative or beyond the list, or the list is freed.
+    ///     BlockingIOError: The descriptor does not wait, and takes no more now.
+    ///     TimeoutError: `fd` is a socket, and its timeout is over.
+    ///     OSError: The system refused. What is raised, by a signal handler too, has as its `characters_written` how many
+    ///         bytes were moved before.
+    #[pyo3(signature = (fd, /, *, start=Start::default()), text_signature = "($self, fd, /, *, start=0)")]
+    fn writev(&self, py: Python<'_>, fd: &Bound<'_, PyAny>, start: Start) -> PyResult<usize> {
+        io::transfer(py, self, fd, Call::Write, start)
+    }
+
+    /// Writes the bytes of all blocks, in order, from `offset` of a file on; its position stays as it is.
+    ///
+    /// Args:
+    ///     fd: A file descriptor, or an object with `fileno()`.
+    ///     offset: Where in the file the first byte goes to.
+    ///     start: Byte of the list to begin at, as if its blocks were one.
+    ///
+    /// Returns:
+    ///     How many bytes were written: all from `start` on.
+    ///
+    /// Raises:
+    ///     ValueError: `offset` is negative.
+    ///     TypeError, ValueError, OSError: As `writev`.
+    #[pyo3(
+        signature = (fd, offset, /, *, start=Start::default()),
+        text_signature = "($self, fd, offset, /, *, start=0)",
+    )]
+    fn pwritev(&self, py: Python<'_>, fd: &Bound<'_, PyAny>, offset: Offset, start: Start) -> PyResult<usize> {
+        io::transfer(py, self, fd, Call::WriteAt(offset.0), start)
+    }
+
+    /// Fills the blocks, in order, from a socket: until they are full or the peer has ended, or from one that knows messages
+    /// (SOCK_DGRAM, SOCK_SEQPACKET) with exactly one.
+    ///
+    /// Args:
+    ///     sock: A socket, or its descriptor.
+    ///     start: Byte of the list to begin at, as if its blocks were one.
+    ///
+    /// Returns:
+    ///     How many bytes were received.
+    ///
+    /// Raises:
+    ///     OSError: As `readv`; with EMSGSIZE where a message was longer than the list, and its rest is lost.
+    ///     TypeError, ValueError: As `readv`; an SSL socket is a TypeError.
+    #[pyo3(signature = (sock, /, *, start=Start::default()), text_signature = "($self, sock, /, *, start=0)")]
+    fn recvmsg_into(&self, py: Python<'_>, sock: &Bound<'_, PyAny>, start: Start) -> PyResult<usize> {
+        io::transfer(py, self, sock, Call::Receive, start)
+    }
+
+    /// Sends the bytes of all blocks, in order, through a socket; one that knows messages gets them as one.
+    ///
+    /// Args:
+    ///     sock: A socket, or its descriptor.
+    ///     start: Byte of the list to begin at, as if its blocks were one.
+    ///
+    /// Returns:
+    ///     How many bytes were sent: all from `start` on.
+    ///
+    /// Raises:
+    ///     OSError: As `writev`; with EMSGSIZE where it cannot be one message.
+    ///     TypeError, ValueError: As `writev`; an SSL socket is a TypeError.
+    #[pyo3(signature = (sock, /, *, start=Start::default()), text_signature = "($self, sock, /, *, start=0)")]
+    fn sendmsg(&self, py: Python<'_>, sock: &Bound<'_, PyAny>, start: Start) -> PyResult<usize> {
+        io::transfer(py, self, sock, Call::Send, start)
+    }
+
     fn __richcmp__<'py>(
         slf: &Bound<'py, Self>,
         other: &Bound<'py, PyAny>,
@@ -257,6 +379,28 @@ impl MemList {
             list.access(py, None, list.placed.columns().extent(), |list| unsafe { list.clear() })?;
         }
         Bound::new(py, list)
+    }
+
+    /// A list of what is placed already.
+    pub(super) fn of_placed<'py>(group: &Bound<'py, MemGroup>, placed: Placed, era: u64) -> PyResult<Bound<'py, Self>> {
+        let part = Part::all(placed.columns().len());
+        let (py, group, placed) = (group.py(), group.clone().unbind(), Arc::new(placed));
+        Bound::new(py, Self { group, placed, part, era, mirror: Mirror::ReadWrite })
+    }
+
+    /// What input and output move.
+    pub(super) fn moving(&self) -> Moving {
+        Moving { placed: Arc::clone(&self.placed), part: self.part, mirror: self.mirror }
+    }
+
+    /// Keeps the bytes in place, if they are still there.
+    pub(super) fn pin(&self, py: Python<'_>) -> PyResult<Pinned<'_>> {
+        Pinned::new(py, self.group.get(), self.held(), &self.placed)
+    }
+
+    /// How many blocks there are or, in a freed list, were.
+    pub(super) fn len(&self) -> usize {
+        self.part.len()
     }
 
     /// The same list through a mirror of the caller's choice.

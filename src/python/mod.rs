@@ -4,9 +4,10 @@
 //! `gate` says who may touch a group when, `life` what may be used at which time of its life, `piece` where a block's bytes
 //! are, `arguments` turns what users pass into what the crate takes, `sizes` reads those of a list, `buffer` and `operand`
 //! borrow other objects' bytes, `raw` moves and compares bytes, `source` finds the descriptors of streams, `at_once` moves
-//! lists through those that do not block. `rmap` is the model, which shares nothing with all this but how integers are read.
-//! `MemBlock` is a type made by hand (`block_type`, `native`, `spare`), `alloc` a method made by hand, and `chunk` what it
-//! hands out without an atomic operation.
+//! lists through those that do not block, `io` through any; `reads` reads many files or ranges into one list, and `pinned`
+//! keeps the memory meanwhile. `rmap` is the model, which shares nothing with all this but how integers are read. `MemBlock`
+//! is a type made by hand (`block_type`, `native`, `spare`), `alloc` a method made by hand, and `chunk` what it hands out
+//! without an atomic operation.
 
 mod alloc;
 mod arguments;
@@ -20,12 +21,15 @@ mod errors;
 mod frames;
 mod gate;
 mod group;
+mod io;
 mod life;
 mod list;
 mod native;
 mod operand;
 mod piece;
+mod pinned;
 mod raw;
+mod reads;
 mod rmap;
 mod sizes;
 mod source;
@@ -50,6 +54,8 @@ mod _memgroup {
     use super::group::MemGroup;
     #[pymodule_export]
     use super::list::MemList;
+    #[pymodule_export]
+    use super::reads::ReadResult;
     #[pymodule_export]
     use super::stats::{GroupStats, SlotStats};
     #[pymodule_export]

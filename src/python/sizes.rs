@@ -1,4 +1,5 @@
-//! The sizes of a list, as users pass them: a buffer of integers, or anything that yields them.
+//! The sizes of a list, as users pass them: a buffer of integers, or anything that yields them. Offsets in a file come in
+//! the same ways.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
@@ -16,6 +17,11 @@ const MANY: usize = 32 * 1024;
 
 /// The columns of objects of these sizes.
 pub(super) fn columns(group: &Bound<'_, MemGroup>, sizes: &Bound<'_, PyAny>, align: usize) -> PyResult<Columns> {
+    builder(group, sizes, align).map(Builder::finish)
+}
+
+/// The same, not finished yet.
+pub(super) fn builder(group: &Bound<'_, MemGroup>, sizes: &Bound<'_, PyAny>, align: usize) -> PyResult<Builder> {
     let mut builder = Builder::new(align, group.get().largest(group.py()));
     // SAFETY: the object is alive.
     if unsafe { ffi::PyObject_CheckBuffer(sizes.as_ptr()) } != 0 {
@@ -38,7 +44,7 @@ pub(super) fn columns(group: &Bound<'_, MemGroup>, sizes: &Bound<'_, PyAny>, ali
             push(&mut builder, index, &size?)?;
         }
     }
-    Ok(builder.finish())
+    Ok(builder)
 }
 
 fn iterator<'py>(sizes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, pyo3::types::PyIterator>> {
@@ -86,8 +92,8 @@ fn negative(index: usize, size: &str) -> PyErr {
 
 fn read_buffer(object: &Bound<'_, PyAny>, builder: &mut Builder) -> PyResult<()> {
     let buffer = Buffer::of(object)?;
-    let notation = Notation::of(&buffer)?;
-    let elements = Elements::of(&buffer)?;
+    let notation = Notation::of(&buffer, "sizes")?;
+    let elements = Elements::of(&buffer, "sizes")?;
     let mut read = move || notation.read(builder, elements);
     let result = if elements.len < MANY { read() } else { object.py().detach(read) };
     result.map_err(|Unfit { object, error }| match error {
@@ -96,6 +102,79 @@ fn read_buffer(object: &Bound<'_, PyAny>, builder: &mut Builder) -> PyResult<()>
         }
         error => error.into(),
     })
+}
+
+/// Offsets in a file, none of them negative or beyond what a file can have.
+pub(super) fn offsets(offsets: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
+    let mut read = Offsets(Vec::new());
+    // SAFETY: the object is alive.
+    if unsafe { ffi::PyObject_CheckBuffer(offsets.as_ptr()) } != 0 {
+        let buffer = Buffer::of(offsets)?;
+        let notation = Notation::of(&buffer, "offsets")?;
+        let elements = Elements::of(&buffer, "offsets")?;
+        notation.read(&mut read, elements).map_err(|unfit| unfit.error)?;
+        let unfit = read.0.iter().position(|&offset| offset >= i64::MAX as u64);
+        return match unfit.map(|index| (index, read.0[index])) {
+            None => Ok(read.0),
+            Some((index, offset)) if notation.is_signed => Err(no_offset(index, &offset.cast_signed().to_string())),
+            Some((index, offset)) => Err(no_offset(index, &offset.to_string())),
+        };
+    }
+    if offsets.is_instance_of::<PyString>() {
+        return Err(no_offsets(offsets));
+    }
+    let iterator = offsets.try_iter().map_err(|error| match error.is_instance_of::<PyTypeError>(offsets.py()) {
+        true => no_offsets(offsets),
+        false => error,
+    });
+    for (index, offset) in iterator?.enumerate() {
+        let offset = offset?;
+        let number = match arguments::plain_integer(&offset) {
+            Some(number) => number,
+            None => arguments::integer(&offset, &format!("offsets[{index}] must be an integer"))?,
+        };
+        match u64::try_from(number).ok().filter(|_| number != isize::MAX) {
+            Some(number) => read.extend(std::iter::once(number as usize)).map_err(|unfit| unfit.error)?,
+            None => return Err(no_offset(index, &arguments::shown(&offset))),
+        }
+    }
+    Ok(read.0)
+}
+
+fn no_offsets(object: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!(
+        "offsets must be a buffer, a sequence or another iterable of integers, not {}",
+        type_name(object)
+    ))
+}
+
+fn no_offset(index: usize, offset: &str) -> PyErr {
+    PyValueError::new_err(format!("offsets[{index}] is {offset}: an offset must be from 0 to 2**63 - 2"))
+}
+
+/// What takes the integers of a buffer, one after the other.
+trait Sink {
+    /// # Errors
+    /// As [`Builder::extend`].
+    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit>;
+}
+
+impl Sink for Builder {
+    #[inline(always)]
+    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit> {
+        Builder::extend(self, numbers)
+    }
+}
+
+struct Offsets(Vec<u64>);
+
+impl Sink for Offsets {
+    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit> {
+        let objects = self.0.len() + numbers.len();
+        self.0.try_reserve(numbers.len()).map_err(|_| Unfit { object: 0, error: Error::Table { objects } })?;
+        self.0.extend(numbers.map(|number| number as u64));
+        Ok(())
+    }
 }
 
 /// How an integer is written down.
@@ -108,17 +187,17 @@ struct Notation {
 }
 
 impl Notation {
-    fn of(buffer: &Buffer) -> PyResult<Self> {
+    fn of(buffer: &Buffer, what: &str) -> PyResult<Self> {
         let format = buffer.format().to_bytes();
         let (order, code) = match format {
             [code] => (b'@', *code),
             [order @ (b'@' | b'=' | b'<' | b'>' | b'!'), code] => (*order, *code),
-            _ => return Err(no_integers(format)),
+            _ => return Err(no_integers(what, format)),
         };
         let is_signed = match code {
             b'b' | b'h' | b'i' | b'l' | b'q' | b'n' => true,
             b'B' | b'H' | b'I' | b'L' | b'Q' | b'N' => false,
-            _ => return Err(no_integers(format)),
+            _ => return Err(no_integers(what, format)),
         };
         let is_swapped = match order {
             b'>' | b'!' => cfg!(target_endian = "little"),
@@ -129,7 +208,7 @@ impl Notation {
         Ok(Self { is_signed, is_swapped, width: buffer.item_size() })
     }
 
-    fn read(self, builder: &mut Builder, elements: Elements) -> Result<(), Unfit> {
+    fn read(self, builder: &mut impl Sink, elements: Elements) -> Result<(), Unfit> {
         match (self.is_signed, self.width) {
             (true, 1) => elements.read::<i8>(builder, false),
             (true, 2) => elements.read::<i16>(builder, self.is_swapped),
@@ -143,10 +222,10 @@ impl Notation {
     }
 }
 
-fn no_integers(format: &[u8]) -> PyErr {
+fn no_integers(what: &str, format: &[u8]) -> PyErr {
     let format = String::from_utf8_lossy(format);
     PyTypeError::new_err(format!(
-        "sizes must be integers, not of the format {format:?}: convert them first, as numpy's astype(\"int64\") does"
+        "{what} must be integers, not of the format {format:?}: convert them first, as numpy's astype(\"int64\") does"
     ))
 }
 
@@ -163,28 +242,26 @@ struct Elements {
 unsafe impl Send for Elements {}
 
 impl Elements {
-    fn of(buffer: &Buffer) -> PyResult<Self> {
+    fn of(buffer: &Buffer, what: &str) -> PyResult<Self> {
         if buffer.is_indirect() {
-            return Err(PyValueError::new_err("sizes must lie in one place: pass a copy of this buffer"));
+            return Err(PyValueError::new_err(format!("{what} must lie in one place: pass a copy of this buffer")));
         }
         let (start, stride) = (buffer.bytes().start, buffer.strides().first().copied());
         match buffer.shape() {
             // Those of ctypes say nothing of strides: one element behind the other.
             [len] => Ok(Self { start, stride: stride.unwrap_or(buffer.item_size()), len: *len as usize }),
-            [] => {
-                Err(PyTypeError::new_err("sizes must have a dimension: pass [size], or call alloc(size) for one block"))
-            }
+            [] => Err(PyTypeError::new_err(format!("{what} must have a dimension: pass a list of one for one block"))),
             shape => {
                 let dimensions = shape.len();
                 Err(PyValueError::new_err(format!(
-                    "sizes must have one dimension, not {dimensions}: flatten them first"
+                    "{what} must have one dimension, not {dimensions}: flatten them first"
                 )))
             }
         }
     }
 
     /// Reads every element once: somebody else may write at the same time.
-    fn read<T: Element>(self, builder: &mut Builder, is_swapped: bool) -> Result<(), Unfit> {
+    fn read<T: Element>(self, builder: &mut impl Sink, is_swapped: bool) -> Result<(), Unfit> {
         let Self { start, stride, len } = self;
         let is_aligned = start.cast::<T>().is_aligned() && stride % align_of::<T>() as isize == 0;
         let in_order = |element: T| if is_swapped { element.swapped().size() } else { element.size() };

@@ -1,6 +1,6 @@
 //! The operating system. memmap2 and nix live here and nowhere else; the rest of the crate sees [`Mirrors`] of a
-//! [`Backing`], [`fork`], [`stream`], [`wiped`], [`check_headroom`], the limits of the system and, where a call was refused, a
-//! [`Refusal`].
+//! [`Backing`], [`fork`], [`wiped`], [`regular`] files, [`stream`]s, [`vectored`] calls, [`check_headroom`], the limits of the
+//! system and, where a call was refused, a [`Refusal`].
 //!
 //! What this rests on (order of sealing, what populates, what survives a fork) was checked on Linux 6.18.
 
@@ -11,7 +11,9 @@ mod huge;
 mod memfd;
 mod mirrors;
 mod promises;
+pub(crate) mod regular;
 pub(crate) mod stream;
+pub(crate) mod vectored;
 pub(crate) mod wiped;
 
 pub(crate) use headroom::check_headroom;

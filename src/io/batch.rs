@@ -1,0 +1,135 @@
+//! The stretches of memory that one system call is given. No operating system: addresses and lengths only.
+
+use libc::iovec;
+
+use crate::sys::vectored::MOST_STRETCHES;
+
+/// One call moves no more bytes than this, so that a signal need not wait for gigabytes. A thousand calls a second and more
+/// could be made of that size, so they cost nothing.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Stretches of memory in the order in which bytes go into them or come out, less what is done already.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    stretches: Vec<iovec>,
+    /// The first that is not done.
+    first: usize,
+    bytes: usize,
+}
+
+// SAFETY: addresses and lengths; what makes an access safe is argued where it is made.
+unsafe impl Send for Batch {}
+
+impl Batch {
+    /// Adds a stretch, as one with the last where it lies behind that. Returns how many of its bytes there was room for; 0
+    /// where it has some means that the batch is full.
+    pub(crate) fn push(&mut self, start: *mut u8, len: usize) -> usize {
+        let len = len.min(MOST_BYTES - self.bytes.min(MOST_BYTES));
+        if len == 0 {
+            return 0;
+        }
+        let many = self.stretches.len();
+        match self.stretches.last_mut() {
+            Some(last) if last.iov_base.addr() + last.iov_len == start.addr() => last.iov_len += len,
+            _ if many < MOST_STRETCHES => self.stretches.push(iovec { iov_base: start.cast(), iov_len: len }),
+            _ => return 0,
+        }
+        self.bytes += len;
+        len
+    }
+
+    /// Notes that the first `moved` bytes are done, of which there must be so many.
+    pub(crate) fn advance(&mut self, mut moved: usize) {
+        debug_assert!(moved <= self.bytes);
+        self.bytes -= moved;
+        while let Some(stretch) = self.stretches.get_mut(self.first) {
+            if moved < stretch.iov_len {
+                stretch.iov_base = stretch.iov_base.cast::<u8>().wrapping_add(moved).cast();
+                stretch.iov_len -= moved;
+                return;
+            }
+            moved -= stretch.iov_len;
+            self.first += 1;
+        }
+        self.clear();
+    }
+
+    /// Makes room for others.
+    pub(crate) fn clear(&mut self) {
+        self.stretches.clear();
+        (self.first, self.bytes) = (0, 0);
+    }
+
+    /// What is not done.
+    pub(crate) fn pending(&self) -> &[iovec] {
+        &self.stretches[self.first..]
+    }
+
+    /// How many bytes are not done.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The address of every byte that is not done.
+    fn addresses(batch: &Batch) -> Vec<usize> {
+        let stretches = batch.pending().iter();
+        stretches.flat_map(|stretch| stretch.iov_base.addr()..stretch.iov_base.addr() + stretch.iov_len).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_is_moved_once_and_in_order(
+            stretches in prop::collection::vec((0..50usize, 0..9usize), 0..60),
+            moves in prop::collection::vec(1..40usize, 0..60),
+        ) {
+            let mut batch = Batch::default();
+            let mut expected = Vec::new();
+            let mut at = 4096;
+            for (len, gap) in stretches {
+                prop_assert_eq!(batch.push(std::ptr::without_provenance_mut(at), len), len);
+                expected.extend(at..at + len);
+                at += len + gap;
+            }
+            for moved in moves {
+                prop_assert_eq!(batch.bytes(), expected.len());
+                prop_assert_eq!(addresses(&batch), expected.clone());
+                prop_assert!(batch.pending().iter().all(|stretch| stretch.iov_len > 0));
+                let moved = moved.min(expected.len());
+                batch.advance(moved);
+                expected.drain(..moved);
+            }
+            prop_assert_eq!(addresses(&batch), expected);
+        }
+    }
+
+    #[test]
+    fn neighbours_are_one_stretch() {
+        let mut batch = Batch::default();
+        for start in [100, 110, 120, 131] {
+            batch.push(std::ptr::without_provenance_mut(start), 10);
+        }
+        assert_eq!(batch.pending().len(), 2);
+    }
+
+    #[test]
+    fn a_full_batch_takes_what_it_has_room_for() {
+        let mut batch = Batch::default();
+        let far = |index: usize| std::ptr::without_provenance_mut::<u8>(index << 32);
+        assert_eq!(batch.push(far(1), MOST_BYTES - 1), MOST_BYTES - 1);
+        assert_eq!((batch.push(far(2), 5), batch.push(far(3), 5)), (1, 0));
+        batch.clear();
+        for index in 0..MOST_STRETCHES {
+            assert_eq!(batch.push(far(index + 1), 2), 2);
+        }
+        assert_eq!(batch.push(far(MOST_STRETCHES + 1), 2), 0, "no further stretch");
+        assert_eq!(batch.push(far(MOST_STRETCHES).wrapping_add(2), 2), 2, "but a longer one");
+        batch.advance(3);
+        assert_eq!(batch.push(far(MOST_STRETCHES + 1), 2), 0, "what is done makes no room before all is");
+    }
+}

@@ -1,0 +1,242 @@
+//! Many whole files, each into an object of a list, and straight so if it is as long as announced.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Instant;
+
+use super::batch::Batch;
+use super::transfer::{BREATH, address};
+use crate::list::Placed;
+use crate::slot::Mirror;
+use crate::sys::regular::{self, Kind};
+use crate::sys::vectored::{self, Call};
+
+/// Offered to each read behind the object, and left untouched unless there is more than was announced: so one call reads a
+/// file and finds that this was all of it.
+const SPILL: usize = 64 * 1024;
+
+/// Most bytes that are read of a file beyond what it announced, which is nothing for those of /proc: some of them go on for
+/// longer than any memory lasts, as /proc/self/pagemap does.
+const MOST_UNANNOUNCED: usize = 64 << 20;
+
+/// Why a file could not be read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// The kernel refused, with a code as in `errno(3)`.
+    Refused(i32),
+    /// It is a fifo, a socket or a device.
+    NotRegular,
+    /// It announces so many bytes, which no slot holds.
+    TooLarge(u64),
+    /// It goes on for too long after what it announced, if it did.
+    GoesOn { announced: bool },
+}
+
+/// How long each file says that it is.
+#[derive(Debug, Default)]
+pub(crate) struct Announced {
+    /// Of one file after the other; 0 for one that cannot be read.
+    pub(crate) sizes: Vec<usize>,
+    /// The number of each file that cannot be read, and why.
+    pub(crate) unreadable: Vec<(usize, Unreadable)>,
+}
+
+impl Announced {
+    /// Asks until all have been or it is time to pause. No object can have more than `largest` bytes.
+    pub(crate) fn ask(&mut self, paths: &[CString], largest: usize) {
+        let start = Instant::now();
+        while self.sizes.len() < paths.len() && start.elapsed() < BREATH {
+            let file = self.sizes.len();
+            let size = match regular::kind_at(&paths[file]) {
+                Err(libc::EINTR) => return,
+                Err(code) => Err(Unreadable::Refused(code)),
+                Ok(Kind::Directory) => Err(Unreadable::Refused(libc::EISDIR)),
+                Ok(Kind::Other) => Err(Unreadable::NotRegular),
+                Ok(Kind::Regular(size)) => {
+                    usize::try_from(size).ok().filter(|&size| size <= largest).ok_or(Unreadable::TooLarge(size))
+                }
+            };
+            self.sizes.push(size.unwrap_or_else(|why| {
+                self.unreadable.push((file, why));
+                0
+            }));
+        }
+    }
+}
+
+/// Files on their way in.
+pub(crate) struct Files<'a> {
+    paths: &'a [CString],
+    placed: &'a Placed,
+    /// Those that are not even to be tried, in order, and later found so.
+    unreadable: Vec<(usize, Unreadable)>,
+    /// How many of them were found in advance and are still to be passed over.
+    skipped: usize,
+    /// The files that are shorter than their objects, and how long they are.
+    shorter: Vec<(usize, usize)>,
+    /// How many are done.
+    done: usize,
+    current: Option<Current>,
+    batch: Batch,
+    spill: Box<[u8]>,
+}
+
+/// The file that is being read.
+struct Current {
+    file: OwnedFd,
+    /// Bytes in the object.
+    got: usize,
+    /// Bytes beyond it.
+    rest: Vec<u8>,
+}
+
+/// Why reading stopped. It can be run again, and goes on there.
+pub(crate) enum Stop {
+    Done,
+    /// A signal came, or it is time to look whether one has.
+    Pause,
+    /// A file is longer than its object, which is full.
+    Longer(Longer),
+}
+
+/// What an object cannot hold of its file.
+pub(crate) struct Longer {
+    pub(crate) object: usize,
+    pub(crate) rest: Vec<u8>,
+    /// Whether it is a file that announces nothing, whatever is in it.
+    pub(crate) is_unannounced: bool,
+}
+
+/// What came of all files.
+pub(crate) struct Outcome {
+    /// By number.
+    pub(crate) unreadable: Vec<(usize, Unreadable)>,
+    /// As in [`Files`].
+    pub(crate) shorter: Vec<(usize, usize)>,
+}
+
+impl<'a> Files<'a> {
+    /// The objects of `placed` must be of the sizes that were announced.
+    pub(crate) fn new(paths: &'a [CString], placed: &'a Placed, unreadable: Vec<(usize, Unreadable)>) -> Self {
+        Self {
+            paths,
+            placed,
+            skipped: 0,
+            shorter: unreadable.iter().map(|&(file, _)| (file, 0)).collect(),
+            unreadable,
+            done: 0,
+            current: None,
+            batch: Batch::default(),
+            spill: vec![0; SPILL].into(),
+        }
+    }
+
+    /// How many files are done, well or not.
+    pub(crate) fn done(&self) -> usize {
+        self.done
+    }
+
+    pub(crate) fn into_outcome(self) -> Outcome {
+        let Self { mut unreadable, mut shorter, .. } = self;
+        unreadable.sort_unstable_by_key(|&(file, _)| file);
+        shorter.sort_unstable();
+        shorter.dedup_by_key(|&mut (file, _)| file);
+        Outcome { unreadable, shorter }
+    }
+
+    /// Reads on.
+    ///
+    /// # Safety
+    /// As for [`Transfer::run`](super::Transfer::run).
+    pub(crate) unsafe fn run(&mut self) -> Stop {
+        let start = Instant::now();
+        while self.done < self.paths.len() {
+            if self.is_skipped() {
+                self.done += 1;
+                continue;
+            }
+            // SAFETY: the caller's promise.
+            match unsafe { self.read() } {
+                Ok(Some(stop)) => return stop,
+                Ok(None) => {}
+                Err(why) => self.give_up(why),
+            }
+            if start.elapsed() > BREATH {
+                return Stop::Pause;
+            }
+        }
+        Stop::Done
+    }
+
+    /// Whether the next file is one that was found unreadable in advance.
+    fn is_skipped(&mut self) -> bool {
+        let is_skipped =
+            self.current.is_none() && self.unreadable.get(self.skipped).is_some_and(|&(file, _)| file == self.done);
+        self.skipped += usize::from(is_skipped);
+        is_skipped
+    }
+
+    /// Opens the next file or reads some of it.
+    unsafe fn read(&mut self) -> Result<Option<Stop>, Unreadable> {
+        let object = self.done;
+        let Some(current) = &mut self.current else {
+            let file = match regular::open_at_once(&self.paths[object]) {
+                Err(libc::EINTR) => return Ok(Some(Stop::Pause)),
+                Err(code) => return Err(Unreadable::Refused(code)),
+                Ok(file) => file,
+            };
+            match regular::kind_of(file.as_fd()).map_err(Unreadable::Refused)? {
+                Kind::Regular(_) => {}
+                Kind::Directory => return Err(Unreadable::Refused(libc::EISDIR)),
+                Kind::Other => return Err(Unreadable::NotRegular),
+            }
+            self.current = Some(Current { file, got: 0, rest: Vec::new() });
+            return Ok(None);
+        };
+        let span = self.placed.object(object);
+        // SAFETY: the slots are there, by the promise to run.
+        let start = unsafe { address(span, Mirror::ReadWrite) };
+        let room = span.len - current.got;
+        self.batch.clear();
+        if self.batch.push(start.wrapping_add(current.got), room) == room {
+            self.batch.push(self.spill.as_mut_ptr(), SPILL);
+        }
+        // SAFETY: the same, and nothing is borrowed of the spill.
+        let read = match unsafe { vectored::transfer(current.file.as_raw_fd(), Call::Read, self.batch.pending()) } {
+            Err(libc::EINTR) => return Ok(Some(Stop::Pause)),
+            read => read.map_err(Unreadable::Refused)?.bytes,
+        };
+        let spilled = read.saturating_sub(room);
+        current.got += read - spilled;
+        if spilled > 0 {
+            if current.rest.len() + spilled > MOST_UNANNOUNCED {
+                return Err(Unreadable::GoesOn { announced: span.len > 0 });
+            }
+            current.rest.try_reserve(spilled).map_err(|_| Unreadable::Refused(libc::ENOMEM))?;
+            current.rest.extend_from_slice(&self.spill[..spilled]);
+        }
+        // A read that left room behind the object has met the end; where there was more than announced, so has one of none.
+        let is_whole = current.got == span.len && current.rest.is_empty() && read <= room;
+        if read > 0 && !(is_whole && self.batch.bytes() > room) {
+            return Ok(None);
+        }
+        if current.got < span.len {
+            self.shorter.push((object, current.got));
+        }
+        let Some(Current { file, rest, .. }) = self.current.take() else { return Ok(None) };
+        self.done += 1;
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let is_unannounced = span.len == 0 && regular::kind_of(file.as_fd()) == Ok(Kind::Regular(0));
+        Ok(Some(Stop::Longer(Longer { object, rest, is_unannounced })))
+    }
+
+    /// Notes that no more will come of the current file, or that it could not be opened.
+    fn give_up(&mut self, why: Unreadable) {
+        let got = self.current.take().map_or(0, |current| current.got);
+        self.shorter.push((self.done, got));
+        self.unreadable.push((self.done, why));
+        self.done += 1;
+    }
+}

@@ -1,0 +1,159 @@
+//! Scatter-gather input and output: whole lists through a descriptor, many ranges of a file or many files into a list.
+//!
+//! What is done is cut into calls that the kernel takes ([`batch`]); all of it can stop anywhere, for a signal above all, and
+//! go on there. Nobody waits in here with a lock: whoever calls sees to it that the memory stays.
+
+mod batch;
+#[cfg(feature = "python")]
+pub(crate) mod files;
+#[cfg(feature = "python")]
+pub(crate) mod ranges;
+mod transfer;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::list::{List, Part, Placed, ProtectedList};
+use crate::slot::Mirror;
+use crate::sys::vectored::Call;
+#[cfg(feature = "python")]
+pub(crate) use transfer::address;
+pub(crate) use transfer::{Stop, Transfer};
+
+/// Input or output that did not come to its end, and how far it came.
+#[derive(Debug, thiserror::Error)]
+#[error("{error} (after {moved} bytes)")]
+pub struct TransferError {
+    /// Bytes moved before.
+    pub moved: usize,
+    /// Why it went no further; of the kind [`WouldBlock`](io::ErrorKind::WouldBlock) where the descriptor does not wait.
+    pub error: io::Error,
+}
+
+impl From<TransferError> for io::Error {
+    /// Keeps the reason alone, for `?`.
+    fn from(failed: TransferError) -> Self {
+        failed.error
+    }
+}
+
+/// What all three have in common: bytes that cannot be moved are the error's, and a signal is no reason to stop.
+///
+/// # Safety
+/// As for [`Transfer::run`].
+unsafe fn move_all(fd: impl AsFd, call: Call, placed: &Placed, mirror: Mirror) -> Result<usize, TransferError> {
+    let fd = fd.as_fd().as_raw_fd();
+    let failed = |moved, code| TransferError { moved, error: io::Error::from_raw_os_error(code) };
+    let transfer = Transfer::new(fd, call, placed, Part::all(placed.columns().len()), mirror, 0, None);
+    let mut transfer = transfer.map_err(|code| failed(0, code))?;
+    loop {
+        // SAFETY: the caller's promise.
+        let stop = unsafe { transfer.run() };
+        match stop {
+            Stop::Done => return Ok(transfer.moved()),
+            Stop::Pause => {}
+            Stop::WouldBlock => return Err(failed(transfer.moved(), libc::EAGAIN)),
+            Stop::TimedOut => return Err(failed(transfer.moved(), libc::ETIMEDOUT)),
+            Stop::Cut | Stop::TooManyStretches => return Err(failed(transfer.moved(), libc::EMSGSIZE)),
+            Stop::Failed(code) => return Err(failed(transfer.moved(), code)),
+        }
+    }
+}
+
+impl List<'_> {
+    /// Fills the allocations, in order, from a file, pipe or socket. Returns how many bytes there were: fewer than
+    /// [`nbytes`](Self::nbytes) where the input ended before.
+    ///
+    /// # Errors
+    /// [`TransferError`], which knows how far this came.
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// let group = memgroup::MemGroup::new()?;
+    /// let mut list = group.alloc_many(&[3, 0, 5])?;
+    /// let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// theirs.write_all(b"abcdefgh")?;
+    /// assert_eq!(list.readv(&ours)?, 8);
+    /// assert_eq!(&list[2], b"defgh");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn readv(&mut self, fd: impl AsFd) -> Result<usize, TransferError> {
+        // SAFETY: the list owns its bytes, and is borrowed uniquely.
+        unsafe { move_all(fd, Call::Read, self.placed(), Mirror::ReadWrite) }
+    }
+
+    /// As [`readv`](Self::readv), from an offset of a file, the position of which stays as it is.
+    ///
+    /// # Errors
+    /// As [`readv`](Self::readv).
+    pub fn preadv(&mut self, fd: impl AsFd, offset: u64) -> Result<usize, TransferError> {
+        // SAFETY: as for readv.
+        unsafe { move_all(fd, Call::ReadAt(offset), self.placed(), Mirror::ReadWrite) }
+    }
+
+    /// As [`readv`](Self::readv), from a socket. From one that knows messages it takes exactly one.
+    ///
+    /// # Errors
+    /// As [`readv`](Self::readv); with EMSGSIZE where a message was longer than the list, and the rest of it is lost.
+    pub fn recvmsg(&mut self, socket: impl AsFd) -> Result<usize, TransferError> {
+        // SAFETY: as for readv.
+        unsafe { move_all(socket, Call::Receive, self.placed(), Mirror::ReadWrite) }
+    }
+
+    /// Writes the bytes of all allocations, in order, to a file, pipe or socket.
+    ///
+    /// # Errors
+    /// As [`readv`](Self::readv).
+    pub fn writev(&self, fd: impl AsFd) -> Result<usize, TransferError> {
+        // SAFETY: the list owns its bytes.
+        unsafe { move_all(fd, Call::Write, self.placed(), Mirror::ReadWrite) }
+    }
+
+    /// As [`writev`](Self::writev), to an offset of a file, the position of which stays as it is.
+    ///
+    /// # Errors
+    /// As [`readv`](Self::readv).
+    pub fn pwritev(&self, fd: impl AsFd, offset: u64) -> Result<usize, TransferError> {
+        // SAFETY: as for writev.
+        unsafe { move_all(fd, Call::WriteAt(offset), self.placed(), Mirror::ReadWrite) }
+    }
+
+    /// As [`writev`](Self::writev), to a socket. To one that knows messages it is one.
+    ///
+    /// # Errors
+    /// As [`readv`](Self::readv); with EMSGSIZE where it cannot be one message.
+    pub fn sendmsg(&self, socket: impl AsFd) -> Result<usize, TransferError> {
+        // SAFETY: as for writev.
+        unsafe { move_all(socket, Call::Send, self.placed(), Mirror::ReadWrite) }
+    }
+}
+
+impl ProtectedList<'_> {
+    /// As [`List::writev`].
+    ///
+    /// # Errors
+    /// As [`List::readv`].
+    pub fn writev(&self, fd: impl AsFd) -> Result<usize, TransferError> {
+        // SAFETY: the list owns its bytes.
+        unsafe { move_all(fd, Call::Write, self.placed(), Mirror::ReadOnly) }
+    }
+
+    /// As [`List::pwritev`].
+    ///
+    /// # Errors
+    /// As [`List::readv`].
+    pub fn pwritev(&self, fd: impl AsFd, offset: u64) -> Result<usize, TransferError> {
+        // SAFETY: as for writev.
+        unsafe { move_all(fd, Call::WriteAt(offset), self.placed(), Mirror::ReadOnly) }
+    }
+
+    /// As [`List::sendmsg`].
+    ///
+    /// # Errors
+    /// As [`List::sendmsg`].
+    pub fn sendmsg(&self, socket: impl AsFd) -> Result<usize, TransferError> {
+        // SAFETY: as for writev.
+        unsafe { move_all(socket, Call::Send, self.placed(), Mirror::ReadOnly) }
+    }
+}

@@ -1,0 +1,199 @@
+//! A list moved through a descriptor, in as many calls as that takes.
+
+use std::ops::Deref;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use super::batch::Batch;
+use crate::list::{Part, Placed, Span};
+use crate::slot::Mirror;
+use crate::sys::vectored::{self, Call};
+
+/// Whoever runs a transfer is asked for news this often, so that signals are heard of that interrupt no call.
+pub(crate) const BREATH: Duration = Duration::from_millis(50);
+
+/// Why a transfer stopped where it did. It can be run again, and goes on there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// All is done, or the input is at its end: the count says which.
+    Done,
+    /// A signal came, or it is [time](BREATH) to look whether one has.
+    Pause,
+    /// Nothing can be moved without waiting, and the descriptor is one that does not wait.
+    WouldBlock,
+    /// Nothing could be moved before the deadline.
+    TimedOut,
+    /// A message was longer than the list. The rest of it is lost.
+    Cut,
+    /// A list of more stretches than one message can be made of.
+    TooManyStretches,
+    /// The kernel refused, with a code as in `errno(3)`.
+    Failed(i32),
+}
+
+/// Some objects of a list on their way in or out.
+#[derive(Debug)]
+pub(crate) struct Transfer<P> {
+    fd: RawFd,
+    call: Call,
+    /// One message at most is to be moved, whole.
+    is_message: bool,
+    deadline: Option<Instant>,
+    rest: Rest<P>,
+    batch: Batch,
+    moved: usize,
+}
+
+/// What no batch has taken yet.
+#[derive(Debug)]
+struct Rest<P> {
+    placed: P,
+    part: Part,
+    mirror: Mirror,
+    /// The next object.
+    next: usize,
+    run: usize,
+    /// So many bytes of it are taken.
+    taken: usize,
+}
+
+impl<P: Deref<Target = Placed>> Transfer<P> {
+    /// Of the bytes of `part`, in order, those from `skip` on. `deadline` is for a descriptor that does not wait by itself.
+    pub(crate) fn new(
+        fd: RawFd,
+        call: Call,
+        placed: P,
+        part: Part,
+        mirror: Mirror,
+        skip: usize,
+        deadline: Option<Instant>,
+    ) -> Result<Self, i32> {
+        let is_socket = matches!(call, Call::Receive | Call::Send);
+        let is_message = is_socket && vectored::has_messages(fd)?;
+        let mut rest = Rest { placed, part, mirror, next: 0, run: 0, taken: 0 };
+        rest.skip(skip);
+        Ok(Self { fd, call, is_message, deadline, rest, batch: Batch::default(), moved: 0 })
+    }
+
+    /// Bytes moved so far.
+    pub(crate) fn moved(&self) -> usize {
+        self.moved
+    }
+
+    /// Moves what can be moved.
+    ///
+    /// # Safety
+    /// The list's slots must be there, at least as reserved addresses. Where bytes come in, nothing may be borrowed there.
+    pub(crate) unsafe fn run(&mut self) -> Stop {
+        let start = Instant::now();
+        loop {
+            if self.batch.bytes() == 0 {
+                // SAFETY: the caller's promise.
+                unsafe { self.rest.fill(&mut self.batch) };
+            }
+            let is_empty = self.batch.bytes() == 0;
+            if self.is_message && !self.rest.is_empty() {
+                return Stop::TooManyStretches;
+            }
+            // An empty message is one, too; a stream that is asked for nothing would wait for something to come. Others are
+            // asked once, to hear that the descriptor is a good one.
+            if is_empty && !self.is_message && (self.moved > 0 || matches!(self.call, Call::Receive | Call::Send)) {
+                return Stop::Done;
+            }
+            let call = self.call.behind(self.moved);
+            // SAFETY: the caller's promise.
+            match unsafe { vectored::transfer(self.fd, call, self.batch.pending()) } {
+                Ok(moved) => {
+                    self.moved += moved.bytes;
+                    self.batch.advance(moved.bytes);
+                    if moved.is_cut {
+                        return Stop::Cut;
+                    }
+                    if moved.bytes == 0 || self.is_message {
+                        return Stop::Done;
+                    }
+                }
+                Err(libc::EINTR) => return Stop::Pause,
+                Err(libc::EAGAIN) => match self.deadline.map(|deadline| vectored::wait(self.fd, call, deadline)) {
+                    None => return Stop::WouldBlock,
+                    Some(Ok(true)) => {}
+                    Some(Ok(false)) => return Stop::TimedOut,
+                    Some(Err(libc::EINTR)) => return Stop::Pause,
+                    Some(Err(code)) => return Stop::Failed(code),
+                },
+                Err(code) => return Stop::Failed(code),
+            }
+            if start.elapsed() > BREATH {
+                return Stop::Pause;
+            }
+        }
+    }
+}
+
+impl<P: Deref<Target = Placed>> Rest<P> {
+    fn is_empty(&self) -> bool {
+        (self.next..self.part.len()).all(|index| self.placed.columns().size(self.part.object(index)) == 0)
+    }
+
+    /// Takes so many bytes to no batch; no more than there are.
+    fn skip(&mut self, mut bytes: usize) {
+        let columns = self.placed.columns();
+        while self.next < self.part.len() {
+            let size = columns.size(self.part.object(self.next));
+            if bytes < size {
+                self.taken = bytes;
+                return;
+            }
+            bytes -= size;
+            self.next += 1;
+        }
+    }
+
+    /// Has a batch take what it has room for.
+    ///
+    /// # Safety
+    /// The slots must be there.
+    unsafe fn fill(&mut self, batch: &mut Batch) {
+        while self.next < self.part.len() {
+            let (span, objects) = self.placed.span_at(self.part, self.next, &mut self.run);
+            // SAFETY: the caller's promise.
+            let start = unsafe { address(span, self.mirror) };
+            let left = span.len - self.taken;
+            let pushed = batch.push(start.wrapping_add(self.taken), left);
+            if pushed < left {
+                self.take(pushed);
+                return;
+            }
+            self.next += objects;
+            self.taken = 0;
+        }
+    }
+
+    /// Notes that bytes of the next objects, not all of them, are taken.
+    fn take(&mut self, bytes: usize) {
+        self.taken += bytes;
+        // Objects without padding between them were offered as one.
+        while self.next + 1 < self.part.len() {
+            let size = self.placed.columns().size(self.part.object(self.next));
+            if self.taken < size {
+                return;
+            }
+            self.taken -= size;
+            self.next += 1;
+        }
+    }
+}
+
+/// Where a span begins in a mirror.
+///
+/// # Safety
+/// Its slot must be there.
+#[inline(always)]
+pub(crate) unsafe fn address(span: Span, mirror: Mirror) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    let slot = unsafe { span.slot.as_ref() };
+    // SAFETY: a span of a list lies within its slot.
+    let address = unsafe { slot.address(span.offset, mirror) };
+    // No list is protected that has no read-only mirror, and the kernel would answer EFAULT.
+    address.map_or(std::ptr::null_mut(), |address| address.as_ptr())
+}

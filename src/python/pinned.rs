@@ -1,0 +1,52 @@
+//! Memory that stays while nobody holds the group's lock.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use super::group::MemGroup;
+use super::piece::Held;
+use crate::list::Placed;
+use crate::slot::Slot;
+
+/// Keeps the slots of a list where they are, for a call that may wait for as long as its peer likes. Nobody waits for it:
+/// it counts as a view, so that `free` and `reset` refuse, and a gentle end leaves its memory to it. What
+/// `free(force=True)` takes away stays reserved, and the kernel answers EFAULT.
+pub(super) struct Pinned<'a> {
+    group: &'a MemGroup,
+    _slots: Vec<Arc<Slot>>,
+}
+
+impl<'a> Pinned<'a> {
+    /// Pins a list that is still there.
+    ///
+    /// # Errors
+    /// ValueError: It is freed.
+    pub(super) fn new(py: Python<'_>, group: &'a MemGroup, held: Held, placed: &Placed) -> PyResult<Self> {
+        let mut slots: Vec<NonNull<Slot>> = Vec::new();
+        for run in placed.runs() {
+            if !slots.contains(&run.slot) {
+                slots.push(run.slot);
+            }
+        }
+        let mut pinned = Vec::with_capacity(slots.len());
+        group.while_there(py, held, || {
+            pinned.extend(slots.into_iter().map(|slot| {
+                let slot = slot.as_ptr().cast_const();
+                // SAFETY: slots are made by Arc, and this one lives, since the list is there.
+                unsafe { Arc::increment_strong_count(slot) };
+                // SAFETY: this is the reference that was just counted.
+                unsafe { Arc::from_raw(slot) }
+            }));
+            group.add_view();
+        })?;
+        Ok(Self { group, _slots: pinned })
+    }
+}
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        self.group.remove_view();
+    }
+}

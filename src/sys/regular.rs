@@ -1,0 +1,44 @@
+//! Regular files: how long they are, and opening them without ever waiting for what is none.
+
+use std::ffi::CStr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
+
+/// What is at a path, or behind a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A regular file that announces so many bytes.
+    Regular(u64),
+    Directory,
+    Other,
+}
+
+impl Kind {
+    fn of(status: &FileStat) -> Self {
+        match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFREG => Self::Regular(u64::try_from(status.st_size).unwrap_or(0)),
+            SFlag::S_IFDIR => Self::Directory,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What is at a path, or the code of the error.
+pub(crate) fn kind_at(path: &CStr) -> Result<Kind, i32> {
+    stat(path).map(|status| Kind::of(&status)).map_err(|errno| errno as i32)
+}
+
+/// What is behind a descriptor, or the code of the error.
+pub(crate) fn kind_of(file: BorrowedFd<'_>) -> Result<Kind, i32> {
+    fstat(file).map(|status| Kind::of(&status)).map_err(|errno| errno as i32)
+}
+
+/// Opens a file for reading, or says by its code what stands against it.
+///
+/// Never blocks, nor acquires a terminal: a fifo or a device may be where a file was a moment ago.
+pub(crate) fn open_at_once(path: &CStr) -> Result<OwnedFd, i32> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    open(path, flags, Mode::empty()).map_err(|errno| errno as i32)
+}
