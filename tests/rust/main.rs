@@ -8,6 +8,7 @@ mod crash;
 mod fork;
 mod group;
 mod history;
+mod io;
 mod limits;
 mod list;
 mod local;
