@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -24,11 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memgroup import MemGroup
 from memgroup._find import Finder, Found
-from memgroup._gather import Job, Outcome, gather
+from memgroup._gather import Job, Outcome, gather, read_batch
 from memgroup._inspect import Search, Sizes, measure
 from memgroup._json import as_json
 from memgroup._plain import as_plain
-from memgroup._read import Reader
 from memgroup._report import Bar, complaints, report
 from memgroup._shortage import Shortage, remedy, show_reason
 from memgroup._text import read_pattern, read_size, show_rate, show_seconds, show_size, show_text
@@ -258,187 +256,6 @@ class TestFind:
         assert found.paths == [f"./{deep}/file"]
 
 
-class TestRead:
-    @pytest.fixture
-    def path(self, tmp_path) -> str:
-        path = tmp_path / "file"
-        path.write_bytes(random.Random(2).randbytes(300_000))
-        return str(path)
-
-    @pytest.mark.parametrize("size", [0, 1, 15, 16, 4096, 65535, 65536, 65537, 131072, 3_000_001])
-    def test_content_arrives_whole(self, group, tmp_path, size):
-        content = random.Random(size).randbytes(size)
-        (tmp_path / "file").write_bytes(content)
-        reader = Reader(group)
-        block = reader.read(str(tmp_path / "file"))
-        assert bytes(block) == content
-        assert (reader.changed, reader.unsized) == (0, 0)
-        assert group.stats().requested == size
-
-    def test_reads_that_give_little_are_continued(self, group, path, monkeypatch):
-        monkeypatch.setattr(os, "readv", lambda fd, views: readv_at_most(1000, fd, views))
-        reader = Reader(group)
-        assert bytes(reader.read(path)) == Path(path).read_bytes()
-        assert reader.changed == 0
-
-    @pytest.mark.parametrize("left", [0, 1, 100_000, 299_999])
-    def test_a_file_that_shrank_is_what_is_left(self, group, path, left, monkeypatch):
-        content = Path(path).read_bytes()
-        fstat = os.fstat
-
-        def shrink(fd):
-            status = fstat(fd)
-            os.truncate(path, left)
-            return status
-
-        monkeypatch.setattr(os, "fstat", shrink)
-        reader = Reader(group)
-        block = reader.read(path)
-        assert bytes(block) == content[:left]
-        assert (reader.changed, reader.abandoned) == (1, 300_000 - left)
-
-    @pytest.mark.parametrize("extra", [1, 65_535, 65_536, 65_537, 1_000_000])
-    def test_a_file_that_grew_is_read_whole(self, group, path, extra, monkeypatch):
-        fstat, grown = os.fstat, []
-
-        def grow(fd):
-            status = fstat(fd)
-            if not grown:
-                grown.append(True)
-                with open(path, "ab") as file:
-                    file.write(bytes(extra))
-            return status
-
-        monkeypatch.setattr(os, "fstat", grow)
-        reader = Reader(group)
-        block = reader.read(path)
-        assert bytes(block) == Path(path).read_bytes()
-        assert len(block) == 300_000 + extra
-        assert (reader.changed, reader.abandoned) == (1, 300_000)
-        assert group.stats().requested == len(block) + reader.abandoned
-
-    @pytest.mark.parametrize(
-        ("size", "reason"),
-        [
-            (0, "Announces no size and goes on beyond 64 MiB"),
-            (300_000, "Grew while it was read by more than 64 MiB"),
-        ],
-    )
-    def test_a_file_without_end_is_unreadable_rather_than_cut(self, group, path, size, reason, monkeypatch):
-        os.truncate(path, size)
-        monkeypatch.setattr(os, "readv", lambda fd, views: sum(map(len, views)))
-        reader = Reader(group)
-        with pytest.raises(OSError, match=reason) as caught:
-            reader.read(path)
-        assert caught.value.errno == errno.EFBIG
-        assert (reader.changed, reader.unsized, reader.abandoned) == (0, 0, size)
-        assert group.stats().requested == size
-
-    def test_the_block_of_a_file_that_fails_is_abandoned(self, group, path, monkeypatch):
-        def fail(fd, views):
-            raise OSError(errno.EIO, "Input/output error")
-
-        monkeypatch.setattr(os, "readv", fail)
-        reader = Reader(group)
-        with pytest.raises(OSError, match="Input/output"):
-            reader.read(path)
-        assert reader.abandoned == group.stats().requested == 300_000
-
-    def test_a_file_that_never_stops_growing_is_given_up_at_some_length(self, group, path, monkeypatch):
-        fstat = os.fstat
-
-        def grow(fd):
-            status = fstat(fd)
-            with open(path, "ab") as file:
-                file.write(b"more")
-            return status
-
-        monkeypatch.setattr(os, "fstat", grow)
-        reader = Reader(group)
-        block = reader.read(path)
-        assert len(block) > 300_000
-        assert Path(path).read_bytes().startswith(bytes(block))
-        assert reader.changed == 1
-
-    def test_a_file_that_a_thread_keeps_changing_is_always_a_state_of_it(self, group, path):
-        """Whatever length is read, it is all of one letter: nothing is there that was not in the file."""
-        Path(path).write_bytes(b"z" * 100_000)
-        stop = threading.Event()
-
-        def change():
-            chance = random.Random(3)
-            while not stop.is_set():
-                with open(path, "r+b") as file:
-                    file.truncate(chance.randrange(50_000))
-                    file.seek(0)
-                    file.write(b"z" * chance.randrange(200_000))
-
-        thread = threading.Thread(target=change)
-        thread.start()
-        try:
-            for _ in range(200):
-                block = Reader(group).read(path)
-                assert block.count(b"z") + block.count(b"\0") == len(block)
-        finally:
-            stop.set()
-            thread.join()
-
-    @pytest.mark.parametrize("size", [1, 70_000, 1_000_000])
-    def test_a_file_that_announces_no_size_is_read(self, group, path, size, monkeypatch):
-        content = Path(path).read_bytes() * 4
-        Path(path).write_bytes(content[:size])
-        fstat = os.fstat
-
-        def announce_nothing(fd):
-            status = list(fstat(fd))
-            status[6] = 0
-            return os.stat_result(status)
-
-        monkeypatch.setattr(os, "fstat", announce_nothing)
-        reader = Reader(group)
-        assert bytes(reader.read(path)) == content[:size]
-        assert (reader.changed, reader.unsized, reader.abandoned) == (0, 1, 0)
-        assert (group.stats().requested, group.stats().blocks) == (size, 1)
-
-    def test_proc_is_read(self, group):
-        reader = Reader(group)
-        assert bytes(reader.read("/proc/self/limits")) == Path("/proc/self/limits").read_bytes()
-        assert reader.unsized == 1
-
-    def test_a_fifo_in_place_of_the_file_does_not_block(self, tmp_path):
-        """In a child, since it would hang for good."""
-        os.mkfifo(tmp_path / "fifo")
-        code = "import sys, memgroup, memgroup._read as r; r.Reader(memgroup.MemGroup()).read(sys.argv[1])"
-        done = subprocess.run(
-            [sys.executable, "-c", code, tmp_path / "fifo"], capture_output=True, timeout=ENOUGH, check=False
-        )
-        assert b"OSError: [Errno 22] Not a regular file any more" in done.stderr
-
-    def test_no_descriptor_is_left(self, group, path, tmp_path, monkeypatch):
-        before = len(os.listdir("/proc/self/fd"))
-        for name in (path, str(tmp_path), "/dev/null", "/proc/self/mem", "/nowhere"):
-            try:
-                Reader(group).read(name)
-            except OSError:
-                continue
-        monkeypatch.setattr(os, "readv", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            Reader(group).read(path)
-        assert len(os.listdir("/proc/self/fd")) == before
-
-
-_readv = os.readv
-
-
-def readv_at_most(most: int, fd: int, views) -> int:
-    """Read no more than `most` bytes, as a read does that a signal cut short."""
-    left, parts = most, []
-    for view in views:
-        parts.append(memoryview(view)[:left])
-        left -= len(parts[-1])
-    return _readv(fd, parts)
-
-
 def interrupt(*_arguments) -> None:
     raise KeyboardInterrupt
 
@@ -498,10 +315,10 @@ class TestGather:
         gather(Job((str(tree),), 10), group, unwatched)
         assert group.freed
 
-    @pytest.mark.parametrize("function", ["scandir", "open", "readv", "close"])
+    @pytest.mark.parametrize("function", ["os.scandir", "memgroup._gather.read_batch"])
     def test_the_group_is_freed_when_interrupted(self, tree, function, monkeypatch):
         group = MemGroup()
-        monkeypatch.setattr(os, function, interrupt)
+        monkeypatch.setattr(function, interrupt)
         with pytest.raises(KeyboardInterrupt):
             gather(Job((str(tree),), 10), group, unwatched)
         assert group.freed
@@ -533,33 +350,46 @@ class TestGather:
 
     def test_a_file_deleted_after_it_was_found_is_reported(self, tree, monkeypatch):
         gone = sorted(contents(tree))[3]
-        real_open = os.open
 
-        def delete_first(path, flags):
-            if path == gone:
-                os.unlink(gone)
-            return real_open(path, flags)
+        def delete_first(group, paths, follow):
+            os.unlink(gone)
+            return read_batch(group, paths, follow)
 
-        monkeypatch.setattr(os, "open", delete_first)
+        monkeypatch.setattr("memgroup._gather.read_batch", delete_first)
         outcome = gather_here(tree)
         assert outcome.unreadable == ((gone, "No such file or directory"),)
         assert outcome.files == len(contents(tree))
         assert not outcome.complete
 
     def test_changed_files_are_counted(self, tree, monkeypatch):
-        monkeypatch.setattr("memgroup._read.os.fstat", announce_one_more)
+        monkeypatch.setattr("memgroup._gather.read_batch", Altered)
         outcome = gather_here(tree)
         assert outcome.changed == outcome.abandoned == len(contents(tree))
-        assert outcome.stats.requested == outcome.nbytes + outcome.abandoned
+
+    def test_files_of_proc_are_read(self):
+        outcome = gather_here("/proc/self/limits", "/proc/self/status")
+        assert (outcome.files, outcome.unsized, outcome.changed) == (2, 2, 0)
+        assert outcome.nbytes > 0
 
     def test_what_is_abandoned_is_waste(self, tree, monkeypatch):
-        monkeypatch.setattr("memgroup._read.os.fstat", announce_one_more)
+        monkeypatch.setattr("memgroup._gather.read_batch", Altered)
         outcome = gather_here(tree)
         assert json.loads(as_json(outcome))["group"]["abandoned"] == 200
         waste = outcome.stats.committed - outcome.stats.allocated + 200
         text = as_plain(report(outcome))
         assert f"{show_size(waste)} or " in text
         assert "200 B given up as files changed or failed" in text
+
+    @pytest.mark.parametrize("batch", [1, 7, 200])
+    def test_batches_change_nothing(self, tree, batch, monkeypatch):
+        monkeypatch.setattr("memgroup._gather._BATCH", batch)
+        outcome = gather_here(tree)
+        assert (outcome.files, outcome.nbytes) == (200, sum(map(len, contents(tree).values())))
+        short = gather_here(tree, limit=128 * 1024)
+        assert short.files < 200
+        assert short.shortage is not None
+        assert short.shortage.left == 200 - short.files
+        assert short.shortage.path == gathered_in_order(tree)[short.files]
 
     def test_the_rates_of_the_walk_are_those_of_what_was_found(self, tree):
         outcome = gather_here(tree, limit=128 * 1024)
@@ -569,10 +399,12 @@ class TestGather:
         assert show_rate(200 / outcome.seconds["walk"]) in row[0]
 
     def test_complaints_are_bounded(self, tree, monkeypatch):
-        def refuse(*_arguments):
-            raise PermissionError(errno.EACCES, "Permission denied")
+        def delete_all(group, paths, follow):
+            for path in paths:
+                os.unlink(path)
+            return read_batch(group, paths, follow)
 
-        monkeypatch.setattr(os, "open", refuse)
+        monkeypatch.setattr("memgroup._gather.read_batch", delete_all)
         outcome = gather_here(tree)
         assert len(outcome.unreadable) == 200
         lines = list(complaints(outcome))
@@ -631,13 +463,21 @@ class TestShortage:
         assert remedy(shortage, 8192, "memfd") == "Raise --limit."
 
 
-_fstat = os.fstat
+class Altered:
+    """A result of files each of which had announced one byte more than it had."""
+
+    def __init__(self, group, paths, follow):
+        self._result = read_batch(group, paths, follow)
+        self.changed = tuple(range(len(paths)))
+        self.unannounced = ()
+        self.abandoned = len(paths)
+
+    def __iter__(self):
+        return iter(self._result)
 
 
-def announce_one_more(fd: int) -> os.stat_result:
-    status = list(_fstat(fd))
-    status[6] += 1
-    return os.stat_result(status)
+def gathered_in_order(tree) -> list[str]:
+    return find(tree).paths
 
 
 class TestCommand:
@@ -894,7 +734,7 @@ class TestCommand:
 
 # Ctrl-C from within, at call number `call` of a function.
 INTERRUPT_AT = """
-import builtins, itertools
+import builtins, itertools, memgroup._gather
 real, calls = {owner}.{function}, itertools.count(1)
 def interrupted(*arguments, **options):
     if next(calls) == {call}:
@@ -911,10 +751,7 @@ class TestEnds:
             ("os", "lstat", 1),
             ("os", "scandir", 1),
             ("os", "scandir", 5),
-            ("os", "open", 1),
-            ("os", "fstat", 50),
-            ("os", "readv", 100),
-            ("os", "close", 150),
+            ("memgroup._gather", "read_batch", 1),
             ("builtins", "print", 1),
         ],
     )
@@ -941,11 +778,14 @@ sys.meta_path.insert(0, Impatient())
     def test_ctrl_c_from_outside_in_the_midst_of_a_read(self, tree):
         ready, started = os.pipe()
         code = f"""
-def hang(fd, views):
-    import time
+import memgroup._gather
+read_batch = memgroup._gather.read_batch
+def hang(group, paths, follow):
     os.write({started}, b"!")
-    time.sleep(3600)
-os.readv = hang
+    while True:
+        read_batch(group, paths, follow)
+        group.reset()
+memgroup._gather.read_batch = hang
 """
         with subprocess.Popen(
             after(code, tree), stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[started]
@@ -959,7 +799,7 @@ os.readv = hang
 
     def test_ctrl_c_is_ignored_where_the_caller_says_so(self, tree):
         code = "signal.signal(signal.SIGINT, signal.SIG_IGN)" + INTERRUPT_AT.format(
-            owner="os", function="readv", call=3
+            owner="memgroup._gather", function="read_batch", call=1
         )
         done = subprocess.run(after(code, tree), capture_output=True, text=True, timeout=ENOUGH, check=False)
         assert done.returncode == 0
@@ -1049,12 +889,12 @@ class Terminal:
 HELD = """
 import memgroup._progress
 memgroup._progress._PATIENCE = 0
-real = os.readv
-def held(fd, views):
-    os.readv = real
+import memgroup._gather
+real = memgroup._gather.read_batch
+def held(*arguments):
     os.read(GATE, 1)
-    return real(fd, views)
-os.readv = held
+    return real(*arguments)
+memgroup._gather.read_batch = held
 """
 
 # A second Ctrl-C comes when the first has begun to take the bar away.

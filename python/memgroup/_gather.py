@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from memgroup._find import Finder, Found, Unreadable
 from memgroup._inspect import Matches, Search, Sizes, measure
-from memgroup._read import Reader
 from memgroup._shortage import Shortage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from memgroup import GroupStats, MemBlock, MemGroup
+    from memgroup import GroupStats, MemBlock, MemGroup, ReadResult
+
+# Files read in one call: enough to be worth it, and few enough that one without room costs little.
+_BATCH = 1000
 
 
 class Watch(Protocol):
@@ -68,6 +70,24 @@ class Gathered:
     abandoned: int = 0
     unreadable: list[Unreadable] = field(default_factory=list[Unreadable])
     shortage: Shortage | None = None
+
+    def add(self, paths: Sequence[str], result: ReadResult) -> None:
+        """Add what was read of `paths`, up to a file that the group had no memory for."""
+        blocks, errors = result
+        for number, (path, block) in enumerate(zip(paths, blocks, strict=True)):
+            error = errors.get(number)
+            if error is None:
+                self.paths.append(path)
+                self.blocks.append(block)
+            elif isinstance(error, OSError):
+                self.unreadable.append(Unreadable.because(path, error))
+                self.abandoned += len(block)
+            else:
+                self.shortage = Shortage(path, 0, str(error))
+                break
+        self.changed += len(result.changed)
+        self.unsized += len(result.unannounced)
+        self.abandoned += result.abandoned
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,24 +196,46 @@ def _walk(paths: Sequence[str], watch: Watch) -> Found:
 def _read_all(paths: Sequence[str], group: MemGroup, watch: Watch) -> Gathered:
     """Read every file into a block of its own, up to the one that the group has no memory for."""
     gathered = Gathered()
-    reader = Reader(group)
-    watch("gather", gathered.blocks.__len__, len(paths))
-    for path in paths:
+    done = 0
+    watch("gather", lambda: done, len(paths))
+
+    def follow(in_batch: int, _: int) -> None:
+        nonlocal done
+        done = first + in_batch
+
+    for first in range(0, len(paths), _BATCH):
+        batch = paths[first : first + _BATCH]
         try:
-            block = reader.read(path)
-        except OSError as error:
-            gathered.unreadable.append(Unreadable.because(path, error))
-        except MemoryError as error:
+            gathered.add(batch, read_batch(group, batch, follow))
+        except MemoryError:
+            _read_singly(batch, group, gathered)
+        if gathered.shortage is not None:
             left = len(paths) - len(gathered.paths) - len(gathered.unreadable)
-            gathered.shortage = Shortage(path, left, str(error))
+            gathered.shortage = gathered.shortage._replace(left=left)
             break
-        else:
-            gathered.paths.append(path)
-            gathered.blocks.append(block)
-    gathered.changed = reader.changed
-    gathered.unsized = reader.unsized
-    gathered.abandoned = reader.abandoned
     return gathered
+
+
+def _read_singly(batch: Sequence[str], group: MemGroup, gathered: Gathered) -> None:
+    """Read as many files of a batch as there is room for, where there is none for all of them."""
+    for path in batch:
+        try:
+            gathered.add((path,), read_batch(group, (path,), None))
+        except MemoryError as error:
+            gathered.shortage = Shortage(path, 0, str(error))
+        if gathered.shortage is not None:
+            break
+
+
+def read_batch(
+    group: MemGroup, paths: Sequence[str], follow: Callable[[int, int], None] | None
+) -> ReadResult:
+    """Read some files; `follow` is told how many are done, and of how many.
+
+    Raises:
+        MemoryError: The group has no room for all of them; nothing is read then.
+    """
+    return group.read_files(paths, progress=follow)
 
 
 def _inspect(inspection: Search | int, gathered: Gathered, watch: Watch) -> Sizes | Matches:

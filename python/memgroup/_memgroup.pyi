@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, Final, Literal, Self, SupportsIndex, final, overload
+from typing import Any, ClassVar, Final, Literal, Protocol, Self, SupportsIndex, TypeAlias, final, overload
 
 from _typeshed import FileDescriptorLike, ReadableBuffer
 
@@ -19,6 +19,7 @@ __all__ = [
     "MemGroup",
     "MemList",
     "Process",
+    "ReadResult",
     "SlotStats",
     "Vma",
     "WarmMemory",
@@ -31,6 +32,11 @@ __all__ = [
 ]
 
 __version__: Final[str]
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+_Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 @final
 class SlotStats:
@@ -211,6 +217,106 @@ class MemList(Sequence[MemBlock]):
         Raises:
             MemoryError: As the group's `alloc`.
         """
+    def readv(self, fd: int | _HasFileno, /, *, start: SupportsIndex = 0) -> int:
+        """Fill the blocks, in order, from a file, pipe or socket, until they are full or the input ends.
+
+        Args:
+            fd: A file descriptor, or an object with `fileno()`; what such an object has buffered is passed
+                over.
+            start: Byte of the list to begin at, as if its blocks were one.
+
+        Returns:
+            How many bytes were read: fewer than there is room for at the end of the input.
+
+        Raises:
+            TypeError: The list is protected, or `fd` no descriptor.
+            ValueError: `start` is negative or beyond the list, or the list is freed.
+            BlockingIOError: The descriptor does not wait, and there is no more now.
+            TimeoutError: `fd` is a socket, and its timeout is over.
+            OSError: The system refused. What is raised, by a signal handler too, has as its
+                `characters_written` how many bytes were moved before.
+        """
+    def preadv(self, fd: int | _HasFileno, offset: SupportsIndex, /, *, start: SupportsIndex = 0) -> int:
+        """Fill the blocks, in order, from `offset` of a file on; its position stays as it is.
+
+        Args:
+            fd: A file descriptor, or an object with `fileno()`.
+            offset: Where in the file the first byte comes from.
+            start: Byte of the list to begin at, as if its blocks were one.
+
+        Returns:
+            How many bytes were read: fewer than there is room for at the end of the file.
+
+        Raises:
+            ValueError: `offset` is negative.
+            TypeError, ValueError, OSError: As `readv`.
+        """
+    def writev(self, fd: int | _HasFileno, /, *, start: SupportsIndex = 0) -> int:
+        """Write the bytes of all blocks, in order, to a file, pipe or socket.
+
+        Args:
+            fd: A file descriptor, or an object with `fileno()`; flush what such an object has buffered
+                before.
+            start: Byte of the list to begin at, as if its blocks were one.
+
+        Returns:
+            How many bytes were written: all from `start` on.
+
+        Raises:
+            TypeError: `fd` is no descriptor.
+            ValueError: `start` is negative or beyond the list, or the list is freed.
+            BlockingIOError: The descriptor does not wait, and takes no more now.
+            TimeoutError: `fd` is a socket, and its timeout is over.
+            OSError: The system refused. What is raised, by a signal handler too, has as its
+                `characters_written` how many bytes were moved before.
+        """
+    def pwritev(self, fd: int | _HasFileno, offset: SupportsIndex, /, *, start: SupportsIndex = 0) -> int:
+        """Write the bytes of all blocks, in order, from `offset` of a file on; its position stays as it is.
+
+        Args:
+            fd: A file descriptor, or an object with `fileno()`.
+            offset: Where in the file the first byte goes to.
+            start: Byte of the list to begin at, as if its blocks were one.
+
+        Returns:
+            How many bytes were written: all from `start` on.
+
+        Raises:
+            ValueError: `offset` is negative.
+            TypeError, ValueError, OSError: As `writev`.
+        """
+    def recvmsg_into(self, sock: int | _HasFileno, /, *, start: SupportsIndex = 0) -> int:
+        """Fill the blocks, in order, from a socket: until they are full or the peer has ended.
+
+        From a socket that knows messages (SOCK_DGRAM, SOCK_SEQPACKET) it takes exactly one.
+
+        Args:
+            sock: A socket, or its descriptor.
+            start: Byte of the list to begin at, as if its blocks were one.
+
+        Returns:
+            How many bytes were received.
+
+        Raises:
+            OSError: As `readv`; with EMSGSIZE where a message was longer than the list, and its rest is lost.
+            TypeError, ValueError: As `readv`; an SSL socket is a TypeError.
+        """
+    def sendmsg(self, sock: int | _HasFileno, /, *, start: SupportsIndex = 0) -> int:
+        """Send the bytes of all blocks, in order, through a socket.
+
+        One that knows messages (SOCK_DGRAM, SOCK_SEQPACKET) gets them as one.
+
+        Args:
+            sock: A socket, or its descriptor.
+            start: Byte of the list to begin at, as if its blocks were one.
+
+        Returns:
+            How many bytes were sent: all from `start` on.
+
+        Raises:
+            OSError: As `writev`; with EMSGSIZE where it cannot be one message.
+            TypeError, ValueError: As `writev`; an SSL socket is a TypeError.
+        """
     def __len__(self) -> int: ...
     @overload
     def __getitem__(self, key: SupportsIndex, /) -> MemBlock: ...
@@ -289,6 +395,42 @@ def write_at_once(
 
 def non_blocking(source: FileDescriptorLike) -> int:
     """Return the descriptor of a non-blocking stream of bytes."""
+
+@final
+class ReadResult:
+    """What `read_files` and `read_ranges` have read, and what they could not read.
+
+    It unpacks as `blocks, errors`.
+    """
+
+    @property
+    def blocks(self) -> MemList:
+        """A MemList with a block for each file or range, as long as what was read of it."""
+    @property
+    def errors(self) -> dict[int, OSError | EOFError | MemoryError]:
+        """What could not be read in full: a dict of exceptions, by the number of the file or range."""
+    @property
+    def changed(self) -> tuple[int, ...]:
+        """Numbers of the files that had become longer or shorter than they had announced.
+
+        They are whole all the same.
+        """
+    @property
+    def unannounced(self) -> tuple[int, ...]:
+        """Numbers of the files that announced no size and had content, as those of /proc."""
+    @property
+    def abandoned(self) -> int:
+        """Bytes of the group that were allocated and then given up.
+
+        A file or range was not as long as expected.
+        """
+    def check(self) -> MemList:
+        """Return the blocks, if all was read.
+
+        Raises:
+            ExceptionGroup: Some of it was not; it holds `errors`.
+        """
+    def __iter__(self) -> Iterator[Any]: ...
 
 @final
 class MemGroup:
@@ -426,6 +568,57 @@ class MemGroup:
             ValueError: The stream is one of messages (datagrams), an argument is out of range, or the group
                 is freed.
             OSError: The descriptor is closed.
+        """
+    def read_files(
+        self, paths: Iterable[_Path], /, *, progress: Callable[[int, int], object] | None = None
+    ) -> ReadResult:
+        """Read many files whole, each into a block of its own.
+
+        First their sizes are asked, then room is made for all, then they are read. A file that has become
+        longer or shorter by the time that it is read is whole all the same, and so is one that announces no
+        size, as those of /proc: up to 64 MiB beyond what was announced.
+
+        Args:
+            paths: An iterable of paths: str, bytes or os.PathLike.
+            progress: Called with the number of files done and of all, a few times a second and at the end.
+
+        Returns:
+            A ReadResult. What cannot be read is one of its `errors` and ends nothing.
+
+        Raises:
+            TypeError: `paths` are no paths.
+            ValueError: A path contains NUL, or the group is freed.
+            MemoryError: There is no room for all of them; nothing is read then.
+        """
+    def read_ranges(
+        self,
+        file: int | _HasFileno | _Path,
+        offsets: ReadableBuffer | Iterable[SupportsIndex],
+        sizes: ReadableBuffer | Iterable[SupportsIndex],
+        /,
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> ReadResult:
+        """Read many ranges of one file, each into a block of its own.
+
+        Those that lie close together are read in one call.
+
+        Args:
+            file: A path, a file descriptor or an object with `fileno()`; the position of the latter stays as
+                it is.
+            offsets: Where each range begins: integers in any form that `alloc_many` takes sizes in, and any
+                order.
+            sizes: How long each range is, in bytes.
+            progress: Called with the number of ranges done and of all, a few times a second and at the end.
+
+        Returns:
+            A ReadResult. A range that the file ends before or in is an EOFError among its `errors`.
+
+        Raises:
+            TypeError: `file` is no file, or the numbers are no integers.
+            ValueError: A number is negative, there are not as many offsets as sizes, or the group is freed.
+            OSError: The file cannot be opened or read at all.
+            MemoryError: There is no room for all of them; nothing is read then.
         """
     @overload
     def protect(self, obj: MemBlock, /) -> MemBlock:

@@ -200,9 +200,9 @@ impl MemGroup {
         FrameReader::new(slf, source, format, read_ahead)
     }
 
-    /// Reads many files whole, each into a block of its own: their sizes first, then room for all, then the files.
+    /// Reads many files whole, each into a block of its own.
     ///
-    /// A file that has become longer or shorter by the time that it is read is whole all the same, and so is one that
+    /// First their sizes are asked, then room is made for all, then they are read. A file that has become longer or shorter by the time that it is read is whole all the same, and so is one that
     /// announces no size, as those of /proc: up to 64 MiB beyond what was announced.
     ///
     /// Args:
@@ -225,7 +225,9 @@ impl MemGroup {
         reads::read_files(slf, paths, progress)
     }
 
-    /// Reads many ranges of one file, each into a block of its own, those that lie close together in one call.
+    /// Reads many ranges of one file, each into a block of its own.
+    ///
+    /// Those that lie close together are read in one call.
     ///
     /// Args:
     ///     file: A path, a file descriptor or an object with `fileno()`; the position of the latter stays as it is.

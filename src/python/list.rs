@@ -303,8 +303,9 @@ impl MemList {
         io::transfer(py, self, fd, Call::WriteAt(offset.0), start)
     }
 
-    /// Fills the blocks, in order, from a socket: until they are full or the peer has ended, or from one that knows messages
-    /// (SOCK_DGRAM, SOCK_SEQPACKET) with exactly one.
+    /// Fills the blocks, in order, from a socket: until they are full or the peer has ended.
+    ///
+    /// From a socket that knows messages (SOCK_DGRAM, SOCK_SEQPACKET) it takes exactly one.
     ///
     /// Args:
     ///     sock: A socket, or its descriptor.
@@ -321,7 +322,9 @@ impl MemList {
         io::transfer(py, self, sock, Call::Receive, start)
     }
 
-    /// Sends the bytes of all blocks, in order, through a socket; one that knows messages gets them as one.
+    /// Sends the bytes of all blocks, in order, through a socket.
+    ///
+    /// One that knows messages (SOCK_DGRAM, SOCK_SEQPACKET) gets them as one.
     ///
     /// Args:
     ///     sock: A socket, or its descriptor.

@@ -37,13 +37,17 @@ pub(super) struct ReadResult {
     /// What could not be read in full: a dict of exceptions, by the number of the file or range.
     #[pyo3(get)]
     errors: Py<PyDict>,
-    /// Numbers of the files that had become longer or shorter than they had announced. They are whole all the same.
+    /// Numbers of the files that had become longer or shorter than they had announced.
+    ///
+    /// They are whole all the same.
     #[pyo3(get)]
     changed: Py<PyTuple>,
     /// Numbers of the files that announced no size and had content, as those of /proc.
     #[pyo3(get)]
     unannounced: Py<PyTuple>,
-    /// Bytes of the group that were allocated and then given up, since a file or range was not as long as expected.
+    /// Bytes of the group that were allocated and then given up.
+    ///
+    /// A file or range was not as long as expected.
     #[pyo3(get)]
     abandoned: usize,
 }
