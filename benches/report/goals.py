@@ -200,6 +200,25 @@ GOALS = (
         "`import memgroup`: ≤ 15 ms more than the bare interpreter",
         (value("import", "memgroup", "extra", 0.015, "s"),),
     ),
+    Goal(
+        "100,000 records of a file of 1 GiB by `read_ranges`: ≥ 5 × faster than a loop of `os.pread`, ≥ 0.85 of"
+        " the same calls made from C into one buffer",
+        (
+            faster("read-records", "time", "memgroup-read_ranges", "os.pread", least=5),
+            faster("read-records", "time", "memgroup-read_ranges", "c-preadv", least=0.85),
+        ),
+    ),
+    Goal(
+        "100,000 small files by `read_files`: no slower than a loop of `open().readinto(bytearray)`",
+        (faster("read-files", "time", "memgroup-read_files", "readinto", least=1),),
+    ),
+    Goal(
+        "`sendmsg` of 10,000 blocks: ≥ 3 × faster than joining and sending",
+        (
+            faster("send-blocks", "time", "memgroup-sendmsg", "memgroup-join", least=3),
+            faster("send-blocks", "time", "memgroup-sendmsg", "bytes-join", least=3),
+        ),
+    ),
 )
 
 

@@ -1,7 +1,7 @@
 """Everything that is measured, in the order of the tables."""
 
 from model import Work
-from works import article, cycle, fill, frames, memory, million, one, protect, segments, start
+from works import article, cycle, fill, frames, io, memory, million, one, protect, segments, start
 
 WORKS: tuple[Work, ...] = (
     *one.WORKS,
@@ -9,6 +9,7 @@ WORKS: tuple[Work, ...] = (
     *cycle.WORKS,
     *fill.WORKS,
     *segments.WORKS,
+    *io.WORKS,
     *article.WORKS,
     *frames.WORKS,
     *protect.WORKS,
