@@ -201,8 +201,8 @@ GOALS = (
         (value("import", "memgroup", "extra", 0.015, "s"),),
     ),
     Goal(
-        "100,000 records of a file of 1 GiB by `read_ranges`: ≥ 5 × faster than a loop of `os.pread`, ≥ 0.85 of"
-        " the same calls made from C into one buffer",
+        "100,000 records of a file of 1 GiB by `read_ranges`: ≥ 5 × faster than a loop of `os.pread`,"
+        " ≥ 0.85 of the same calls made from C into one buffer",
         (
             faster("read-records", "time", "memgroup-read_ranges", "os.pread", least=5),
             faster("read-records", "time", "memgroup-read_ranges", "c-preadv", least=0.85),
