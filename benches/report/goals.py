@@ -217,6 +217,8 @@ GOALS = (
         (
             faster("send-blocks", "time", "memgroup-sendmsg", "memgroup-join", least=3),
             faster("send-blocks", "time", "memgroup-sendmsg", "bytes-join", least=3),
+            faster("send-large-blocks", "time", "memgroup-sendmsg", "memgroup-join", least=3),
+            faster("send-large-blocks", "time", "memgroup-sendmsg", "bytes-join", least=3),
         ),
     ),
 )

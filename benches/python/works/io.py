@@ -201,39 +201,80 @@ def drained() -> socket.socket:
     return ours
 
 
-def sendmsg(scale: Scale) -> Callable[[], object]:
+def block_sizes(scale: Scale, times: int) -> list[int]:
+    """Return how large the blocks to be sent are: `times` as large as others in this suite."""
+    return [size * times for size in mixed(scale.of(BLOCKS))]
+
+
+def sendmsg(times: int) -> Callable[[Scale], Callable[[], object]]:
     """Send a list."""
-    sock, group = drained(), memgroup.MemGroup()
-    blocks = group.alloc_many(mixed(scale.of(BLOCKS)), zero=True)
-    return lambda: blocks.sendmsg(sock)
+
+    def make(scale: Scale) -> Callable[[], object]:
+        sock, group = drained(), memgroup.MemGroup()
+        blocks = group.alloc_many(block_sizes(scale, times), zero=True)
+        return lambda: blocks.sendmsg(sock)
+
+    return make
 
 
-def join_blocks(scale: Scale) -> Callable[[], object]:
+def join_blocks(times: int) -> Callable[[Scale], Callable[[], object]]:
     """Join the blocks of a group one by one, and send that."""
-    sock, group = drained(), memgroup.MemGroup()
-    blocks = [group.alloc(size, zero=True) for size in mixed(scale.of(BLOCKS))]
-    return lambda: sock.sendall(b"".join(blocks))
+
+    def make(scale: Scale) -> Callable[[], object]:
+        sock, group = drained(), memgroup.MemGroup()
+        blocks = [group.alloc(size, zero=True) for size in block_sizes(scale, times)]
+        return lambda: sock.sendall(b"".join(blocks))
+
+    return make
 
 
-def join_bytes(scale: Scale) -> Callable[[], object]:
+def join_bytes(times: int) -> Callable[[Scale], Callable[[], object]]:
     """Join bytes, and send that."""
-    sock = drained()
-    blocks = [bytes(size) for size in mixed(scale.of(BLOCKS))]
-    return lambda: sock.sendall(b"".join(blocks))
+
+    def make(scale: Scale) -> Callable[[], object]:
+        sock = drained()
+        blocks = [bytes(size) for size in block_sizes(scale, times)]
+        return lambda: sock.sendall(b"".join(blocks))
+
+    return make
 
 
-def sendmsg_of_bytes(scale: Scale) -> Callable[[], object]:
-    """Let the socket's own sendmsg take a thousand at a time."""
-    sock = drained()
-    blocks = [bytes(size) for size in mixed(scale.of(BLOCKS))]
+def sendmsg_of_bytes(times: int) -> Callable[[Scale], Callable[[], object]]:
+    """Let the socket's own sendmsg take a thousand at a time, and go on where it stopped."""
 
-    def work() -> None:
-        for first in range(0, len(blocks), 1024):
-            some = blocks[first : first + 1024]
-            if sock.sendmsg(some) < sum(map(len, some)):
-                raise AssertionError("short: a peer that does less than the work must not be measured")
+    def make(scale: Scale) -> Callable[[], object]:
+        sock = drained()
+        blocks = [bytes(size) for size in block_sizes(scale, times)]
 
-    return work
+        def work() -> None:
+            for first in range(0, len(blocks), 1024):
+                some = blocks[first : first + 1024]
+                sent, length = sock.sendmsg(some), sum(map(len, some))
+                if sent < length:
+                    sock.sendall(b"".join(some)[sent:])
+
+        return work
+
+    return make
+
+
+def send_work(name: str, title: str, times: int, count: int) -> Work:
+    """Return the work of sending blocks so many times as large."""
+    return Work(
+        name,
+        title,
+        "round",
+        (
+            Peer("memgroup-sendmsg", "blocks.sendmsg(sock)", rounds(sendmsg(times), count)),
+            Peer("memgroup-join", "sock.sendall(b''.join(MemBlocks))", rounds(join_blocks(times), count)),
+            Peer("bytes-join", "sock.sendall(b''.join(bytes objects))", rounds(join_bytes(times), count)),
+            Peer(
+                "bytes-sendmsg",
+                "sock.sendmsg, 1,024 bytes objects each",
+                rounds(sendmsg_of_bytes(times), count),
+            ),
+        ),
+    )
 
 
 WORKS = (
@@ -267,17 +308,6 @@ WORKS = (
         passes=3,
         first=True,
     ),
-    Work(
-        "send-blocks",
-        "10,000 blocks of 16 to 512 bytes sent through a Unix socket",
-        "round",
-        (
-            Peer("memgroup-sendmsg", "blocks.sendmsg(sock)", rounds(sendmsg, 20)),
-            Peer("memgroup-join", "sock.sendall(b''.join(blocks)), MemBlocks", rounds(join_blocks, 20)),
-            Peer("bytes-join", "sock.sendall(b''.join(blocks)), bytes", rounds(join_bytes, 20)),
-            Peer(
-                "bytes-sendmsg", "sock.sendmsg of 1,024 bytes objects at a time", rounds(sendmsg_of_bytes, 20)
-            ),
-        ),
-    ),
+    send_work("send-blocks", "10,000 blocks of 16 to 512 bytes sent through a Unix socket", 1, 20),
+    send_work("send-large-blocks", "10,000 blocks of 512 bytes to 16 KiB sent through a Unix socket", 32, 3),
 )
