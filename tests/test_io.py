@@ -774,10 +774,39 @@ class TestReadRanges:
         result = group.read_ranges(path, [n << 30 for n in range(many)], [16 << 20] * many, progress=shrink)
         assert calls[-1] == (many, many)
         got = list(result.blocks.sizes)
-        whole = got.count(16 << 20)
-        assert got[whole + 1 :] == [0] * (many - whole - 1) or whole == many
+        assert all(size % 4096 == 0 for size in got)
         assert all(isinstance(error, EOFError) for error in result.errors.values())
         assert set(result.errors) == {index for index, size in enumerate(got) if size < 16 << 20}
+
+    @pytest.mark.parametrize("cpus", [1, None])
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_much_is_shared_out(self, group, file, cpus, ordered):
+        """So much that several threads read it, where there are processors for them."""
+        data = content(100 << 20)
+        file.write(data)
+        draw = random.Random(8)
+        ranges, at = [], 0
+        while at < len(data):
+            ranges.append((at, min(draw.choice([0, 100, 5000, 3 << 20]), len(data) - at)))
+            at += ranges[-1][1] + draw.choice([0, 30])
+        ranges.append((len(data) - 10, 20))
+        if not ordered:
+            draw.shuffle(ranges)
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, sorted(before)[:cpus])
+        try:
+            told = []
+            blocks, errors = group.read_ranges(
+                file, *zip(*ranges, strict=True), progress=lambda *of: told.append(of)
+            )
+        finally:
+            os.sched_setaffinity(0, before)
+        assert all(
+            block == data[start : start + size] for block, (start, size) in zip(blocks, ranges, strict=True)
+        )
+        assert list(errors) == [ranges.index((len(data) - 10, 20))]
+        assert told[-1] == (len(ranges), len(ranges))
+        assert told == sorted(told)
 
     def test_progress_may_end_it(self, group, file):
         file.write(self.DATA)

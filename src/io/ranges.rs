@@ -1,6 +1,7 @@
 //! Many ranges of one file, each into an object of a list: in the order of the file, and those that lie close together in
-//! one call.
+//! one call. Much is read by several threads.
 
+use std::num::NonZero;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
@@ -35,13 +36,25 @@ pub(crate) enum Why {
 
 /// Ranges on their way in. Object i of the list is to get what lies at `offsets[i]` of the file.
 pub(crate) struct Ranges<'a> {
+    job: Job<'a>,
+    lanes: Vec<Lane>,
+}
+
+/// What is to be read.
+struct Job<'a> {
     file: RawFd,
     placed: &'a Placed,
     offsets: &'a [u64],
     /// The objects by their place in the file, unless that is their order anyway.
     order: Option<Vec<usize>>,
-    /// How many of these are done.
-    done: usize,
+}
+
+/// Some consecutive ranges, which one thread reads.
+struct Lane {
+    first: usize,
+    /// The first that is not done.
+    next: usize,
+    end: usize,
     /// Bytes of the next one that are read.
     taken: usize,
     batch: Batch,
@@ -49,6 +62,12 @@ pub(crate) struct Ranges<'a> {
     between: Box<[u8]>,
     unread: Vec<Unread>,
 }
+
+/// So many bytes are worth a thread: reading them takes a hundred times as long as starting one.
+const LANE_BYTES: usize = 32 << 20;
+
+/// Few processors fill the memory's bandwidth.
+const MOST_LANES: usize = 8;
 
 impl<'a> Ranges<'a> {
     /// There must be an offset for each object, less than 2^63.
@@ -66,28 +85,19 @@ impl<'a> Ranges<'a> {
             objects.sort_unstable_by_key(|&object: &usize| (offsets[object], object));
             order = Some(objects);
         }
-        let between = vec![0; MOST_BETWEEN as usize].into();
-        Ok(Self {
-            file,
-            placed,
-            offsets,
-            order,
-            done: 0,
-            taken: 0,
-            batch: Batch::default(),
-            between,
-            unread: Vec::new(),
-        })
+        let job = Job { file, placed, offsets, order };
+        let lanes = job.lanes(lanes_for(placed.columns().nbytes()));
+        Ok(Self { job, lanes })
     }
 
     /// How many objects are done, well or not.
     pub(crate) fn done(&self) -> usize {
-        self.done
+        self.lanes.iter().map(|lane| lane.next - lane.first).sum()
     }
 
-    /// What did not get all of its bytes, in the order of the file.
+    /// What did not get all of its bytes.
     pub(crate) fn into_unread(self) -> Vec<Unread> {
-        self.unread
+        self.lanes.into_iter().flat_map(|lane| lane.unread).collect()
     }
 
     /// Reads until all is done or [`Stop::Pause`].
@@ -95,20 +105,88 @@ impl<'a> Ranges<'a> {
     /// # Safety
     /// As for [`Transfer::run`](super::Transfer::run).
     pub(crate) unsafe fn run(&mut self) -> Stop {
+        let Self { job, lanes } = self;
+        // What is not done, as far as there are threads for it; the first is this thread's.
+        let mut open: Vec<_> = lanes.iter_mut().filter(|lane| lane.next < lane.end).collect();
+        let Some((own, others)) = open.split_first_mut() else { return Stop::Done };
+        std::thread::scope(|scope| {
+            for lane in others {
+                let read = || {
+                    // SAFETY: the caller's promise; no two lanes have an object in common.
+                    unsafe { lane.run(job) };
+                };
+                // Where no thread can be had, its turn comes when those before it are done.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, read);
+            }
+            // SAFETY: as above.
+            unsafe { own.run(job) };
+        });
+        if lanes.iter().all(|lane| lane.next == lane.end) { Stop::Done } else { Stop::Pause }
+    }
+}
+
+/// How many threads are to read so many bytes: no more than this one may run on.
+fn lanes_for(nbytes: usize) -> usize {
+    match (nbytes / LANE_BYTES).min(MOST_LANES) {
+        0 | 1 => 1,
+        most => std::thread::available_parallelism().map_or(1, NonZero::get).min(most),
+    }
+}
+
+impl Job<'_> {
+    /// Shares the ranges out, about as many bytes to each lane.
+    fn lanes(&self, many: usize) -> Vec<Lane> {
+        let columns = self.placed.columns();
+        let share = columns.nbytes() / many;
+        let mut lanes = Vec::with_capacity(many);
+        let (mut first, mut end) = (0, 0);
+        for _ in 1..many {
+            let mut bytes = 0;
+            while end < self.offsets.len() && bytes < share {
+                bytes += columns.size(self.object(end));
+                end += 1;
+            }
+            lanes.push(Lane::new(first, end));
+            first = end;
+        }
+        lanes.push(Lane::new(first, self.offsets.len()));
+        lanes
+    }
+
+    fn object(&self, index: usize) -> usize {
+        self.order.as_ref().map_or(index, |order| order[index])
+    }
+
+    fn offset(&self, index: usize) -> u64 {
+        self.offsets[self.object(index)]
+    }
+}
+
+impl Lane {
+    fn new(first: usize, end: usize) -> Self {
+        let between = vec![0; MOST_BETWEEN as usize].into();
+        Self { first, next: first, end, taken: 0, batch: Batch::default(), between, unread: Vec::new() }
+    }
+
+    /// Reads until all is done or [`Stop::Pause`].
+    ///
+    /// # Safety
+    /// As for [`Transfer::run`](super::Transfer::run).
+    unsafe fn run(&mut self, job: &Job<'_>) -> Stop {
         let start = Instant::now();
         loop {
             // SAFETY: the caller's promise.
-            let end = unsafe { self.fill() };
-            if end == self.done {
+            let end = unsafe { self.fill(job) };
+            if end == self.next {
                 return Stop::Done;
             }
-            let at = self.offset(self.done) + self.taken as u64;
+            let at = job.offset(self.next) + self.taken as u64;
             // SAFETY: the caller's promise, and nothing is borrowed of what lies between.
-            match unsafe { vectored::transfer(self.file, Call::ReadAt(at), self.batch.pending()) } {
-                Ok(moved) if moved.bytes > 0 => self.advance(at + moved.bytes as u64, end),
-                Ok(_) => self.give_up(Why::Ended),
+            match unsafe { vectored::transfer(job.file, Call::ReadAt(at), self.batch.pending()) } {
+                Ok(moved) if moved.bytes > 0 => self.advance(job, at + moved.bytes as u64, end),
+                Ok(_) => self.give_up(job, Why::Ended),
                 Err(libc::EINTR) => return Stop::Pause,
-                Err(code) => self.give_up(Why::Refused(code)),
+                Err(code) => self.give_up(job, Why::Refused(code)),
             }
             if start.elapsed() > BREATH {
                 return Stop::Pause;
@@ -117,27 +195,27 @@ impl<'a> Ranges<'a> {
     }
 
     /// Makes a batch of what comes next, as far as it hangs together. Returns up to which object, in the order of the file.
-    unsafe fn fill(&mut self) -> usize {
-        let columns = self.placed.columns();
-        while self.done < self.offsets.len() && columns.size(self.object(self.done)) == 0 {
-            self.done += 1;
+    unsafe fn fill(&mut self, job: &Job<'_>) -> usize {
+        let columns = job.placed.columns();
+        while self.next < self.end && columns.size(job.object(self.next)) == 0 {
+            self.next += 1;
         }
         self.batch.clear();
-        let mut end = self.done;
+        let mut end = self.next;
         let mut run = 0;
         // Where the last range ends in the file, where its bytes do in memory, and its object.
         let mut last: Option<(u64, *mut u8, usize)> = None;
-        while end < self.offsets.len() {
-            let object = self.object(end);
-            let span = self.placed.object_near(&mut run, object);
+        while end < self.end {
+            let object = job.object(end);
+            let span = job.placed.object_near(&mut run, object);
             // SAFETY: the slots are there, by the promise to run.
             let start = unsafe { address(span, Mirror::ReadWrite) };
             let taken = if last.is_none() { self.taken } else { 0 };
             if let Some((at, memory, before)) = last {
-                let Some(gap) = self.offset(end).checked_sub(at).filter(|&gap| gap <= MOST_BETWEEN) else { break };
+                let Some(gap) = job.offset(end).checked_sub(at).filter(|&gap| gap <= MOST_BETWEEN) else { break };
                 // Padding between two objects is the list's own and may as well get what lies between their ranges.
                 let is_padding = before + 1 == object
-                    && self.placed.runs()[run].first < object
+                    && job.placed.runs()[run].first < object
                     && memory.addr() + gap as usize == start.addr();
                 let into = if is_padding { memory } else { self.between.as_mut_ptr() };
                 if gap > 0 && self.batch.push(into, gap as usize) < gap as usize {
@@ -150,37 +228,29 @@ impl<'a> Ranges<'a> {
                 end += 1;
                 break;
             }
-            last = Some((self.offset(end) + span.len as u64, start.wrapping_add(span.len), object));
+            last = Some((job.offset(end) + span.len as u64, start.wrapping_add(span.len), object));
             end += 1;
         }
         end
     }
 
     /// Notes that the batch is done up to a place in the file, and with it no object from `end` on.
-    fn advance(&mut self, place: u64, end: usize) {
-        while self.done < end {
-            let (offset, size) = (self.offset(self.done), self.placed.columns().size(self.object(self.done)));
+    fn advance(&mut self, job: &Job<'_>, place: u64, end: usize) {
+        while self.next < end {
+            let (offset, size) = (job.offset(self.next), job.placed.columns().size(job.object(self.next)));
             if offset + size as u64 > place {
                 self.taken = place.saturating_sub(offset) as usize;
                 return;
             }
-            self.done += 1;
+            self.next += 1;
             self.taken = 0;
         }
     }
 
     /// Notes that the next object will not get more.
-    fn give_up(&mut self, why: Why) {
-        self.unread.push(Unread { object: self.object(self.done), read: self.taken, why });
-        self.done += 1;
+    fn give_up(&mut self, job: &Job<'_>, why: Why) {
+        self.unread.push(Unread { object: job.object(self.next), read: self.taken, why });
+        self.next += 1;
         self.taken = 0;
-    }
-
-    fn object(&self, index: usize) -> usize {
-        self.order.as_ref().map_or(index, |order| order[index])
-    }
-
-    fn offset(&self, index: usize) -> u64 {
-        self.offsets[self.object(index)]
     }
 }
