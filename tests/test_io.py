@@ -973,6 +973,18 @@ class TestReadFiles:
                 group.read_files(paths)
             assert group.read_files(paths[:1]).check()[0] == content(30_000, 0)
 
+    def test_descriptors_that_run_out(self, child, tmp_path):
+        paths = self.tree(tmp_path, [10] * 100)
+        said = child.output(
+            """
+            resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+            blocks = MemGroup().read_files(sys.argv[1:]).check()
+            print(len(blocks), blocks.nbytes)
+            """,
+            *paths,
+        )
+        assert said == "100 1000"
+
     def test_no_descriptor_is_left(self, group, tmp_path):
         paths = self.tree(tmp_path, [10] * 300)
         before = len(os.listdir("/proc/self/fd"))

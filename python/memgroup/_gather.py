@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from memgroup import GroupStats, MemBlock, MemGroup, ReadResult
 
-# Files read in one call: enough to be worth it, and few enough that one without room costs little.
-_BATCH = 1000
+# Files read in one call: as many as read_files opens at once, which saves asking for their sizes by path. A
+# batch for which there is no room costs little.
+_BATCH = 128
 
 
 class Watch(Protocol):

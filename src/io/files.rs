@@ -19,6 +19,10 @@ const SPILL: usize = 64 * 1024;
 /// longer than any memory lasts, as /proc/self/pagemap does.
 const MOST_UNANNOUNCED: usize = 64 << 20;
 
+/// So many files are opened at once and asked then, which saves looking up each path a second time. A process may commonly
+/// have a thousand descriptors, and others need some.
+const MOST_OPEN: usize = 128;
+
 /// Why a file could not be read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreadable {
@@ -39,6 +43,10 @@ pub(crate) struct Announced {
     pub(crate) sizes: Vec<usize>,
     /// The number of each file that cannot be read, and why.
     pub(crate) unreadable: Vec<(usize, Unreadable)>,
+    /// The first files, as far as they are open.
+    pub(crate) open: Vec<Option<OwnedFd>>,
+    /// Whether descriptors ran out.
+    are_scarce: bool,
 }
 
 impl Announced {
@@ -47,7 +55,7 @@ impl Announced {
         let start = Instant::now();
         while self.sizes.len() < paths.len() && start.elapsed() < BREATH {
             let file = self.sizes.len();
-            let size = match regular::kind_at(&paths[file]) {
+            let size = match self.kind(&paths[file]) {
                 Err(libc::EINTR) => return,
                 Err(code) => Err(Unreadable::Refused(code)),
                 Ok(Kind::Directory) => Err(Unreadable::Refused(libc::EISDIR)),
@@ -64,6 +72,34 @@ impl Announced {
     }
 }
 
+impl Announced {
+    /// What is at the next path. It may be opened for that.
+    fn kind(&mut self, path: &CString) -> Result<Kind, i32> {
+        if self.sizes.len() >= MOST_OPEN || self.are_scarce {
+            return regular::kind_at(path);
+        }
+        let (file, kind) = match regular::open_at_once(path) {
+            Ok(file) => {
+                let kind = regular::kind_of(file.as_fd());
+                (Some(file), kind)
+            }
+            // Those that are open are let go: memory may take a descriptor for a moment.
+            Err(libc::EMFILE | libc::ENFILE) => {
+                self.are_scarce = true;
+                self.open.clear();
+                return regular::kind_at(path);
+            }
+            // A socket.
+            Err(libc::ENXIO) => (None, regular::kind_at(path)),
+            Err(code) => (None, Err(code)),
+        };
+        if kind != Err(libc::EINTR) {
+            self.open.push(file.filter(|_| matches!(kind, Ok(Kind::Regular(_)))));
+        }
+        kind
+    }
+}
+
 /// Files on their way in.
 pub(crate) struct Files<'a> {
     paths: &'a [CString],
@@ -77,6 +113,7 @@ pub(crate) struct Files<'a> {
     /// How many are done.
     done: usize,
     current: Option<Current>,
+    open: Vec<Option<OwnedFd>>,
     batch: Batch,
     spill: Box<[u8]>,
 }
@@ -117,7 +154,12 @@ pub(crate) struct Outcome {
 
 impl<'a> Files<'a> {
     /// The objects of `placed` must be of the sizes that were announced.
-    pub(crate) fn new(paths: &'a [CString], placed: &'a Placed, unreadable: Vec<(usize, Unreadable)>) -> Self {
+    pub(crate) fn new(
+        paths: &'a [CString],
+        placed: &'a Placed,
+        unreadable: Vec<(usize, Unreadable)>,
+        open: Vec<Option<OwnedFd>>,
+    ) -> Self {
         Self {
             paths,
             placed,
@@ -126,6 +168,7 @@ impl<'a> Files<'a> {
             unreadable,
             done: 0,
             current: None,
+            open,
             batch: Batch::default(),
             spill: vec![0; SPILL].into(),
         }
@@ -180,6 +223,10 @@ impl<'a> Files<'a> {
     unsafe fn read(&mut self) -> Result<Option<Stop>, Unreadable> {
         let object = self.done;
         let Some(current) = &mut self.current else {
+            if let Some(file) = self.open.get_mut(object).and_then(Option::take) {
+                self.current = Some(Current { file, got: 0, rest: Vec::new() });
+                return Ok(None);
+            }
             let file = match regular::open_at_once(&self.paths[object]) {
                 Err(libc::EINTR) => return Ok(Some(Stop::Pause)),
                 Err(code) => return Err(Unreadable::Refused(code)),

@@ -258,12 +258,12 @@ pub(super) fn read_files<'py>(
     let names = names(paths)?;
     let paths = names.iter().map(|name| path_of(&name)).collect::<PyResult<Vec<_>>>()?;
     let progress = Progress { callback: progress, total: paths.len() };
-    let Announced { sizes, unreadable } = announced(group, &paths)?;
+    let Announced { sizes, unreadable, open, .. } = announced(group, &paths)?;
     let mut builder = Builder::new(DEFAULT_ALIGN, group.get().largest(py));
     builder.extend(sizes.into_iter()).map_err(|unfit| unfit.error)?;
     let reading = Reading::new(group, builder)?;
     let _pinned = Pinned::new(py, group.get(), reading.held(), &reading.placed)?;
-    let mut files = Files::new(&paths, &reading.placed, unreadable);
+    let mut files = Files::new(&paths, &reading.placed, unreadable, open);
     let mut longer = Longest::default();
     loop {
         // SAFETY: the slots are pinned, and this layer makes no Rust reference into group memory.
