@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from memgroup._gather import Outcome, Watch
+    from memgroup._report import Report
+    from memgroup.forkcost import Measurement
 
     _Add = Callable[..., Any]
 
@@ -59,6 +61,32 @@ exit status:
 """
 
 
+_ABOUT_FORKCOST = """
+Measure on this machine what a fork costs a process with a group: once it is written to, a family of processes
+is forked from a small process of its own, and the last fork is looked at.
+"""
+
+_FORKCOST_DETAILS = """
+WHAT:
+  none (no group at all), memfd, anonymous, or a directory; behind it +huge (huge
+  pages) or +dontfork (children do not get it). Without --backing: none, memfd,
+  memfd+huge, anonymous, anonymous+huge, anonymous+dontfork.
+
+SHAPE:
+  star:N (N children of one), chain:N (N generations), tree:DEPTH (two children
+  each) or tree:DEPTH:CHILDREN. All stay alive until the last has been forked.
+
+SIZE:
+  Bytes, or with a suffix: K, M, G, T (or KiB, ...) are powers of 1024,
+  KB, MB, ... are powers of 1000.
+
+exit status:
+  0    it was measured
+  2    bad usage, more than the machine has room for, or output that cannot be written
+  130  ended by Ctrl-C; no process is left behind
+"""
+
+
 def run(arguments: Sequence[str]) -> int:
     """Do what `arguments` ask for; report to stdout, complain to stderr.
 
@@ -70,6 +98,11 @@ def run(arguments: Sequence[str]) -> int:
         OSError: The report could not be written.
     """
     options = _parser().parse_args(arguments)
+    work: Callable[[argparse.Namespace], int] = options.work
+    return work(options)
+
+
+def _gather(options: argparse.Namespace) -> int:
     _check_paths(options.paths)
     group = _group(options)
     with _watching() as watch:
@@ -91,10 +124,20 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )
+    _add_forkcost(
+        commands.add_parser(
+            "forkcost",
+            help="measure what a fork costs with a group of each backing",
+            description=_ABOUT_FORKCOST,
+            epilog=_FORKCOST_DETAILS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     return parser
 
 
 def _add_gather(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(work=_gather)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a file or a directory")
     parser.add_argument("--json", action="store_true", help="report as one JSON object")
     _add_inspection(parser.add_argument_group("inspection").add_argument)
@@ -155,6 +198,61 @@ def _add_memory(add: _Add) -> None:
     )
 
 
+def _add_forkcost(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(work=_forkcost)
+    add = parser.add_argument
+    size = _argument(read_size)
+    add("size", nargs="?", type=size, default=256 << 20, metavar="SIZE", help="of the group (default: 256M)")
+    add(
+        "--backing",
+        action="append",
+        type=_argument(_read_backing),
+        metavar="WHAT",
+        help="what the group is made of; give it again to compare",
+    )
+    add(
+        "--shape",
+        type=_argument(_read_shape),
+        default="star:1",
+        metavar="SHAPE",
+        help="the family of processes (default: %(default)s)",
+    )
+    add(
+        "--mappings",
+        type=_argument(_read_positive),
+        default=1,
+        metavar="N",
+        help="spread the bytes over N slots (default: %(default)s)",
+    )
+    add(
+        "--rounds",
+        type=_argument(_read_positive),
+        default=7,
+        metavar="N",
+        help="fork the family N times, for medians (default: %(default)s)",
+    )
+    add("--json", action="store_true", help="report as one JSON object")
+    add("--svg", metavar="FILE", help="draw the figures into FILE as well")
+
+
+def _read_backing(text: str) -> str:
+    from memgroup.forkcost._backing import read_backing
+
+    return read_backing(text).name
+
+
+def _read_shape(text: str) -> str:
+    from memgroup.forkcost._shape import read_shape
+
+    return read_shape(text).name
+
+
+def _read_positive(text: str) -> int:
+    if text.isascii() and text.isdecimal() and int(text):
+        return int(text)
+    raise ValueError(f"give a number from 1 on, not {show_text(text)}")
+
+
 def _argument(read: Callable[[str], object]) -> Callable[[str], object]:
     """`read` for argparse, with the words of its ValueError, which argparse would replace by its own."""
 
@@ -200,9 +298,9 @@ def _group(options: argparse.Namespace) -> MemGroup:
         _refuse(str(error))
 
 
-def _refuse(reason: str) -> NoReturn:
+def _refuse(reason: str, command: str = "gather") -> NoReturn:
     """End before any work is done. No usage is shown: the arguments were understood."""
-    print(f"memgroup gather: {reason}", file=sys.stderr)
+    print(f"memgroup {command}: {reason}", file=sys.stderr)
     raise SystemExit(UNUSABLE)
 
 
@@ -217,15 +315,53 @@ def _job(options: argparse.Namespace) -> Job:
     return Job(tuple(options.paths), Search(options.find, options.max_files, options.max_matches))
 
 
+def _forkcost(options: argparse.Namespace) -> int:
+    from memgroup.forkcost import DEFAULT_BACKINGS, compare
+    from memgroup.forkcost._report import as_json as forkcost_as_json
+    from memgroup.forkcost._report import report as forkcost_report
+
+    try:
+        with _watching("rounds") as watch:
+            measured = compare(
+                options.size,
+                options.backing or DEFAULT_BACKINGS,
+                options.shape,
+                mappings=options.mappings,
+                rounds=options.rounds,
+                watch=watch,
+            )
+    except OSError as error:
+        _refuse(error.strerror or str(error), "forkcost")
+    except (ValueError, MemoryError, RuntimeError) as error:
+        _refuse(str(error), "forkcost")
+    if options.json:
+        print(forkcost_as_json(measured))
+    else:
+        _print_report(forkcost_report(measured))
+    if options.svg:
+        _draw(measured, options.svg)
+    return COMPLETE
+
+
+def _draw(measured: Sequence[Measurement], path: str) -> None:
+    from memgroup.forkcost._svg import as_svg
+
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(as_svg(measured))
+    except OSError as error:
+        _refuse(f"cannot write {_show_argument(path)}: {error.strerror}", "forkcost")
+
+
 @contextmanager
-def _watching() -> Generator[Watch]:
-    """Show progress where somebody can see it."""
+def _watching(noun: str = "files") -> Generator[Watch]:
+    """Show progress where somebody can see it; `noun` is what it counts."""
     if not sys.stderr.isatty():
         yield _look_away
         return
     from memgroup._progress import LiveProgress
 
-    bar = LiveProgress()
+    bar = LiveProgress(noun)
     try:
         yield bar
     finally:
@@ -240,11 +376,16 @@ def _show(outcome: Outcome, wants_json: bool) -> None:
     """Report in the form that suits the reader, and complain about what is missing."""
     if wants_json:
         print(as_json(outcome))
-    elif sys.stdout.isatty():
-        from memgroup._terminal import show_on_terminal
-
-        show_on_terminal(report(outcome))
     else:
-        print(as_plain(report(outcome)))
+        _print_report(report(outcome))
     for line in complaints(outcome):
         print(f"memgroup: {line}", file=sys.stderr)
+
+
+def _print_report(said: Report) -> None:
+    if sys.stdout.isatty():
+        from memgroup._terminal import show_on_terminal
+
+        show_on_terminal(said)
+    else:
+        print(as_plain(said))

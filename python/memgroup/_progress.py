@@ -43,8 +43,9 @@ class LiveProgress:
     The bar looks at the work from a thread of its own, a few times a second; the work pays nothing for it.
     """
 
-    def __init__(self) -> None:
-        """Begin to wait; nothing is shown before the work is known to be long."""
+    def __init__(self, noun: str = "files") -> None:
+        """Begin to wait; nothing is shown before the work is known to be long. `noun` is what it counts."""
+        self._noun = noun
         self._step: _Step | None = None
         self._console = Console(file=sys.stderr)
         self._live = Live(
@@ -74,10 +75,10 @@ class LiveProgress:
             self._console.show_cursor()
 
     def _draw(self) -> RenderableType:
-        return _draw_step(self._step) if self._step else ""
+        return _draw_step(self._step, self._noun) if self._step else ""
 
 
-def _draw_step(step: _Step) -> RenderableType:
+def _draw_step(step: _Step, noun: str) -> RenderableType:
     """A bar, how far the step is and how fast: `gather 1,234 of 5,000 files, 56.7 k/s`."""
     done = step.done()
     seconds = time.perf_counter() - step.start
@@ -86,6 +87,6 @@ def _draw_step(step: _Step) -> RenderableType:
     line = Table.grid(padding=(0, 1))
     line.add_row(
         ProgressBar(total=step.total, completed=done, width=_BAR_WIDTH),
-        Text(f"{step.name} {show_number(done)}{goal} files, {rate}", no_wrap=True, overflow="ellipsis"),
+        Text(f"{step.name} {show_number(done)}{goal} {noun}, {rate}", no_wrap=True, overflow="ellipsis"),
     )
     return line

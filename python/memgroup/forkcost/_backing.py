@@ -1,0 +1,50 @@
+"""What a group to be forked with is made of, as one word: `memfd`, `anonymous+huge`, `none`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from memgroup._text import show_text
+
+DEFAULT_BACKINGS = ("none", "memfd", "memfd+huge", "anonymous", "anonymous+huge", "anonymous+dontfork")
+"""What is compared if nothing else is asked for."""
+
+
+class Backing(NamedTuple):
+    """Where memory comes from, and what the kernel is advised to do with it.
+
+    `kind` is "none" (no group at all), or what `MemGroup` takes: "memfd", "anonymous" or a directory.
+    """
+
+    name: str
+    kind: str
+    huge: bool
+    dontfork: bool
+
+    @property
+    def private(self) -> bool:
+        """Whether a fork copies page tables now and pages later."""
+        return self.kind == "anonymous"
+
+    @property
+    def mirrors(self) -> int:
+        """Mappings of each slot in one process."""
+        return {"none": 0, "anonymous": 1}.get(self.kind, 2)
+
+
+def read_backing(text: str) -> Backing:
+    """The backing that `text` names: `none`, `memfd`, `anonymous` or a directory, then `+huge`, `+dontfork`.
+
+    Raises:
+        ValueError: There is no such advice, or advice about no memory.
+    """
+    kind, *advice = text.split("+")
+    if "/" in text and not set(advice) <= {"huge", "dontfork"}:
+        kind, advice = text, []  # a directory may have any name
+    elif unknown := set(advice) - {"huge", "dontfork"}:
+        raise ValueError(f"no advice is called {show_text(min(unknown))!r}; there are +huge and +dontfork")
+    if kind == "none" and advice:
+        raise ValueError("where there is no memory there is nothing to advise: give none")
+    if not kind:
+        raise ValueError("a backing is none, memfd, anonymous or a directory, then +huge and +dontfork")
+    return Backing(text, kind, "huge" in advice, "dontfork" in advice)

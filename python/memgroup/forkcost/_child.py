@@ -1,0 +1,266 @@
+"""The helper of `measure`: a small process of its own that fills groups, forks a family and looks at it.
+
+It takes a job as JSON from its arguments, and writes a line of JSON for each round. Whoever waits for the end
+of its output has waited for the end of every process that it forked: all of them hold the output open.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from memgroup import MemGroup
+from memgroup.forkcost._backing import read_backing
+from memgroup.forkcost._lean import fork_and_look, kept_from_children, new_stack
+from memgroup.forkcost._linux import (
+    MADV_DONTFORK,
+    MADV_HUGEPAGE,
+    MADV_NOHUGEPAGE,
+    advise,
+    die_with,
+    fence,
+    read_kilobytes,
+)
+from memgroup.forkcost._shape import Shape, read_shape
+
+if TYPE_CHECKING:
+    from memgroup import MemBlock
+    from memgroup.forkcost._backing import Backing
+
+_PAGE = 4096
+
+_READY, _FAILED = b".", b"!"
+
+# Forks of the last process in each round that are timed. The one before them, to look, is their rehearsal.
+_FORKS = 5
+
+
+class Memory:
+    """Groups that hold one block each, all of it written."""
+
+    def __init__(self, backing: Backing, nbytes: int, mappings: int) -> None:
+        """Fill as many groups as there shall be mappings; an equal share of the bytes in each."""
+        self.reaches_children = backing.kind != "none" and not backing.dontfork
+        self._groups: list[MemGroup] = []
+        self._blocks: list[MemBlock] = []
+        if backing.kind == "none":
+            return
+        share = -(-nbytes // mappings)
+        for _ in range(mappings):
+            self._add(backing, share)
+
+    def _add(self, backing: Backing, nbytes: int) -> None:
+        group = MemGroup(nbytes, backing=backing.kind, name="forkcost")
+        block = group.alloc(nbytes)
+        whole = -(-nbytes // _PAGE) * _PAGE
+        # Private mappings side by side would become one.
+        fence(block.address - _PAGE)
+        fence(block.address + whole)
+        try:
+            advise(block.address, whole, MADV_HUGEPAGE if backing.huge else MADV_NOHUGEPAGE)
+        except OSError:
+            if backing.huge:
+                raise
+            # A kernel without huge pages needs no telling.
+        self._groups.append(group)
+        self._blocks.append(block)
+        self.write()
+        if backing.dontfork:
+            advise(block.address, whole, MADV_DONTFORK)
+            if backing.mirrors == 2:
+                advise(group.protect(block).address, whole, MADV_DONTFORK)
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Where it is mapped, as start and end; nothing where it is kept from children."""
+        if not self.reaches_children:
+            return []
+        return [(block.address, block.address + len(block)) for block in self._all()]
+
+    def _all(self) -> list[MemBlock]:
+        """The blocks in every mirror."""
+        pairs = zip(self._groups, self._blocks, strict=True)
+        readonly = [group.protect(block) for group, block in pairs if group.backing != "anonymous"]
+        return [*self._blocks, *readonly]
+
+    def read(self) -> None:
+        """Read a byte of every page."""
+        for block in self._blocks:
+            memoryview(block)[::_PAGE].tobytes()
+
+    def write(self) -> None:
+        """Write a byte of every page."""
+        for block in self._blocks:
+            memoryview(block)[::_PAGE] = bytes([1]) * -(-len(block) // _PAGE)
+
+
+class Family:
+    """The processes of one round. All but the last are interpreters; that one is forked twice.
+
+    First it is a process that has hardly anything but the groups and does nothing: its fork is measured. Then
+    it is an interpreter, which touches all memory. Both are children of the same process, the *parent*.
+    """
+
+    def __init__(self, shape: Shape, memory: Memory) -> None:
+        """Prepare to fork; nobody is forked yet."""
+        self._members = shape.processes - 1
+        self._shape = shape
+        self._memory = memory
+        self._parent = (shape.processes - 2) // shape.children
+        self._ready, self._say_ready = os.pipe()
+        self._stay, self._let_go = os.pipe()
+        self._told, self._tell = os.pipe()
+        self._heard, self._answer = os.pipe()
+        self._ends = {self._ready, self._say_ready, self._stay, self._let_go}
+        self._ends |= {self._told, self._tell, self._heard, self._answer}
+
+    def live(self) -> dict[str, Any]:
+        """Fork everybody, have the parent look at the last one, and let all of them end."""
+        self._grow()
+        self._close(self._say_ready)
+        self._wait_for_all()
+        figures = self._ask_the_parent() if self._parent else self._look()
+        self._close(self._let_go)
+        while os.read(self._ready, 4096):  # its end says that all have gone
+            pass
+        self._close(*self._ends)
+        return figures
+
+    def _grow(self) -> None:
+        """Fork until everybody is there. Only the first process returns."""
+        me, left = 0, self._shape.children_of(0)
+        while (child := next(left, self._members)) < self._members:
+            before = os.getpid()
+            try:
+                pid = os.fork()
+            except OSError:
+                os.write(self._say_ready, _FAILED)
+                break
+            if not pid:
+                die_with(before)
+                if not me:
+                    self._close(self._let_go)
+                me, left = child, self._shape.children_of(child)
+        if me:
+            self._be(me)
+
+    def _be(self, me: int) -> NoReturn:
+        """Live as a member of the family: say so, look at the last one if asked to, wait for the end."""
+        status = 1
+        try:
+            os.write(self._say_ready, _READY)
+            if me != self._parent:
+                self._close(self._answer)  # so that the death of who has it is heard
+            else:
+                os.read(self._told, 1)
+                os.write(self._answer, json.dumps(self._look()).encode() + b"\n")
+            os.read(self._stay, 1)
+            status = 0
+        finally:
+            os._exit(status)
+
+    def _close(self, *ends: int) -> None:
+        for end in ends:
+            os.close(end)
+        self._ends.difference_update(ends)
+
+    def _wait_for_all(self) -> None:
+        missing = self._members - 1
+        while missing:
+            said = os.read(self._ready, missing)
+            if _FAILED in said or not said:
+                raise OSError("the machine did not let the family grow: a fork failed")
+            missing -= len(said)
+
+    def _ask_the_parent(self) -> dict[str, Any]:
+        self._close(self._answer)
+        os.write(self._tell, b"?")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            more = os.read(self._heard, 65536)
+            if not more:
+                raise OSError("a process of the family was killed")
+            answer += more
+        figures: dict[str, Any] = json.loads(answer)
+        return figures
+
+    def _look(self) -> dict[str, Any]:
+        """What there is to see of the last process, by its parent and then by itself."""
+        stack = new_stack()
+        needed = (ctypes.addressof(stack), ctypes.addressof(stack) + len(stack))
+        with kept_from_children([*self._memory.ranges(), needed]):
+            figures: dict[str, Any] = {**fork_and_look(stack, look=True)}
+            forks = [fork_and_look(stack, look=False) for _ in range(_FORKS)]
+        figures |= {name: [fork[name] for fork in forks] for name in ("fork", "exit")}
+        if self._memory.reaches_children:
+            figures |= self._have_touched()
+        return figures
+
+    def _have_touched(self) -> dict[str, int]:
+        heard, answer = os.pipe()
+        before = os.getpid()
+        if not os.fork():
+            die_with(before)
+            status = 1
+            try:
+                os.write(answer, json.dumps(self._touch()).encode())
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(answer)
+        said = b""
+        while more := os.read(heard, 4096):
+            said += more
+        os.close(heard)
+        if not said:
+            raise OSError("the process that touches all memory was killed")
+        figures: dict[str, int] = json.loads(said)
+        return figures
+
+    def _touch(self) -> dict[str, int]:
+        figures: dict[str, int] = {}
+        for deed, touch in (("read", self._memory.read), ("write", self._memory.write)):
+            before, start = _faults(), time.monotonic_ns()
+            touch()
+            figures[f"{deed}_time"] = time.monotonic_ns() - start
+            figures[f"{deed}_faults"] = _faults() - before
+        return figures
+
+
+def _faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def main(job: str, parent: int) -> None:
+    """Do `job`: {"size": …, "backing": …, "shape": …, "mappings": …, "rounds": …}."""
+    die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this ends it
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody is waited for
+    asked = json.loads(job)
+    try:
+        shape = read_shape(asked["shape"])
+        memory = Memory(read_backing(asked["backing"]), asked["size"], asked["mappings"])
+        _say({"huge": _huge_bytes()})
+        gc.disable()
+        gc.freeze()
+        for _ in range(asked["rounds"]):
+            _say(Family(shape, memory).live())
+    except (OSError, ValueError, MemoryError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        _say({"error": type(error).__name__, "errno": number, "words": str(error)})
+
+
+def _huge_bytes() -> int:
+    names = ("AnonHugePages", "ShmemPmdMapped", "FilePmdMapped")
+    return sum(read_kilobytes("/proc/self/smaps_rollup", *names).values())
+
+
+def _say(facts: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,112 @@
+"""Forking this process with hardly anything in it but the groups, so that what it costs is their doing.
+
+An interpreter has some hundred mappings of its own, which take longer to fork than a group. So all of them
+are kept from the child but what it needs to run one function of the C library: it sleeps until it is killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import select
+import signal
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from memgroup.forkcost._linux import MADV_DOFORK, MADV_DONTFORK, advise, read_kilobytes
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+# Seconds after which a child ends by itself, if nobody is left to kill it.
+_SLEEP = 3
+
+_STACK = 64 * 1024
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.pthread_self.restype = ctypes.c_void_p
+_libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+
+
+def fork_and_look(stack: ctypes.Array[ctypes.c_char], look: bool) -> dict[str, int]:
+    """Fork a child that does nothing, and kill it: nanoseconds of `fork` and `exit`, and what a `look` sees.
+
+    That is bytes of page tables, `tables`, and of memory, `pss`. The child runs on `stack`.
+
+    Raises:
+        OSError: The fork is refused, or the machine is too slow to look at the child while it sleeps.
+    """
+    top = ctypes.addressof(stack) + len(stack)
+    figures: dict[str, int] = {}
+    start = time.monotonic_ns()
+    pid = _libc.clone(_libc.sleep, top, signal.SIGCHLD, _SLEEP)
+    forked = time.monotonic_ns()
+    if pid < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    child = os.pidfd_open(pid)
+    try:
+        if look:
+            figures["tables"] = read_kilobytes(f"/proc/{pid}/status", "VmPTE")["VmPTE"]
+            figures["pss"] = read_kilobytes(f"/proc/{pid}/smaps_rollup", "Pss")["Pss"]
+    finally:
+        killed = time.monotonic_ns()
+        signal.pidfd_send_signal(child, signal.SIGKILL)
+        select.select([child], [], [])
+        gone = time.monotonic_ns()
+        os.close(child)
+    return figures | {"fork": forked - start, "exit": gone - killed}
+
+
+def new_stack() -> ctypes.Array[ctypes.c_char]:
+    """A stack for a child, shared with it, so that it is no private memory that the fork would copy."""
+    return (ctypes.c_char * _STACK).from_buffer(mmap.mmap(-1, _STACK))
+
+
+@contextmanager
+def kept_from_children(but: Iterable[tuple[int, int]]) -> Generator[None]:
+    """Keep from children what is mapped now, but for ranges, the C library and the thread's own data."""
+    # The kernel and the C library read and write a thread's own data, whatever the thread does.
+    own = _libc.pthread_self()
+    needed = [*but, *_library(), (own, own + 1)]
+    kept = [
+        (start, stop - start)
+        for start, stop, _ in _mappings()
+        if not any(start < end and begin < stop for begin, end in needed)
+    ]
+    try:
+        for start, nbytes in kept:
+            _advise_if_there(start, nbytes, MADV_DONTFORK)
+        yield
+    finally:
+        for start, nbytes in kept:
+            _advise_if_there(start, nbytes, MADV_DOFORK)
+
+
+def _library() -> Iterable[tuple[int, int]]:
+    """Where the C library is, with the data behind its file that begin as zeros."""
+    mappings = list(_mappings())
+    function = ctypes.cast(_libc.sleep, ctypes.c_void_p).value or 0
+    (library,) = (path for start, stop, path in mappings if start <= function < stop)
+    end = 0
+    for start, stop, path in mappings:
+        if path == library or (not path and start == end):
+            yield start, stop
+            end = stop
+
+
+def _advise_if_there(start: int, nbytes: int, advice: int) -> None:
+    with suppress(OSError):  # Python has unmapped it meanwhile
+        advise(start, nbytes, advice)
+
+
+def _mappings() -> Iterable[tuple[int, int, str]]:
+    """Start, end and path of what advice can be given about: the kernel's own pages are left out."""
+    with open("/proc/self/maps") as maps:
+        lines = [line.split(maxsplit=5) for line in maps]
+    for addresses, _, _, _, _, *path in lines:
+        start, stop = (int(address, 16) for address in addresses.split("-"))
+        name = path[0].strip() if path else ""
+        if not name.startswith(("[v", "[uprobes")):
+            yield start, stop, name

@@ -1,0 +1,62 @@
+"""The few system calls that Python does not offer, and what /proc says about the calling process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+MADV_DONTFORK, MADV_DOFORK, MADV_HUGEPAGE, MADV_NOHUGEPAGE = 10, 11, 14, 15
+
+_PR_SET_PDEATHSIG = 1
+_PROT_NONE, _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0, 0x02, 0x20, 0x100000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when the one that forked it ends; end now if `parent` has gone."""
+    if _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) or os.getppid() != parent:
+        os._exit(1)
+
+
+def advise(start: int, nbytes: int, advice: int) -> None:
+    """Give the kernel `advice` about a range of whole pages.
+
+    Raises:
+        OSError: It does not take it, as where there are no huge pages.
+    """
+    if _libc.madvise(start, nbytes, advice):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def fence(page: int) -> None:
+    """Map one page without access, which children do not get, so that neighbours do not merge over it.
+
+    What is there already stays.
+    """
+    flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED_NOREPLACE
+    if _libc.mmap(page, 4096, _PROT_NONE, flags, -1, 0) == page:
+        advise(page, 4096, MADV_DONTFORK)
+
+
+def read_kilobytes(path: str, *names: str) -> dict[str, int]:
+    """Bytes that a file such as /proc/self/status gives in kB under `names`; 0 for what it does not have."""
+    found = dict.fromkeys(names, 0)
+    with open(path) as file:
+        for line in file:
+            name, _, number = line.partition(":")
+            if name in found:
+                found[name] = int(number.split()[0]) * 1024
+    return found

@@ -1,0 +1,243 @@
+"""What forking a family costs on this machine, by forking it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Protocol
+
+from memgroup.forkcost._backing import DEFAULT_BACKINGS, read_backing
+from memgroup.forkcost._machine import check_machine
+from memgroup.forkcost._predict import Prediction, predict
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+_PACKAGES = str(Path(__file__).parents[2])
+
+# Without site and the environment's say, so that the helper is small and the same everywhere.
+_HELPER = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from memgroup.forkcost._child import main; main(sys.argv[2], int(sys.argv[3]))"
+)
+
+
+class Watch(Protocol):
+    """Told of each backing: its name, what says how many rounds are done, and how many there are."""
+
+    def __call__(self, step: str, done: Callable[[], int], total: int | None) -> None:
+        """Follow `step` from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What the last fork of a family cost on this machine: medians of the rounds, times in seconds.
+
+    It is measured with a child that has the group and hardly anything else, so that what Python itself has
+    does not count. Where the group does not reach the child ("none", "+dontfork") there is nothing to touch,
+    and what touching would cost is None.
+
+    Attributes:
+        prediction: What was asked for, and what was to be expected.
+        rounds: How often the family was forked; the last of it five times in each round.
+        fork: How long the one who forks waits.
+        fork_min: The shortest time.
+        exit: From killing the child until the kernel has taken it down.
+        tables: Bytes of the child's page tables (VmPTE).
+        pss: Bytes of the child's memory, what is shared divided by the number of those who share it (PSS).
+        read_faults: Minor page faults of another child, an interpreter, that reads a byte of every page.
+        read_time: How long that takes it.
+        write_faults: Minor page faults as it then writes a byte of every page.
+        write_time: How long that takes it.
+        huge: Of the group's bytes those that were in huge pages before the fork.
+    """
+
+    prediction: Prediction
+    rounds: int
+    fork: float
+    fork_min: float
+    exit: float
+    tables: int
+    pss: int
+    read_faults: int | None
+    read_time: float | None
+    write_faults: int | None
+    write_time: float | None
+    huge: int
+
+    @property
+    def backing(self) -> str:
+        """What the group was made of."""
+        return self.prediction.backing
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same as a dict of numbers, dicts and lists, for JSON."""
+        return asdict(self) | {"prediction": self.prediction.as_dict()}
+
+
+def measure(
+    size: int,
+    backing: str = "memfd",
+    shape: str = "star:1",
+    *,
+    mappings: int = 1,
+    rounds: int = 7,
+    watch: Watch | None = None,
+) -> Measurement:
+    """Fork a family of processes that have a group, and tell what it cost.
+
+    A small helper process makes the group, writes to all of it and does the forking, so neither the caller's
+    memory nor its threads matter. No process outlives the call, however it ends.
+
+    Args:
+        size: Bytes of the group.
+        backing: As `predict`.
+        shape: As `predict`.
+        mappings: As `predict`.
+        rounds: How often the family is forked.
+        watch: Told when the work begins.
+
+    Raises:
+        ValueError: As `predict`, or the family is larger than the machine allows.
+        MemoryError: It takes more memory than the machine has available. Nothing was forked then.
+        OSError: The kernel refused the memory, the advice or a fork.
+        RuntimeError: The helper was killed, as the kernel does where memory ends.
+    """
+    return _measure(expect(size, backing, shape, mappings, rounds), rounds, watch)
+
+
+def compare(
+    size: int,
+    backings: Iterable[str] = DEFAULT_BACKINGS,
+    shape: str = "star:1",
+    *,
+    mappings: int = 1,
+    rounds: int = 7,
+    watch: Watch | None = None,
+) -> tuple[Measurement, ...]:
+    """Do what `measure` does with each backing in turn; the bounds of all are checked before the first.
+
+    Raises:
+        ValueError, MemoryError, OSError, RuntimeError: As `measure`.
+    """
+    expected = [expect(size, backing, shape, mappings, rounds) for backing in backings]
+    return tuple(_measure(prediction, rounds, watch) for prediction in expected)
+
+
+def expect(size: int, backing: str, shape: str, mappings: int, rounds: int) -> Prediction:
+    """The prediction, once it is known that the machine has room for what is to be measured.
+
+    Raises:
+        ValueError, MemoryError: As `measure`.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, not {rounds}")
+    prediction = predict(size, backing, shape, mappings=mappings)
+    if prediction.processes < 2:
+        raise ValueError(f"{shape} forks nobody; measure a family of two or more")
+    check_machine(prediction, read_backing(backing))
+    return prediction
+
+
+def _measure(prediction: Prediction, rounds: int, watch: Watch | None) -> Measurement:
+    facts: list[dict[str, Any]] = []
+    if watch:
+        watch(prediction.backing, lambda: max(len(facts) - 1, 0), rounds)
+    with _helper(_job(prediction, rounds)) as helper:
+        for line in _lines(helper):
+            facts.append(line)
+    if len(facts) != rounds + 1:
+        raise RuntimeError(f"the helper process ended early: {_fate(helper.returncode)}")
+    return _summary(prediction, facts[0], facts[1:])
+
+
+def _job(prediction: Prediction, rounds: int) -> str:
+    return json.dumps(
+        {
+            "size": prediction.nbytes,
+            "backing": prediction.backing,
+            "shape": prediction.shape,
+            "mappings": prediction.mappings,
+            "rounds": rounds,
+        }
+    )
+
+
+@contextmanager
+def _helper(job: str) -> Generator[subprocess.Popen[str]]:
+    """The helper at work. It and all whom it forked have gone afterwards."""
+    import subprocess
+
+    command = [sys.executable, "-I", "-S", "-c", _HELPER, _PACKAGES, job, str(os.getpid())]
+    # A session of its own: Ctrl-C is for the caller, who then ends all of it.
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as helper:
+        try:
+            yield helper
+        finally:
+            _end(helper)
+
+
+def _end(helper: subprocess.Popen[str]) -> None:
+    if helper.poll() is None:
+        with suppress(ProcessLookupError):  # it ended by itself just now
+            os.killpg(helper.pid, signal.SIGKILL)
+    assert helper.stdout
+    helper.stdout.read()  # everybody holds it open, and so its end is the end of everybody
+
+
+def _lines(helper: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    assert helper.stdout
+    for line in helper.stdout:
+        facts = json.loads(line)
+        if "error" in facts:
+            raise _ERRORS.get(facts["error"], OSError)(*_arguments(facts))
+        yield facts
+
+
+_ERRORS: dict[str, type[Exception]] = {"MemoryError": MemoryError, "ValueError": ValueError}
+
+
+def _arguments(facts: dict[str, Any]) -> tuple[Any, ...]:
+    if facts["errno"]:
+        return facts["errno"], facts["words"].partition("] ")[2] or facts["words"]
+    return (facts["words"],)
+
+
+def _fate(status: int) -> str:
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+
+
+def _summary(prediction: Prediction, first: dict[str, Any], rounds: list[dict[str, Any]]) -> Measurement:
+    forks = [fork / 1e9 for facts in rounds for fork in facts["fork"]]
+    return Measurement(
+        prediction=prediction,
+        rounds=len(rounds),
+        fork=median(forks),
+        fork_min=min(forks),
+        exit=median(one / 1e9 for facts in rounds for one in facts["exit"]),
+        tables=round(median(facts["tables"] for facts in rounds)),
+        pss=round(median(facts["pss"] for facts in rounds)),
+        read_faults=_count(rounds, "read_faults"),
+        read_time=_seconds(rounds, "read_time"),
+        write_faults=_count(rounds, "write_faults"),
+        write_time=_seconds(rounds, "write_time"),
+        huge=first["huge"],
+    )
+
+
+def _count(rounds: list[dict[str, Any]], name: str) -> int | None:
+    return round(median(one[name] for one in rounds)) if name in rounds[0] else None
+
+
+def _seconds(rounds: list[dict[str, Any]], name: str) -> float | None:
+    nanoseconds = _count(rounds, name)
+    return None if nanoseconds is None else nanoseconds / 1e9

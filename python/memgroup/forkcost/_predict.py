@@ -1,0 +1,205 @@
+"""What forking a family costs the kernel, before anybody forks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from memgroup.forkcost._backing import Backing, read_backing
+from memgroup.forkcost._objects import ENTRIES, PAGE, PAGE_TABLE, KernelObject, kernel_objects
+from memgroup.forkcost._shape import Shape, read_shape
+
+if TYPE_CHECKING:
+    from memgroup.rmap import Machine, Process
+
+# Chain entries up to which the model plays a family; it takes a few tenths of a second.
+_PLAYED = 200_000
+
+# The designs whose counts have a closed form, which they share.
+_CLOSED = ("avc_36", "modern")
+
+
+@dataclass(frozen=True, slots=True)
+class Walks:
+    """How many mappings the kernel visits to find everybody who maps a page, by who wrote it last.
+
+    Attributes:
+        first: A page that the first process wrote, and all others share.
+        child: One that a child of the first wrote before it forked.
+        last: One that the last process wrote.
+    """
+
+    first: int
+    child: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a group costs a family in which all live, beyond what the processes cost without it.
+
+    Attributes:
+        shape: The family.
+        backing: What the group is made of.
+        nbytes: Bytes written before the forks.
+        mappings: Slots that these bytes are spread over.
+        policy: The kernel's design.
+        method: "model" if `memgroup.rmap` played the family, "closed form" if it is too large for that.
+        processes: How many there are, the first among them.
+        vmas: Mappings.
+        anon_vmas: Objects that stand for the pages written by one process.
+        chains: Entries that link the mappings with them.
+        tables_per_fork: Page tables that a fork copies; one or two more where a mapping crosses a border.
+        walks: How far to walk for a page.
+        objects: The kinds of objects and their sizes.
+        object_bytes: What `vmas`, `anon_vmas` and `chains` take.
+        table_bytes: What page tables take, those of the first process among them.
+    """
+
+    shape: str
+    backing: str
+    nbytes: int
+    mappings: int
+    policy: str
+    method: str
+    processes: int
+    vmas: int
+    anon_vmas: int
+    chains: int
+    tables_per_fork: int
+    walks: Walks
+    objects: tuple[KernelObject, ...]
+    object_bytes: int
+    table_bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same as a dict of numbers, strings, dicts and lists, for JSON."""
+        return asdict(self) | {"objects": [asdict(one) for one in self.objects]}
+
+
+def predict(
+    size: int, backing: str = "memfd", shape: str = "star:1", *, mappings: int = 1, policy: str = "modern"
+) -> Prediction:
+    """Tell what forking a family costs the kernel; nothing is forked.
+
+    Args:
+        size: Bytes of the group, all of them written before the first fork.
+        backing: "none", "memfd", "anonymous" or a directory, with "+huge" or "+dontfork" behind it.
+        shape: "star:N", "chain:N", "tree:DEPTH" (of two children each) or "tree:DEPTH:CHILDREN".
+        mappings: Slots that the bytes are spread over evenly.
+        policy: A design of `memgroup.rmap.POLICIES`.
+
+    Raises:
+        ValueError: An argument names nothing, `size` or `mappings` is not positive, there are more mappings
+            than pages, or the family is too large for the model and `policy` has no closed form.
+    """
+    family, memory = read_shape(shape), read_backing(backing)
+    check_size(size, mappings)
+    _check_policy(policy)
+    forked = mappings * (not memory.dontfork) * (memory.kind != "none")
+    there = mappings * (memory.kind != "none")
+    others = family.processes - 1
+    method, anon_vmas, chains, walks = _reverse_mapping(memory, family, mappings, policy)
+    objects = kernel_objects()
+    vmas = memory.mirrors * (there + forked * others)
+    tables = _tables(size) if there else 0
+    copied = tables if memory.private and forked else 0
+    return Prediction(
+        shape=shape,
+        backing=backing,
+        nbytes=size,
+        mappings=mappings,
+        policy=policy,
+        method=method,
+        processes=family.processes,
+        vmas=vmas,
+        anon_vmas=anon_vmas,
+        chains=chains,
+        tables_per_fork=copied,
+        walks=walks,
+        objects=objects,
+        object_bytes=sum(
+            one.nbytes * number for one, number in zip(objects, (vmas, anon_vmas, chains), strict=True)
+        ),
+        table_bytes=(tables + copied * others) * PAGE_TABLE,
+    )
+
+
+def check_size(size: int, mappings: int) -> None:
+    """Refuse what is no size, or cannot be spread.
+
+    Raises:
+        ValueError: It is so.
+    """
+    if size < 1:
+        raise ValueError(f"size must be at least one byte, not {size}")
+    if not 1 <= mappings <= -(-size // PAGE):
+        raise ValueError(
+            f"mappings must be from 1 to the number of pages, {-(-size // PAGE)}; not {mappings}"
+        )
+
+
+def _check_policy(policy: str) -> None:
+    from memgroup.rmap import POLICIES
+
+    if policy not in POLICIES:
+        raise ValueError(f"no design is called {policy!r}; there are {', '.join(POLICIES)}")
+
+
+def _tables(nbytes: int) -> int:
+    """Page tables of the two lowest levels under mappings side by side, all of them touched.
+
+    As many with huge pages: the kernel keeps one in reserve for each, for the day that it is split.
+    """
+    lowest = -(-nbytes // (PAGE * ENTRIES))
+    return lowest + -(-lowest // ENTRIES)
+
+
+def _reverse_mapping(
+    memory: Backing, family: Shape, mappings: int, policy: str
+) -> tuple[str, int, int, Walks]:
+    """Anon_vmas, chain entries and walks, and how they were found."""
+    if memory.kind == "none":
+        return "closed form", 0, 0, Walks(0, 0, 0)
+    if memory.dontfork:
+        family = read_shape("star:0")
+    if mappings * family.ancestry <= _PLAYED or policy not in _CLOSED:
+        return ("model", *_play(memory, family, mappings, policy))
+    if memory.private:
+        walks = Walks(family.processes, family.branch or 1, 1)
+        return "closed form", mappings * family.processes, mappings * family.ancestry, walks
+    # A file knows its mappings, both mirrors of every process; it matters not who wrote a page.
+    everybody = memory.mirrors * family.processes
+    return "closed form", 0, 0, Walks(everybody, everybody, everybody)
+
+
+def _play(memory: Backing, family: Shape, mappings: int, policy: str) -> tuple[int, int, Walks]:
+    """The same by the model: three pages of the first mapping are written by three processes."""
+    from memgroup.rmap import Machine
+
+    if mappings * family.ancestry > _PLAYED:
+        raise ValueError(
+            f"{family.name} with {mappings} mappings is too large to be played; only {' and '.join(_CLOSED)} "
+            "can be told without"
+        )
+    machine = Machine(policy)
+    first = machine.spawn()
+    starts = [first.mmap(3, shared=not memory.private).start for _ in range(mappings)]
+    for start in starts:
+        first.write(start)
+    page = first.write(starts[0])
+    by_child = first.write(starts[0] + 1)
+    processes = [first]  # generation by generation, as a shape numbers them
+    for number in range(family.processes):
+        if number == 1:
+            by_child = processes[1].write(starts[0] + 1)
+        processes += processes[number].fork(len(list(family.children_of(number))))
+    by_last = processes[-1].write(starts[0] + 2)
+    counts = machine.counts()
+    walks = Walks(*(_walk(machine, memory, one, processes) for one in (page, by_child, by_last)))
+    return counts["anon_vmas"], counts["chains"], walks
+
+
+def _walk(machine: Machine, memory: Backing, page: int, processes: list[Process]) -> int:
+    # The model has no mirrors: both are mappings of the same file, and a walk visits both.
+    return machine.walk_visits(page) if memory.private else memory.mirrors * len(processes)
