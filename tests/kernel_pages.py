@@ -1,8 +1,8 @@
 """Real processes that fork, write and exit when they are told, so that the kernel's view can be compared.
 
-`python kernel_pages.py DIRECTORY` is the first of a family. Each member has a socket in the directory, named by
-its number in the family, and does what a message says. All have a private and a shared mapping, at the same
-addresses.
+`python kernel_pages.py DIRECTORY` is the first of a family. Each member has a socket in the directory, named
+by its number in the family, and does what a message says. All have a private and a shared mapping, at the
+same addresses.
 """
 
 from __future__ import annotations

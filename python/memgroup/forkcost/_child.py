@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from memgroup import MemGroup
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _PAGE = 4096
 
 _READY, _FAILED = b".", b"!"
+
+_KILLED = "a process of the family was killed"
 
 # Forks of the last process in each round that are timed. The one before them, to look, is their rehearsal.
 _FORKS = 5
@@ -63,12 +66,8 @@ class Memory:
         # Private mappings side by side would become one.
         fence(block.address - _PAGE)
         fence(block.address + whole)
-        try:
+        with suppress(OSError):  # a kernel without huge pages takes neither; what there is, is told
             advise(block.address, whole, MADV_HUGEPAGE if backing.huge else MADV_NOHUGEPAGE)
-        except OSError:
-            if backing.huge:
-                raise
-            # A kernel without huge pages needs no telling.
         self._groups.append(group)
         self._blocks.append(block)
         self.write()
@@ -110,6 +109,8 @@ class Family:
     def __init__(self, shape: Shape, memory: Memory) -> None:
         """Prepare to fork; nobody is forked yet."""
         self._members = shape.processes - 1
+        self._me = 0
+        self._children: set[int] = set()
         self._shape = shape
         self._memory = memory
         self._parent = (shape.processes - 2) // shape.children
@@ -122,10 +123,12 @@ class Family:
 
     def live(self) -> dict[str, Any]:
         """Fork everybody, have the parent look at the last one, and let all of them end."""
+        signal.signal(signal.SIGCHLD, self._mourn)
         self._grow()
         self._close(self._say_ready)
         self._wait_for_all()
         figures = self._ask_the_parent() if self._parent else self._look()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         self._close(self._let_go)
         while os.read(self._ready, 4096):  # its end says that all have gone
             pass
@@ -134,7 +137,7 @@ class Family:
 
     def _grow(self) -> None:
         """Fork until everybody is there. Only the first process returns."""
-        me, left = 0, self._shape.children_of(0)
+        left = self._shape.children_of(0)
         while (child := next(left, self._members)) < self._members:
             before = os.getpid()
             try:
@@ -142,20 +145,33 @@ class Family:
             except OSError:
                 os.write(self._say_ready, _FAILED)
                 break
-            if not pid:
-                die_with(before)
-                if not me:
-                    self._close(self._let_go)
-                me, left = child, self._shape.children_of(child)
-        if me:
-            self._be(me)
+            if pid:
+                self._children.add(pid)
+                continue
+            die_with(before)
+            if not self._me:
+                self._close(self._let_go)
+            self._me, left = child, self._shape.children_of(child)
+            self._children.clear()
+        if self._me:
+            self._be_a_member()
 
-    def _be(self, me: int) -> NoReturn:
+    def _mourn(self, *_: object) -> None:
+        """End, as a child has died before its time; the parent will follow, up to the first process."""
+        with suppress(ChildProcessError):
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                if pid not in self._children:
+                    continue  # of an earlier round
+                if self._me:
+                    os._exit(1)
+                raise OSError(_KILLED)
+
+    def _be_a_member(self) -> NoReturn:
         """Live as a member of the family: say so, look at the last one if asked to, wait for the end."""
         status = 1
         try:
             os.write(self._say_ready, _READY)
-            if me != self._parent:
+            if self._me != self._parent:
                 self._close(self._answer)  # so that the death of who has it is heard
             else:
                 os.read(self._told, 1)
@@ -185,18 +201,22 @@ class Family:
         while not answer.endswith(b"\n"):
             more = os.read(self._heard, 65536)
             if not more:
-                raise OSError("a process of the family was killed")
+                raise OSError(_KILLED)
             answer += more
         figures: dict[str, Any] = json.loads(answer)
         return figures
 
     def _look(self) -> dict[str, Any]:
         """What there is to see of the last process, by its parent and then by itself."""
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # those to come are meant to end
         stack = new_stack()
         needed = (ctypes.addressof(stack), ctypes.addressof(stack) + len(stack))
-        with kept_from_children([*self._memory.ranges(), needed]):
-            figures: dict[str, Any] = {**fork_and_look(stack, look=True)}
-            forks = [fork_and_look(stack, look=False) for _ in range(_FORKS)]
+        try:
+            with kept_from_children([*self._memory.ranges(), needed]):
+                figures: dict[str, Any] = {**fork_and_look(stack, look=True)}
+                forks = [fork_and_look(stack, look=False) for _ in range(_FORKS)]
+        except (ProcessLookupError, FileNotFoundError):
+            raise OSError(_KILLED) from None
         figures |= {name: [fork[name] for fork in forks] for name in ("fork", "exit")}
         if self._memory.reaches_children:
             figures |= self._have_touched()
@@ -219,7 +239,7 @@ class Family:
             said += more
         os.close(heard)
         if not said:
-            raise OSError("the process that touches all memory was killed")
+            raise OSError(_KILLED)
         figures: dict[str, int] = json.loads(said)
         return figures
 
@@ -241,7 +261,6 @@ def main(job: str, parent: int) -> None:
     """Do `job`: {"size": …, "backing": …, "shape": …, "mappings": …, "rounds": …}."""
     die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this ends it
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody is waited for
     asked = json.loads(job)
     try:
         shape = read_shape(asked["shape"])

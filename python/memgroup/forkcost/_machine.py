@@ -64,7 +64,7 @@ def available_bytes() -> int:
 def _check_processes(prediction: Prediction) -> None:
     processes = prediction.processes
     bounds = {
-        "a family to be measured": MOST_MEASURED,
+        "forkcost itself": MOST_MEASURED,
         "RLIMIT_NPROC (ulimit -u)": _positive(resource.getrlimit(resource.RLIMIT_NPROC)[0]),
         "kernel.pid_max": _read("/proc/sys/kernel/pid_max"),
         "kernel.threads-max": _read("/proc/sys/kernel/threads-max"),

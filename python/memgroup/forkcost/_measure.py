@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 from memgroup.forkcost._backing import DEFAULT_BACKINGS, read_backing
 from memgroup.forkcost._machine import check_machine
@@ -190,13 +190,15 @@ def _end(helper: subprocess.Popen[str]) -> None:
     if helper.poll() is None:
         with suppress(ProcessLookupError):  # it ended by itself just now
             os.killpg(helper.pid, signal.SIGKILL)
-    assert helper.stdout
-    helper.stdout.read()  # everybody holds it open, and so its end is the end of everybody
+    _output(helper).read()  # everybody holds it open, and so its end is the end of everybody
+
+
+def _output(helper: subprocess.Popen[str]) -> IO[str]:
+    return cast("IO[str]", helper.stdout)
 
 
 def _lines(helper: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
-    assert helper.stdout
-    for line in helper.stdout:
+    for line in _output(helper):
         facts = json.loads(line)
         if "error" in facts:
             raise _ERRORS.get(facts["error"], OSError)(*_arguments(facts))

@@ -48,7 +48,11 @@ def advice(measured: Sequence[Measurement]) -> str:
     by_cost = sorted((one for one in measured if _reaches(one)), key=lambda one: one.fork)
     nothing = next((one for one in measured if read_backing(one.backing).kind == "none"), None)
     if len(by_cost) < 2:
-        return _advice_for_one(by_cost[0], nothing) if by_cost and nothing else "Nothing to compare with."
+        return (
+            _advice_for_one(by_cost[0], nothing)
+            if by_cost and nothing
+            else "Measure it beside none or another backing to see what it costs."
+        )
     cheap = _plainest(one for one in by_cost if one.fork < by_cost[0].fork * _NOISE)
     dear = _plainest(one for one in by_cost if one.fork > by_cost[-1].fork / _NOISE)
     ratio = dear.fork / cheap.fork

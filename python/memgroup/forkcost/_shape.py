@@ -34,6 +34,8 @@ class Shape(NamedTuple):
     @property
     def ancestry(self) -> int:
         """The sum over all processes of their ancestors and themselves."""
+        if self.children == 1:
+            return self.processes * (self.processes + 1) // 2
         return sum((depth + 1) * self.children**depth for depth in range(self.depth + 1))
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from memgroup._text import show_number, show_seconds, show_size
@@ -35,7 +36,8 @@ text { font: 13px system-ui, sans-serif; fill: #222 }
 """
 
 
-class _Panel(NamedTuple):
+@dataclass(frozen=True)
+class _Panel:
     """One figure of every measurement that has it."""
 
     title: str

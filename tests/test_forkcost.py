@@ -1,0 +1,443 @@
+"""What a fork costs: told, measured, shown; and nobody is left behind. No duration is asserted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
+import pytest
+from conftest import memory_available
+from hypothesis import given
+from hypothesis import strategies as st
+from memgroup.forkcost import DEFAULT_BACKINGS, Measurement, compare, measure, predict
+from memgroup.forkcost import _machine as machine_module
+from memgroup.forkcost import _predict as predict_module
+from memgroup.forkcost._backing import read_backing
+from memgroup.forkcost._objects import kernel_objects
+from memgroup.forkcost._report import advice, as_json, report
+from memgroup.forkcost._shape import read_shape
+from memgroup.forkcost._svg import as_svg
+
+MIB = 1 << 20
+COMMAND = [sys.executable, "-m", "memgroup", "forkcost"]
+ENOUGH = 60
+
+SHAPES = st.one_of(
+    st.integers(0, 200).map("star:{}".format),
+    st.integers(0, 60).map("chain:{}".format),
+    st.integers(0, 6).map("tree:{}".format),
+    st.tuples(st.integers(0, 3), st.integers(0, 6)).map(lambda both: "tree:{}:{}".format(*both)),
+)
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=ENOUGH, check=False)
+
+
+class TestShape:
+    @given(SHAPES)
+    def test_counting_is_as_good_as_walking(self, name):
+        shape = read_shape(name)
+        depths, left = {0: 0}, [0]
+        while left:
+            parent = left.pop()
+            for child in shape.children_of(parent):
+                assert child not in depths
+                depths[child] = depths[parent] + 1
+                left.append(child)
+        assert sorted(depths) == list(range(shape.processes))
+        assert shape.ancestry == sum(depth + 1 for depth in depths.values())
+
+    def test_names(self):
+        assert read_shape("tree:2:1000").processes == 1_001_001
+        assert read_shape("star:0").processes == read_shape("tree:5:0").processes == 1
+        assert read_shape("chain:4194303").ancestry == 4194304 * 4194305 // 2
+
+    @pytest.mark.parametrize(
+        "name", ["", "star", "star:", "star:-1", "star:1:2", "ring:3", "chain:1e3", "tree:²"]
+    )
+    def test_what_is_no_shape(self, name):
+        with pytest.raises(ValueError, match=r"not a shape: .*there are star:N"):
+            read_shape(name)
+
+    @pytest.mark.parametrize("name", ["star:4194304", "chain:4194304", "tree:22", "tree:999999999:999999999"])
+    def test_more_processes_than_linux_has_numbers(self, name):
+        with pytest.raises(ValueError, match="more processes than Linux can number: 4,194,304"):
+            read_shape(name)
+
+
+class TestPredict:
+    @given(SHAPES, st.integers(1, 5), st.sampled_from(["memfd", "anonymous", "anonymous+dontfork", "none"]))
+    def test_the_closed_forms_are_the_model(self, shape, mappings, backing):
+        def both():
+            return predict(MIB, backing, shape, mappings=mappings)
+
+        played = both()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(predict_module, "_PLAYED", -1)
+            counted = both()
+        assert counted.method == "closed form"
+        assert replace(counted, method=played.method) == played
+
+    def test_the_headline_of_2010(self):
+        now = predict(4096, "anonymous", "tree:2:1000")
+        assert (now.processes, now.anon_vmas, now.chains) == (1_001_001, 1_001_001, 3_002_001)
+        assert (now.walks.first, now.walks.child, now.walks.last) == (1_001_001, 1001, 1)
+
+    def test_designs(self):
+        walks = {
+            policy: predict(4096, "anonymous", "tree:2:30", policy=policy).walks
+            for policy in ("scan24", "shared26", "avc_34", "modern")
+        }
+        assert walks["modern"].child == 31
+        assert walks["shared26"].last == walks["avc_34"].last == walks["scan24"].last == 931
+
+    def test_bytes(self):
+        told = predict(1 << 30, "anonymous", "star:10")
+        sizes = {one.name: one.nbytes for one in told.objects}
+        expected = sizes["vm_area_struct"] * 11 + sizes["anon_vma"] * 11 + sizes["anon_vma_chain"] * 21
+        assert told.object_bytes == expected
+        assert (told.tables_per_fork, told.table_bytes) == (513, 513 * 11 * 4096)
+        kept = predict(1 << 30, "anonymous+dontfork", "star:10")
+        assert (kept.vmas, kept.tables_per_fork, kept.walks.first) == (1, 0, 1)
+        shared = predict(1 << 30, "memfd", "star:10")
+        assert (shared.vmas, shared.anon_vmas, shared.tables_per_fork) == (22, 0, 0)
+        assert shared.walks.last == 22  # no shorter for being shared
+
+    def test_sizes_of_objects_are_read_where_they_can_be(self, tmp_path):
+        (tmp_path / "anon_vma").mkdir()
+        (tmp_path / "anon_vma" / "object_size").write_text("104\n")
+        found = {one.name: one for one in kernel_objects(tmp_path)}
+        assert (found["anon_vma"].nbytes, found["anon_vma"].source) == (
+            104,
+            f"{tmp_path}/anon_vma/object_size",
+        )
+        assert found["anon_vma_chain"].nbytes == 64
+        assert "6.18" in found["anon_vma_chain"].source
+
+    def test_results_are_frozen_and_plain(self):
+        told = predict(MIB)
+        with pytest.raises(FrozenInstanceError):
+            told.nbytes = 1  # type: ignore[misc]
+        facts = told.as_dict()
+        assert json.loads(json.dumps(facts)) == facts
+        assert facts["walks"] == {"first": 4, "child": 4, "last": 4}
+
+    @pytest.mark.parametrize(
+        ("words", "arguments"),
+        [
+            ("at least one byte, not 0", (0,)),
+            ("no advice is called 'wipe'", (1, "memfd+wipe")),
+            ("nothing to advise", (1, "none+huge")),
+            ("a backing is none, memfd", (1, "+huge")),
+            ("not a shape", (1, "memfd", "ring")),
+        ],
+    )
+    def test_bad_arguments(self, words, arguments):
+        with pytest.raises(ValueError, match=words):
+            predict(*arguments)
+
+    def test_bad_options(self):
+        with pytest.raises(ValueError, match="from 1 to the number of pages, 2; not 3"):
+            predict(8192, mappings=3)
+        with pytest.raises(ValueError, match="no design is called 'linux'; there are scan24"):
+            predict(8192, policy="linux")
+        with pytest.raises(ValueError, match="too large to be played; only avc_36 and modern"):
+            predict(8192, "anonymous", "tree:2:1000", policy="shared26")
+
+    def test_a_directory_may_have_any_name(self):
+        assert read_backing("/a+b").kind == "/a+b"
+        assert read_backing("/a+huge") == ("/a+huge", "/a", True, False)
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Measurement]:
+    """Each default backing with 256 MiB."""
+    if memory_available() < 2 << 30:
+        pytest.skip("needs 2 GiB of memory")
+    return {one.backing: one for one in compare(256 * MIB, rounds=3)}
+
+
+class TestMeasure:
+    def test_only_private_memory_has_its_page_tables_copied(self, measured):
+        nothing = measured["none"]
+        copied = measured["anonymous"].prediction.tables_per_fork * 4096
+        assert copied == 129 * 4096
+        for backing in ("memfd", "memfd+huge", "anonymous+dontfork"):
+            assert abs(measured[backing].tables - nothing.tables) <= 6 * 4096
+        for backing in ("anonymous", "anonymous+huge"):
+            assert abs(measured[backing].tables - nothing.tables - copied) <= 6 * 4096
+
+    def test_what_touching_faults(self, measured):
+        pages = 256 * MIB // 4096
+        memfd, anonymous = measured["memfd"], measured["anonymous"]
+        assert memfd.read_faults is not None
+        assert memfd.write_faults is not None
+        assert anonymous.read_faults is not None
+        assert anonymous.write_faults is not None
+        assert memfd.read_faults >= pages // 512  # its page tables come with the first touch
+        assert memfd.write_faults <= pages // 100
+        assert anonymous.read_faults <= pages // 100
+        assert anonymous.write_faults >= pages  # each is copied
+
+    def test_private_memory_is_half_the_child_s_and_shared_memory_is_nobody_s_before_it_is_touched(
+        self, measured
+    ):
+        assert measured["memfd"].pss < MIB
+        assert measured["anonymous+dontfork"].pss < MIB
+        assert 126 * MIB < measured["anonymous"].pss < 130 * MIB
+
+    def test_what_does_not_reach_the_child_has_nothing_to_touch(self, measured):
+        for backing in ("none", "anonymous+dontfork"):
+            assert measured[backing].read_faults is measured[backing].write_time is None
+
+    def test_advice_comes_from_the_figures(self, measured):
+        said = advice(list(measured.values()))
+        assert "cheaper than anonymous" in said
+        memfd = replace(measured["memfd"], fork=0.001, tables=4096)
+        dear = replace(measured["anonymous"], fork=0.129, tables=4096 + MIB)
+        assert advice([memfd, dear]) == (
+            "memfd makes this fork 129 × cheaper than anonymous: 1 ms instead of 129 ms, "  # noqa: RUF001
+            "1 MiB of page tables less in each child. Parent and child then share what they write."
+        )
+        assert "makes no difference" in advice([memfd, replace(dear, fork=0.0011)])
+        nothing = replace(measured["none"], fork=0.001)
+        assert advice([nothing, memfd]) == "Forking with memfd costs no more than forking with nothing."
+        assert "costs 129 × what it costs with nothing; a memfd group" in advice([nothing, dear])  # noqa: RUF001
+        assert "beside none" in advice([dear])
+
+    def test_reports(self, measured):
+        shown = report(list(measured.values()))
+        assert [len(table.rows) for table in shown.tables] == [6, 4, 5]
+        facts = json.loads(as_json(list(measured.values())))
+        assert [one["prediction"]["backing"] for one in facts["measurements"]] == list(DEFAULT_BACKINGS)
+        root = ElementTree.fromstring(as_svg(list(measured.values())))
+        bars = [one for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("class") == "bar"]
+        assert len(bars) == 4 * 6 + 2 * 4
+        right = max(float(bar.get("x", 0)) + float(bar.get("width", 0)) for bar in bars)
+        assert right < float(root.get("width", 0)) - 80  # room for the value behind it
+
+    @pytest.mark.parametrize("shape", ["star:5", "chain:6", "tree:3", "tree:2:3"])
+    def test_families(self, shape):
+        shared, private = compare(MIB, ["memfd", "anonymous"], shape, mappings=16, rounds=2)
+        assert private.write_faults is not None
+        assert private.write_faults >= 256
+        assert shared.write_faults is not None
+        assert shared.write_faults < 256
+        assert private.prediction.chains == 16 * read_shape(shape).ancestry
+
+    def test_a_directory(self, tmp_path):
+        one = measure(MIB, str(tmp_path), rounds=1)
+        assert one.write_faults is not None
+        assert one.backing == str(tmp_path)
+
+    def test_from_a_process_with_threads_and_memory_of_its_own(self):
+        mine = bytearray(64 * MIB)
+        stop = threading.Event()
+        thread = threading.Thread(target=stop.wait)
+        thread.start()
+        try:
+            assert measure(MIB, rounds=1).tables < MIB // 2
+        finally:
+            stop.set()
+            thread.join()
+        assert len(mine) == 64 * MIB
+
+    def test_a_watch_is_told(self):
+        told: list[tuple[str, Callable[[], int], int | None]] = []
+
+        def watch(step: str, done: Callable[[], int], total: int | None) -> None:
+            told.append((step, done, total))
+
+        compare(MIB, ["none", "memfd"], rounds=2, watch=watch)
+        assert [(name, done(), total) for name, done, total in told] == [("none", 2, 2), ("memfd", 2, 2)]
+
+
+class TestBounds:
+    """What the machine has no room for is refused before anybody is forked."""
+
+    @pytest.fixture(autouse=True)
+    def no_helper(self, monkeypatch):
+        def popen(*arguments, **options):
+            pytest.fail("something was started")
+
+        monkeypatch.setattr(subprocess, "Popen", popen)
+
+    def test_memory(self):
+        with pytest.raises(
+            MemoryError, match=r"star:1 with 8 EiB of memfd takes up to .* are available.*smaller"
+        ):
+            measure(8 << 60)
+        half = memory_available() * 6 // 10
+        with pytest.raises(MemoryError, match="smaller size"):
+            measure(half, "anonymous")  # a child that writes copies all of it
+
+    def test_one_that_does_not_fit_stops_those_that_do(self):
+        with pytest.raises(MemoryError):
+            compare(memory_available() * 6 // 10, ["none", "anonymous"])
+
+    def test_processes(self, monkeypatch):
+        with pytest.raises(ValueError, match=r"star:20000 has 20,001 processes, and .* allows"):
+            measure(4096, shape="star:20000")
+        monkeypatch.setattr(machine_module, "_left_in_cgroup", lambda name: 5 if name == "pids" else 2**62)
+        with pytest.raises(ValueError, match=r"the cgroup \(pids.max\) allows 5; measure a smaller family"):
+            measure(4096, shape="star:5")
+
+    def test_nobody_to_fork(self):
+        with pytest.raises(ValueError, match="star:0 forks nobody"):
+            measure(4096, shape="star:0")
+        with pytest.raises(ValueError, match="rounds must be at least 1, not 0"):
+            measure(4096, rounds=0)
+
+
+# A measurement that takes long, in a process whose family is found by a mark in the environment.
+LONG = """
+import sys
+from memgroup.forkcost import measure
+print("begun", flush=True)
+measure(1 << 20, "memfd", "tree:3", rounds=1_000_000)
+"""
+
+
+def marked(mark: str) -> list[int]:
+    """Who lives and has the mark; the helper's family inherits it."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            continue
+        if f"FORKCOST_MARK={mark}".encode() in environment.split(b"\0"):
+            found.append(int(pid))
+    return found
+
+
+def wait_until(true) -> None:
+    deadline = time.monotonic() + ENOUGH
+    while not true():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+
+
+class TestNobodyIsLeft:
+    @pytest.fixture
+    def long(self, tmp_path):
+        with subprocess.Popen(
+            [sys.executable, "-c", LONG],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "FORKCOST_MARK": str(tmp_path)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            start_new_session=True,
+        ) as caller:
+            wait_until(lambda: len(marked(str(tmp_path))) > 8)
+            yield caller
+            caller.kill()
+
+    def test_ctrl_c(self, long, tmp_path):
+        long.send_signal(signal.SIGINT)
+        assert b"KeyboardInterrupt" in long.communicate(timeout=ENOUGH)[1]
+        assert marked(str(tmp_path)) == []
+
+    def test_ctrl_c_on_a_terminal_reaches_the_whole_group(self, long, tmp_path):
+        os.killpg(long.pid, signal.SIGINT)
+        assert b"KeyboardInterrupt" in long.communicate(timeout=ENOUGH)[1]
+        assert marked(str(tmp_path)) == []
+
+    def test_a_caller_that_is_killed(self, long, tmp_path):
+        long.kill()
+        long.communicate(timeout=ENOUGH)
+        wait_until(lambda: not marked(str(tmp_path)))
+
+    def test_a_helper_that_is_killed(self, long, tmp_path):
+        helpers = Path(f"/proc/{long.pid}/task/{long.pid}/children").read_text().split()
+        (helper,) = map(int, helpers)
+        os.kill(helper, signal.SIGKILL)
+        assert (
+            b"RuntimeError: the helper process ended early: killed by SIGKILL"
+            in long.communicate(timeout=ENOUGH)[1]
+        )
+        assert marked(str(tmp_path)) == []
+
+    def test_a_member_that_is_killed(self, long, tmp_path):
+        helper = int(Path(f"/proc/{long.pid}/task/{long.pid}/children").read_text())
+        while long.poll() is None:  # whom it hits, and when, does not matter
+            for pid in sorted(set(marked(str(tmp_path))) - {long.pid, helper}, reverse=True)[:3]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        said = long.communicate(timeout=ENOUGH)[1]
+        assert b"OSError: a process of the family was killed" in said
+        assert marked(str(tmp_path)) == []
+
+
+class TestCommand:
+    def test_plain(self):
+        done = run("2M", "--rounds", "1")
+        assert (done.returncode, done.stderr) == (0, "")
+        first, said, *_ = done.stdout.splitlines()
+        assert first.startswith("2 MiB, all written, then the last fork of 2 processes (star:1)")
+        assert said.endswith(".")
+        for backing in DEFAULT_BACKINGS:
+            assert f"\n  {backing} " in done.stdout
+
+    def test_json_and_svg(self, tmp_path):
+        arguments = [
+            "1M",
+            "--backing",
+            "none",
+            "--backing",
+            "anonymous",
+            "--rounds",
+            "2",
+            "--shape",
+            "chain:4",
+        ]
+        done = run(*arguments, "--mappings", "8", "--json", "--svg", tmp_path / "a.svg")
+        assert (done.returncode, done.stderr) == (0, "")
+        _, anonymous = json.loads(done.stdout)["measurements"]
+        assert anonymous["rounds"] == 2
+        assert anonymous["prediction"]["chains"] == 8 * 15
+        assert ElementTree.parse(tmp_path / "a.svg").getroot().get("role") == "img"
+
+    @pytest.mark.parametrize(
+        ("words", "arguments"),
+        [
+            ("argument SIZE: not a size", ["much"]),
+            ("argument --backing: no advice is called 'x'", ["--backing", "memfd+x"]),
+            ("argument --shape: not a shape: 'ring'", ["--shape", "ring"]),
+            ("argument --rounds: give a number from 1 on, not 0", ["--rounds", "0"]),
+            ("memgroup forkcost: size must be at least one byte", ["0"]),
+            ("memgroup forkcost: star:1 with 1 EiB of memfd takes up to", ["1E", "--shape", "star:1"]),
+            ("No such file or directory", ["1M", "--backing", "/nowhere"]),
+        ],
+    )
+    def test_bad_arguments(self, words, arguments):
+        done = run(*arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_a_picture_that_cannot_be_written(self):
+        done = run("1M", "--backing", "none", "--rounds", "1", "--svg", "/nowhere/a.svg")
+        assert done.returncode == 2
+        assert done.stderr == "memgroup forkcost: cannot write /nowhere/a.svg: No such file or directory\n"
+        assert done.stdout.startswith("1 MiB")
+
+    def test_help_imports_nothing_of_it(self):
+        code = (
+            "import sys; sys.argv = ['memgroup', '--help']; from memgroup._cli import main; main(); "
+            "sys.exit(any(name.startswith('memgroup.forkcost') for name in sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0
+        assert "forkcost" in done.stdout
