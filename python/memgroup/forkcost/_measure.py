@@ -24,7 +24,7 @@ _PACKAGES = str(Path(__file__).parents[2])
 
 # Without site and the environment's say, so that the helper is small and the same everywhere.
 _HELPER = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "import sys; sys.path.append(sys.argv[1]); "
     "from memgroup.forkcost._child import main; main(sys.argv[2], int(sys.argv[3]))"
 )
 

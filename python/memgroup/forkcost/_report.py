@@ -122,15 +122,15 @@ def _forks(measured: Sequence[Measurement]) -> Table:
     most = max(one.fork for one in measured)
     least = next((one.fork for one in measured if read_backing(one.backing).kind == "none"), None)
     return Table(
-        title="Forking",
+        title="Forking, and what the child has then",
         columns=(
             Column("backing", "word"),
             Column("fork"),
             *((Column(f"{_SIGN} none"),) if least else ()),
             Column("", "bar"),
             Column("exit"),
-            Column("its page tables"),
-            Column("its PSS", spare=True),
+            Column("tables"),
+            Column("PSS", spare=True),
         ),
         rows=tuple(
             (
@@ -192,9 +192,9 @@ def _predictions(measured: Sequence[Measurement]) -> Table:
             Column("backing", "word"),
             Column("mappings"),
             Column("anon_vmas"),
-            Column("chain entries"),
-            Column("page tables"),
-            Column("walk of a page"),
+            Column("chains"),
+            Column("tables"),
+            Column("walk"),
         ),
         rows=tuple(
             (
@@ -207,5 +207,5 @@ def _predictions(measured: Sequence[Measurement]) -> Table:
             )
             for one in there
         ),
-        note="foretold by memgroup.rmap; the walk is for a page that the first process wrote",
+        note="foretold; the walk is over the mappings of a page that the first process wrote",
     )
