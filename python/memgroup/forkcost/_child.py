@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import resource
+import select
 import signal
 import sys
 import time
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 _PAGE = 4096
 
 _READY, _FAILED = b".", b"!"
+
+# Seconds. A thousand who wait must not disturb what is measured.
+_LOOK_UP = 5
 
 _KILLED = "a process of the family was killed"
 
@@ -174,9 +178,9 @@ class Family:
             if self._me != self._parent:
                 self._close(self._answer)  # so that the death of who has it is heard
             else:
-                os.read(self._told, 1)
+                _read(self._told, 1)
                 os.write(self._answer, json.dumps(self._look()).encode() + b"\n")
-            os.read(self._stay, 1)
+            _read(self._stay, 1)
             status = 0
         finally:
             os._exit(status)
@@ -189,7 +193,7 @@ class Family:
     def _wait_for_all(self) -> None:
         missing = self._members - 1
         while missing:
-            said = os.read(self._ready, missing)
+            said = _read(self._ready, missing)
             if _FAILED in said or not said:
                 raise OSError("the machine did not let the family grow: a fork failed")
             missing -= len(said)
@@ -199,7 +203,7 @@ class Family:
         os.write(self._tell, b"?")
         answer = b""
         while not answer.endswith(b"\n"):
-            more = os.read(self._heard, 65536)
+            more = _read(self._heard, 65536)
             if not more:
                 raise OSError(_KILLED)
             answer += more
@@ -251,6 +255,13 @@ class Family:
             figures[f"{deed}_time"] = time.monotonic_ns() - start
             figures[f"{deed}_faults"] = _faults() - before
         return figures
+
+
+def _read(end: int, nbytes: int) -> bytes:
+    """Read from a pipe, and look up now and then: Python misses a signal that comes just before it waits."""
+    while not select.select([end], [], [], _LOOK_UP)[0]:
+        pass
+    return os.read(end, nbytes)
 
 
 def _faults() -> int:

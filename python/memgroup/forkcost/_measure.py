@@ -187,9 +187,9 @@ def _helper(job: str) -> Generator[subprocess.Popen[str]]:
 
 
 def _end(helper: subprocess.Popen[str]) -> None:
-    if helper.poll() is None:
-        with suppress(ProcessLookupError):  # it ended by itself just now
-            os.killpg(helper.pid, signal.SIGKILL)
+    # Nobody has waited for it yet, and so its number, which is its group's, is nobody else's.
+    with suppress(ProcessLookupError):
+        os.killpg(helper.pid, signal.SIGKILL)
     _output(helper).read()  # everybody holds it open, and so its end is the end of everybody
 
 

@@ -45,7 +45,9 @@ def report(measured: Sequence[Measurement]) -> Report:
 
 def advice(measured: Sequence[Measurement]) -> str:
     """One line on what to do, from the figures alone."""
-    by_cost = sorted((one for one in measured if _reaches(one)), key=lambda one: one.fork)
+    # Huge pages that the machine did not give are no choice.
+    choices = (one for one in measured if _reaches(one) and (one.huge or not read_backing(one.backing).huge))
+    by_cost = sorted(choices, key=lambda one: one.fork)
     nothing = next((one for one in measured if read_backing(one.backing).kind == "none"), None)
     if len(by_cost) < 2:
         return (
