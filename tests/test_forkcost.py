@@ -207,13 +207,13 @@ class TestMeasure:
         memfd = replace(measured["memfd"], fork=0.001, tables=4096)
         dear = replace(measured["anonymous"], fork=0.129, tables=4096 + MIB)
         assert advice([memfd, dear]) == (
-            "memfd makes this fork 129 × cheaper than anonymous: 1 ms instead of 129 ms, "  # noqa: RUF001
+            "memfd makes this fork 129 × cheaper than anonymous: 1 ms instead of 129 ms, "
             "1 MiB of page tables less in each child. Parent and child then share what they write."
         )
         assert "makes no difference" in advice([memfd, replace(dear, fork=0.0011)])
         nothing = replace(measured["none"], fork=0.001)
         assert advice([nothing, memfd]) == "Forking with memfd costs no more than forking with nothing."
-        assert "costs 129 × what it costs with nothing; a memfd group" in advice([nothing, dear])  # noqa: RUF001
+        assert "costs 129 × what it costs with nothing; a memfd group" in advice([nothing, dear])
         assert "beside none" in advice([dear])
 
     def test_reports(self, measured):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # A ratio nearer to 1 than this is taken for noise.
 _NOISE = 1.3
 
-_SIGN = "×"  # noqa: RUF001  (a multiplication sign, as in the tables of the docs)
+_SIGN = "×"
 
 _SETTINGS = Path("/sys/kernel/mm/transparent_hugepage")
 
