@@ -421,3 +421,46 @@ def test_a_stream_that_blocks_again_is_noticed(run):
         source.setblocking(True)
         with pytest.raises(ValueError, match="must be non-blocking"):
             run(once(transfer))
+
+
+def test_a_peer_that_is_gone_is_an_error_and_no_signal(child):
+    child.output("""
+        import asyncio, signal, socket
+        from memgroup import aio
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        ours, peer = socket.socketpair()
+        ours.setblocking(False)
+        peer.close()
+        blocks = MemGroup().alloc_many([10, 10])
+        async def main():
+            try:
+                await aio.sendmsg(blocks, ours)
+            except BrokenPipeError:
+                return
+            raise AssertionError("sent")
+        asyncio.run(main())
+    """)
+
+
+def test_a_stream_that_was_closed_while_waited_for_makes_room(group):
+    async def main():
+        ours, peer = socket.socketpair()
+        ours.setblocking(False)
+        waiting = asyncio.ensure_future(aio.recvmsg_into(group.alloc_many([4]), ours).complete())
+        await asyncio.sleep(0.01)
+        number = ours.fileno()
+        ours.close()
+        new, other = socket.socketpair()
+        with peer, new, other:
+            moved = socket.socket(fileno=os.dup2(new.fileno(), number))
+            with moved:
+                moved.setblocking(False)
+                blocks = group.alloc_many([4])
+                task = asyncio.ensure_future(aio.recvmsg_into(blocks, moved).complete())
+                await asyncio.sleep(0.01)
+                waiting.cancel()
+                other.send(b"abcd")
+                assert await asyncio.wait_for(task, 5) == 4
+                assert bytes(blocks[0]) == b"abcd"
+
+    asyncio.run(main())

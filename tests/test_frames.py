@@ -729,3 +729,52 @@ def test_a_peer_that_is_killed(group):
             next(reader)
     assert program.returncode == -signal.SIGKILL
     assert reader.partial == bytes(10)
+
+
+def test_a_message_begun_before_a_fork_is_the_parents(child):
+    child.output("""
+        import socket
+        ours, peer = socket.socketpair()
+        ours.settimeout(0.1)
+        group = MemGroup()
+        reader = group.frames(ours, read_ahead=0)
+        peer.send((4).to_bytes(4, "big") + b"A")
+        try:
+            next(reader)
+        except TimeoutError:
+            assert bytes(reader.partial) == b"A"
+        if os.fork() == 0:
+            try:
+                next(reader)
+            except RuntimeError as error:
+                assert "forked" in str(error)
+                reader.close()
+                group.reset()
+                os._exit(0)
+            os._exit(1)
+        assert os.wait()[1] == 0
+        peer.send(b"BCD")
+        assert bytes(next(reader)) == b"ABCD"
+    """)
+
+
+def test_a_timeout_is_for_all_of_a_message(group):
+    ours, peer = socket.socketpair()
+    ours.settimeout(0.3)
+    stop = threading.Event()
+
+    def drip():
+        peer.send((1000).to_bytes(4, "big"))
+        while not stop.wait(0.05):
+            peer.send(b".")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        with pytest.raises(TimeoutError):
+            next(group.frames(ours))
+    finally:
+        stop.set()
+        thread.join()
+        ours.close()
+        peer.close()

@@ -1018,3 +1018,41 @@ class TestReadFiles:
 def memory_is_plenty() -> bool:
     fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     return int(fields["MemAvailable"].split()[0]) > 8 << 20
+
+
+def unread_errors(timeout):
+    """A TCP socket whose queue of errors is not empty, so that it always seems ready, and its peer."""
+    server = socket.create_server(("127.0.0.1", 0))
+    ours = socket.create_connection(server.getsockname())
+    peer, _ = server.accept()
+    server.close()
+    try:
+        ours.setsockopt(socket.SOL_SOCKET, 60, 1)  # SO_ZEROCOPY, whose notices go there
+        ours.send(b"x" * 100_000, 0x4000000)  # MSG_ZEROCOPY
+    except OSError as error:
+        pytest.skip(f"no sending without a copy: {error}")
+    time.sleep(0.2)
+    ours.settimeout(timeout)
+    return ours, peer
+
+
+@pytest.mark.parametrize("receive", ["list", "frames"])
+def test_a_socket_that_only_seems_ready_times_out(group, receive):
+    ours, peer = unread_errors(0.3)
+    with ours, peer, pytest.raises(TimeoutError):
+        if receive == "list":
+            group.alloc_many([5]).recvmsg_into(ours)
+        else:
+            next(group.frames(ours))
+
+
+def test_sockets_of_messages_are_not_read_as_streams(group):
+    ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, peer:
+        peer.send(b"abcdef")
+        blocks = group.alloc_many([4, 4], zero=True)
+        for call, remedy in [(blocks.readv, "recvmsg_into"), (blocks.writev, "sendmsg")]:
+            with pytest.raises(ValueError, match=remedy):
+                call(ours)
+        assert blocks.recvmsg_into(ours) == 6
+        assert bytes(blocks.join()) == b"abcdef\0\0"

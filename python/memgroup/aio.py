@@ -15,6 +15,7 @@ for one direction of a stream, and nothing else (a transport, `loop.sock_recv`) 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, Any, Literal, final
 from weakref import WeakKeyDictionary
@@ -30,6 +31,8 @@ from memgroup._memgroup import (
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
+
+    _Waiter = tuple[asyncio.Future[None], FileDescriptorLike]
 
 __all__ = ["FrameReader", "Transfer", "frames", "readv", "recvmsg_into", "sendmsg", "writev"]
 
@@ -278,16 +281,16 @@ def frames(
     return FrameReader(group, source, options)
 
 
-_waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, set[tuple[str, int]]] = WeakKeyDictionary()
-"""What somebody waits for: a loop has one callback for each direction of a descriptor, the latest."""
+_waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, int], _Waiter]] = WeakKeyDictionary()
+"""Who waits for what: a loop has one callback for each direction of a descriptor, the latest."""
 
 
 async def _ready(stream: FileDescriptorLike, direction: Literal["read", "write"]) -> None:
     """Wait until a stream is ready to be read from or written to."""
     loop = asyncio.get_running_loop()
     descriptor = non_blocking(stream)
-    waiting = _waiting.setdefault(loop, set())
-    if (direction, descriptor) in waiting:
+    waiting, what = _waiting.setdefault(loop, {}), (direction, descriptor)
+    if what in waiting and not _is_closed(waiting[what][1]):
         raise RuntimeError(
             f"another task is waiting to {direction} on descriptor {descriptor}: wait for that one"
         )
@@ -298,12 +301,26 @@ async def _ready(stream: FileDescriptorLike, direction: Literal["read", "write"]
         else (loop.add_writer, loop.remove_writer)
     )
     add(descriptor, _wake, future)
-    waiting.add((direction, descriptor))
+    waiting[what] = future, stream
     try:
         await future
     finally:
-        waiting.discard((direction, descriptor))
-        remove(descriptor)
+        # The stream may have been closed meanwhile, and its number be another's, who waits in our place; or the loop's own,
+        # which says so.
+        if waiting[what][0] is future:
+            del waiting[what]
+            with contextlib.suppress(RuntimeError):
+                remove(descriptor)
+
+
+def _is_closed(stream: FileDescriptorLike) -> bool:
+    """Return whether a stream that had a descriptor has none any more. Of a bare number nobody can tell."""
+    if isinstance(stream, int):
+        return False
+    try:
+        return stream.fileno() < 0
+    except ValueError:  # what files say
+        return True
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -68,8 +68,13 @@ impl<P: Deref<Target = Placed>> Transfer<P> {
         skip: usize,
         deadline: Option<Instant>,
     ) -> Result<Self, i32> {
-        let is_socket = matches!(call, Call::Receive | Call::Send);
-        let is_message = is_socket && vectored::has_messages(fd)?;
+        let has_messages = vectored::has_messages(fd);
+        let is_message = match call {
+            Call::Receive | Call::Send => has_messages?,
+            // They would take part of a message and lose the rest, or make several of one.
+            Call::Read | Call::Write if has_messages == Ok(true) => return Err(libc::EOPNOTSUPP),
+            _ => false,
+        };
         let mut rest = Rest { placed, part, mirror, next: 0, run: 0, taken: 0 };
         rest.skip(skip);
         Ok(Self { fd, call, is_message, deadline, rest, batch: Batch::default(), moved: 0 })
@@ -114,13 +119,20 @@ impl<P: Deref<Target = Placed>> Transfer<P> {
                     }
                 }
                 Err(libc::EINTR) => return Stop::Pause,
-                Err(libc::EAGAIN) => match self.deadline.map(|deadline| vectored::wait(self.fd, call, deadline)) {
-                    None => return Stop::WouldBlock,
-                    Some(Ok(true)) => {}
-                    Some(Ok(false)) => return Stop::TimedOut,
-                    Some(Err(libc::EINTR)) => return Stop::Pause,
-                    Some(Err(code)) => return Stop::Failed(code),
-                },
+                Err(libc::EAGAIN) => {
+                    let Some(deadline) = self.deadline else { return Stop::WouldBlock };
+                    // Also where the kernel says again and again that the descriptor is ready, for what only others read
+                    // (a socket's queue of errors).
+                    if Instant::now() >= deadline {
+                        return Stop::TimedOut;
+                    }
+                    match vectored::wait(self.fd, call, deadline) {
+                        Ok(true) => {}
+                        Ok(false) => return Stop::TimedOut,
+                        Err(libc::EINTR) => return Stop::Pause,
+                        Err(code) => return Stop::Failed(code),
+                    }
+                }
                 Err(code) => return Stop::Failed(code),
             }
             if start.elapsed() > BREATH {

@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Instant;
 
 use pyo3::exceptions::{PyEOFError, PyMemoryError, PyRuntimeError, PyStopIteration, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -19,6 +20,7 @@ use super::source;
 use crate::frames::{ByteOrder, Format, Frames, Misfit, Room, Unfinished};
 use crate::layout::DEFAULT_ALIGN;
 use crate::slot::{Mirror, Slot};
+use crate::sys::fork;
 use crate::sys::stream::{self, Stretch};
 
 /// Receives length-prefixed messages from a stream, each as a block of a group: an iterator of blocks.
@@ -156,7 +158,8 @@ impl FrameReader {
     /// The next frame. With `most`, never waits for the stream, and reads about so many bytes.
     fn receive<'py>(&self, py: Python<'py>, most: Option<usize>) -> PyResult<Received<'py>> {
         let mut state = self.state()?;
-        let mut left = most;
+        state.check_process()?;
+        let (mut left, mut deadline) = (most, None);
         loop {
             self.group.get().check_open(py)?;
             match state.phase {
@@ -170,7 +173,7 @@ impl FrameReader {
             if left == Some(0) {
                 return Ok(Received::NotYet);
             }
-            let count = self.read(py, &mut state, left)?;
+            let count = self.read(py, &mut state, left, &mut deadline)?;
             if count == 0 {
                 // A group that was freed meanwhile is the worse news.
                 self.group.get().check_open(py)?;
@@ -223,7 +226,13 @@ impl FrameReader {
 
     /// Reads from the stream to where it belongs; how many bytes, and none at its end. With `most`, no more than about
     /// so many, and never waits.
-    fn read(&self, py: Python<'_>, state: &mut State, most: Option<usize>) -> PyResult<usize> {
+    fn read(
+        &self,
+        py: Python<'_>,
+        state: &mut State,
+        most: Option<usize>,
+        deadline: &mut Option<Instant>,
+    ) -> PyResult<usize> {
         let source = self.source.bind(py);
         loop {
             let descriptor = source::descriptor(source)?;
@@ -240,7 +249,7 @@ impl FrameReader {
             match py.detach(move || read(descriptor, &stretches)) {
                 Ok(count) => return Ok(count),
                 Err(refused) if refused.is_interruption() => py.check_signals()?,
-                Err(refused) if refused.is_for_now() && most.is_none() => source::wait_to_read(source, refused)?,
+                Err(refused) if refused.is_for_now() && most.is_none() => source::wait_to_read(source, refused, deadline)?,
                 Err(refused) => {
                     // Where the group was freed by force, that is the reason.
                     self.group.get().check_open(py)?;
@@ -261,6 +270,17 @@ fn read(descriptor: c_int, stretches: &[Stretch; 2]) -> Result<usize, stream::Er
 }
 
 impl State {
+    /// The rest of a message that was begun before a fork is the parent's to receive: both would write it to the same bytes.
+    fn check_process(&self) -> PyResult<()> {
+        match &self.filling {
+            Some(filling) if filling.generation != fork::generation() => Err(PyRuntimeError::new_err(
+                "a message was unfinished when this process was forked, and is its parent's to receive: close this \
+                 reader, and make a new one where the stream is in step",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The stream has ended.
     fn end(&mut self) -> PyResult<()> {
         let width = self.frames.format().width;
@@ -302,6 +322,8 @@ struct Filling {
     block: Py<MemBlock>,
     /// Never looked at, only held: the block itself must not become an exporter by this.
     _slot: Arc<Slot>,
+    /// Of the process that began it.
+    generation: u32,
 }
 
 impl Filling {
@@ -315,7 +337,7 @@ impl Filling {
         })?;
         // SAFETY: the reference was just made for this one.
         let slot = unsafe { Arc::from_raw(piece.slot.as_ptr().cast_const()) };
-        Ok(Self { block, _slot: slot })
+        Ok(Self { block, _slot: slot, generation: fork::generation() })
     }
 
     fn piece(&self) -> Piece {

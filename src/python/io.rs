@@ -131,8 +131,13 @@ pub(super) fn transfer(
         }
     }
     let _pinned: Pinned<'_> = list.pin(py)?;
-    let mut transfer = Transfer::new(fd, call, placed, part, mirror, start, deadline)
-        .map_err(|code| counted(py, os_error(code, None), 0))?;
+    let mut transfer = Transfer::new(fd, call, placed, part, mirror, start, deadline).map_err(|code| match code {
+        libc::EOPNOTSUPP if matches!(call, Call::Read | Call::Write) => {
+            let remedy = if call.is_input() { "recvmsg_into()" } else { "sendmsg()" };
+            PyValueError::new_err(format!("a socket of messages has no bytes in a row: use {remedy}"))
+        }
+        code => counted(py, os_error(code, None), 0),
+    })?;
     loop {
         // SAFETY: the slots are pinned, and this layer makes no Rust reference into group memory.
         let stop = py.detach(|| unsafe { transfer.run() });
@@ -149,7 +154,13 @@ pub(super) fn transfer(
             }
             Stop::TooManyStretches => PyOSError::new_err((
                 libc::EMSGSIZE,
-                format!("no message is made of more than {MOST_STRETCHES} pieces: send list.join(), or fewer blocks"),
+                match call.is_input() {
+                    true => "no message comes in so many pieces or bytes: receive into fewer blocks".to_owned(),
+                    false => format!(
+                        "no message is made of more than {MOST_STRETCHES} pieces or so many bytes: send list.join(), or \
+                         fewer blocks"
+                    ),
+                },
             )),
             Stop::Failed(code) => {
                 // The memory may have been taken away by force, which says more than "Bad address".

@@ -78,29 +78,41 @@ pub(super) fn error(py: Python<'_>, refused: stream::Error) -> PyErr {
     words.map_or_else(|error| error, |words| PyOSError::new_err((refused.code(), words)))
 }
 
-/// Waits for something to read from a socket with a timeout, as the socket's own methods would.
+/// Waits for something to read from a socket with a timeout, as the socket's own methods would: `deadline` is set the first
+/// time, and holds for all of a call.
 ///
 /// # Errors
-/// TimeoutError: nothing came in time. BlockingIOError: there is no timeout to wait for.
-pub(super) fn wait_to_read(source: &Bound<'_, PyAny>, refused: stream::Error) -> PyResult<()> {
+/// TimeoutError: nothing came in time. BlockingIOError: there is no timeout to wait for. What a signal handler raises.
+pub(super) fn wait_to_read(
+    source: &Bound<'_, PyAny>,
+    refused: stream::Error,
+    deadline: &mut Option<Instant>,
+) -> PyResult<()> {
     let py = source.py();
-    let timeout = match source.getattr_opt("gettimeout")? {
-        Some(gettimeout) => gettimeout.call0()?.extract::<Option<f64>>()?,
-        None => None,
+    let deadline = match *deadline {
+        Some(deadline) => deadline,
+        None => {
+            let timeout = match source.getattr_opt("gettimeout")? {
+                Some(gettimeout) => gettimeout.call0()?.extract::<Option<f64>>()?,
+                None => None,
+            };
+            let timeout = timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
+            let until = timeout.filter(|time| !time.is_zero()).and_then(|time| Instant::now().checked_add(time));
+            *deadline.insert(until.ok_or_else(|| error(py, refused))?)
+        }
     };
-    let Some(timeout) =
-        timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok()).filter(|time| !time.is_zero())
-    else {
-        return Err(error(py, refused));
-    };
-    let began = Instant::now();
     loop {
+        py.check_signals()?;
         let descriptor = descriptor(source)?;
-        let left = timeout.saturating_sub(began.elapsed());
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Also where the kernel says again and again that there is something, for what only others read.
+        if left.is_zero() {
+            return Err(PyTimeoutError::new_err("timed out"));
+        }
         match py.detach(|| stream::wait_to_read(descriptor, left)) {
             Ok(true) => return Ok(()),
-            Ok(false) => return Err(PyTimeoutError::new_err("timed out")),
-            Err(refused) if refused.is_interruption() => py.check_signals()?,
+            Ok(false) => {}
+            Err(refused) if refused.is_interruption() => {}
             Err(refused) => return Err(error(py, refused)),
         }
     }

@@ -37,9 +37,19 @@ pub(crate) unsafe fn read(fd: RawFd, stretches: &[Stretch]) -> Result<usize, Err
     Errno::result(read).map(|read| read as usize).map_err(Error)
 }
 
-/// Writes once. How many bytes were taken.
+/// Writes once. How many bytes were taken. A peer that is gone is an error; of a socket's, no signal tells.
 pub(crate) fn write(fd: RawFd, stretches: &[Stretch]) -> Result<usize, Error> {
     let count = stretches.len().min(MOST) as libc::c_int;
+    // SAFETY: a msghdr of zeros is one without address, data or control messages.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = stretches.as_ptr().cast_mut().cast();
+    message.msg_iovlen = count as _;
+    // SAFETY: as for writev below; the kernel does not write to what it is given to send.
+    let sent = unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) };
+    match Errno::result(sent) {
+        Err(Errno::ENOTSOCK) => {}
+        sent => return sent.map(|sent| sent as usize).map_err(Error),
+    }
     // SAFETY: a Stretch is an iovec, and there are so many. The kernel reads from them if it can, and refuses if not.
     let written = unsafe { libc::writev(fd, stretches.as_ptr().cast(), count) };
     Errno::result(written).map(|written| written as usize).map_err(Error)
