@@ -452,15 +452,14 @@ def test_a_stream_that_was_closed_while_waited_for_makes_room(group):
         ours.close()
         new, other = socket.socketpair()
         with peer, new, other:
-            moved = socket.socket(fileno=os.dup2(new.fileno(), number))
-            with moved:
-                moved.setblocking(False)
-                blocks = group.alloc_many([4])
-                task = asyncio.ensure_future(aio.recvmsg_into(blocks, moved).complete())
-                await asyncio.sleep(0.01)
-                waiting.cancel()
-                other.send(b"abcd")
-                assert await asyncio.wait_for(task, 5) == 4
-                assert bytes(blocks[0]) == b"abcd"
+            assert new.fileno() == number  # the lowest that is free
+            new.setblocking(False)
+            blocks = group.alloc_many([4])
+            task = asyncio.ensure_future(aio.recvmsg_into(blocks, new).complete())
+            await asyncio.sleep(0.01)
+            waiting.cancel()
+            other.send(b"abcd")
+            assert await asyncio.wait_for(task, 5) == 4
+            assert bytes(blocks[0]) == b"abcd"
 
     asyncio.run(main())

@@ -1039,11 +1039,11 @@ def unread_errors(timeout):
 @pytest.mark.parametrize("receive", ["list", "frames"])
 def test_a_socket_that_only_seems_ready_times_out(group, receive):
     ours, peer = unread_errors(0.3)
-    with ours, peer, pytest.raises(TimeoutError):
-        if receive == "list":
-            group.alloc_many([5]).recvmsg_into(ours)
-        else:
-            next(group.frames(ours))
+    with ours, peer:
+        blocks, reader = group.alloc_many([5]), group.frames(ours)
+        call = (lambda: blocks.recvmsg_into(ours)) if receive == "list" else (lambda: next(reader))
+        with pytest.raises(TimeoutError):
+            call()
 
 
 def test_sockets_of_messages_are_not_read_as_streams(group):

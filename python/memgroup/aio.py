@@ -290,23 +290,25 @@ async def _ready(stream: FileDescriptorLike, direction: Literal["read", "write"]
     loop = asyncio.get_running_loop()
     descriptor = non_blocking(stream)
     waiting, what = _waiting.setdefault(loop, {}), (direction, descriptor)
-    if what in waiting and not _is_closed(waiting[what][1]):
-        raise RuntimeError(
-            f"another task is waiting to {direction} on descriptor {descriptor}: wait for that one"
-        )
-    future = loop.create_future()
     add, remove = (
         (loop.add_reader, loop.remove_reader)
         if direction == "read"
         else (loop.add_writer, loop.remove_writer)
     )
+    if what in waiting:
+        if not _is_closed(waiting[what][1]):
+            raise RuntimeError(
+                f"another task is waiting to {direction} on descriptor {descriptor}: wait for that one"
+            )
+        remove(descriptor)  # of the closed one: the loop takes it for registered still
+    future = loop.create_future()
     add(descriptor, _wake, future)
     waiting[what] = future, stream
     try:
         await future
     finally:
-        # The stream may have been closed meanwhile, and its number be another's, who waits in our place; or the loop's own,
-        # which says so.
+        # The stream may have been closed meanwhile, and its number be another's, who waits in our place, or
+        # the loop's own, which says so.
         if waiting[what][0] is future:
             del waiting[what]
             with contextlib.suppress(RuntimeError):

@@ -249,7 +249,9 @@ impl FrameReader {
             match py.detach(move || read(descriptor, &stretches)) {
                 Ok(count) => return Ok(count),
                 Err(refused) if refused.is_interruption() => py.check_signals()?,
-                Err(refused) if refused.is_for_now() && most.is_none() => source::wait_to_read(source, refused, deadline)?,
+                Err(refused) if refused.is_for_now() && most.is_none() => {
+                    source::wait_to_read(source, refused, deadline)?
+                }
                 Err(refused) => {
                     // Where the group was freed by force, that is the reason.
                     self.group.get().check_open(py)?;
