@@ -441,3 +441,52 @@ class TestCommand:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0
         assert "forkcost" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "message"),
+    [
+        (predict, {"size": 1e6}, "size must be an integer, not float"),
+        (predict, {"size": "1G"}, "size must be an integer, not str"),
+        (predict, {"size": 4096, "mappings": 1.0}, "mappings must be an integer, not float"),
+        (predict, {"size": 4096, "backing": None}, "a backing is a str, not NoneType"),
+        (predict, {"size": 4096, "shape": 1000}, "a shape is a str, not int"),
+        (measure, {"size": 4096, "rounds": 1.5}, "rounds must be an integer, not float"),
+        (compare, {"size": 4096, "backings": "memfd"}, "backings must be several"),
+    ],
+)
+def test_what_is_of_the_wrong_type_is_named(call, arguments, message):
+    with pytest.raises(TypeError, match=message):
+        call(**arguments)
+
+
+@pytest.mark.parametrize("backing", ["anonymus", "Anonymous+huge", "no-such-directory"])
+def test_a_misspelt_backing_is_no_directory(backing):
+    with pytest.raises(ValueError, match="no backing is called"):
+        predict(1 << 20, backing)
+
+
+def test_what_is_kept_from_children_stays_so_round_after_round(child):
+    child.output("""
+        from memgroup.forkcost._backing import read_backing
+        from memgroup.forkcost._child import Memory
+        from memgroup.forkcost._lean import kept_from_children
+        memory = Memory(read_backing("anonymous+dontfork"), 1 << 20, 1)
+        (start, _), = memory.ranges()
+        def flags():
+            lines = iter(open("/proc/self/smaps"))
+            for line in lines:
+                if line.startswith(f"{start:x}-"):
+                    return next(line for line in lines if line.startswith("VmFlags")).split()
+        assert "dc" in flags()
+        with kept_from_children(memory.ranges()):
+            assert "dc" in flags()
+        assert "dc" in flags()
+    """)
+
+
+def test_a_directory_of_any_name_serves(tmp_path):
+    directory = os.fsdecode(os.fsencode(tmp_path) + b"/d\xff")
+    os.mkdir(directory)
+    measured = measure(1 << 20, directory, rounds=1)
+    assert measured.prediction.backing == directory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from memgroup._text import show_text
@@ -36,8 +37,11 @@ def read_backing(text: str) -> Backing:
     """The backing that `text` names: `none`, `memfd`, `anonymous` or a directory, then `+huge`, `+dontfork`.
 
     Raises:
-        ValueError: There is no such advice, or advice about no memory.
+        TypeError: `text` is no str.
+        ValueError: There is no such backing or advice, or advice about no memory.
     """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check
+        raise TypeError(f"a backing is a str, not {type(text).__name__}")
     kind, *advice = text.split("+")
     if "/" in text and not set(advice) <= {"huge", "dontfork"}:
         kind, advice = text, []  # a directory may have any name
@@ -47,4 +51,8 @@ def read_backing(text: str) -> Backing:
         raise ValueError("where there is no memory there is nothing to advise: give none")
     if not kind:
         raise ValueError("a backing is none, memfd, anonymous or a directory, then +huge and +dontfork")
+    if kind not in {"none", "memfd", "anonymous"} and "/" not in kind and not os.path.isdir(kind):
+        raise ValueError(
+            f"no backing is called {show_text(kind)!r}: give none, memfd, anonymous or a directory"
+        )
     return Backing(text, kind, "huge" in advice, "dontfork" in advice)

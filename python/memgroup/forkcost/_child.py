@@ -81,9 +81,7 @@ class Memory:
                 advise(group.protect(block).address, whole, MADV_DONTFORK)
 
     def ranges(self) -> list[tuple[int, int]]:
-        """Where it is mapped, as start and end; nothing where it is kept from children."""
-        if not self.reaches_children:
-            return []
+        """Where it is mapped, as start and end."""
         return [(block.address, block.address + len(block)) for block in self._all()]
 
     def _all(self) -> list[MemBlock]:
@@ -216,6 +214,7 @@ class Family:
         stack = new_stack()
         needed = (ctypes.addressof(stack), ctypes.addressof(stack) + len(stack))
         try:
+            # The group reaches children or is kept from them already, and is to stay so.
             with kept_from_children([*self._memory.ranges(), needed]):
                 figures: dict[str, Any] = {**fork_and_look(stack, look=True)}
                 forks = [fork_and_look(stack, look=False) for _ in range(_FORKS)]

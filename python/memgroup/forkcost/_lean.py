@@ -103,7 +103,7 @@ def _advise_if_there(start: int, nbytes: int, advice: int) -> None:
 
 def _mappings() -> Iterable[tuple[int, int, str]]:
     """Start, end and path of what advice can be given about: the kernel's own pages are left out."""
-    with open("/proc/self/maps") as maps:
+    with open("/proc/self/maps", errors="surrogateescape") as maps:
         lines = [line.split(maxsplit=5) for line in maps]
     for addresses, _, _, _, _, *path in lines:
         start, stop = (int(address, 16) for address in addresses.split("-"))

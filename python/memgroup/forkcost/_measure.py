@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 from memgroup.forkcost._backing import DEFAULT_BACKINGS, read_backing
 from memgroup.forkcost._machine import check_machine
-from memgroup.forkcost._predict import Prediction, predict
+from memgroup.forkcost._predict import Prediction, check_integers, predict
 
 if TYPE_CHECKING:
     import subprocess
@@ -125,8 +125,11 @@ def compare(
     """Do what `measure` does with each backing in turn; the bounds of all are checked before the first.
 
     Raises:
-        ValueError, MemoryError, OSError, RuntimeError: As `measure`.
+        TypeError: `backings` is a str.
+        TypeError, ValueError, MemoryError, OSError, RuntimeError: As `measure`.
     """
+    if isinstance(backings, str):
+        raise TypeError(f"backings must be several: give [{backings!r}]")
     expected = [expect(size, backing, shape, mappings, rounds) for backing in backings]
     return tuple(_measure(prediction, rounds, watch) for prediction in expected)
 
@@ -137,6 +140,7 @@ def expect(size: int, backing: str, shape: str, mappings: int, rounds: int) -> P
     Raises:
         ValueError, MemoryError: As `measure`.
     """
+    check_integers(rounds=rounds)
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, not {rounds}")
     prediction = predict(size, backing, shape, mappings=mappings)

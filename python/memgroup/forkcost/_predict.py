@@ -90,11 +90,12 @@ def predict(
         policy: A design of `memgroup.rmap.POLICIES`.
 
     Raises:
+        TypeError: An argument is of the wrong type.
         ValueError: An argument names nothing, `size` or `mappings` is not positive, there are more mappings
             than pages, or the family is too large for the model and `policy` has no closed form.
     """
-    family, memory = read_shape(shape), read_backing(backing)
     check_size(size, mappings)
+    family, memory = read_shape(shape), read_backing(backing)
     _check_policy(policy)
     forked = mappings * (not memory.dontfork) * (memory.kind != "none")
     there = mappings * (memory.kind != "none")
@@ -129,14 +130,27 @@ def check_size(size: int, mappings: int) -> None:
     """Refuse what is no size, or cannot be spread.
 
     Raises:
+        TypeError: One of them is no integer.
         ValueError: It is so.
     """
+    check_integers(size=size, mappings=mappings)
     if size < 1:
         raise ValueError(f"size must be at least one byte, not {size}")
     if not 1 <= mappings <= -(-size // PAGE):
         raise ValueError(
             f"mappings must be from 1 to the number of pages, {-(-size // PAGE)}; not {mappings}"
         )
+
+
+def check_integers(**numbers: object) -> None:
+    """Refuse what are no integers, by name.
+
+    Raises:
+        TypeError: One of them is none.
+    """
+    for name, number in numbers.items():
+        if not isinstance(number, int):
+            raise TypeError(f"{name} must be an integer, not {type(number).__name__}")
 
 
 def _check_policy(policy: str) -> None:

@@ -48,8 +48,11 @@ def read_shape(text: str) -> Shape:
     """The shape that `text` names: `star:1000`, `chain:100`, `tree:8` (two children each), `tree:2:30`.
 
     Raises:
+        TypeError: `text` is no str.
         ValueError: It names none, or one with more processes than Linux can number.
     """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check
+        raise TypeError(f"a shape is a str, not {type(text).__name__}")
     kind, *numbers = text.split(":")
     if not all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers):
         raise ValueError(f"not a shape: {show_text(text)!r}; there are {_FORMS}")

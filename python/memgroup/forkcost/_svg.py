@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from memgroup._text import show_number, show_seconds, show_size
+from memgroup._text import show_number, show_seconds, show_size, show_text
 from memgroup.forkcost._report import advice
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def as_svg(measured: Sequence[Measurement]) -> str:
     """`measured` as an SVG document, readable on light and on dark ground."""
     height, parts = _HEAD, list(_heading(measured))
     for panel in _PANELS:
-        found = [(one.backing, value) for one in measured if (value := panel.figure(one)) is not None]
+        found = [
+            (show_text(one.backing), value) for one in measured if (value := panel.figure(one)) is not None
+        ]
         if found:
             parts += _panel(panel, found, height)
             height += _TITLE + _LINE * len(found)
