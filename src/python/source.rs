@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
 use super::arguments::type_name;
-use crate::sys::stream;
+use crate::sys::{stream, vectored};
 
 /// The descriptor of an int or of an object with `fileno()`, asked each time: an object that was closed meanwhile must
 /// not lend the number of its old one, which may be somebody else's by now.
@@ -41,7 +41,7 @@ pub(super) fn stream_descriptor(source: &Bound<'_, PyAny>) -> PyResult<c_int> {
             "what passes through the descriptor of an SSLSocket is encrypted: use its own methods, or a pipe between",
         ));
     }
-    if stream::has_messages(descriptor) {
+    if vectored::has_messages(descriptor) == Ok(true) {
         return Err(PyValueError::new_err(
             "this socket sends and receives messages, not a stream of bytes: make it with SOCK_STREAM",
         ));
@@ -104,12 +104,11 @@ pub(super) fn wait_to_read(
     loop {
         py.check_signals()?;
         let descriptor = descriptor(source)?;
-        let left = deadline.saturating_duration_since(Instant::now());
         // Also where the kernel says again and again that there is something, for what only others read.
-        if left.is_zero() {
+        if Instant::now() >= deadline {
             return Err(PyTimeoutError::new_err("timed out"));
         }
-        match py.detach(|| stream::wait_to_read(descriptor, left)) {
+        match py.detach(|| stream::wait_to_read(descriptor, deadline)) {
             Ok(true) => return Ok(()),
             Ok(false) => {}
             Err(refused) if refused.is_interruption() => {}

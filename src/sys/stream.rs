@@ -1,9 +1,11 @@
 //! Reading and writing many stretches of memory at once: sockets, pipes, and whatever else has a descriptor.
 
 use std::os::fd::RawFd;
-use std::time::Duration;
+use std::time::Instant;
 
 use nix::errno::Errno;
+
+use super::vectored::{self, Call};
 
 /// The most stretches that one call takes (`IOV_MAX`).
 pub(crate) const MOST: usize = 1024;
@@ -55,14 +57,9 @@ pub(crate) fn write(fd: RawFd, stretches: &[Stretch]) -> Result<usize, Error> {
     Errno::result(written).map(|written| written as usize).map_err(Error)
 }
 
-/// Waits until something can be read; whether it can in time.
-pub(crate) fn wait_to_read(fd: RawFd, time: Duration) -> Result<bool, Error> {
-    let mut waited = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    // Rounded up, lest the last part of a millisecond be waited for without a pause.
-    let milliseconds = libc::c_int::try_from(time.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX);
-    // SAFETY: one pollfd, which lives until the call is over.
-    let ready = unsafe { libc::poll(&raw mut waited, 1, milliseconds) };
-    Errno::result(ready).map(|ready| ready > 0).map_err(Error)
+/// Waits until something can be read; whether it can before the deadline.
+pub(crate) fn wait_to_read(fd: RawFd, deadline: Instant) -> Result<bool, Error> {
+    vectored::wait(fd, Call::Read, deadline).map_err(|code| Error(Errno::from_raw(code)))
 }
 
 /// Whether calls return at once where there is nothing to read or no room to write.
@@ -70,16 +67,6 @@ pub(crate) fn is_non_blocking(fd: RawFd) -> Result<bool, Error> {
     // SAFETY: the call takes numbers only.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
     Errno::result(flags).map(|flags| flags & libc::O_NONBLOCK != 0).map_err(Error)
-}
-
-/// Whether what is read in parts would be lost in part: a socket of messages.
-pub(crate) fn has_messages(fd: RawFd) -> bool {
-    let mut kind: libc::c_int = 0;
-    let mut len = size_of_val(&kind) as libc::socklen_t;
-    // SAFETY: the kernel writes an int to kind, and its length to len.
-    let refused =
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut len) };
-    refused == 0 && kind != libc::SOCK_STREAM
 }
 
 /// Why the kernel refused.
