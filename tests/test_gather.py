@@ -4,6 +4,7 @@ What only a whole process can show (exit status, signals, terminals, pipes) runs
 matters, the child runs code first that replaces a function of `os`; so no test depends on how fast it is.
 """
 
+import codecs
 import errno
 import inspect
 import json
@@ -858,6 +859,7 @@ class Terminal:
         )
         os.close(slave)
         self.seen = ""
+        self._letters = codecs.getincrementaldecoder("utf-8")("replace")
 
     def open_gate(self) -> None:
         """Let the child go on that reads from the gate."""
@@ -882,7 +884,7 @@ class Terminal:
             chunk = os.read(self._master, 65536)
         except OSError:  # EIO: the child has closed its end
             chunk = b""
-        self.seen += chunk.decode("utf-8", "replace")
+        self.seen += self._letters.decode(chunk)  # a letter may come in two reads
         return bool(chunk)
 
 
