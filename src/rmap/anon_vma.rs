@@ -1,8 +1,10 @@
 //! anon_vmas and the chains that tie VMAs to them: preparing, cloning, unlinking.
 
+use super::Error;
 use super::arena::{Id, Ix};
 use super::machine::Machine;
 use super::policy::{CloneOrder, Family, Mapping, Order, Reuse};
+use super::room::make_room;
 use super::vma::Vma;
 
 /// What a page's mapping points to: the VMAs that the page can be mapped in.
@@ -70,6 +72,47 @@ impl Machine {
         let anon_vma = self.neighbours_anon_vma(vma).unwrap_or_else(|| self.new_anon_vma(None));
         self.link(vma, anon_vma, End::Newest);
         self.adopt(vma, anon_vma);
+    }
+
+    /// Room for what [`prepare`](Self::prepare) makes.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::NoMemory`].
+    pub(super) fn make_room_to_prepare(&mut self, vma: Ix<Vma>) -> Result<(), Error> {
+        if self.vmas[vma].anon_vma.is_some() || self.rules.family == Family::None {
+            return Ok(());
+        }
+        self.links.make_room(1, "chains")?;
+        match self.neighbours_anon_vma(vma) {
+            Some(anon_vma) => make_room(&mut self.anon_vmas[anon_vma].lists, 1),
+            None => self.make_room_for_anon_vmas(1),
+        }
+    }
+
+    /// Room for new anon_vmas, each with members at one place.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::NoMemory`].
+    pub(super) fn make_room_for_anon_vmas(&mut self, more: usize) -> Result<(), Error> {
+        self.anon_vmas.make_room_with(more, "anon_vmas", |anon_vma| make_room(&mut anon_vma.lists, 1))
+    }
+
+    /// Room for so many more places of members in every anon_vma of a chain.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub(super) fn make_room_in_chain(&mut self, vma: Ix<Vma>, places: usize) -> Result<(), Error> {
+        if self.rules.walk == Order::List {
+            return Ok(()); // all members are at one
+        }
+        let mut next = self.vmas[vma].newest;
+        while let Some(link) = next {
+            let Link { anon_vma, older, .. } = self.links[link];
+            let anon_vma = &mut self.anon_vmas[anon_vma];
+            make_room(&mut anon_vma.lists, places.min(anon_vma.members as usize + 4))?;
+            next = older;
+        }
+        Ok(())
     }
 
     /// The anon_vma of a neighbour (next, then previous) that could be one VMA with this one but for its protection.
@@ -165,32 +208,39 @@ impl Machine {
 
     /// Takes a VMA out of every anon_vma of its chain; ends those that are left empty.
     pub(super) fn unlink(&mut self, vma: Ix<Vma>) {
-        // Taken and put back, so that it need not be made each time.
-        let mut empty = std::mem::take(&mut self.scratch);
+        // The entries of those that are left empty stay chained until the end: that needs no memory.
+        let (mut empty, mut last_empty) = (None, None::<Ix<Link>>);
         let mut next = self.vmas[vma].newest.take();
         while let Some(link) = next {
             self.leave(link);
             let Link { anon_vma, older, .. } = self.links[link];
             next = older;
-            self.links.remove(link);
-            if self.anon_vmas[anon_vma].members == 0 {
-                if let Some(parent) = self.anon_vmas.find(self.anon_vmas[anon_vma].parent) {
-                    self.anon_vmas[parent].children -= 1;
-                }
-                empty.push(anon_vma);
+            if self.anon_vmas[anon_vma].members > 0 {
+                self.links.remove(link);
+                continue;
+            }
+            if let Some(parent) = self.anon_vmas.find(self.anon_vmas[anon_vma].parent) {
+                self.anon_vmas[parent].children -= 1;
+            }
+            self.links[link].older = None;
+            match last_empty.replace(link) {
+                Some(last) => self.links[last].older = Some(link),
+                None => empty = Some(link),
             }
         }
-        self.vmas[vma].oldest = None;
+        (self.vmas[vma].oldest, self.vmas[vma].links) = (None, 0);
         if let Some(own) = self.vmas[vma].anon_vma.take() {
             self.anon_vmas[own].active -= 1;
         }
-        for anon_vma in empty.drain(..) {
+        while let Some(link) = empty {
+            let Link { anon_vma, older, .. } = self.links[link];
+            empty = older;
+            self.links.remove(link);
             let root = self.anon_vmas[anon_vma].root;
             if self.let_go(anon_vma) && root != anon_vma {
                 self.let_go(root);
             }
         }
-        self.scratch = empty;
     }
 
     /// Drops one reference. Whether it was the last.
@@ -228,6 +278,7 @@ impl Machine {
         let link = self.links.take();
         self.totals.chains += 1;
         let record = &mut self.vmas[vma];
+        record.links += 1;
         let older = if end == End::Newest { record.newest } else { None };
         match (end, record.oldest) {
             (_, None) => (record.newest, record.oldest) = (Some(link), Some(link)),
@@ -259,6 +310,7 @@ impl Machine {
         let before = match anon_vma.lists.binary_search_by_key(&key, |list| list.start) {
             Ok(position) => Some(std::mem::replace(&mut anon_vma.lists[position].last, link)),
             Err(position) => {
+                debug_assert!(anon_vma.lists.len() < anon_vma.lists.capacity());
                 anon_vma.lists.insert(position, List { start: key, first: link, last: link });
                 None
             }
@@ -270,7 +322,7 @@ impl Machine {
     }
 
     /// Undoes [`enter`](Self::enter).
-    fn leave(&mut self, link: Ix<Link>) {
+    pub(super) fn leave(&mut self, link: Ix<Link>) {
         let Link { vma, anon_vma, before, after, .. } = self.links[link];
         let key = self.key(vma);
         if let Some(before) = before {

@@ -6,6 +6,9 @@ use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::ops::{Index as At, IndexMut as AtMut};
 
+use super::Error;
+use super::room::make_room;
+
 /// Place of a record in its arena. Says nothing of whether the record that is meant still lives there.
 pub(super) struct Ix<T> {
     /// One more than the place, so that an `Option` of this is four bytes as well.
@@ -99,6 +102,9 @@ impl<T> fmt::Debug for Id<T> {
 /// Records of one kind. What is removed leaves its value behind, so that what it owns (vectors) serves the next one.
 pub(super) struct Arena<T> {
     places: Vec<Place<T>>,
+    /// How many places were ever taken: those behind them are furnished already, and nothing more.
+    used: usize,
+    /// Has room for every place, so that nothing is refused its end.
     free: Vec<Ix<T>>,
 }
 
@@ -119,25 +125,65 @@ impl<T: Default> Arena<T> {
     pub(super) const MOST: usize = 1 << 30;
 
     pub(super) fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { places: Vec::new(), used: 0, free: Vec::new() }
     }
 
     /// How many records live.
     pub(super) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.used - self.free.len()
     }
 
-    /// Whether `more` records fit.
-    pub(super) fn has_room(&self, more: usize) -> bool {
-        more <= Self::MOST - self.len()
+    /// Makes sure that `more` records of `what` can be taken.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::NoMemory`].
+    #[inline]
+    pub(super) fn make_room(&mut self, more: usize, what: &'static str) -> Result<(), Error> {
+        let fresh = more.saturating_sub(self.free.len());
+        if fresh == 0 { Ok(()) } else { self.grow(fresh, what) }
     }
 
-    /// A place for a new record, with whatever the last one there left behind.
+    fn grow(&mut self, fresh: usize, what: &'static str) -> Result<(), Error> {
+        if fresh > Self::MOST - self.used {
+            return Err(Error::Full { what });
+        }
+        let places = self.used + fresh;
+        let (new, to_free) = (places.saturating_sub(self.places.len()), places - self.free.len());
+        make_room(&mut self.places, new)?;
+        make_room(&mut self.free, to_free)
+    }
+
+    /// The same, and lets `furnish` make sure of what these records will need besides.
+    pub(super) fn make_room_with(
+        &mut self,
+        more: usize,
+        what: &'static str,
+        mut furnish: impl FnMut(&mut T) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.make_room(more, what)?;
+        let again = more.min(self.free.len());
+        for ix in &self.free[self.free.len() - again..] {
+            furnish(&mut self.places[ix.get()].value)?;
+        }
+        for place in self.used..self.used + (more - again) {
+            if place == self.places.len() {
+                self.places.push(Place { value: T::default(), stamp: 0 });
+            }
+            furnish(&mut self.places[place].value)?;
+        }
+        Ok(())
+    }
+
+    /// A place for a new record, with whatever the last one there left behind. There must be [room](Self::make_room).
     #[inline]
     pub(super) fn take(&mut self) -> Ix<T> {
         let ix = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place { value: T::default(), stamp: 0 });
-            Ix::new(self.places.len() - 1)
+            if self.used == self.places.len() {
+                debug_assert!(self.places.len() < self.places.capacity());
+                self.places.push(Place { value: T::default(), stamp: 0 });
+            }
+            self.used += 1;
+            Ix::new(self.used - 1)
         });
         self.places[ix.get()].stamp = self.places[ix.get()].stamp.wrapping_add(1);
         ix
@@ -149,6 +195,7 @@ impl<T: Default> Arena<T> {
         let place = &mut self.places[ix.get()];
         debug_assert!(place.is_live());
         place.stamp = place.stamp.wrapping_add(1);
+        debug_assert!(self.free.len() < self.free.capacity());
         self.free.push(ix);
     }
 
@@ -179,7 +226,7 @@ impl<T: Default> Arena<T> {
 
     /// How many places there are, used or not: every index is below.
     pub(super) fn places(&self) -> usize {
-        self.places.len()
+        self.used
     }
 }
 
@@ -206,6 +253,7 @@ mod tests {
     #[test]
     fn a_name_dies_with_its_record() {
         let mut arena = Arena::<u8>::new();
+        arena.make_room(2, "numbers").unwrap();
         let (first, second) = (arena.take(), arena.take());
         let name = arena.id(first);
         assert_eq!((name.number(), arena.id(second).number()), (0, 1));
@@ -224,6 +272,33 @@ mod tests {
         let arena = Arena::<u8>::new();
         assert_eq!(arena.find(Id::from_number(u64::MAX)), None);
         assert_eq!(arena.find(Id::from_number(0)), None);
+    }
+
+    #[test]
+    fn there_is_an_end_to_places() {
+        let mut arena = Arena::<u8>::new();
+        assert_eq!(arena.make_room(Arena::<u8>::MOST + 1, "numbers"), Err(Error::Full { what: "numbers" }));
+        arena.make_room(3, "numbers").unwrap();
+        let taken = [arena.take(), arena.take(), arena.take()];
+        arena.remove(taken[1]);
+        assert_eq!(arena.make_room(Arena::<u8>::MOST - 1, "numbers"), Err(Error::Full { what: "numbers" }));
+        assert_eq!((arena.len(), arena.places()), (2, 3));
+    }
+
+    #[test]
+    fn places_are_furnished_before_they_are_taken() {
+        let mut arena = Arena::<Vec<u8>>::new();
+        arena.make_room(2, "vectors").unwrap();
+        let (first, second) = (arena.take(), arena.take());
+        arena.remove(first);
+        let furnish = |vector: &mut Vec<u8>| make_room(vector, 8);
+        arena.make_room_with(3, "vectors", furnish).unwrap();
+        assert_eq!((arena.len(), arena.places(), arena.iter().count()), (1, 2, 1));
+        for _ in 0..3 {
+            let next = arena.take();
+            assert!(next != second && arena[next].capacity() >= 8);
+        }
+        assert_eq!((arena.len(), arena.places()), (4, 4));
     }
 
     #[test]

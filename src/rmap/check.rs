@@ -152,7 +152,7 @@ impl Check<'_> {
             return self.report(Invariant::Dangling, Some(page), Some(process), freed(record));
         };
         // By the mirror, which is checked as well, the members have the VMA if its chain has the anon_vma.
-        let is_found = vma.is_some_and(|vma| machine.chain(vma).any(|other| other == anon_vma));
+        let is_found = vma.is_some_and(|vma| self.chain(vma).any(|other| other == anon_vma));
         if !is_found {
             let reason =
                 format!("the walk of its mapping, anon_vma {}, does not come to the process", mapping.number());
@@ -166,19 +166,24 @@ impl Check<'_> {
         const AMONG_MEMBERS: u8 = 2;
         let machine = self.machine;
         let mut seen = vec![0u8; machine.links.places()];
-        for (vma, record) in machine.vmas.iter() {
+        'vmas: for (vma, record) in machine.vmas.iter() {
+            let (mut last, mut entries) = (None, 0);
             for link in machine.links_of(vma) {
                 if seen[link.get()] != 0 || machine.links[link].vma != vma {
-                    let reason = format!("the chain at page {} has an entry of another VMA", record.start);
+                    let reason =
+                        format!("the chain at page {} has an entry of another VMA, or one twice", record.start);
                     self.report(Invariant::Mirror, None, Some(record.process), reason);
-                    break; // it could go round for ever
+                    continue 'vmas; // it could go round for ever
                 }
                 seen[link.get()] = IN_CHAIN;
+                (last, entries) = (Some(link), entries + 1);
             }
-            if machine.links_of(vma).last() != record.oldest {
+            if last != record.oldest {
                 let reason = format!("the chain at page {} ends elsewhere than it says", record.start);
                 self.report(Invariant::Mirror, None, Some(record.process), reason);
             }
+            let what = format!("entries of the chain at page {}", record.start);
+            self.report_count(Some(record.process), &what, record.links.into(), entries);
         }
         for (anon_vma, record) in machine.anon_vmas.iter() {
             let number = machine.anon_vmas.id(anon_vma).number();
@@ -250,9 +255,14 @@ impl Check<'_> {
         }
     }
 
+    /// The anon_vmas of a chain, which is followed no further than there are entries: a broken one can go round for ever.
+    fn chain(&self, vma: Ix<Vma>) -> impl Iterator<Item = Ix<AnonVma>> {
+        self.machine.chain(vma).take(self.machine.links.len())
+    }
+
     /// A chain by places, newest first; sorted where copies do not keep the order.
     fn comparable_chain(&self, vma: Ix<Vma>, keeps_order: bool) -> Vec<u32> {
-        let mut chain: Vec<_> = self.machine.chain(vma).map(Ix::word).collect();
+        let mut chain: Vec<_> = self.chain(vma).map(Ix::word).collect();
         if !keeps_order {
             chain.sort_unstable();
         }
@@ -334,3 +344,6 @@ fn freed(page: &Page) -> String {
     let number = page.mapping.map_or(0, |mapping| mapping.number());
     format!("its mapping, anon_vma {number}, is freed")
 }
+
+#[cfg(test)]
+mod tests;

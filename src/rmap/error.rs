@@ -115,4 +115,10 @@ pub enum Error {
         /// Of what.
         what: &'static str,
     },
+
+    /// The memory that the model itself lives in has come to its end.
+    #[error(
+        "there is no memory left for the model to grow: let processes exit, or munmap something; their places serve again"
+    )]
+    NoMemory,
 }

@@ -5,6 +5,7 @@ use super::machine::Machine;
 use super::page::{Entry, Object, Page};
 use super::policy::Family;
 use super::process::Process;
+use super::room::make_room;
 use super::vma::Vma;
 use super::{Error, PageId, ProcessId};
 
@@ -12,7 +13,7 @@ impl Machine {
     /// Reads a page: what is mapped there now, or `None` for the page of zeros, which has no reverse mapping.
     ///
     /// # Errors
-    /// [`Error::Exited`], [`Error::Unmapped`], [`Error::Denied`], [`Error::Full`].
+    /// [`Error::Exited`], [`Error::Unmapped`], [`Error::Denied`], [`Error::Full`], [`Error::NoMemory`].
     pub fn read(&mut self, process: ProcessId, page: u64) -> Result<Option<PageId>, Error> {
         let (process, vma) = self.touched(process, page)?;
         let prot = self.vmas[vma].traits.prot;
@@ -30,7 +31,7 @@ impl Machine {
                 Some(self.page_name(swapped))
             }
             None => {
-                self.check_tables()?;
+                self.make_room_for_entry(process)?;
                 self.set_entry(process, page, Entry::Zero);
                 None
             }
@@ -52,11 +53,11 @@ impl Machine {
         let shown = match self.processes[process].entry(&self.leaves, page) {
             Some(Entry::Present { page: shown, writable: true }) => shown,
             Some(Entry::Present { page: shown, writable: false }) => {
-                self.check_pages()?;
+                self.make_room_for_page()?;
                 self.write_shared(process, vma, page, shown)
             }
             Some(Entry::Swapped { page: swapped }) => {
-                self.check_pages()?;
+                self.make_room_for_page()?;
                 if self.swap_in(process, vma, page, swapped, true) {
                     swapped
                 } else {
@@ -64,8 +65,9 @@ impl Machine {
                 }
             }
             Some(Entry::Zero) | None => {
-                self.check_pages()?;
-                self.check_tables()?;
+                self.make_room_for_page()?;
+                self.make_room_for_entry(process)?;
+                self.make_room_to_prepare(vma)?;
                 self.prepare(vma);
                 self.map_new(process, vma, page)
             }
@@ -125,14 +127,15 @@ impl Machine {
         if let Some(Entry::Present { page, .. }) = self.processes[process].entry(&self.leaves, address) {
             return Ok(self.page_name(page));
         }
-        self.check_tables()?;
-        let page = match self.objects[object].pages.get(&address) {
-            Some(&page) => page,
-            None => {
-                self.check_pages()?;
+        self.make_room_for_entry(process)?;
+        let page = match self.objects[object].pages.binary_search_by_key(&address, |&(address, _)| address) {
+            Ok(position) => self.objects[object].pages[position].1,
+            Err(position) => {
+                self.make_room_for_page()?;
+                make_room(&mut self.objects[object].pages, 1)?;
                 let page = Page { index: address, object: Some(object), ..Page::default() };
                 let page = self.new_page(page);
-                self.objects[object].pages.insert(address, page);
+                self.objects[object].pages.insert(position, (address, page));
                 page
             }
         };
@@ -173,13 +176,13 @@ impl Machine {
         Error::Denied { pid: self.processes[process].pid, page, prot: self.vmas[vma].traits.prot, access }
     }
 
-    /// Room for one page, and for what finds it.
-    fn check_pages(&self) -> Result<(), Error> {
-        let has_room = self.pages.has_room(1) && self.anon_vmas.has_room(1) && self.links.has_room(1);
-        if has_room { Ok(()) } else { Err(Error::Full { what: "pages" }) }
+    fn make_room_for_page(&mut self) -> Result<(), Error> {
+        self.pages.make_room(1, "pages")
     }
 
-    fn check_tables(&self) -> Result<(), Error> {
-        if self.leaves.has_room(1) { Ok(()) } else { Err(Error::Full { what: "page tables" }) }
+    /// Room for a page table entry where there was none.
+    fn make_room_for_entry(&mut self, process: Ix<Process>) -> Result<(), Error> {
+        make_room(&mut self.processes[process].table, 1)?;
+        self.leaves.make_room(1, "page tables")
     }
 }

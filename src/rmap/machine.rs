@@ -5,6 +5,7 @@ use super::arena::{Arena, Ix};
 use super::page::{Entry, Leaf, Object, Page};
 use super::policy::{Family, Policy, Rules};
 use super::process::{Process, new_leaf};
+use super::room::make_room;
 use super::vma::Vma;
 use super::{Counts, Error, PageId, ProcessId};
 
@@ -31,8 +32,6 @@ pub struct Machine {
     pub(super) leaves: Arena<Leaf>,
     pub(super) objects: Arena<Object>,
     pub(super) totals: Totals,
-    /// Empty between operations.
-    pub(super) scratch: Vec<Ix<AnonVma>>,
 }
 
 /// What was ever made or done.
@@ -67,7 +66,6 @@ impl Machine {
             leaves: Arena::new(),
             objects: Arena::new(),
             totals: Totals::default(),
-            scratch: Vec::new(),
         }
     }
 
@@ -79,9 +77,10 @@ impl Machine {
     /// A new process with nothing mapped, a child of nobody.
     ///
     /// # Errors
-    /// [`Error::TooManyProcesses`].
+    /// [`Error::TooManyProcesses`], [`Error::NoMemory`].
     pub fn spawn(&mut self) -> Result<ProcessId, Error> {
         self.check_processes(1)?;
+        self.processes.make_room(1, "processes")?;
         let process = self.new_process(0);
         Ok(self.name(process))
     }
@@ -90,11 +89,11 @@ impl Machine {
     /// is an anon_vma.
     ///
     /// # Errors
-    /// [`Error::Exited`], [`Error::TooManyProcesses`], [`Error::Full`].
+    /// [`Error::Exited`], [`Error::TooManyProcesses`], [`Error::Full`], [`Error::NoMemory`].
     pub fn fork(&mut self, parent: ProcessId) -> Result<ProcessId, Error> {
         let parent = self.live(parent)?;
         self.check_processes(1)?;
-        self.check_room(parent, 1)?;
+        self.make_room_for_children(parent, 1)?;
         let child = self.fork_one(parent);
         Ok(self.name(child))
     }
@@ -106,12 +105,16 @@ impl Machine {
     pub fn fork_many(&mut self, parent: ProcessId, children: u64) -> Result<Vec<ProcessId>, Error> {
         let parent = self.live(parent)?;
         self.check_processes(children)?;
-        self.check_room(parent, children)?;
-        let forks = (0..children).map(|_| {
+        // No more than MAX_PROCESSES were let through, so this is lossless.
+        let children = children as usize;
+        let mut forked = Vec::new();
+        make_room(&mut forked, children)?;
+        self.make_room_for_children(parent, children)?;
+        for _ in 0..children {
             let child = self.fork_one(parent);
-            self.name(child)
-        });
-        Ok(forks.collect())
+            forked.push(self.name(child));
+        }
+        Ok(forked)
     }
 
     fn fork_one(&mut self, parent: Ix<Process>) -> Ix<Process> {
@@ -248,9 +251,8 @@ impl Machine {
         if let Some(object) = self.vmas[vma].traits.object {
             self.objects[object].vmas -= 1;
             if self.objects[object].vmas == 0 {
-                for page in std::mem::take(&mut self.objects[object].pages).into_values() {
-                    self.pages.remove(page);
-                }
+                let Object { pages, .. } = &mut self.objects[object];
+                pages.drain(..).for_each(|(_, page)| self.pages.remove(page));
                 self.objects.remove(object);
             }
         }
@@ -302,25 +304,37 @@ impl Machine {
         Ok(())
     }
 
-    /// Whether so many children of a process can be made without an arena's running over on the way.
-    fn check_room(&self, parent: Ix<Process>, children: u64) -> Result<(), Error> {
-        // At most MAX_PROCESSES were let through, so this is lossless.
-        let children = children as usize;
+    /// Room for so many children of a process, with all that forks give them.
+    fn make_room_for_children(&mut self, parent: Ix<Process>, children: usize) -> Result<(), Error> {
         let source = &self.processes[parent];
-        let fits = |each: usize, has_room: &dyn Fn(usize) -> bool| each.checked_mul(children).is_some_and(has_room);
-        if !fits(source.vmas.len(), &|more| self.vmas.has_room(more) && self.anon_vmas.has_room(more)) {
-            return Err(Error::Full { what: "VMAs" });
+        let leaves = source.table.len();
+        let (mut vmas, mut chains, mut links) = (0, 0, 0);
+        for &vma in &source.vmas {
+            let Vma { traits, anon_vma, links: entries, .. } = &self.vmas[vma];
+            if traits.dont_fork {
+                continue;
+            }
+            vmas += 1;
+            if anon_vma.is_some() && !traits.wipe_on_fork {
+                chains += 1;
+                links += *entries as usize;
+            }
         }
-        if !fits(source.table.len(), &|more| self.leaves.has_room(more)) {
-            return Err(Error::Full { what: "page tables" });
+        if self.rules.family == Family::Chains {
+            links += chains; // each gets an entry for an anon_vma of its own
+        } else {
+            chains = 0;
         }
-        // Chains can be long, so they are counted only where the count of all there are does not settle it.
-        let is_clear = fits(self.links.len() + source.vmas.len(), &|more| self.links.has_room(more));
-        let links = || source.vmas.iter().map(|&vma| self.links_of(vma).count() + 1).sum::<usize>();
-        if !is_clear && !fits(links(), &|more| self.links.has_room(more)) {
-            return Err(Error::Full { what: "chains" });
-        }
-        Ok(())
+        // What there cannot be so many of is refused, and so these need not be exact beyond.
+        let all = |each: usize| each.saturating_mul(children);
+        self.vmas.make_room(all(vmas), "VMAs")?;
+        self.leaves.make_room(all(leaves), "page tables")?;
+        self.links.make_room(all(links), "chains")?;
+        self.make_room_for_anon_vmas(all(chains))?;
+        self.processes.make_room_with(children, "processes", |process| {
+            make_room(&mut process.vmas, vmas)?;
+            make_room(&mut process.table, leaves)
+        })
     }
 
     /// Every process, by birth.

@@ -37,6 +37,7 @@
 //! | `check` | the invariants |
 //! | `graph` | the state as plain rows |
 //! | `process`, `vma`, `page`, `arena` | the records, and the rows they lie in |
+//! | `room` | memory for them, asked for before anything changes |
 
 /// The Rust of the chapter is compiled and run with the doctests.
 #[cfg(doctest)]
@@ -54,6 +55,7 @@ mod page;
 mod policy;
 mod process;
 mod range;
+mod room;
 mod vma;
 mod walk;
 

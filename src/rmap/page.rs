@@ -1,7 +1,5 @@
 //! Pages, page table entries, and what shared mappings show.
 
-use std::collections::BTreeMap;
-
 use super::anon_vma::AnonVma;
 use super::arena::{Id, Ix};
 
@@ -20,11 +18,12 @@ pub(super) struct Page {
     pub(super) object: Option<Ix<Object>>,
 }
 
-/// What a shared mapping shows: its pages by address, kept for as long as a VMA shows them.
+/// What a shared mapping shows: its pages, kept for as long as a VMA shows them.
 #[derive(Default)]
 pub(super) struct Object {
     pub(super) vmas: u32,
-    pub(super) pages: BTreeMap<u64, Ix<Page>>,
+    /// By address.
+    pub(super) pages: Vec<(u64, Ix<Page>)>,
 }
 
 /// A page table entry that is not empty.

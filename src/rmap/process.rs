@@ -62,6 +62,7 @@ impl Process {
             Ok(position) => self.table[position].1,
             Err(position) => {
                 let leaf = new_leaf(leaves);
+                debug_assert!(self.table.len() < self.table.capacity());
                 self.table.insert(position, (number, leaf));
                 leaf
             }

@@ -4,6 +4,7 @@ use super::arena::Ix;
 use super::machine::{LIMIT, Machine};
 use super::page::{Entry, Leaf};
 use super::process::Process;
+use super::room::make_room;
 use super::vma::{Advice, Prot, Traits, Vma};
 use super::{Error, ProcessId, VmaId};
 
@@ -49,7 +50,8 @@ impl Machine {
     /// Maps pages, none of which is there until it is touched. The VMA can be a neighbour that has grown.
     ///
     /// # Errors
-    /// [`Error::Exited`], [`Error::Range`], [`Error::Taken`], [`Error::NoHole`], [`Error::Full`].
+    /// [`Error::Exited`], [`Error::Range`], [`Error::Taken`], [`Error::NoHole`], [`Error::Full`],
+    /// [`Error::NoMemory`].
     pub fn mmap(&mut self, process: ProcessId, wanted: Mmap) -> Result<VmaId, Error> {
         let live = self.live(process)?;
         let Mmap { pages, prot, shared, at } = wanted;
@@ -65,7 +67,7 @@ impl Machine {
         {
             return Err(Error::Taken { pid: process.pid, page: self.vmas[next].start.max(start) });
         }
-        self.check_splits(live, start, end)?;
+        self.make_room_around(live, start, end)?;
         let object = shared.then(|| self.objects.take());
         let traits = Traits::new(prot, object);
         let vma = self.merge_new(live, position, start, end, traits).unwrap_or_else(|| {
@@ -118,11 +120,12 @@ impl Machine {
     /// Unmaps whatever there is in a range, splitting the VMAs at its ends.
     ///
     /// # Errors
-    /// [`Error::Exited`], [`Error::Range`], [`Error::Full`].
+    /// [`Error::Exited`], [`Error::Range`], [`Error::Full`],
+    /// [`Error::NoMemory`].
     pub fn munmap(&mut self, process: ProcessId, page: u64, pages: u64) -> Result<(), Error> {
         let process = self.live(process)?;
         let (start, end) = checked(page, pages)?;
-        self.check_splits(process, start, end)?;
+        self.make_room_around(process, start, end)?;
         self.clear(process, start, end);
         while let Some(vma) = self.first_in(process, start, end) {
             let vma = self.cut_out(vma, start, end);
@@ -134,7 +137,8 @@ impl Machine {
     /// Changes what may be done with a range, all of which must be mapped.
     ///
     /// # Errors
-    /// [`Error::Exited`], [`Error::Range`], [`Error::Unmapped`], [`Error::Full`].
+    /// [`Error::Exited`], [`Error::Range`], [`Error::Unmapped`], [`Error::Full`],
+    /// [`Error::NoMemory`].
     pub fn mprotect(&mut self, process: ProcessId, page: u64, pages: u64, prot: Prot) -> Result<(), Error> {
         let (process, start, end) = self.mapped_range(process, page, pages)?;
         self.change(process, start, end, |vma| vma.traits.protected(prot, vma.anon_vma.is_some()));
@@ -147,7 +151,8 @@ impl Machine {
     /// Says what a fork is to do with a range, all of which must be mapped.
     ///
     /// # Errors
-    /// [`Error::Exited`], [`Error::Range`], [`Error::Unmapped`], [`Error::WipeShared`], [`Error::Full`].
+    /// [`Error::Exited`], [`Error::Range`], [`Error::Unmapped`], [`Error::WipeShared`], [`Error::Full`],
+    /// [`Error::NoMemory`].
     pub fn madvise(&mut self, process: ProcessId, page: u64, pages: u64, advice: Advice) -> Result<(), Error> {
         let pid = process.pid;
         let (process, start, end) = self.mapped_range(process, page, pages)?;
@@ -321,7 +326,7 @@ impl Machine {
     }
 
     /// A range of a process without holes.
-    fn mapped_range(&self, process: ProcessId, page: u64, pages: u64) -> Result<(Ix<Process>, u64, u64), Error> {
+    fn mapped_range(&mut self, process: ProcessId, page: u64, pages: u64) -> Result<(Ix<Process>, u64, u64), Error> {
         let live = self.live(process)?;
         let (start, end) = checked(page, pages)?;
         let mut from = start;
@@ -334,7 +339,7 @@ impl Machine {
         if from < end {
             return Err(Error::Unmapped { pid: process.pid, page: from });
         }
-        self.check_splits(live, start, end)?;
+        self.make_room_around(live, start, end)?;
         Ok((live, start, end))
     }
 
@@ -354,17 +359,25 @@ impl Machine {
         holes.into_iter().find(|&(start, end)| fits(start, end)).map(|(start, _)| start)
     }
 
-    /// Room for the VMAs that a change to a range can make: one at either end, and one between.
-    fn check_splits(&self, process: Ix<Process>, start: u64, end: u64) -> Result<(), Error> {
-        let touched = [start, end].map(|page| self.processes[process].position(&self.vmas, page));
-        let ends = touched.iter().filter_map(|&position| self.processes[process].vmas.get(position));
+    /// Room for what a change to a range can make: a VMA at either end and one between, their chains, and places in
+    /// anon_vmas for them and for neighbours that grow.
+    fn make_room_around(&mut self, process: Ix<Process>, start: u64, end: u64) -> Result<(), Error> {
+        let [first, last] = [start, end].map(|page| self.processes[process].position(&self.vmas, page));
+        let vmas = &self.processes[process].vmas;
+        let ends = [first, last].into_iter().filter_map(|position| vmas.get(position));
         // A chain is copied once for each new VMA.
-        let links: usize = ends.map(|&vma| self.links_of(vma).count()).sum();
-        if self.vmas.has_room(3) && self.objects.has_room(1) && self.links.has_room(2 * links + 2) {
-            Ok(())
-        } else {
-            Err(Error::Full { what: "VMAs" })
+        let links: usize = ends.map(|&vma| self.vmas[vma].links as usize).sum();
+        let touched = first.saturating_sub(1)..vmas.len().min(last + 1);
+        self.vmas.make_room(3, "VMAs")?;
+        self.objects.make_room(1, "shared mappings")?;
+        self.links.make_room(2 * links + 4, "chains")?;
+        make_room(&mut self.processes[process].vmas, 3)?;
+        // None of these VMAs comes to be at more than one new place, nor do the new ones.
+        let places = touched.len() + 4;
+        for position in touched {
+            self.make_room_in_chain(self.processes[process].vmas[position], places)?;
         }
+        Ok(())
     }
 }
 

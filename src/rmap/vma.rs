@@ -154,6 +154,8 @@ pub(super) struct Vma {
     /// Its chain, in the order of [`Link::older`].
     pub(super) newest: Option<Ix<Link>>,
     pub(super) oldest: Option<Ix<Link>>,
+    /// How many entries the chain has.
+    pub(super) links: u32,
 }
 
 impl Default for Vma {
@@ -166,6 +168,7 @@ impl Default for Vma {
             anon_vma: None,
             newest: None,
             oldest: None,
+            links: 0,
         }
     }
 }
@@ -187,7 +190,7 @@ impl Vma {
 
     /// Whether the chain has exactly one entry: nothing of it came from a parent.
     pub(super) fn has_one_link(&self) -> bool {
-        self.newest.is_some() && self.newest == self.oldest
+        self.links == 1
     }
 }
 

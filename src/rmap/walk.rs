@@ -7,6 +7,7 @@ use super::machine::Machine;
 use super::page::{Entry, Page};
 use super::policy::{Family, Order};
 use super::process::Process;
+use super::room::make_room;
 use super::vma::Vma;
 use super::{Error, PageId, ProcessId, VmaId};
 
@@ -34,18 +35,22 @@ impl Machine {
     /// The full walk of a page, as it is done to ask whether it was used lately.
     ///
     /// # Errors
-    /// [`Error::NoPage`].
+    /// [`Error::NoPage`], [`Error::NoMemory`].
     pub fn walk(&self, page: PageId) -> Result<Walk, Error> {
         let page = self.page(page)?;
-        let (mut places, mut visits) = (Vec::new(), 0);
+        let (mut places, mut visits, mut room) = (Vec::new(), 0, Ok(()));
         let _ = self.each_place(page, |vma, is_in_range| {
             visits += 1;
             if is_in_range {
+                room = make_room(&mut places, 1);
+                if room.is_err() {
+                    return ControlFlow::Break(());
+                }
                 places.push((self.name(self.vmas[vma].process), VmaId(self.vmas.id(vma))));
             }
             ControlFlow::Continue(())
         });
-        Ok(Walk { places, visits })
+        room.map(|()| Walk { places, visits })
     }
 
     /// How many VMAs a full walk looks at.
@@ -77,13 +82,14 @@ impl Machine {
     /// mapping stays with the mapping instead.
     ///
     /// # Errors
-    /// [`Error::NoPage`], [`Error::NotMapped`].
+    /// [`Error::NoPage`], [`Error::NotMapped`], [`Error::NoMemory`].
     pub fn swap_out(&mut self, page: PageId) -> Result<SwapOut, Error> {
         let found = self.page(page)?;
         if self.pages[found].mapped == 0 {
             return Err(Error::NotMapped { page });
         }
         let mut holders = Vec::new();
+        make_room(&mut holders, self.pages[found].mapped as usize)?;
         let outcome = self.find_entries(found, |process| holders.push(process));
         let Page { index, object, .. } = self.pages[found];
         for process in holders {
@@ -106,11 +112,14 @@ impl Machine {
     /// The processes that map a page, by birth: not from a walk, but from all page tables.
     ///
     /// # Errors
-    /// [`Error::NoPage`].
+    /// [`Error::NoPage`], [`Error::NoMemory`].
     pub fn mapped_by(&self, page: PageId) -> Result<Vec<ProcessId>, Error> {
         let page = self.page(page)?;
-        let holders = self.by_birth().filter(|&process| self.maps(process, page));
-        Ok(holders.map(|process| self.name(process)).collect())
+        let mut holders = Vec::new();
+        make_room(&mut holders, self.pages[page].mapped as usize)?;
+        let processes = self.by_birth().filter(|&process| self.maps(process, page));
+        holders.extend(processes.map(|process| self.name(process)));
+        Ok(holders)
     }
 
     /// Goes through the places of a page until all its page table entries are found.
