@@ -4,7 +4,7 @@ use super::Error;
 use super::arena::{Id, Ix};
 use super::machine::Machine;
 use super::policy::{CloneOrder, Family, Mapping, Order, Reuse};
-use super::room::make_room;
+use super::room::{make_room, put};
 use super::vma::Vma;
 
 /// What a page's mapping points to: the VMAs that the page can be mapped in.
@@ -310,8 +310,7 @@ impl Machine {
         let before = match anon_vma.lists.binary_search_by_key(&key, |list| list.start) {
             Ok(position) => Some(std::mem::replace(&mut anon_vma.lists[position].last, link)),
             Err(position) => {
-                debug_assert!(anon_vma.lists.len() < anon_vma.lists.capacity());
-                anon_vma.lists.insert(position, List { start: key, first: link, last: link });
+                put(&mut anon_vma.lists, position, List { start: key, first: link, last: link });
                 None
             }
         };

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::ops::{Index as At, IndexMut as AtMut};
 
 use super::Error;
-use super::room::make_room;
+use super::room::{make_room, put_last};
 
 /// Place of a record in its arena. Says nothing of whether the record that is meant still lives there.
 pub(super) struct Ix<T> {
@@ -167,7 +167,7 @@ impl<T: Default> Arena<T> {
         }
         for place in self.used..self.used + (more - again) {
             if place == self.places.len() {
-                self.places.push(Place { value: T::default(), stamp: 0 });
+                put_last(&mut self.places, Place { value: T::default(), stamp: 0 });
             }
             furnish(&mut self.places[place].value)?;
         }
@@ -179,8 +179,7 @@ impl<T: Default> Arena<T> {
     pub(super) fn take(&mut self) -> Ix<T> {
         let ix = self.free.pop().unwrap_or_else(|| {
             if self.used == self.places.len() {
-                debug_assert!(self.places.len() < self.places.capacity());
-                self.places.push(Place { value: T::default(), stamp: 0 });
+                put_last(&mut self.places, Place { value: T::default(), stamp: 0 });
             }
             self.used += 1;
             Ix::new(self.used - 1)
@@ -195,8 +194,7 @@ impl<T: Default> Arena<T> {
         let place = &mut self.places[ix.get()];
         debug_assert!(place.is_live());
         place.stamp = place.stamp.wrapping_add(1);
-        debug_assert!(self.free.len() < self.free.capacity());
-        self.free.push(ix);
+        put_last(&mut self.free, ix);
     }
 
     /// The name of the record that lives at a place.

@@ -5,7 +5,7 @@ use super::machine::Machine;
 use super::page::{Entry, Object, Page};
 use super::policy::Family;
 use super::process::Process;
-use super::room::make_room;
+use super::room::{make_room, put};
 use super::vma::Vma;
 use super::{Error, PageId, ProcessId};
 
@@ -135,7 +135,7 @@ impl Machine {
                 make_room(&mut self.objects[object].pages, 1)?;
                 let page = Page { index: address, object: Some(object), ..Page::default() };
                 let page = self.new_page(page);
-                self.objects[object].pages.insert(position, (address, page));
+                put(&mut self.objects[object].pages, position, (address, page));
                 page
             }
         };

@@ -5,7 +5,7 @@ use super::arena::{Arena, Ix};
 use super::page::{Entry, Leaf, Object, Page};
 use super::policy::{Family, Policy, Rules};
 use super::process::{Process, new_leaf};
-use super::room::make_room;
+use super::room::{make_room, put_last};
 use super::vma::Vma;
 use super::{Counts, Error, PageId, ProcessId};
 
@@ -112,7 +112,7 @@ impl Machine {
         self.make_room_for_children(parent, children)?;
         for _ in 0..children {
             let child = self.fork_one(parent);
-            forked.push(self.name(child));
+            put_last(&mut forked, self.name(child));
         }
         Ok(forked)
     }
@@ -129,7 +129,7 @@ impl Machine {
                 continue;
             }
             let copy = self.new_vma(Vma { process: child, start, end, traits, ..Vma::default() });
-            vmas.push(copy);
+            put_last(&mut vmas, copy);
             if traits.wipe_on_fork || traits.object.is_some() {
                 continue;
             }
@@ -180,7 +180,7 @@ impl Machine {
                 Some(&(last, leaf)) if last == number => leaf,
                 _ => {
                     let leaf = new_leaf(&mut self.leaves);
-                    table.push((number, leaf));
+                    put_last(table, (number, leaf));
                     leaf
                 }
             };

@@ -2,6 +2,7 @@
 
 use super::arena::{Arena, Ix};
 use super::page::{Entry, Leaf};
+use super::room::put;
 use super::vma::Vma;
 
 /// An address space. Its vectors outlive it, for the next process in its place.
@@ -62,8 +63,7 @@ impl Process {
             Ok(position) => self.table[position].1,
             Err(position) => {
                 let leaf = new_leaf(leaves);
-                debug_assert!(self.table.len() < self.table.capacity());
-                self.table.insert(position, (number, leaf));
+                put(&mut self.table, position, (number, leaf));
                 leaf
             }
         };

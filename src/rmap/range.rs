@@ -4,7 +4,7 @@ use super::arena::Ix;
 use super::machine::{LIMIT, Machine};
 use super::page::{Entry, Leaf};
 use super::process::Process;
-use super::room::make_room;
+use super::room::{make_room, put};
 use super::vma::{Advice, Prot, Traits, Vma};
 use super::{Error, ProcessId, VmaId};
 
@@ -72,7 +72,7 @@ impl Machine {
         let traits = Traits::new(prot, object);
         let vma = self.merge_new(live, position, start, end, traits).unwrap_or_else(|| {
             let new = self.new_vma(Vma { process: live, start, end, traits, ..Vma::default() });
-            self.processes[live].vmas.insert(position, new);
+            put(&mut self.processes[live].vmas, position, new);
             new
         });
         Ok(VmaId(self.vmas.id(vma)))
@@ -268,7 +268,7 @@ impl Machine {
         let position = self.processes[process].position(&self.vmas, self.vmas[vma].start);
         let new = self.new_vma(Vma { process, start, end, traits, ..Vma::default() });
         self.clone_chain(vma, new);
-        self.processes[process].vmas.insert(position + usize::from(!is_below), new);
+        put(&mut self.processes[process].vmas, position + usize::from(!is_below), new);
     }
 
     /// Ends a VMA and takes it off its process's list.

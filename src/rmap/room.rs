@@ -14,6 +14,20 @@ pub(super) fn make_room<T>(vector: &mut Vec<T>, more: usize) -> Result<(), Error
     if more <= vector.capacity() - vector.len() { Ok(()) } else { grow(vector, more) }
 }
 
+/// Puts a value into a vector that has room for it.
+#[inline]
+pub(super) fn put<T>(vector: &mut Vec<T>, position: usize, value: T) {
+    debug_assert!(vector.len() < vector.capacity(), "nobody made room");
+    vector.insert(position, value);
+}
+
+/// The same at its end.
+#[inline]
+pub(super) fn put_last<T>(vector: &mut Vec<T>, value: T) {
+    debug_assert!(vector.len() < vector.capacity(), "nobody made room");
+    vector.push(value);
+}
+
 #[cfg(not(test))]
 #[cold]
 fn grow<T>(vector: &mut Vec<T>, more: usize) -> Result<(), Error> {

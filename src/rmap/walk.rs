@@ -7,7 +7,7 @@ use super::machine::Machine;
 use super::page::{Entry, Page};
 use super::policy::{Family, Order};
 use super::process::Process;
-use super::room::make_room;
+use super::room::{make_room, put_last};
 use super::vma::Vma;
 use super::{Error, PageId, ProcessId, VmaId};
 
@@ -46,7 +46,7 @@ impl Machine {
                 if room.is_err() {
                     return ControlFlow::Break(());
                 }
-                places.push((self.name(self.vmas[vma].process), VmaId(self.vmas.id(vma))));
+                put_last(&mut places, (self.name(self.vmas[vma].process), VmaId(self.vmas.id(vma))));
             }
             ControlFlow::Continue(())
         });
@@ -90,7 +90,7 @@ impl Machine {
         }
         let mut holders = Vec::new();
         make_room(&mut holders, self.pages[found].mapped as usize)?;
-        let outcome = self.find_entries(found, |process| holders.push(process));
+        let outcome = self.find_entries(found, |process| put_last(&mut holders, process));
         let Page { index, object, .. } = self.pages[found];
         for process in holders {
             let process = &mut self.processes[process];
