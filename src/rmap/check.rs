@@ -87,7 +87,7 @@ impl Check<'_> {
         self.broken.push(Broken { invariant, page, process, reason });
     }
 
-    fn report_count(&mut self, process: Option<Ix<Process>>, what: &str, noted: u64, counted: u64) {
+    fn report_count(&mut self, process: Option<Ix<Process>>, what: impl fmt::Display, noted: u64, counted: u64) {
         if noted != counted {
             let reason = format!("{what}: {noted} noted, {counted} counted");
             self.report(Invariant::Count, None, process, reason);
@@ -182,8 +182,8 @@ impl Check<'_> {
                 let reason = format!("the chain at page {} ends elsewhere than it says", record.start);
                 self.report(Invariant::Mirror, None, Some(record.process), reason);
             }
-            let what = format!("entries of the chain at page {}", record.start);
-            self.report_count(Some(record.process), &what, record.links.into(), entries);
+            let what = format_args!("entries of the chain at page {}", record.start);
+            self.report_count(Some(record.process), what, record.links.into(), entries);
         }
         for (anon_vma, record) in machine.anon_vmas.iter() {
             let number = machine.anon_vmas.id(anon_vma).number();
@@ -207,7 +207,7 @@ impl Check<'_> {
                 }
                 last_start = start;
             }
-            self.report_count(None, &format!("members of anon_vma {number}"), record.members.into(), members);
+            self.report_count(None, format_args!("members of anon_vma {number}"), record.members.into(), members);
         }
         for (link, record) in machine.links.iter() {
             if seen[link.get()] != IN_CHAIN | AMONG_MEMBERS {
@@ -243,7 +243,7 @@ impl Check<'_> {
                     let reason = format!("the chain at page {} does not end with the root", record.start);
                     self.report(Invariant::Root, None, Some(process), reason);
                 }
-                let (other, first) = first_with.entry(own.word()).or_insert((record.start, chain.clone()));
+                let (other, first) = first_with.entry(own.word()).or_insert_with(|| (record.start, chain.clone()));
                 if *first != chain {
                     let reason = format!(
                         "the VMAs at pages {other} and {} have the same anon_vma, {number}, and different chains",
@@ -310,8 +310,8 @@ impl Check<'_> {
         for (anon_vma, record) in machine.anon_vmas.iter() {
             let number = machine.anon_vmas.id(anon_vma).number();
             let mut compare = |what: &str, noted: u32, counts: &[u32]| {
-                let what = format!("{what} of anon_vma {number}");
-                self.report_count(None, &what, noted.into(), counts[anon_vma.get()].into());
+                let what = format_args!("{what} of anon_vma {number}");
+                self.report_count(None, what, noted.into(), counts[anon_vma.get()].into());
             };
             compare("VMAs", record.active, &active);
             compare("children", record.children, &children);

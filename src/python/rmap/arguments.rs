@@ -14,7 +14,7 @@ impl From<Error> for PyErr {
         match error {
             Error::Unmapped { .. } | Error::NoPage { .. } => PyLookupError::new_err(message),
             Error::Denied { .. } => PyPermissionError::new_err(message),
-            Error::NoHole { .. } | Error::TooManyProcesses { .. } | Error::Full { .. } => {
+            Error::NoHole { .. } | Error::TooManyProcesses { .. } | Error::Full { .. } | Error::NoMemory => {
                 PyMemoryError::new_err(message)
             }
             _ => PyValueError::new_err(message),

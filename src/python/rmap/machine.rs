@@ -4,12 +4,12 @@ use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::process::Process;
-use super::rows::{Broken, counts_dict, graph_dict};
+use super::rows::{Broken, collected, counts_dict, graph_dict, list_of};
 use super::vma::Vma;
-use crate::rmap::{self, CloneOrder, PageId, Policy, Rules};
+use crate::rmap::{self, CloneOrder, Error, PageId, Policy, Rules};
 
 /// Processes that fork, and how one design of reverse mapping finds who maps a page.
 ///
@@ -38,6 +38,18 @@ impl Machine {
     pub(super) fn with_long<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut rmap::Machine) -> T + Send) -> T {
         py.detach(|| work(&mut self.model.lock().unwrap_or_else(PoisonError::into_inner)))
     }
+}
+
+/// The most that the checker notes of a thing, and that a row of the graph takes with what it names.
+const CHECKED_BYTES: usize = 64;
+const ROW_BYTES: usize = 512;
+
+/// Refuses beforehand what would take more memory than there is, at so much for everything that the machine holds.
+fn has_memory(model: &rmap::Machine, each: usize) -> Result<(), Error> {
+    let counts = model.counts();
+    let things = counts.processes + counts.vmas + counts.anon_vmas + counts.chains + counts.pages;
+    let bytes = usize::try_from(things).unwrap_or(usize::MAX).saturating_mul(each);
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::NoMemory)
 }
 
 #[pymethods]
@@ -75,21 +87,23 @@ impl Machine {
     /// A new process with nothing mapped, a child of nobody.
     ///
     /// Raises:
-    ///     MemoryError: There are as many processes as Linux numbers: 4,194,304.
+    ///     MemoryError: There are as many processes as Linux numbers, 4,194,304, or there is no memory for more.
     fn spawn(slf: &Bound<'_, Self>) -> PyResult<Process> {
         let process = slf.get().with(slf.py(), rmap::Machine::spawn)?;
         Ok(Process::new(slf, process))
     }
 
     /// The processes that live, by birth.
-    fn processes(slf: &Bound<'_, Self>) -> Vec<Process> {
-        let all = slf.get().with(slf.py(), |model| model.processes().collect::<Vec<_>>());
-        all.into_iter().map(|process| Process::new(slf, process)).collect()
+    fn processes<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let all = slf.get().with(py, |model| collected(model.processes(), model.counts().processes))?;
+        list_of(py, all.into_iter().map(|process| Process::new(slf, process)))
     }
 
     /// The ids of the pages that somebody maps, or keeps in swap, or that a shared mapping holds.
-    fn pages(&self, py: Python<'_>) -> Vec<u64> {
-        self.with(py, |model| model.pages().map(PageId::number).collect())
+    fn pages<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let all = self.with(py, |model| collected(model.pages(), model.counts().pages))?;
+        list_of(py, all.into_iter().map(PageId::number))
     }
 
     /// Swaps a page out: the walk takes away the page table entries that it finds.
@@ -114,10 +128,10 @@ impl Machine {
     ///     TypeError: `page_id` is no integer.
     ///     LookupError: There is no such page any more.
     #[pyo3(signature = (page_id, /))]
-    fn walk(slf: &Bound<'_, Self>, page_id: PageId) -> PyResult<Vec<(Process, Vma)>> {
+    fn walk<'py>(slf: &Bound<'py, Self>, page_id: PageId) -> PyResult<Bound<'py, PyList>> {
         let walk = slf.get().with_long(slf.py(), |model| model.walk(page_id))?;
         let places = walk.places.into_iter();
-        Ok(places.map(|(process, vma)| (Process::new(slf, process), Vma::new(slf, process, vma))).collect())
+        list_of(slf.py(), places.map(|(process, vma)| (Process::new(slf, process), Vma::new(slf, process, vma))))
     }
 
     /// How many VMAs a full walk of a page looks at: those of `walk`, and in a list also those of other addresses.
@@ -146,9 +160,9 @@ impl Machine {
     ///     TypeError: `page_id` is no integer.
     ///     LookupError: There is no such page any more.
     #[pyo3(signature = (page_id, /))]
-    fn mapped_by(slf: &Bound<'_, Self>, page_id: PageId) -> PyResult<Vec<Process>> {
+    fn mapped_by<'py>(slf: &Bound<'py, Self>, page_id: PageId) -> PyResult<Bound<'py, PyList>> {
         let holders = slf.get().with_long(slf.py(), |model| model.mapped_by(page_id))?;
-        Ok(holders.into_iter().map(|process| Process::new(slf, process)).collect())
+        list_of(slf.py(), holders.into_iter().map(|process| Process::new(slf, process)))
     }
 
     /// What there is, and what was ever made or done, by name.
@@ -162,8 +176,14 @@ impl Machine {
     }
 
     /// The invariants that do not hold, those of pages first; empty for a design that works.
+    ///
+    /// Raises:
+    ///     MemoryError: There is not enough to look at everything.
     fn check(slf: &Bound<'_, Self>) -> PyResult<Vec<Broken>> {
-        let broken = slf.get().with_long(slf.py(), |model| model.check());
+        let broken = slf.get().with_long(slf.py(), |model| {
+            has_memory(model, CHECKED_BYTES)?;
+            Ok::<_, Error>(model.check())
+        })?;
         broken.into_iter().map(|broken| Broken::new(slf, broken)).collect()
     }
 
@@ -173,8 +193,14 @@ impl Machine {
     /// accounted, dontfork, wipeonfork, anon_vma (an id or None), chain (ids of anon_vmas, newest first). `anon_vmas`: id,
     /// root, parent, children, active, references, members (ids of VMAs in the order of a walk). `pages`: id, index,
     /// mapping (id of an anon_vma or None), dangling, shared, mapped_by, swapped_by (pids).
+    ///
+    /// Raises:
+    ///     MemoryError: There is not enough for all of it.
     fn graph<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let graph = self.with_long(py, |model| model.graph());
+        let graph = self.with_long(py, |model| {
+            has_memory(model, ROW_BYTES)?;
+            Ok::<_, Error>(model.graph())
+        })?;
         graph_dict(py, graph)
     }
 

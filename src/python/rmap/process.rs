@@ -3,10 +3,10 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 
 use super::arguments::{Address, Children, Pages};
 use super::machine::Machine;
+use super::rows::list_of;
 use super::vma::Vma;
 use crate::rmap::{Advice, Mmap, PageId, ProcessId, Prot};
 
@@ -60,7 +60,7 @@ impl Process {
     /// Raises:
     ///     TypeError: An argument is of the wrong type.
     ///     ValueError: The process has exited, a page of the range is mapped already, or it is no range.
-    ///     MemoryError: No hole is large enough.
+    ///     MemoryError: No hole is large enough, or there is no memory for what the mapping is made of.
     #[pyo3(
         signature = (pages, *, prot=Prot::READ_WRITE, shared=false, at=None),
         text_signature = "($self, pages, *, prot='rw', shared=False, at=None)",
@@ -155,7 +155,8 @@ impl Process {
     /// Raises:
     ///     TypeError: `n` is no integer.
     ///     ValueError: The process has exited, or `n` is negative.
-    ///     MemoryError: There would be more processes than Linux numbers, 4,194,304; none is forked then.
+    ///     MemoryError: There would be more processes than Linux numbers, 4,194,304, or there is no memory for them; none is
+    ///         forked then.
     #[pyo3(signature = (n=None, /))]
     fn fork<'py>(&self, py: Python<'py>, n: Option<Children>) -> PyResult<Bound<'py, PyAny>> {
         let machine = self.machine.bind(py);
@@ -164,8 +165,7 @@ impl Process {
             return Ok(Bound::new(py, Self::new(machine, child))?.into_any());
         };
         let children = machine.get().with_long(py, |model| model.fork_many(self.id, n))?;
-        let children: Vec<_> = children.into_iter().map(|child| Self::new(machine, child)).collect();
-        Ok(PyList::new(py, children)?.into_any())
+        Ok(list_of(py, children.into_iter().map(|child| Self::new(machine, child)))?.into_any())
     }
 
     /// Ends the process: its page table, then its VMAs.

@@ -5,7 +5,7 @@ use pyo3::types::{IntoPyDict, PyDict, PyList};
 
 use super::machine::Machine;
 use super::process::Process;
-use crate::rmap::{self, AnonVmaId, Counts, Graph, PageId, ProcessId, VmaId};
+use crate::rmap::{self, AnonVmaId, Counts, Error, Graph, PageId, ProcessId, VmaId};
 
 /// One invariant that does not hold; `str` of it says all.
 #[pyclass(frozen, module = "memgroup.rmap")]
@@ -106,6 +106,26 @@ pub(super) fn graph_dict(py: Python<'_>, graph: Graph) -> PyResult<Bound<'_, PyD
         dict.set_item("swapped_by", pids(row.swapped_by))
     })?;
     [("processes", processes), ("vmas", vmas), ("anon_vmas", anon_vmas), ("pages", pages)].into_py_dict(py)
+}
+
+/// What there are so many of, in a vector of its own.
+pub(super) fn collected<T>(things: impl Iterator<Item = T>, number: u64) -> Result<Vec<T>, Error> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(usize::try_from(number).unwrap_or(usize::MAX)).map_err(|_| Error::NoMemory)?;
+    all.extend(things);
+    Ok(all)
+}
+
+/// Things as a list, made one after the other: where memory ends, that is an exception and no more.
+pub(super) fn list_of<'py, T: IntoPyObject<'py>>(
+    py: Python<'py>,
+    things: impl Iterator<Item = T>,
+) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for thing in things {
+        list.append(thing)?;
+    }
+    Ok(list)
 }
 
 /// Rows as a list of dicts.
