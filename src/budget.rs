@@ -3,11 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::Error;
-use crate::sys;
-
-/// The machine is asked what it has left each time so many bytes were committed. That costs some ten microseconds, next to
-/// nothing beside the pages themselves; near the end of memory also a look at every page promised and not yet touched.
-const BETWEEN_QUESTIONS: usize = 16 * 1024 * 1024;
+use crate::sys::headroom::{self, Claim, Shortage};
 
 /// The bytes a group and all its slots have committed, against the most they may. Shared by a group and its slots,
 /// because a slot can outlive the group.
@@ -18,10 +14,6 @@ pub(crate) struct Budget {
     in_memory: bool,
     committed: AtomicUsize,
 }
-
-/// Committed by all groups since the machine was last asked: they share one machine. When two threads race here, it is
-/// asked a little earlier or later.
-static UNASKED: AtomicUsize = AtomicUsize::new(0);
 
 impl Budget {
     /// A budget of at most `limit` bytes, which must fit into memory unless they are in files on a disk.
@@ -38,26 +30,22 @@ impl Budget {
     }
 
     /// Accounts for `bytes` more, or says why that cannot be and accounts for nothing. The machine is asked for `cold` of
-    /// them only: it has given the others already.
+    /// them only: it has given the others already. They are claimed until they are committed.
     ///
     /// Only one thread at a time takes: the one that holds the lock of the table.
-    pub(crate) fn take(&self, bytes: usize, cold: usize) -> Result<(), Error> {
+    pub(crate) fn take(&self, bytes: usize, cold: usize) -> Result<Claim, Error> {
         // Relaxed throughout: only the numbers matter; nothing else is published through them.
         let committed = self.committed();
         let limit = self.limit.unwrap_or(usize::MAX);
         if committed.checked_add(bytes).is_none_or(|sum| sum > limit) {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
-        if self.in_memory && cold > 0 {
-            let mut unasked = UNASKED.load(Ordering::Relaxed).saturating_add(cold);
-            if unasked >= BETWEEN_QUESTIONS {
-                sys::check_headroom(cold).map_err(|available| Error::Headroom { wanted: cold, available })?;
-                unasked = 0;
-            }
-            UNASKED.store(unasked, Ordering::Relaxed);
-        }
+        let claim = match self.in_memory && cold > 0 {
+            true => headroom::claim(cold, true).map_err(|shortage| refused(cold, shortage))?,
+            false => Claim::NOTHING,
+        };
         self.committed.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+        Ok(claim)
     }
 
     /// Says whether `bytes` more could be accounted for now, in however many steps, or why not; as for
@@ -68,8 +56,8 @@ impl Budget {
         if committed.checked_add(bytes).is_none_or(|sum| sum > limit) {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
-        if self.in_memory && cold >= BETWEEN_QUESTIONS {
-            sys::check_headroom(cold).map_err(|available| Error::Headroom { wanted: cold, available })?;
+        if self.in_memory {
+            headroom::check(cold, true).map_err(|shortage| refused(cold, shortage))?;
         }
         Ok(())
     }
@@ -80,15 +68,32 @@ impl Budget {
     }
 }
 
+fn refused(wanted: usize, shortage: Shortage) -> Error {
+    match shortage {
+        Shortage::Machine(available) => Error::Headroom { wanted, available },
+        Shortage::Cgroup(room) => Error::Cgroup {
+            wanted,
+            available: room.available,
+            limit: room.limit,
+            usage: room.usage,
+            limit_file: room.limit_file,
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_short(taken: Result<(), Error>) -> bool {
+        matches!(taken, Err(Error::Headroom { .. } | Error::Cgroup { .. }))
+    }
 
     #[test]
     fn a_limit_counts_every_byte() {
         let budget = Budget::new(Some(100), true);
         budget.take(60, 60).unwrap();
-        assert_eq!(budget.take(41, 0), Err(Error::Limit { wanted: 41, committed: 60, limit: 100 }));
+        assert_eq!(budget.take(41, 0).map(drop), Err(Error::Limit { wanted: 41, committed: 60, limit: 100 }));
         budget.take(40, 0).unwrap();
         budget.give_back(100);
         assert_eq!(budget.committed(), 0);
@@ -97,7 +102,7 @@ mod tests {
     #[test]
     fn more_than_the_machine_has_is_refused_and_not_counted() {
         let budget = Budget::new(None, true);
-        assert!(matches!(budget.take(1 << 60, 1 << 60), Err(Error::Headroom { .. })));
+        assert!(is_short(budget.take(1 << 60, 1 << 60).map(drop)));
         assert_eq!(budget.committed(), 0);
         budget.take(4096, 4096).unwrap();
     }
@@ -115,7 +120,7 @@ mod tests {
         budget.take(60, 60).unwrap();
         assert_eq!(budget.check(40, 1 << 10), Ok(()));
         assert_eq!(budget.check(41, 0), Err(Error::Limit { wanted: 41, committed: 60, limit: 100 }));
-        assert!(matches!(Budget::new(None, true).check(1 << 60, 1 << 60), Err(Error::Headroom { .. })));
+        assert!(is_short(Budget::new(None, true).check(1 << 60, 1 << 60)));
         assert_eq!(Budget::new(None, true).check(1 << 60, 4096), Ok(()));
         assert_eq!(Budget::new(None, false).check(1 << 60, 1 << 60), Ok(()));
         assert_eq!(budget.committed(), 60);

@@ -1,6 +1,7 @@
 //! What can go wrong, and what to do about it.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::layout::{MAX_ALIGN, MAX_SLOT_BYTES};
 
@@ -79,6 +80,26 @@ pub enum Error {
         available: usize,
     },
 
+    /// A memory cgroup that the process is in has not that much memory left: beyond, the kernel would kill.
+    #[error(
+        "cannot commit {wanted} more bytes: of the {limit} that the memory cgroup allows in {}, {usage} are in use \
+         and {available} to be had; ask for less, free other groups, raise the limit of the container or service, \
+         or keep the data in a directory (backing)",
+        limit_file.display()
+    )]
+    Cgroup {
+        /// Bytes that the request would commit.
+        wanted: usize,
+        /// Bytes that the group can still have: what is left, and page cache that would make room, less a reserve.
+        available: usize,
+        /// Bytes that all processes of the cgroup may use.
+        limit: usize,
+        /// Bytes that they use.
+        usage: usize,
+        /// The file that the limit stands in.
+        limit_file: PathBuf,
+    },
+
     /// There is no memory for the sizes of so many objects.
     #[error(
         "no memory for the table of a list of {objects} objects (16 bytes each): \
@@ -143,7 +164,7 @@ fn remedy(call: &str, code: i32) -> &'static str {
     let names_a_file = call.starts_with("open") || call.starts_with("mkostemp");
     match code {
         libc::ENOMEM if call == "mmap" => {
-            "; address space (RLIMIT_AS, ulimit -v) or mappings (vm.max_map_count; a slot takes two) are used up: \
+            "; address space (RLIMIT_AS, ulimit -v; of an anonymous group also RLIMIT_DATA, ulimit -d) or mappings (vm.max_map_count; a slot takes two) are used up: \
              raise the limit, or use fewer and larger groups"
         }
         libc::ENOMEM => "; memory is used up: free some",

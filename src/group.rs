@@ -351,7 +351,7 @@ impl MemGroup {
     ) -> Result<(T, SlotRef<'g>), Error> {
         self.search(table, size, take).or_else(|error| {
             // What is open, or even committed, must be used up before anyone hears of it.
-            let may_commit = !matches!(error, Error::Limit { .. } | Error::Headroom { .. });
+            let may_commit = !matches!(error, Error::Limit { .. } | Error::Headroom { .. } | Error::Cgroup { .. });
             let taken = table.iter().find_map(|slot| Some((take(&slot, may_commit).ok()??, slot)));
             taken.ok_or(error)
         })

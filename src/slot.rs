@@ -243,7 +243,7 @@ impl Slot {
         let from = ready.max(self.memory.warm).min(to);
         let cold = to - from;
         warm::or_without(|| {
-            self.budget.take(more, cold)?;
+            let _claim = self.budget.take(more, cold)?;
             self.populate(from, to).inspect_err(|_| self.budget.give_back(more))
         })?;
         self.cursor.extend(to);

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::sys::fork::{self, AroundForks, SharedPerProcess};
 use crate::sys::{self, Backing, Mirrors};
 
-/// The bound where nobody sets one: this, or a share of the machine's memory if that is less.
+/// The bound where nobody sets one: this, or a share of the memory that the machine and its cgroups allow if that is less.
 const DEFAULT_LIMIT: usize = 256 * 1024 * 1024;
 
 /// The share.
@@ -177,7 +177,7 @@ fn settle(memory: &mut Memory, committed: usize) {
 /// nothing kept meanwhile: warm memory must never be why somebody is refused.
 pub(crate) fn or_without<T>(attempt: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     match attempt() {
-        Err(error @ (Error::Headroom { .. } | Error::Os { .. })) => match Suspended::begin() {
+        Err(error @ (Error::Headroom { .. } | Error::Cgroup { .. } | Error::Os { .. })) => match Suspended::begin() {
             Some(_suspended) => attempt(),
             None => Err(error),
         },
@@ -321,7 +321,7 @@ fn limit() -> usize {
 }
 
 fn first_limit() -> usize {
-    let default = DEFAULT_LIMIT.min(sys::machine_memory() / DEFAULT_SHARE);
+    let default = DEFAULT_LIMIT.min(sys::headroom::most_memory() / DEFAULT_SHARE);
     match limit_in_environment() {
         Ok(limit) => limit.unwrap_or(default).min(UNSET - 1),
         Err(complaint) => {

@@ -13,6 +13,7 @@ impl From<Error> for PyErr {
             | Error::Full { .. }
             | Error::Limit { .. }
             | Error::Headroom { .. }
+            | Error::Cgroup { .. }
             | Error::Table { .. }
             | Error::Os { .. } => PyMemoryError::new_err(message),
             Error::Base { .. }

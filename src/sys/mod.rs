@@ -1,12 +1,13 @@
 //! The operating system. memmap2 and nix live here and nowhere else; the rest of the crate sees [`Mirrors`] of a
-//! [`Backing`], [`fork`], [`wiped`], [`regular`] files, [`stream`]s, [`vectored`] calls, [`check_headroom`], the limits of the
+//! [`Backing`], [`fork`], [`wiped`], [`regular`] files, [`stream`]s, [`vectored`] calls, [`headroom`], the limits of the
 //! system and, where a call was refused, a [`Refusal`].
 //!
 //! What this rests on (order of sealing, what populates, what survives a fork) was checked on Linux 6.18.
 
+mod cgroup;
 mod file;
 pub(crate) mod fork;
-mod headroom;
+pub(crate) mod headroom;
 mod huge;
 mod memfd;
 mod mirrors;
@@ -16,7 +17,6 @@ pub(crate) mod stream;
 pub(crate) mod vectored;
 pub(crate) mod wiped;
 
-pub(crate) use headroom::check_headroom;
 pub(crate) use mirrors::Mirrors;
 
 use std::path::PathBuf;
@@ -93,7 +93,7 @@ pub(crate) fn page_size() -> usize {
 }
 
 /// Bytes of memory that the machine has; where the system does not say, none.
-pub(crate) fn machine_memory() -> usize {
+fn machine_memory() -> usize {
     let pages = nix::unistd::sysconf(nix::unistd::SysconfVar::_PHYS_PAGES).ok().flatten();
     pages.and_then(|pages| usize::try_from(pages).ok()).map_or(0, |pages| pages.saturating_mul(page_size()))
 }

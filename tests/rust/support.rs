@@ -18,7 +18,7 @@ pub fn group_of(backing: Backing) -> MemGroup {
 /// The block, or `None` with a word to the reader where this machine has not that much memory.
 pub fn unless_too_small_a_machine(allocated: Result<Block<'_>, Error>) -> Option<Block<'_>> {
     match allocated {
-        Err(Error::Headroom { wanted, available }) => {
+        Err(Error::Headroom { wanted, available } | Error::Cgroup { wanted, available, .. }) => {
             eprintln!("skipped: needs {wanted} bytes of memory, and there are {available}");
             None
         }

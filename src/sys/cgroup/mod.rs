@@ -1,0 +1,137 @@
+//! The memory cgroups that this process is in: each of their levels can be why the kernel kills it.
+
+mod level;
+mod places;
+
+use std::fs;
+
+use level::Level;
+pub(crate) use level::{Look, Room};
+
+/// The levels, as they were found last.
+#[derive(Debug, Default)]
+pub(super) struct Levels {
+    /// What `/proc/self/cgroup` said then.
+    cgroup: Vec<u8>,
+    found: Vec<Level>,
+}
+
+impl Levels {
+    /// The level that has the least room, if any has a limit.
+    ///
+    /// No descriptor is kept: a program may close those that it did not open, and give their numbers to files of its own.
+    pub(super) fn tightest(&mut self, look: Look) -> Option<Room> {
+        self.refresh();
+        self.found.iter().filter_map(|level| level.room(look)).min_by_key(|room| room.available)
+    }
+
+    /// The least limit of all levels.
+    pub(super) fn limit(&mut self) -> Option<usize> {
+        self.refresh();
+        self.found.iter().filter_map(|level| level.room(Look::Briefly)).map(|room| room.limit).min()
+    }
+
+    /// Finds the levels again if the process was moved to other cgroups.
+    fn refresh(&mut self) {
+        let cgroup = fs::read("/proc/self/cgroup").unwrap_or_default();
+        if cgroup != self.cgroup {
+            let mountinfo = fs::read("/proc/self/mountinfo").unwrap_or_default();
+            self.found = find(&cgroup, &mountinfo);
+            self.cgroup = cgroup;
+        }
+    }
+}
+
+/// The levels that are there, of every hierarchy. Where a hierarchy is mounted more than once, one mount is enough.
+fn find(cgroup: &[u8], mountinfo: &[u8]) -> Vec<Level> {
+    let mut found: Vec<Level> = Vec::new();
+    let mut done = Vec::new();
+    for places in places::places(cgroup, mountinfo) {
+        if done.contains(&places.version) {
+            continue;
+        }
+        let mut levels = places.levels.iter().filter_map(|directory| Level::at(places.version, directory));
+        // The innermost counts in any case, those above it as long as they account for what is below.
+        let Some(innermost) = levels.next() else { continue };
+        found.push(innermost);
+        found.extend(levels.take_while(Level::covers_those_below));
+        done.push(places.version);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::level::tests::{MIB, Tree};
+    use super::*;
+
+    /// A tree of the second version, mounted at its root as `mountinfo` says.
+    fn mounted(tree: &Tree, kind: &str) -> String {
+        format!("29 23 0:26 / {} rw shared:4 - {kind} none rw,memory\n", tree.0.display())
+    }
+
+    fn tightest(levels: Vec<Level>) -> Option<Room> {
+        Levels { cgroup: fs::read("/proc/self/cgroup").unwrap(), found: levels }.tightest(Look::Briefly)
+    }
+
+    #[test]
+    fn the_level_with_least_room_decides_whichever_it_is() {
+        let tree = Tree::new("levels");
+        let files = |max: usize, current: usize| {
+            [("memory.max", (max * MIB).to_string()), ("memory.current", (current * MIB).to_string())]
+        };
+        let write = |directory: &str, max, current| {
+            let files = files(max, current);
+            tree.write(directory, &files.each_ref().map(|(name, text)| (*name, text.as_str())))
+        };
+        write("a/b/c", 1000, 10);
+        let tight = write("a/b", 200, 150);
+        write("a", 500, 400);
+        let levels = find(b"0::/a/b/c\n", mounted(&tree, "cgroup2").as_bytes());
+        assert_eq!(levels.len(), 3); // the root accounts for nothing
+        let room = tightest(levels.clone()).unwrap();
+        assert_eq!((room.limit_file, room.limit), (tight.join("memory.max"), 200 * MIB));
+        write("a", 500, 490);
+        let room = tightest(levels).unwrap();
+        assert_eq!(room.limit, 500 * MIB);
+    }
+
+    #[test]
+    fn levels_that_do_not_exist_or_do_not_count_are_passed_over() {
+        let tree = Tree::new("levels-partly");
+        let files = |limit: &'static str, below: &'static str| {
+            [("memory.limit_in_bytes", limit), ("memory.usage_in_bytes", "0"), ("memory.use_hierarchy", below)]
+        };
+        tree.write("a", &files("1073741824", "0"));
+        tree.write("a/b", &files("2147483648", "1"));
+        tree.write(".", &files("4096", "1"));
+        // c is not to be seen, and b counts; a does not answer for b, so nor does what is above it.
+        let levels = find(b"3:memory:/a/b/c\n", mounted(&tree, "cgroup").as_bytes());
+        assert_eq!(tightest(levels).unwrap().limit, 2 << 30);
+        let levels = find(b"3:memory:/a\n", mounted(&tree, "cgroup").as_bytes());
+        assert_eq!(tightest(levels).unwrap().limit, 4096);
+    }
+
+    #[test]
+    fn two_hierarchies_both_count() {
+        let (one, two) = (Tree::new("hybrid-one"), Tree::new("hybrid-two"));
+        one.write("a", &[("memory.limit_in_bytes", "1073741824"), ("memory.usage_in_bytes", "0")]);
+        two.write("b", &[("memory.max", "2147483648"), ("memory.current", "2147483648")]);
+        let mountinfo = mounted(&one, "cgroup") + &mounted(&two, "cgroup2");
+        let levels = find(b"4:memory:/a\n0::/b\n", mountinfo.as_bytes());
+        assert_eq!((levels.len(), tightest(levels).unwrap().available), (2, 0));
+    }
+
+    #[test]
+    fn a_process_that_was_moved_is_looked_for_again() {
+        let tree = Tree::new("moved");
+        let directory = tree.write("a", &[("memory.max", "4096"), ("memory.current", "0")]);
+        let level = Level::at(places::Version::Two, &directory).unwrap();
+        let mut levels = Levels { cgroup: b"0::/elsewhere\n".into(), found: vec![level.clone()] };
+        levels.refresh();
+        assert!(!levels.found.contains(&level));
+        levels.found.push(level.clone());
+        levels.refresh(); // nothing has changed
+        assert!(levels.found.contains(&level));
+    }
+}
