@@ -12,13 +12,24 @@ pub(crate) struct Budget {
     limit: Option<usize>,
     /// Whether the bytes must fit into the machine's memory.
     in_memory: bool,
+    /// Whether they may never leave memory, nor be found there by whoever has it next.
+    is_secret: bool,
     committed: AtomicUsize,
 }
 
 impl Budget {
     /// A budget of at most `limit` bytes, which must fit into memory unless they are in files on a disk.
     pub(crate) fn new(limit: Option<usize>, in_memory: bool) -> Self {
-        Self { limit, in_memory, committed: AtomicUsize::new(0) }
+        Self { limit, in_memory, is_secret: false, committed: AtomicUsize::new(0) }
+    }
+
+    /// The same for secrets or, as it was, for what is none.
+    pub(crate) fn secret(self, is_secret: bool) -> Self {
+        Self { is_secret, ..self }
+    }
+
+    pub(crate) fn is_secret(&self) -> bool {
+        self.is_secret
     }
 
     pub(crate) fn limit(&self) -> Option<usize> {
@@ -41,7 +52,7 @@ impl Budget {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
         let claim = match self.in_memory && cold > 0 {
-            true => headroom::claim(cold, true).map_err(|shortage| refused(cold, shortage))?,
+            true => headroom::claim(cold, !self.is_secret).map_err(|shortage| refused(cold, shortage))?,
             false => Claim::NOTHING,
         };
         self.committed.fetch_add(bytes, Ordering::Relaxed);
@@ -57,7 +68,7 @@ impl Budget {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
         if self.in_memory {
-            headroom::check(cold, true).map_err(|shortage| refused(cold, shortage))?;
+            headroom::check(cold, !self.is_secret).map_err(|shortage| refused(cold, shortage))?;
         }
         Ok(())
     }

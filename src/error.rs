@@ -100,6 +100,28 @@ pub enum Error {
         limit_file: PathBuf,
     },
 
+    /// What a secret group holds must not leave memory, and no more of it can be locked there.
+    #[error(
+        "cannot lock {wanted} more bytes of a secret group in memory: {locked} of the {limit} that this process may lock \
+         (RLIMIT_MEMLOCK) are locked; raise it (ulimit -l; LimitMEMLOCK= of a service, --ulimit memlock= of a container), \
+         grant CAP_IPC_LOCK, or keep less in secret groups"
+    )]
+    Unlocked {
+        /// Bytes that the request would lock.
+        wanted: usize,
+        /// Bytes that the process has locked.
+        locked: usize,
+        /// Bytes that it may lock.
+        limit: usize,
+    },
+
+    /// Files reach the disk, and secrets must not.
+    #[error(
+        "a secret group cannot keep its memory in a directory, for files reach the disk: \
+         use the memfd backing (backing=\"memfd\")"
+    )]
+    SecretInFiles,
+
     /// There is no memory for the sizes of so many objects.
     #[error(
         "no memory for the table of a list of {objects} objects (16 bytes each): \
@@ -167,6 +189,10 @@ fn remedy(call: &str, code: i32) -> &'static str {
             "; address space (RLIMIT_AS, ulimit -v; of an anonymous group also RLIMIT_DATA, ulimit -d) or mappings (vm.max_map_count; a slot takes two) are used up: \
              raise the limit, or use fewer and larger groups"
         }
+        libc::ENOMEM | libc::EAGAIN if call == "mlock" => {
+            "; memory or mappings (vm.max_map_count) are used up: free some, or use fewer groups"
+        }
+        libc::EPERM if call == "mlock" => "; raise RLIMIT_MEMLOCK (ulimit -l) or grant CAP_IPC_LOCK",
         libc::ENOMEM => "; memory is used up: free some",
         libc::EMFILE => "; raise RLIMIT_NOFILE (ulimit -n) or close files",
         libc::ENFILE => "; the whole system is out of file descriptors: raise fs.file-max or close files",

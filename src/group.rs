@@ -28,11 +28,12 @@ pub struct Options {
     limit: Option<usize>,
     backing: Backing,
     name: String,
+    secret: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { base: DEFAULT_BASE, limit: None, backing: Backing::default(), name: "memgroup".into() }
+        Self { base: DEFAULT_BASE, limit: None, backing: Backing::default(), name: "memgroup".into(), secret: false }
     }
 }
 
@@ -66,17 +67,34 @@ impl Options {
         self
     }
 
+    /// Whether the group holds secrets: locked in memory, left out of core dumps, and overwritten with zeros when the group is
+    /// reset or freed.
+    ///
+    /// ```
+    /// let group = memgroup::Options::new().secret(true).open()?;
+    /// let key = group.copy(b"correct horse")?;
+    /// # Ok::<(), memgroup::Error>(())
+    /// ```
+    pub fn secret(mut self, secret: bool) -> Self {
+        self.secret = secret;
+        self
+    }
+
     /// Makes the group. No memory is mapped yet.
     ///
     /// # Errors
-    /// [`Error::Base`] or [`Error::Name`] for a value out of range, [`Error::Os`] for a directory that cannot be
-    /// written to.
+    /// [`Error::Base`] or [`Error::Name`] for a value out of range, [`Error::SecretInFiles`] for secrets in a directory,
+    /// [`Error::Os`] for a directory that cannot be written to.
     pub fn open(self) -> Result<MemGroup, Error> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
 
         let sizes = SlotSizes::new(self.base, sys::page_size())?;
         if self.name.len() > sys::MAX_NAME || self.name.contains('\0') {
             return Err(Error::Name { name: self.name, max: sys::MAX_NAME });
+        }
+        let in_files = matches!(self.backing, Backing::Directory(_));
+        if self.secret && in_files {
+            return Err(Error::SecretInFiles);
         }
         sys::check_backing(&self.backing)
             .map_err(|refusal| refusal.during(format!("making a file in {}", self.backing.describe())))?;
@@ -85,7 +103,7 @@ impl Options {
             // Relaxed: only that no two are equal matters.
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             sizes,
-            budget: Arc::new(Budget::new(self.limit, !matches!(self.backing, Backing::Directory(_)))),
+            budget: Arc::new(Budget::new(self.limit, !in_files).secret(self.secret)),
             backing: self.backing,
             name: self.name,
         })
@@ -351,7 +369,10 @@ impl MemGroup {
     ) -> Result<(T, SlotRef<'g>), Error> {
         self.search(table, size, take).or_else(|error| {
             // What is open, or even committed, must be used up before anyone hears of it.
-            let may_commit = !matches!(error, Error::Limit { .. } | Error::Headroom { .. } | Error::Cgroup { .. });
+            let may_commit = !matches!(
+                error,
+                Error::Limit { .. } | Error::Headroom { .. } | Error::Cgroup { .. } | Error::Unlocked { .. }
+            );
             let taken = table.iter().find_map(|slot| Some((take(&slot, may_commit).ok()??, slot)));
             taken.ok_or(error)
         })
@@ -449,6 +470,11 @@ impl MemGroup {
         self.tables.take_inherited().into_iter().flat_map(|mut table| table.drain()).collect()
     }
 
+    /// Whether the group holds secrets; see [`Options::secret`].
+    pub fn is_secret(&self) -> bool {
+        self.budget.is_secret()
+    }
+
     /// The open slots, those inherited across forks behind this process's own.
     fn slots(&self) -> impl Iterator<Item = SlotRef<'_>> {
         self.tables.iter().flat_map(Table::iter)
@@ -470,6 +496,7 @@ impl std::fmt::Debug for MemGroup {
             .field("name", &self.name)
             .field("backing", &self.backing)
             .field("base", &self.base())
+            .field("secret", &self.is_secret())
             .field("slots", &stats.slots.len())
             .field("allocated", &stats.allocated)
             .field("committed", &stats.committed)

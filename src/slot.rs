@@ -12,7 +12,7 @@ use crate::budget::Budget;
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::layout::{self, SlotIndex};
-use crate::sys::{self, Backing, Mirrors, fork};
+use crate::sys::{self, Backing, Mirrors, Unlocked, fork};
 use crate::warm::{self, Make, Memory};
 
 /// A piece of memory that blocks are cut from, and the bookkeeping to do so. Nothing of the latter lies in the former.
@@ -113,13 +113,20 @@ impl Slot {
         // Before the memory is found: a fork in between makes it one that a child may see.
         let (forks, generation) = (fork::count(), fork::generation());
         let huge_page = sys::huge_page_size(backing);
-        let is_huge = huge_page.is_some_and(|size| layout::is_for_huge_pages(capacity, budget.limit(), size));
-        let make = Make::of(backing, name, capacity, is_huge);
+        // Secrets are locked, and what may be locked is little: no more of it than is needed. And nobody else gets their memory.
+        let is_secret = budget.is_secret();
+        let is_huge =
+            !is_secret && huge_page.is_some_and(|size| layout::is_for_huge_pages(capacity, budget.limit(), size));
+        let make = Make::of(backing, name, capacity, is_huge).filter(|_| !is_secret);
         let (make, memory) = match make.and_then(warm::take) {
             Some((make, memory)) => (Some(make), memory),
             None => {
                 let mirrors = warm::or_without(|| {
-                    Mirrors::open(backing, name, capacity, is_huge)
+                    let opened = Mirrors::open(backing, name, capacity, is_huge);
+                    opened
+                        .and_then(
+                            |mirrors| if is_secret { mirrors.keep_from_dumps().map(|()| mirrors) } else { Ok(mirrors) },
+                        )
                         .map_err(|refusal| refusal.during(format!("opening slot {} ({capacity} bytes)", index.get())))
                 })?;
                 (make, Memory::fresh(mirrors))
@@ -256,6 +263,14 @@ impl Slot {
             return Ok(());
         }
         let mirrors = &self.memory.mirrors;
+        if self.budget.is_secret() {
+            return mirrors.commit_locked(from, to).map_err(|unlocked| match unlocked {
+                Unlocked::Limit { locked, limit } => Error::Unlocked { wanted: cold, locked, limit },
+                Unlocked::Refused(refusal) => {
+                    refusal.during(format!("locking {cold} bytes of slot {} in memory", self.index.get()))
+                }
+            });
+        }
         mirrors.commit(from, to, cold <= layout::MAX_WINDOW.max(mirrors.granule())).map_err(|refusal| {
             // Some of it may be there now, and nobody knows how much.
             self.is_spoilt.store(true, Ordering::Relaxed);
@@ -380,6 +395,10 @@ impl Slot {
     /// Takes all bytes back and keeps the memory, for a group that begins anew.
     pub(crate) fn rewind(&mut self) {
         *self.fresh.get_mut() &= self.cursor.used() == 0;
+        if self.budget.is_secret() {
+            self.memory.mirrors.wipe(self.cursor.ready());
+            *self.fresh.get_mut() = true;
+        }
         self.cursor.rewind();
         // What lived there may have been values with padding.
         opaque(self.read_write);
@@ -391,9 +410,24 @@ impl Slot {
     /// No Rust reference into the slot may be left, and nobody may bump it any more.
     pub(crate) unsafe fn revoke(&self) {
         self.is_spoilt.store(true, Ordering::Relaxed);
-        self.budget.give_back(self.cursor.close());
+        let committed = self.cursor.close();
+        self.wipe_secrets(committed);
+        self.budget.give_back(committed);
         // SAFETY: the caller's promise.
         unsafe { self.memory.mirrors.revoke() };
+    }
+
+    /// Overwrites what was handed out, if it was secret, of a slot that is committed that far and is about to go.
+    ///
+    /// What the mirrors share with other processes only the process that opened the slot overwrites, for all of them: secrets
+    /// end where their owner ends them, and a child that is done with its copy of a group does not take them from its parent.
+    /// Private memory is everyone's own.
+    fn wipe_secrets(&self, committed: usize) {
+        let mirrors = &self.memory.mirrors;
+        let is_own = self.generation == fork::generation() || !mirrors.are_shared_by_forks();
+        if self.budget.is_secret() && is_own {
+            mirrors.wipe(committed);
+        }
     }
 
     pub(crate) fn stats(&self) -> SlotStats {
@@ -410,6 +444,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let committed = self.cursor.close();
+        self.wipe_secrets(committed);
         self.budget.give_back(committed);
         // SAFETY: this is the only place that takes it, and nothing looks at it afterwards.
         let memory = unsafe { ManuallyDrop::take(&mut self.memory) };

@@ -447,10 +447,13 @@ class MemGroup:
             for unlinked temporary files.
         name: Shown in `repr`, in messages and in /proc/PID/maps (where memory kept from another group keeps
             its name).
+        secret: Whether what the group holds is locked in memory, left out of core dumps, and overwritten with
+            zeros when the group is reset, freed or ends.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: `base` is 0, negative or absurd, `limit` negative, or `name` unusable.
+        ValueError: `base` is 0, negative or absurd, `limit` negative, `name` unusable, or `backing` a directory
+            for secrets.
         OSError: `backing` names a directory that is missing or cannot be written to.
     """
 
@@ -460,6 +463,8 @@ class MemGroup:
         limit: SupportsIndex | None = None,
         backing: str | bytes | os.PathLike[str] | os.PathLike[bytes] = "memfd",
         name: str | None = None,
+        *,
+        secret: bool = False,
     ) -> Self: ...
     @property
     def name(self) -> str:
@@ -473,6 +478,9 @@ class MemGroup:
     @property
     def backing(self) -> str:
         """Where the memory comes from: "memfd", "anonymous" or a directory."""
+    @property
+    def secret(self) -> bool:
+        """Whether what the group holds is locked in memory, left out of core dumps, and overwritten in the end."""
     @property
     def freed(self) -> bool:
         """Whether the group has ended, gently or not."""

@@ -14,6 +14,7 @@ impl From<Error> for PyErr {
             | Error::Limit { .. }
             | Error::Headroom { .. }
             | Error::Cgroup { .. }
+            | Error::Unlocked { .. }
             | Error::Table { .. }
             | Error::Os { .. } => PyMemoryError::new_err(message),
             Error::Base { .. }
@@ -21,6 +22,7 @@ impl From<Error> for PyErr {
             | Error::Name { .. }
             | Error::Length { .. }
             | Error::Foreign
+            | Error::SecretInFiles
             | Error::NoMirror => PyValueError::new_err(message),
         }
     }

@@ -49,10 +49,13 @@ const READ_AHEAD: usize = 64 * 1024;
 ///     backing: Where the memory comes from: "memfd", "anonymous" (nothing can be protected), or a directory for
 ///         unlinked temporary files.
 ///     name: Shown in `repr`, in messages and in /proc/PID/maps (where memory kept from another group keeps its name).
+///     secret: Whether what the group holds is locked in memory, left out of core dumps, and overwritten with zeros
+///         when the group is reset, freed or ends.
 ///
 /// Raises:
 ///     TypeError: An argument is of the wrong type.
-///     ValueError: `base` is 0, negative or absurd, `limit` negative, or `name` unusable.
+///     ValueError: `base` is 0, negative or absurd, `limit` negative, `name` unusable, or `backing` a directory for
+///         secrets.
 ///     OSError: `backing` names a directory that is missing or cannot be written to.
 #[pyclass(frozen, weakref, module = "memgroup")]
 pub(super) struct MemGroup {
@@ -89,12 +92,12 @@ impl Tally {
 impl MemGroup {
     #[new]
     #[pyo3(
-        signature = (base=Base(crate::DEFAULT_BASE), limit=None, backing=Backing::Memfd, name=None),
-        text_signature = "(base=65536, limit=None, backing='memfd', name=None)",
+        signature = (base=Base(crate::DEFAULT_BASE), limit=None, backing=Backing::Memfd, name=None, *, secret=false),
+        text_signature = "(base=65536, limit=None, backing='memfd', name=None, *, secret=False)",
     )]
-    fn new(base: Base, limit: Option<Limit>, backing: Backing, name: Option<&str>) -> PyResult<Self> {
+    fn new(base: Base, limit: Option<Limit>, backing: Backing, name: Option<&str>, secret: bool) -> PyResult<Self> {
         let options = Options::new().base(base.0).limit(limit.map(|limit| limit.0));
-        let options = options.name(name.unwrap_or("memgroup"));
+        let options = options.name(name.unwrap_or(if secret { "secret" } else { "memgroup" })).secret(secret);
         let group = options.backing(backing.clone()).open().map_err(|error| construction_error(error, &backing))?;
         Ok(Self {
             gate: Gate::new(Life::new(group))?,
@@ -407,6 +410,12 @@ impl MemGroup {
         })
     }
 
+    /// Whether what the group holds is locked in memory, left out of core dumps, and overwritten in the end.
+    #[getter]
+    fn secret(&self, py: Python<'_>) -> bool {
+        self.gate.with(py, |life| life.group().is_secret())
+    }
+
     /// Whether the group has ended, gently or not.
     #[getter]
     fn freed(&self, py: Python<'_>) -> bool {
@@ -422,7 +431,10 @@ impl MemGroup {
             }
             Err(_) => return format!("<MemGroup {name:?}, freed>"),
         };
-        let backing = self.gate.with(py, |life| life.group().backing().describe());
+        let backing = self.gate.with(py, |life| {
+            let group = life.group();
+            group.backing().describe() + if group.is_secret() { ", secret" } else { "" }
+        });
         let (blocks, slots, views) = (self.blocks.get(), stats.slots.len(), self.views());
         format!(
             "<MemGroup {name:?}, {backing}: {blocks} block{} of {} byte{} in {slots} slot{}, {} bytes committed, {views} view{}>",

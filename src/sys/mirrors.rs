@@ -1,5 +1,7 @@
 //! One piece of memory seen through two mappings.
 
+mod secret;
+
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
@@ -12,6 +14,7 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use super::huge::{self, Offer};
 use super::{Backing, Refusal, file, memfd, page_size, promises};
+pub(crate) use secret::Unlocked;
 
 /// A slot's memory: the read-write mirror and, unless the backing is anonymous, the read-only one.
 ///

@@ -17,7 +17,7 @@ pub(crate) mod stream;
 pub(crate) mod vectored;
 pub(crate) mod wiped;
 
-pub(crate) use mirrors::Mirrors;
+pub(crate) use mirrors::{Mirrors, Unlocked};
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
