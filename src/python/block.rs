@@ -230,7 +230,8 @@ impl MemBlock {
     }
 
     pub(super) fn repr(&self, py: Python<'_>) -> PyResult<String> {
-        let shown = self.body.piece.len.min(PREVIEW);
+        let is_secret = self.body.group.get().is_secret(py);
+        let shown = if is_secret { 0 } else { self.body.piece.len.min(PREVIEW) };
         let preview = PyBytes::new_with(py, shown, |copy| {
             let copy = Bytes::new(copy.as_mut_ptr(), shown);
             // SAFETY: as in tobytes, for the first bytes only.
@@ -240,6 +241,9 @@ impl MemBlock {
         let protected = if self.is_protected() { ", protected" } else { "" };
         let more = if shown < self.body.piece.len { "..." } else { "" };
         let (len, bytes) = (self.body.piece.len, plural(self.body.piece.len));
+        if is_secret {
+            return Ok(format!("<MemBlock, {len} byte{bytes}{protected}, secret>"));
+        }
         Ok(format!("<MemBlock, {len} byte{bytes}{protected}: {}{more}>", preview.repr()?))
     }
 

@@ -413,7 +413,7 @@ impl MemGroup {
     /// Whether what the group holds is locked in memory, left out of core dumps, and overwritten in the end.
     #[getter]
     fn secret(&self, py: Python<'_>) -> bool {
-        self.gate.with(py, |life| life.group().is_secret())
+        self.is_secret(py)
     }
 
     /// Whether the group has ended, gently or not.
@@ -557,6 +557,11 @@ impl MemGroup {
     /// The largest size that can ever be served.
     pub(super) fn largest(&self, py: Python<'_>) -> usize {
         self.gate.with(py, |life| life.group().largest())
+    }
+
+    /// Whether what the group holds is not to be shown.
+    pub(super) fn is_secret(&self, py: Python<'_>) -> bool {
+        self.gate.with(py, |life| life.group().is_secret())
     }
 
     /// Counts a block.

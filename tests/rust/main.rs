@@ -15,6 +15,7 @@ mod local;
 mod many;
 mod rmap;
 mod rmap_history;
+mod secret;
 mod support;
 mod threads;
 mod warm;
