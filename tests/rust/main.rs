@@ -8,6 +8,8 @@ mod crash;
 mod fork;
 mod group;
 mod history;
+mod inject;
+mod injector;
 mod io;
 mod limits;
 mod list;
