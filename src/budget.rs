@@ -1,8 +1,7 @@
 //! What a group may commit, and what it has.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use crate::error::Error;
+use crate::sync::{AtomicUsize, Ordering};
 use crate::sys::headroom::{self, Claim, Shortage};
 
 /// The bytes a group and all its slots have committed, against the most they may. Shared by a group and its slots,

@@ -3,7 +3,6 @@
 use std::alloc::Layout;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::block::{Block, Protected};
@@ -11,6 +10,7 @@ use crate::budget::Budget;
 use crate::error::{Error, Refused};
 use crate::layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, SlotIndex, SlotSizes};
 use crate::slot::{Mirror, Slot, SlotRef, SlotStats};
+use crate::sync::Arc;
 use crate::sys::fork::{self, PerProcess};
 use crate::sys::{self, Backing, Refusal};
 use crate::table::Table;

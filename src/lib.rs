@@ -46,6 +46,8 @@ mod cursor;
 mod error;
 mod frames;
 mod group;
+#[cfg(all(test, loom))]
+mod interleavings;
 mod io;
 mod layout;
 mod list;

@@ -4,14 +4,13 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, Range};
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::block::opaque;
 use crate::budget::Budget;
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::layout::{self, SlotIndex};
+use crate::sync::{Arc, AtomicBool, Ordering};
 use crate::sys::{self, Backing, Mirrors, Unlocked, fork};
 use crate::warm::{self, Make, Memory};
 
@@ -394,10 +393,12 @@ impl Slot {
 
     /// Takes all bytes back and keeps the memory, for a group that begins anew.
     pub(crate) fn rewind(&mut self) {
-        *self.fresh.get_mut() &= self.cursor.used() == 0;
+        if self.cursor.used() > 0 {
+            self.fresh.store(false, Ordering::Relaxed);
+        }
         if self.budget.is_secret() {
             self.memory.mirrors.wipe(self.cursor.ready());
-            *self.fresh.get_mut() = true;
+            self.fresh.store(true, Ordering::Relaxed);
         }
         self.cursor.rewind();
         // What lived there may have been values with padding.
@@ -464,4 +465,24 @@ impl Drop for Slot {
 pub(crate) enum Mirror {
     ReadWrite,
     ReadOnly,
+}
+
+/// What the [tests of interleavings](crate::interleavings) ask.
+#[cfg(all(test, loom))]
+impl Slot {
+    pub(crate) fn touch(&self, address: NonNull<u8>) {
+        self.memory.mirrors.own(self.offset_of(address));
+    }
+
+    pub(crate) fn touch_first(&self) {
+        self.memory.mirrors.own(0);
+    }
+
+    pub(crate) fn at_start(&self) -> usize {
+        self.read_write.addr().get()
+    }
+
+    pub(crate) fn times_hidden(&self) -> usize {
+        self.memory.mirrors.times_hidden()
+    }
 }

@@ -1,11 +1,11 @@
 //! The slots that one process allocates from.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::layout::{MAX_SLOTS, SlotIndex};
 use crate::slot::{Slot, SlotRef};
+use crate::sync::{self, Arc, AtomicPtr, Mutex, MutexGuard, Ordering};
 
 /// Up to 32 slots, the one that small requests are served from, and the lock under which slots are opened and committed.
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl Table {
 }
 
 fn take(place: &mut AtomicPtr<Slot>) -> Option<Arc<Slot>> {
-    let slot = std::mem::take(place.get_mut());
+    let slot = sync::take(place);
     // SAFETY: a place that is not null holds one reference made by Arc::into_raw, and is null from now on.
     (!slot.is_null()).then(|| unsafe { Arc::from_raw(slot) })
 }

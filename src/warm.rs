@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::error::Error;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, shared};
 use crate::sys::fork::{self, AroundForks, SharedPerProcess};
 use crate::sys::{self, Backing, Mirrors};
 
@@ -306,8 +306,10 @@ impl Store {
 /// No limit was set, and the environment was not looked at.
 const UNSET: usize = usize::MAX;
 
-/// Not in the store: a child has its parent's limit.
-static LIMIT: AtomicUsize = AtomicUsize::new(UNSET);
+shared! {
+    /// Not in the store: a child has its parent's limit.
+    static LIMIT: AtomicUsize = AtomicUsize::new(UNSET);
+}
 
 fn limit() -> usize {
     match LIMIT.load(Ordering::Relaxed) {

@@ -4,19 +4,33 @@
 //!
 //! What this rests on (order of sealing, what populates, what survives a fork) was checked on Linux 6.18.
 
+#[cfg(not(heap))]
 mod cgroup;
+#[cfg(not(heap))]
 mod file;
+#[cfg(not(heap))]
 pub(crate) mod fork;
+#[cfg(not(heap))]
 pub(crate) mod headroom;
+#[cfg(heap)]
+mod heap;
+#[cfg(not(heap))]
 mod huge;
+#[cfg(not(heap))]
 mod memfd;
+#[cfg(not(heap))]
 mod mirrors;
+mod per_process;
+#[cfg(not(heap))]
 mod promises;
 pub(crate) mod regular;
 pub(crate) mod stream;
 pub(crate) mod vectored;
 pub(crate) mod wiped;
 
+#[cfg(heap)]
+pub(crate) use heap::{Mirrors, Unlocked, ask_for_huge_pages, check_backing, fork, headroom, huge_page_size};
+#[cfg(not(heap))]
 pub(crate) use mirrors::{Mirrors, Unlocked};
 
 use std::path::PathBuf;
@@ -93,19 +107,23 @@ pub(crate) fn page_size() -> usize {
 }
 
 /// Bytes of memory that the machine has; where the system does not say, none.
+#[cfg(not(heap))]
 fn machine_memory() -> usize {
     let pages = nix::unistd::sysconf(nix::unistd::SysconfVar::_PHYS_PAGES).ok().flatten();
     pages.and_then(|pages| usize::try_from(pages).ok()).map_or(0, |pages| pages.saturating_mul(page_size()))
 }
 
+#[cfg(not(heap))]
 pub(crate) use huge::ask_for as ask_for_huge_pages;
 
 /// Bytes in a huge page, where the system offers such to slots of that backing.
+#[cfg(not(heap))]
 pub(crate) fn huge_page_size(backing: &Backing) -> Option<usize> {
     huge::offer(backing).size()
 }
 
 /// Makes sure that slots of this backing can be made, so that a wrong directory is reported where it was named.
+#[cfg(not(heap))]
 pub(crate) fn check_backing(backing: &Backing) -> Result<(), Refusal> {
     match backing {
         Backing::Directory(directory) => file::unlinked(directory).map(drop),

@@ -2,12 +2,16 @@
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
+#[cfg(not(heap))]
 use std::num::NonZero;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+#[cfg(not(heap))]
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 
+#[cfg(heap)]
+use super::heap::{map_page, unmap_page};
 use super::{Refusal, page_size};
 
 /// Pages that were dropped, for those that need one next: mapping one takes ten microseconds. Each null or a page that
@@ -66,8 +70,8 @@ impl<T> Drop for Wiped<T> {
             place.compare_exchange(ptr::null_mut(), page, Ordering::Release, Ordering::Relaxed).is_ok()
         };
         if !SPARE.iter().any(&mut keep) {
-            // SAFETY: the page was mapped by take_page, and its last user is this. Refused, it stays mapped.
-            let _refused = unsafe { munmap(self.value.cast(), page_size()) };
+            // SAFETY: the page was mapped by take_page, and its last user is this.
+            unsafe { unmap_page(self.value.cast()) };
         }
     }
 }
@@ -77,6 +81,11 @@ fn take_page() -> Result<NonNull<c_void>, Refusal> {
     if let Some(page) = spare {
         return Ok(page);
     }
+    map_page()
+}
+
+#[cfg(not(heap))]
+fn map_page() -> Result<NonNull<c_void>, Refusal> {
     let len = NonZero::new(page_size()).unwrap_or(NonZero::<usize>::MIN);
     let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     // SAFETY: a new mapping anywhere replaces no other.
@@ -90,7 +99,17 @@ fn take_page() -> Result<NonNull<c_void>, Refusal> {
     Ok(page)
 }
 
-#[cfg(test)]
+/// Gives a page back.
+///
+/// # Safety
+/// It must come from `map_page`, and nobody else know of it.
+#[cfg(not(heap))]
+unsafe fn unmap_page(page: NonNull<c_void>) {
+    // SAFETY: the caller's promise. Refused, it stays mapped.
+    let _refused = unsafe { munmap(page, page_size()) };
+}
+
+#[cfg(all(test, not(heap)))]
 mod tests {
     use super::*;
 
