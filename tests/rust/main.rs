@@ -6,6 +6,7 @@
 mod collections;
 mod crash;
 mod fork;
+mod fork_under_load;
 mod group;
 mod history;
 mod inject;

@@ -26,6 +26,11 @@ pub fn unless_too_small_a_machine(allocated: Result<Block<'_>, Error>) -> Option
     }
 }
 
+/// How much of something: `full`, or `little` where everything takes a thousand times as long.
+pub fn scaled(full: usize, little: usize) -> usize {
+    if cfg!(miri) { little } else { full }
+}
+
 /// Allocates so many blocks of that size and lets them be.
 pub fn fill(group: &MemGroup, blocks: usize, size: usize) {
     for _ in 0..blocks {
