@@ -54,12 +54,18 @@ fn in_three_threads<T: Send + 'static>(group: &Arc<MemGroup>, work: fn(&MemGroup
     others.into_iter().map(|other| other.join().unwrap()).chain([mine]).collect()
 }
 
-/// Of what is committed nothing is counted twice or lost, and no slot is there twice.
+/// Of what is committed nothing is counted twice or lost, and all is as it looks to others meanwhile.
 fn check(group: &MemGroup) {
     let stats = group.stats();
     assert_eq!(stats.committed, stats.slots.iter().map(|slot| slot.committed).sum::<usize>());
+    look(group);
+}
+
+/// No slot is there twice, and none hands out what is not there.
+fn look(group: &MemGroup) {
+    let stats = group.stats();
     assert!(stats.slots.is_sorted_by(|one, next| one.index < next.index));
-    assert!(stats.slots.iter().all(|slot| slot.allocated <= slot.committed && slot.committed <= slot.capacity));
+    assert!(stats.slots.iter().all(|slot| slot.mapped == 2 * slot.capacity && slot.committed <= slot.capacity));
 }
 
 fn all_differ(mut addresses: Vec<usize>) {
@@ -74,6 +80,21 @@ fn the_first_slot_is_opened_once() {
         all_differ(in_three_threads(&group, |group| own_page(group).unwrap()));
         assert_eq!(group.stats().slots.len(), 1);
         check(&group);
+    });
+}
+
+#[test]
+fn who_looks_meanwhile_sees_whole_slots() {
+    model(3, || {
+        let group = Arc::new(group_of(PAGE));
+        let theirs = Arc::clone(&group);
+        let opener = thread::spawn(move || {
+            own_page(&theirs).unwrap();
+            own_page(&theirs).unwrap();
+        });
+        look(&group);
+        opener.join().unwrap();
+        assert_eq!(group.stats().slots.len(), 2);
     });
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 
 use memgroup::{Block, List, MemGroup, Options, Protected};
 
-use crate::support::{alone, wait_for};
+use crate::support::{alone, is_filled, wait_for};
 
 const FORKS: usize = 1000;
 
@@ -42,13 +42,13 @@ fn a_thousand_forks_under_load() {
                 if children.len() == AT_ONCE {
                     assert_eq!(wait_for(children.remove(0)), 0, "before child {number}");
                 }
-                assert!(is_stamped(&mine, 0xaa));
+                assert!(is_filled(&mine, 0xaa));
             }
             assert!(children.into_iter().all(|child| wait_for(child) == 0));
             again.store(false, Ordering::Relaxed);
         });
         assert!(rounds.into_inner() > works.len(), "the others hardly came to anything");
-        assert!(before.iter().zip(0u8..).all(|(block, stamp)| is_stamped(block, stamp)));
+        assert!(before.iter().zip(0u8..).all(|(block, stamp)| is_filled(block, stamp)));
     });
 }
 
@@ -76,9 +76,9 @@ fn fork_one(group: &MemGroup, before: &[Protected<'_>], number: usize) -> libc::
         of_local.fill(stamp);
         for _ in 0..3 {
             thread::yield_now();
-            let own = blocks.iter().all(|block| is_stamped(block, stamp)) && is_stamped(&of_local, stamp);
-            let all = own && list.iter().all(|bytes| is_stamped(bytes, stamp)) && is_stamped(&zero, 0);
-            (all && before.iter().zip(0u8..).all(|(block, stamp)| is_stamped(block, stamp))).then_some(())?;
+            let own = blocks.iter().all(|block| is_filled(block, stamp)) && is_filled(&of_local, stamp);
+            let all = own && list.iter().all(|bytes| is_filled(bytes, stamp)) && is_filled(&zero, 0);
+            (all && before.iter().zip(0u8..).all(|(block, stamp)| is_filled(block, stamp))).then_some(())?;
         }
         Some(())
     };
@@ -99,18 +99,12 @@ fn stamped_list(group: &MemGroup, stamp: u8) -> List<'_> {
     list
 }
 
-fn is_stamped(bytes: &[u8], stamp: u8) -> bool {
-    bytes.iter().all(|&byte| byte == stamp)
-}
-
 /// In the group that all share, children too. It grows for good, so slowly.
 fn allocate_and_check(group: &MemGroup, owner: u8) {
     let (blocks, list) = ([30, 400, 3].map(|size| stamped(group, size, owner)), stamped_list(group, owner));
     for _ in 0..200 {
         thread::yield_now();
-        assert!(
-            blocks.iter().all(|block| is_stamped(block, owner)) && list.iter().all(|bytes| is_stamped(bytes, owner))
-        );
+        assert!(blocks.iter().all(|block| is_filled(block, owner)) && list.iter().all(|bytes| is_filled(bytes, owner)));
     }
 }
 
@@ -119,7 +113,7 @@ fn reset(_: &MemGroup, owner: u8) {
     let mut group = MemGroup::with_base(4096).unwrap();
     for round in 0..20 {
         let blocks: Vec<_> = (0..50).map(|size| stamped(&group, size * 100, owner)).collect();
-        assert!(blocks.iter().all(|block| is_stamped(block, owner)), "round {round}");
+        assert!(blocks.iter().all(|block| is_filled(block, owner)), "round {round}");
         drop(blocks);
         group.reset();
     }
@@ -129,8 +123,8 @@ fn reset(_: &MemGroup, owner: u8) {
 fn come_and_go(_: &MemGroup, owner: u8) {
     let groups = [1, 2, 3].map(|slots| {
         let group = MemGroup::with_base(slots << 12).unwrap();
-        assert!((0..4).all(|_| is_stamped(&stamped(&group, slots << 12, owner), owner)));
-        assert!(is_stamped(&group.alloc_zeroed(5000).unwrap(), 0));
+        assert!((0..4).all(|_| is_filled(&stamped(&group, slots << 12, owner), owner)));
+        assert!(is_filled(&group.alloc_zeroed(5000).unwrap(), 0));
         group
     });
     groups.into_iter().for_each(MemGroup::free);
@@ -144,7 +138,7 @@ fn read_and_write(_: &MemGroup, owner: u8) {
     for _ in 0..20 {
         list.iter_mut().for_each(|bytes| bytes.fill(owner));
         assert_eq!(list.readv(&zeros).unwrap(), 60_000);
-        assert!(list.iter().all(|bytes| is_stamped(bytes, 0)));
+        assert!(list.iter().all(|bytes| is_filled(bytes, 0)));
         assert_eq!(list.writev(&nowhere).unwrap(), 60_000);
     }
 }

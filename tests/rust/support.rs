@@ -26,9 +26,22 @@ pub fn unless_too_small_a_machine(allocated: Result<Block<'_>, Error>) -> Option
     }
 }
 
+/// Whether every byte is that one.
+pub fn is_filled(bytes: &[u8], byte: u8) -> bool {
+    // A comparison of memory, because these tests run without optimisation.
+    bytes.first().is_none_or(|&first| first == byte)
+        && bytes.get(1..).unwrap_or_default() == &bytes[..bytes.len().saturating_sub(1)]
+}
+
 /// How much of something: `full`, or `little` where everything takes a thousand times as long.
 pub fn scaled(full: usize, little: usize) -> usize {
     if cfg!(miri) { little } else { full }
+}
+
+/// How many cases a test of random histories tries; as many times more as the environment variable `MEMGROUP_FUZZ` says.
+pub fn cases(usual: u32) -> u32 {
+    let factor = std::env::var("MEMGROUP_FUZZ").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
+    if cfg!(miri) { 2 } else { usual.saturating_mul(factor) }
 }
 
 /// Allocates so many blocks of that size and lets them be.

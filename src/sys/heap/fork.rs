@@ -1,9 +1,7 @@
 //! What [`fork`](crate::sys::fork) says where nobody forks, unless a test has it look as if.
 
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
-
-use crate::sync::{Mutex, MutexGuard, shared};
+use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, shared};
 use crate::sys::Refusal;
 pub(crate) use crate::sys::per_process::{PerProcess, SharedPerProcess};
 
@@ -12,12 +10,11 @@ pub(crate) struct AroundForks {
     pub(crate) after: fn(),
 }
 
-// Plain atomics, in loom too: a test changes them while nobody else looks, or under the lock.
 shared! {
-    static GENERATION: AtomicU32 = AtomicU32::new(1);
+    static GENERATION: AtomicUsize = AtomicUsize::new(1);
 }
 shared! {
-    static FORKS: AtomicU32 = AtomicU32::new(0);
+    static FORKS: AtomicUsize = AtomicUsize::new(0);
 }
 shared! {
     static FORKING: Mutex<()> = Mutex::new(());
@@ -27,7 +24,7 @@ shared! {
 }
 
 pub(crate) fn count() -> u32 {
-    FORKS.load(Relaxed)
+    FORKS.load(Relaxed) as u32
 }
 
 pub(crate) fn hold_off() -> Option<MutexGuard<'static, ()>> {
@@ -39,7 +36,7 @@ pub(crate) fn set_around(around: &'static AroundForks) {
 }
 
 pub(crate) fn generation() -> u32 {
-    GENERATION.load(Relaxed)
+    GENERATION.load(Relaxed) as u32
 }
 
 pub(crate) fn establish() -> Result<u32, Refusal> {

@@ -26,6 +26,9 @@ pub(crate) struct Mirrors {
     /// Stand for the bytes, in loom: one for each page, and it knows who may touch it when.
     #[cfg(loom)]
     cells: Vec<loom::cell::UnsafeCell<()>>,
+    /// Stands for the fields: loom objects to those who look and may not see them.
+    #[cfg(loom)]
+    made: loom::cell::UnsafeCell<()>,
 }
 
 impl Mirrors {
@@ -34,14 +37,20 @@ impl Mirrors {
         let layout = Layout::from_size_align(len, page_size()).map_err(|_| out_of_memory())?;
         // SAFETY: a slot has bytes.
         let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
-        Ok(Self {
+        let mirrors = Self {
             memory,
             layout,
             has_read_only: *backing != Backing::Anonymous,
             hidden: AtomicUsize::new(0),
             #[cfg(loom)]
             cells: (0..len / page_size()).map(|_| loom::cell::UnsafeCell::new(())).collect(),
-        })
+            #[cfg(loom)]
+            made: loom::cell::UnsafeCell::new(()),
+        };
+        #[cfg(loom)]
+        // SAFETY: nothing is there. It stands for the fields, which were just written.
+        mirrors.made.with_mut(|nothing| unsafe { nothing.write(()) });
+        Ok(mirrors)
     }
 
     /// Touches the page at that offset as somebody does who owns it alone; loom objects if others may, too.
@@ -78,11 +87,16 @@ impl Mirrors {
     }
 
     pub(crate) fn mapped(&self) -> usize {
+        #[cfg(loom)]
+        self.made.with(|_| ());
         self.layout.size() * (1 + usize::from(self.has_read_only))
     }
 
     pub(crate) fn commit(&self, start: usize, end: usize, _ahead: bool) -> Result<(), Refusal> {
         debug_assert!(start <= end && end <= self.layout.size());
+        // Nobody may touch them before.
+        #[cfg(all(test, loom))]
+        (start..end).step_by(page_size()).for_each(|offset| self.own(offset));
         Ok(())
     }
 
