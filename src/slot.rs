@@ -10,7 +10,7 @@ use crate::budget::Budget;
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::layout::{self, SlotIndex};
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 use crate::sys::{self, Backing, Mirrors, Unlocked, fork};
 use crate::warm::{self, Make, Memory};
 
@@ -37,6 +37,8 @@ pub struct Slot {
     make: Option<Make>,
     /// Whether something was done to the memory that makes it unfit for another slot.
     is_spoilt: AtomicBool,
+    /// Bytes that a layer above has handed out through the read-only mirror, by its own count.
+    protected: AtomicUsize,
     /// There until the slot is dropped, and taken out only then.
     memory: ManuallyDrop<Memory>,
     budget: Arc<Budget>,
@@ -98,6 +100,8 @@ pub struct SlotStats {
     pub committed: usize,
     /// Address space of its mirrors, in bytes.
     pub mapped: usize,
+    /// What a layer above has counted with [`Slot::protected`]. Rust's own `protect` counts nothing.
+    pub(crate) protected: usize,
 }
 
 impl Slot {
@@ -143,6 +147,7 @@ impl Slot {
             generation,
             make,
             is_spoilt: AtomicBool::new(false),
+            protected: AtomicUsize::new(0),
             memory: ManuallyDrop::new(memory),
             budget,
         })
@@ -401,6 +406,7 @@ impl Slot {
             self.fresh.store(true, Ordering::Relaxed);
         }
         self.cursor.rewind();
+        self.protected.store(0, Ordering::Relaxed);
         // What lived there may have been values with padding.
         opaque(self.read_write);
     }
@@ -431,6 +437,11 @@ impl Slot {
         }
     }
 
+    /// A count of protected bytes, for a layer above to keep.
+    pub(crate) fn protected(&self) -> &AtomicUsize {
+        &self.protected
+    }
+
     pub(crate) fn stats(&self) -> SlotStats {
         SlotStats {
             index: self.index.get(),
@@ -438,6 +449,7 @@ impl Slot {
             allocated: self.cursor.used(),
             committed: self.cursor.ready(),
             mapped: self.memory.mirrors.mapped(),
+            protected: self.protected.load(Ordering::Relaxed),
         }
     }
 }

@@ -383,9 +383,12 @@ def test_stats_count_blocks_bytes_and_views(backing):
 
 def test_slices_and_protection_allocate_nothing(group):
     block = group.alloc(100)
-    before = repr(group.stats())
+    before = group.stats().as_dict()
     parts = [block[10:20], group.protect(block), group.unprotect(group.protect(block[3:5]))]
-    assert repr(group.stats()) == before
+    after = group.stats().as_dict()
+    assert after.pop("protected") == after["slots"][0].pop("protected") == 102
+    assert before.pop("protected") == before["slots"][0].pop("protected") == 0
+    assert after == before
     assert len(parts) == 3
 
 
@@ -406,7 +409,8 @@ def test_stats_are_plain_numbers_for_json(group):
     plain = json.loads(json.dumps(stats.as_dict()))
     assert plain["slots"] == [slot.as_dict() for slot in stats.slots]
     assert plain["requested"] == stats.requested == 100000
-    assert set(plain) == {"slots", "requested", "allocated", "committed", "mapped", "blocks", "exports"}
+    figures = {"requested", "allocated", "committed", "mapped", "protected", "blocks", "exports"}
+    assert set(plain) == figures | {"slots"}
     assert repr(stats.slots[0]) in repr(stats)
 
 

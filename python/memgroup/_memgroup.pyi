@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, Protocol, Self, SupportsIndex, TypeAlias, final, overload
 
 from _typeshed import FileDescriptorLike, ReadableBuffer
+from rich.console import RenderableType
 
 from memgroup._draw.drawing import Drawing
 
@@ -57,6 +58,9 @@ class SlotStats:
     @property
     def mapped(self) -> int:
         """Address space of its mirrors, in bytes."""
+    @property
+    def protected(self) -> int:
+        """Bytes that `protect` has handed out; what was protected twice counts twice."""
     def as_dict(self) -> dict[str, int]:
         """Return the same as a dict, for JSON."""
 
@@ -80,6 +84,12 @@ class GroupStats:
     def mapped(self) -> int:
         """Address space taken by the mirrors."""
     @property
+    def protected(self) -> int:
+        """What `protect` has handed out since the group was made or reset.
+
+        What was protected twice counts twice.
+        """
+    @property
     def blocks(self) -> int:
         """How many blocks were allocated since the group was made or reset."""
     @property
@@ -87,6 +97,10 @@ class GroupStats:
         """How many views (live buffer exports) there are."""
     def as_dict(self) -> dict[str, Any]:
         """Return the same as a dict of numbers and, under `"slots"`, dicts; for JSON."""
+    def __rich__(self) -> RenderableType:
+        """Return what rich shows: a map of the slots."""
+    def _repr_html_(self) -> str:
+        """Return what Jupyter shows: a map of the slots."""
 
 @final
 class MemBlock:
@@ -688,6 +702,10 @@ class MemGroup:
         Raises:
             ValueError: The group is freed, or has ended.
         """
+    def __rich__(self) -> RenderableType:
+        """Return what rich shows: a map of the slots."""
+    def _repr_html_(self) -> str:
+        """Return what Jupyter shows: a map of the slots."""
     def __contains__(self, obj: object, /) -> bool: ...
     def __enter__(self) -> Self: ...
     def __exit__(

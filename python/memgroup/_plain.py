@@ -39,7 +39,8 @@ def _cell(cell: str | Bar) -> str:
 
 def _bar(bar: Bar) -> str:
     full, taken, rest = bar.cells(_BAR_WIDTH)
-    return f"[{'#' * full}{'-' * taken}{' ' * rest}]"
+    marked = bar.marked_cells(_BAR_WIDTH)
+    return f"[{'=' * marked}{'#' * (full - marked)}{'-' * taken}{' ' * rest}]"
 
 
 def _line(row: tuple[str, ...], columns: tuple[Column, ...], widths: list[int]) -> str:

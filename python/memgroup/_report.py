@@ -21,16 +21,26 @@ _MOST_COMPLAINTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A whole from 0 to 1 with two parts at its beginning: `full`, and behind it up to `taken`."""
+    """A whole from 0 to 1 with two parts at its beginning: `full`, and behind it up to `taken`.
+
+    The beginning of `full`, up to `marked`, stands out.
+    """
 
     full: float
     taken: float = 0.0
+    marked: float = 0.0
 
     def cells(self, width: int) -> tuple[int, int, int]:
         """How many of `width` cells are full, taken behind them, and left; any fullness shows."""
         full = max(round(self.full * width), int(self.full > 0))
         taken = max(round(self.taken * width) - full, 0)
         return full, taken, width - full - taken
+
+    def marked_cells(self, width: int) -> int:
+        """How many of the full cells stand out; any share shows, and so does what does not stand out."""
+        full = self.cells(width)[0]
+        marked = max(round(self.marked * width), int(self.marked > 0))
+        return min(marked, full if self.marked >= self.full else max(full - 1, 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,24 @@ def show_on_terminal(report: Report) -> None:
         console.print(_table(table, narrow=console.width < _NARROW))
 
 
+def drawn(report: Report) -> RenderableType:
+    """`report` for a console of somebody else's. Its remarks are no warnings."""
+    return _Drawn(report)
+
+
+class _Drawn:
+    """A report as wide as the console it is drawn on."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self._report.headline, style="bold")
+        yield from map(Text, self._report.remarks)
+        for table in self._report.tables:
+            yield _table(table, narrow=options.max_width < _NARROW)
+
+
 def _table(table: Table, narrow: bool) -> RenderableType:
     parts: list[RenderableType] = [Text(table.title, style="bold cyan")]
     if table.rows:
@@ -86,9 +104,11 @@ class _BarView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         full, taken, rest = self._bar.cells(min(_BAR_MOST, options.max_width))
-        full_sign, taken_sign, rest_sign = "#-." if options.ascii_only else "█▒·"
+        marked = self._bar.marked_cells(min(_BAR_MOST, options.max_width))
+        marked_sign, full_sign, taken_sign, rest_sign = "=#-." if options.ascii_only else "▓█▒·"
         yield Text.assemble(
-            (full_sign * full, "green"),
+            (marked_sign * marked, "blue"),
+            (full_sign * (full - marked), "green"),
             (taken_sign * taken, "yellow"),
             (rest_sign * rest, "dim"),
         )

@@ -160,6 +160,22 @@ impl Placed {
         self.object_in(*run, object)
     }
 
+    /// The bytes of some objects, with the padding between them in one, as far as they lie in one run.
+    #[cfg(feature = "python")]
+    pub(crate) fn extents(&self, part: Part) -> Box<dyn Iterator<Item = Span> + '_> {
+        if part.step().unsigned_abs() != 1 {
+            return Box::new(self.objects(part));
+        }
+        let ends = part.len().checked_sub(1).map(|last| (part.object(0), part.object(last)));
+        let (low, high) = ends.map_or((0, 0), |(one, other)| (one.min(other), one.max(other) + 1));
+        let runs = if low == high { 0..0 } else { self.run_of(low)..self.run_of(high - 1) + 1 };
+        Box::new(runs.map(move |run| {
+            let (first, end) = (self.runs[run].first.max(low), self.end_of(run).min(high));
+            let object = self.object_in(run, first);
+            Span { len: self.columns.end(end - 1) - self.columns.start(first), ..object }
+        }))
+    }
+
     /// The same with those in one where no padding lies between.
     pub(crate) fn spans(&self, part: Part) -> Spans<'_> {
         Spans { placed: self, part, index: 0, run: 0 }

@@ -15,11 +15,11 @@ use super::gate::Gate;
 use super::life::{Gone, Life, Refusal, Runs, plural};
 use super::list::MemList;
 use super::operand::{Operand, if_any};
-use super::piece::{Held, Piece};
+use super::piece::{Held, Piece, count};
 use super::raw::Bytes;
 use super::reads::{self, ReadResult};
 use super::sizes;
-use super::stats::{GroupStats, SlotStats};
+use super::stats::{GroupStats, SlotStats, look, show_size};
 use super::window;
 use crate::frames::{ByteOrder, Format};
 use crate::layout::DEFAULT_ALIGN;
@@ -72,11 +72,7 @@ struct Tally(AtomicUsize);
 impl Tally {
     #[inline(always)]
     fn add(&self, more: usize) {
-        #[cfg(Py_GIL_DISABLED)]
-        self.0.fetch_add(more, Ordering::Relaxed);
-        // The GIL makes the pair one step, for a fraction of what an atomic addition costs.
-        #[cfg(not(Py_GIL_DISABLED))]
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        count(&self.0, more);
     }
 
     fn get(&self) -> usize {
@@ -369,6 +365,7 @@ impl MemGroup {
     ///     ValueError: The group is freed, or has ended.
     fn stats(&self, py: Python<'_>) -> PyResult<GroupStats> {
         let stats = self.within(py, |life| life.stats(py))?;
+        let protected = stats.slots.iter().map(|slot| slot.protected).fold(0, usize::saturating_add);
         let slots = stats.slots.into_iter().map(|slot| Bound::new(py, SlotStats::from(slot)));
         let slots = slots.collect::<PyResult<Vec<_>>>()?;
         Ok(GroupStats {
@@ -377,6 +374,7 @@ impl MemGroup {
             allocated: stats.allocated,
             committed: stats.committed,
             mapped: stats.mapped,
+            protected,
             blocks: self.blocks.get(),
             exports: self.views(),
         })
@@ -437,14 +435,23 @@ impl MemGroup {
         });
         let (blocks, slots, views) = (self.blocks.get(), stats.slots.len(), self.views());
         format!(
-            "<MemGroup {name:?}, {backing}: {blocks} block{} of {} byte{} in {slots} slot{}, {} bytes committed, {views} view{}>",
+            "<MemGroup {name:?}, {backing}: {blocks} block{} of {} in {slots} slot{}, {} committed, {views} view{}>",
             plural(blocks),
-            self.requested.get(),
-            plural(self.requested.get()),
+            show_size(self.requested.get()),
             plural(slots),
-            stats.committed,
+            show_size(stats.committed),
             plural(views),
         )
+    }
+
+    /// What rich shows: a map of the slots.
+    fn __rich__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        look(slf.as_any(), "as_rich")
+    }
+
+    /// What Jupyter shows: a map of the slots.
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        look(slf.as_any(), "as_html")
     }
 }
 

@@ -17,7 +17,7 @@ use super::group::MemGroup;
 use super::io::{self, Moving, Offset, Start};
 use super::life::{Runs, plural};
 use super::operand::{Operand, if_any};
-use super::piece::{Held, Piece};
+use super::piece::{Held, Piece, count};
 use super::pinned::Pinned;
 use super::raw::Bytes;
 use crate::Error;
@@ -419,7 +419,14 @@ impl MemList {
         }
         let has_mirror = group.get().within(py, |life| {
             life.check(this.held())?;
-            Ok(life.group().has_mirror())
+            let has_mirror = life.group().has_mirror();
+            if has_mirror && (this.mirror, to) == (Mirror::ReadWrite, Mirror::ReadOnly) {
+                for span in this.placed.extents(this.part) {
+                    // SAFETY: check has just found the list there, and so the slots that it lies in.
+                    count(unsafe { span.slot.as_ref() }.protected(), span.len);
+                }
+            }
+            Ok(has_mirror)
         })?;
         if to == Mirror::ReadOnly && !has_mirror {
             return Err(Error::NoMirror.into());
