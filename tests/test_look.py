@@ -37,9 +37,9 @@ class Seen(HTMLParser):
         for name, value in attrs:
             assert name in {"style", "scope", "role", "aria-label", "title"}
             if name == "style":
-                self.styles.append(value)
+                self.styles.append(value or "")
             if name == "aria-label":
-                self.labels.append(value)
+                self.labels.append(value or "")
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -48,10 +48,10 @@ class Seen(HTMLParser):
         self.text.append(data)
 
 
-def drawn(thing: object, width: int = 100, **options: object) -> str:
-    console = Console(file=io.StringIO(), width=width, **options)
-    console.print(thing)
-    return console.file.getvalue()
+def drawn(thing: object, width: int = 100) -> str:
+    text = io.StringIO()
+    Console(file=text, width=width).print(thing)
+    return text.getvalue()
 
 
 # What protect has handed out
@@ -175,10 +175,10 @@ def test_a_console_without_unicode_or_colour_tells_the_parts_apart(group):
     group.protect(group.alloc(20_000))
     group.alloc(10_000)
     assert re.search(r"▓+█+▒+·+", drawn(group))
-    ascii_only = Console(file=io.TextIOWrapper(io.BytesIO(), "ascii"), width=100)
-    ascii_only.print(group)
-    ascii_only.file.flush()
-    assert re.search(rb"=+#+-+\.+", ascii_only.file.buffer.getvalue())
+    raw = io.BytesIO()
+    ascii_only = io.TextIOWrapper(raw, "ascii", write_through=True)
+    Console(file=ascii_only, width=100).print(group)
+    assert re.search(rb"=+#+-+\.+", raw.getvalue())
 
 
 @pytest.mark.parametrize("end", ["free", "leave"])

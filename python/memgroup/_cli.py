@@ -5,7 +5,7 @@ Only what cannot wait is imported here. The work is imported once Ctrl-C is take
 | status | meaning |
 | --- | --- |
 | 0 | everything was gathered |
-| 1 | some of it was: files could not be read, or the memory ended |
+| 1 | some of it was: files could not be read, or the memory ended; `doctor` found something missing |
 | 2 | nothing was reported: bad usage, a path that does not exist, or an output that cannot be written |
 | 130 | ended by Ctrl-C |
 | 141 | the reader of the output has gone, as after `| head` |

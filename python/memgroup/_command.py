@@ -61,6 +61,20 @@ exit status:
 """
 
 
+_ABOUT_DOCTOR = """
+Say what this machine offers to memory groups, by trying it, and what that means. Nothing is changed.
+"""
+
+_DOCTOR_DETAILS = """
+Each line says how it is (ok; note: worth knowing, groups work; MISSING: groups need it), what was
+looked at, what was found, and what that means.
+
+exit status:
+  0    everything that groups need is there
+  1    something is missing
+  2    bad usage, or output that cannot be written
+"""
+
 _ABOUT_FORKCOST = """
 Measure on this machine what a fork costs a process with a group: once it is written to, a family of processes
 is forked from a small process of its own, and the last fork is looked at.
@@ -133,7 +147,33 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )
+    _add_doctor(
+        commands.add_parser(
+            "doctor",
+            help="say what this machine offers to groups, and what that means",
+            description=_ABOUT_DOCTOR,
+            epilog=_DOCTOR_DETAILS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     return parser
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(work=_doctor)
+    parser.add_argument("--json", action="store_true", help="report as one JSON object")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from memgroup._doctor import examine
+    from memgroup._doctor.report import as_json, report, works
+
+    findings = examine()
+    if options.json:
+        print(as_json(findings))
+    else:
+        _print_report(report(findings))
+    return COMPLETE if works(findings) else INCOMPLETE
 
 
 def _add_gather(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,8 @@ def as_plain(report: Report) -> str:
 def _table(table: Table) -> list[str]:
     if not table.rows:
         return [table.title, *_note(table)]
-    cells = [tuple(column.title for column in table.columns), *(tuple(map(_cell, row)) for row in table.rows)]
+    titles = tuple(column.title for column in table.columns)
+    cells = [*([titles] if any(titles) else []), *(tuple(map(_cell, row)) for row in table.rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [table.title, *(_line(row, table.columns, widths) for row in cells), *_note(table)]
 

@@ -71,7 +71,8 @@ def _indented(renderable: RenderableType) -> Padding:
 
 
 def _grid(table: Table, narrow: bool) -> RichTable:
-    grid = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    titled = any(column.title for column in table.columns)
+    grid = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_header=titled)
     shown = [not (narrow and column.spare) for column in table.columns]
     for column in compress(table.columns, shown):
         _add_column(grid, column)

@@ -157,9 +157,20 @@ mod tests {
 
     #[test]
     fn sizes_have_three_digits_and_are_exact_where_they_are_few() {
-        let shown = [0, 1, 1023, 1024, 1536, 10_300, 99_000_000, 1 << 30, (1 << 30) - 1, 5 << 50, usize::MAX].map(show_size);
+        let shown =
+            [0, 1, 1023, 1024, 1536, 10_300, 99_000_000, 1 << 30, (1 << 30) - 1, 5 << 50, usize::MAX].map(show_size);
         let wanted = [
-            "0 bytes", "1 byte", "1023 bytes", "1 KiB", "1.50 KiB", "10.1 KiB", "94.4 MiB", "1 GiB", "1 GiB", "5 PiB", "16 EiB",
+            "0 bytes",
+            "1 byte",
+            "1023 bytes",
+            "1 KiB",
+            "1.50 KiB",
+            "10.1 KiB",
+            "94.4 MiB",
+            "1 GiB",
+            "1 GiB",
+            "5 PiB",
+            "16 EiB",
         ];
         assert_eq!(shown, wanted);
     }

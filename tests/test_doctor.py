@@ -1,0 +1,347 @@
+"""`memgroup doctor`: what it finds on this machine, and what it would say of others."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import memgroup
+import pytest
+from conftest import mappings
+from memgroup._command import run
+from memgroup._doctor import examine
+from memgroup._doctor.cgroup import levels
+from memgroup._doctor.findings import Finding
+from memgroup._doctor.interpreter import interpreter
+from memgroup._doctor.machine import limits, memory
+from memgroup._doctor.probes import mechanisms
+from memgroup._doctor.report import as_json, report, works
+from memgroup._doctor.system import MFD_NOEXEC_SEAL, SEAL_FUTURE_WRITE, Kernel
+
+# What groups need on any machine that these tests pass on.
+NEEDED = {"Linux", "processor", "memfd", "seals", "FUTURE_WRITE", "read-only mirror", "populate", "a group"}
+
+
+def by_name(findings) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+def tree(root, files: dict[str, str]):
+    for name, text in files.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return root
+
+
+# This machine
+
+
+def test_this_machine_has_what_groups_need():
+    found = examine()
+    assert works(found)
+    assert {finding.name: finding.state for finding in found if finding.name in NEEDED} == dict.fromkeys(
+        NEEDED, "ok"
+    )
+    assert len({(finding.topic, finding.name, str(finding.facts)) for finding in found}) == len(found)
+    for finding in found:
+        assert finding.state in {"ok", "note"}
+        assert finding.value
+        assert len(finding.meaning) > 5
+        assert "\n" not in finding.value + finding.meaning
+
+
+def test_an_examination_leaves_nothing_behind():
+    def descriptors():
+        return sorted(os.listdir("/proc/self/fd"))
+
+    list(mechanisms())  # what Python loads on the way is loaded
+    before, mapped, warm = descriptors(), mappings("memgroup-doctor"), memgroup.warm_memory().slots
+    for _ in range(5):
+        list(mechanisms())
+    assert descriptors() == before
+    # But for the one slot of its group that is kept warm, as those of any group are.
+    assert memgroup.warm_memory().slots - warm <= 1
+    assert mappings("memgroup-doctor") - mapped <= 2
+
+
+# Other kernels
+
+
+class Refusing(Kernel):
+    """A kernel that lacks something."""
+
+    def __init__(self, *lacking: str, number: int = errno.EINVAL) -> None:
+        self.lacking, self.number = lacking, number
+
+    def refuse(self, what: str) -> None:
+        if what in self.lacking:
+            raise OSError(self.number, os.strerror(self.number))
+
+    def memfd(self, flags):
+        self.refuse("memfd")
+        if flags & MFD_NOEXEC_SEAL:
+            self.refuse("noexec")
+        return super().memfd(flags)
+
+    def seal(self, fd, seals):
+        self.refuse("seal")
+        if seals & SEAL_FUTURE_WRITE:
+            self.refuse("future")
+        super().seal(fd, seals)
+
+    def advise(self, address, nbytes, advice):
+        self.refuse("populate")
+        super().advise(address, nbytes, advice)
+
+    def memfd_secret(self):
+        self.refuse("secret")
+        return super().memfd_secret()
+
+
+@pytest.mark.parametrize(
+    ("lacking", "missing", "notes"),
+    [
+        ("noexec", set(), {"MFD_NOEXEC_SEAL"}),
+        ("secret", set(), {"memfd_secret"}),
+        ("populate", {"populate"}, set()),
+        ("future", {"FUTURE_WRITE", "read-only mirror"}, set()),
+        ("seal", {"seals", "FUTURE_WRITE", "read-only mirror"}, set()),
+        ("memfd", {"memfd", "seals", "FUTURE_WRITE", "read-only mirror", "populate"}, {"MFD_NOEXEC_SEAL"}),
+    ],
+)
+def test_what_a_kernel_lacks_is_named(lacking, missing, notes):
+    here = {finding.name for finding in mechanisms() if finding.state != "ok"}
+    found = by_name(mechanisms(Refusing(lacking)))
+    assert {name for name, finding in found.items() if finding.state == "missing"} == missing
+    assert {name for name, finding in found.items() if finding.state == "note"} == notes | here
+    assert works(found.values()) == (not missing)
+    for name in missing | notes:
+        assert found[name].value == "no (EINVAL)"
+        assert found[name].facts["works"] is False
+
+
+def test_a_kernel_whose_mirrors_can_be_turned_writable_is_not_trusted():
+    class Careless(Kernel):
+        def seal(self, fd, seals):
+            super().seal(fd, seals & ~SEAL_FUTURE_WRITE)
+
+    found = by_name(mechanisms(Careless()))["read-only mirror"]
+    assert (found.state, found.value) == ("missing", "mprotect succeeds")
+
+
+@pytest.mark.parametrize(
+    ("release", "state"), [("5.13.19-generic", "missing"), ("5.14.0", "ok"), ("6.1", "ok")]
+)
+def test_the_kernel_has_to_be_new_enough(monkeypatch, release, state):
+    monkeypatch.setattr("platform.release", lambda: release)
+    assert by_name(mechanisms())["Linux"].state == state
+
+
+@pytest.mark.parametrize(("machine", "state"), [("riscv64", "missing"), ("aarch64", "ok")])
+def test_the_processor_has_to_be_one_that_is_known(monkeypatch, machine, state):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert by_name(mechanisms())["processor"].state == state
+
+
+# Cgroups
+
+V2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"
+V1 = (
+    "31 24 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
+    "32 24 0:28 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n"
+)
+
+
+def test_every_level_of_version_2_is_looked_at(tmp_path):
+    root = tree(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/user.slice/a b.scope\n",
+            "proc/self/mountinfo": V2,
+            "sys/fs/cgroup/user.slice/a b.scope/memory.max": "1000\n",
+            "sys/fs/cgroup/user.slice/a b.scope/memory.current": "1500\n",
+            "sys/fs/cgroup/user.slice/memory.max": "max\n",
+            "sys/fs/cgroup/user.slice/memory.current": "2000\n",
+        },
+    )
+    found = [(level.path, level.version, level.limit, level.headroom) for level in levels(root)]
+    assert found == [("/user.slice/a b.scope", 2, 1000, 0), ("/user.slice", 2, None, None)]
+
+
+def test_every_level_of_version_1_is_looked_at(tmp_path):
+    root = tree(
+        tmp_path,
+        {
+            "proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/a/b\n0::/\n",
+            "proc/self/mountinfo": V1,
+            "sys/fs/cgroup/memory/a/b/memory.limit_in_bytes": "9223372036854771712\n",
+            "sys/fs/cgroup/memory/a/b/memory.usage_in_bytes": "5\n",
+            "sys/fs/cgroup/memory/a/memory.limit_in_bytes": "4096\n",
+            "sys/fs/cgroup/memory/a/memory.usage_in_bytes": "96\n",
+        },
+    )
+    found = [(level.path, level.version, level.limit, level.headroom) for level in levels(root)]
+    assert found == [("/a/b", 1, None, None), ("/a", 1, 4096, 4000)]
+
+
+def test_a_container_sees_a_hierarchy_from_its_middle_on(tmp_path):
+    root = tree(
+        tmp_path,
+        {
+            "proc/self/cgroup": "4:memory:/docker/abc\n",
+            "proc/self/mountinfo": V1.replace(
+                " / /sys/fs/cgroup/memory", " /docker/abc /sys/fs/cgroup/memory"
+            ),
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "100\n",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": "40\n",
+        },
+    )
+    assert [(level.path, level.headroom) for level in levels(root)] == [("/", 60)]
+
+
+def test_without_proc_there_are_no_levels(tmp_path):
+    assert levels(tmp_path) == []
+    assert levels(tree(tmp_path, {"proc/self/cgroup": "0::/\n", "proc/self/mountinfo": ""})) == []
+
+
+# Memory and limits
+
+
+def test_little_memory_is_noted(tmp_path):
+    root = tree(
+        tmp_path,
+        {
+            "proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 1024 kB\nSwapFree: 512 kB\nHugePages_Total: 0\n",
+            "proc/self/cgroup": "0::/x\n",
+            "proc/self/mountinfo": V2,
+            "sys/fs/cgroup/x/memory.max": str(64 << 20),
+            "sys/fs/cgroup/x/memory.current": str(60 << 20),
+            "proc/sys/vm/overcommit_memory": "2\n",
+        },
+    )
+    found = by_name(memory(root))
+    assert (found["available"].state, found["available"].facts["bytes"]) == ("note", 1536 * 1024)
+    assert (found["cgroup"].state, found["cgroup"].value) == ("note", "4 MiB")
+    assert "kills" in found["cgroup"].meaning
+    assert (found["overcommit"].state, found["overcommit"].facts["mode"]) == ("note", 2)
+    assert found["huge pages, memfd"].value == "none"
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "name", "state"),
+    [
+        ("shmem_enabled", "always within_size [advise] never deny force", "huge pages, memfd", "ok"),
+        ("shmem_enabled", "always within_size advise [never] deny force", "huge pages, memfd", "note"),
+        ("enabled", "always [madvise] never", "huge pages, anonymous", "ok"),
+        ("enabled", "always madvise [never]", "huge pages, anonymous", "note"),
+    ],
+)
+def test_huge_pages_are_those_that_groups_would_use(tmp_path, setting, text, name, state):
+    directory = "sys/kernel/mm/transparent_hugepage"
+    root = tree(tmp_path, {f"{directory}/{setting}": text, f"{directory}/hpage_pmd_size": "2097152\n"})
+    found = by_name(memory(root))[name]
+    assert found.state == state
+    assert state == "ok" or setting in found.meaning
+
+
+def test_few_mappings_are_noted(tmp_path):
+    maps = "a\n" * 500
+    root = tree(tmp_path, {"proc/sys/vm/max_map_count": "700\n", "proc/self/maps": maps})
+    found = by_name(limits(root))["max_map_count"]
+    assert (found.state, found.facts) == ("note", {"count": 700, "taken": 500})
+    assert "some 100 open" in found.meaning
+
+
+def test_limits_of_the_process_are_told(child):
+    code = """
+    from memgroup._doctor.machine import limits
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+    for finding in limits():
+        print(finding.name, finding.state, finding.value, sep="|")
+    """
+    lines = child.output(code).splitlines()
+    assert "RLIMIT_FSIZE|note|1 MiB" in lines
+    assert "RLIMIT_NOFILE|note|32" in lines
+    assert any(line.startswith("RLIMIT_AS|ok|unlimited") for line in lines)
+
+
+# Python
+
+
+@pytest.mark.parametrize(
+    ("value", "state", "shown"),
+    [("1048576", "ok", "1 MiB"), ("0", "note", "0 B"), ("lots", "note", None)],
+)
+def test_the_warm_limit_and_its_variable_are_told(value, state, shown):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "memgroup", "doctor", "--json"],
+        env={**os.environ, "MEMGROUP_WARM_LIMIT": value},
+        capture_output=True,
+        check=True,
+    )
+    (found,) = (one for one in json.loads(done.stdout)["findings"] if one["name"] == "warm limit")
+    assert (found["state"], found["variable"]) == (state, value)
+    assert shown is None or found["value"] == shown
+    assert shown is not None or "ignored" in found["meaning"]
+
+
+def test_partners_that_are_not_installed_are_no_fault(monkeypatch):
+    from importlib import metadata
+
+    def version(_name):
+        raise metadata.PackageNotFoundError
+
+    monkeypatch.setattr(metadata, "version", version)
+    found = by_name(interpreter())
+    assert (found["numpy"].state, found["numpy"].facts) == ("ok", {"version": None})
+
+
+# The command
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "memgroup", "doctor", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_reports_for_people():
+    done = command()
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"memgroup {memgroup.__version__} works here")
+    assert {"Mechanisms", "Limits", "Memory", "Python"} <= set(lines)
+    assert sum(line.lstrip().startswith(("ok ", "note ")) for line in lines) == len(examine())
+
+
+def test_the_command_reports_for_programs():
+    done = command("--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    facts = json.loads(done.stdout)
+    assert (facts["version"], facts["works"]) == (memgroup.__version__, True)
+    names = {finding["name"] for finding in facts["findings"]}
+    assert names >= NEEDED | {"RLIMIT_AS", "max_map_count", "GIL", "numpy"}
+
+
+def test_bad_usage_is_a_status_of_its_own():
+    assert command("--nonsense").returncode == 2
+    assert command("here").returncode == 2
+
+
+def test_what_is_missing_is_said_first_and_by_status(monkeypatch, capsys):
+    found = list(mechanisms(Refusing("populate")))
+    monkeypatch.setattr("memgroup._doctor.mechanisms", lambda: found)
+    assert run(["doctor"]) == 1
+    assert (
+        capsys.readouterr().out.splitlines()[0].endswith("does not work here as it should; missing: populate")
+    )
+    assert run(["doctor", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["works"] is False
+    assert not works(found)
+    assert "MISSING" in {row[0] for table in report(found).tables for row in table.rows}
+    assert json.loads(as_json(found))["findings"]
