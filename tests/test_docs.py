@@ -1,31 +1,127 @@
-"""The Python in README.md and docs/ runs, and its assertions hold."""
+"""The Python in README.md and docs/ runs, and its assertions hold; so do the commands in consoles."""
 
+from __future__ import annotations
+
+import doctest
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import memgroup
 import pytest
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
+# The samples of these go on where the one before has stopped; those of other pages stand for themselves.
+STORIES = [
+    page
+    for page in PAGES
+    if page.parent.name in {"howto", "explanation"} or page.name in {"index.md", "tutorial.md"}
+]
+# What a sample may import and need not find.
+OPTIONAL = {"numpy", "pyarrow", "polars", "duckdb", "torch", "uvloop", "dask"}
+
+
+def fenced(page: Path, language: str) -> list[tuple[int, str]]:
+    """The fences of a language, each with the number of lines before it."""
+    text = page.read_text(encoding="utf-8")
+    fences = re.finditer(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [(text.count("\n", 0, fence.start(1)), fence[1]) for fence in fences]
+
+
+def skip_without(sample: str) -> None:
+    for name in re.findall(r"^\s*(?:import|from) (\w+)", sample, re.MULTILINE):
+        if name in OPTIONAL:
+            pytest.importorskip(name)
+
 
 SAMPLES = [
-    pytest.param(sample, id=f"{page.name}-{number}")
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-    for number, sample in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+    pytest.param(page, line, sample, id=f"{page.relative_to(ROOT)}:{line}")
+    for page in PAGES
+    if page not in STORIES
+    for line, sample in fenced(page, "python")
+]
+
+CONSOLES = [
+    pytest.param(text, id=f"{page.relative_to(ROOT)}:{line}")
+    for page in PAGES
+    for line, text in fenced(page, "console")
 ]
 
 
 def test_there_are_samples():
     assert len(SAMPLES) >= 2
+    assert len(STORIES) >= 2
+    assert CONSOLES
 
 
-@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize(("page", "line", "sample"), SAMPLES)
 # A sample about warm memory begins with none, and the limit is put back behind it.
 @pytest.mark.usefixtures("cold")
 # Assertions are the point of a sample, and a view that outlasts its group is what one of them shows.
 @pytest.mark.filterwarnings("ignore:.*live view:ResourceWarning")
-def test_a_sample_runs(sample):
+def test_a_sample_runs(page, line, sample, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    skip_without(sample)
     names = {"memgroup": memgroup, "found": [b"ab", b"c"]}
     if "np." in sample:
         names["np"] = pytest.importorskip("numpy")
-    exec(sample, names)
+    # Tracebacks name the line of the page.
+    exec(compile("\n" * line + sample, page, "exec"), names)
+
+
+@pytest.mark.parametrize("page", STORIES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_story_runs(page, tmp_path):
+    samples = fenced(page, "python")
+    script = ""
+    for line, sample in samples:
+        skip_without(sample)
+        script += "\n" * (line - script.count("\n")) + sample
+    (tmp_path / "story.py").write_text(script, encoding="utf-8")
+    # In a process of its own: some fork.
+    done = subprocess.run(
+        [sys.executable, "story.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), f"{page}, lines as in the page"
+
+
+@pytest.mark.parametrize("console", CONSOLES)
+def test_a_console_shows_what_is_printed(console, tmp_path):
+    (tmp_path / "greeting").write_text("hello")
+    scripts = os.path.dirname(sys.executable)
+    environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", console, re.MULTILINE):
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert doctest.OutputChecker().check_output(shown, done.stdout, doctest.ELLIPSIS), done.stdout
+
+
+def test_every_link_within_the_docs_leads_somewhere():
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if not re.match(r"[a-z]+:", target):
+                file, _, anchor = target.partition("#")
+                there = (page.parent / file) if file else page
+                assert there.exists(), f"{page.relative_to(ROOT)} links to {target}"
+                if anchor and there.suffix == ".md":
+                    assert anchor in anchors(there), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that headings are given by renderers."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}

@@ -1,0 +1,54 @@
+"""What the site needs beyond docs/: pages that live at the root of the repository, and links to them.
+
+`mkdocs build --strict` calls the functions below; mkdocs.yml names this file.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mkdocs.structure.files import File
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parent.parent
+
+# Where a reader of the site finds what a reader of the repository finds at its root.
+MOVED = {"BENCHMARKS.md": "benchmarks.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+PLACES = {**MOVED, "README.md": "index.md"}
+
+_LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages of the root."""
+    for name, page in MOVED.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=_relinked(text, name, page)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Let links out of docs/ lead to the pages that stand for what is there."""
+    here = page.file.src_uri
+    return markdown if here in MOVED.values() else _relinked(markdown, f"docs/{here}", here)
+
+
+def _relinked(text: str, source: str, page: str) -> str:
+    """`text` of a file of the repository with the links that a page of the site has instead."""
+
+    def relink(match: re.Match[str]) -> str:
+        before, target, behind = match.groups()
+        file = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        there = PLACES.get(file) or file.removeprefix("docs/")
+        if there == file:  # it is not on the site
+            return match[0]
+        return f"{before}{posixpath.relpath(there, posixpath.dirname(page) or '.')}{behind}"
+
+    return _LINK.sub(relink, text)
