@@ -33,6 +33,11 @@ def fenced(page: Path, language: str) -> list[tuple[int, str]]:
     return [(text.count("\n", 0, fence.start(1)), fence[1]) for fence in fences]
 
 
+def same(shown: str, printed: str) -> bool:
+    """Whether that was printed; "..." stands for anything."""
+    return doctest.OutputChecker().check_output(shown, printed, doctest.ELLIPSIS)
+
+
 def skip_without(sample: str) -> None:
     for name in re.findall(r"^\s*(?:import|from) (\w+)", sample, re.MULTILINE):
         if name in OPTIONAL:
@@ -87,6 +92,8 @@ def test_a_story_runs(page, tmp_path):
         [sys.executable, "story.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stderr) == (0, ""), f"{page}, lines as in the page"
+    for _, shown in fenced(page, "text"):
+        assert same(f"...{shown}...", done.stdout), done.stdout
 
 
 @pytest.mark.parametrize("console", CONSOLES)
@@ -106,7 +113,7 @@ def test_a_console_shows_what_is_printed(console, tmp_path):
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
-        assert doctest.OutputChecker().check_output(shown, done.stdout, doctest.ELLIPSIS), done.stdout
+        assert same(shown, done.stdout), done.stdout
 
 
 def test_every_link_within_the_docs_leads_somewhere():

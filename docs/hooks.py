@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 
 # Where a reader of the site finds what a reader of the repository finds at its root.
-MOVED = {"BENCHMARKS.md": "benchmarks.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+MOVED = {
+    "BENCHMARKS.md": "benchmarks.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
 PLACES = {**MOVED, "README.md": "index.md"}
 
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
