@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import subprocess
@@ -20,6 +21,8 @@ from memgroup._doctor.machine import limits, memory
 from memgroup._doctor.probes import mechanisms
 from memgroup._doctor.report import as_json, report, works
 from memgroup._doctor.system import MFD_NOEXEC_SEAL, SEAL_FUTURE_WRITE, Kernel
+from memgroup._terminal import drawn
+from rich.console import Console
 
 # What groups need on any machine that these tests pass on.
 NEEDED = {"Linux", "processor", "memfd", "seals", "FUTURE_WRITE", "read-only mirror", "populate", "a group"}
@@ -331,6 +334,16 @@ def test_the_command_reports_for_programs():
 def test_bad_usage_is_a_status_of_its_own():
     assert command("--nonsense").returncode == 2
     assert command("here").returncode == 2
+
+
+def test_a_terminal_shows_by_colour_what_is_missing():
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, color_system="standard", width=100)
+    console.print(drawn(report(list(mechanisms(Refusing("populate", "secret"))))))
+    lines = text.getvalue().splitlines()
+    assert any("\x1b[1;31mMISSING" in line and "populate" in line for line in lines)
+    assert any("\x1b[33mnote" in line and "memfd_secret" in line for line in lines)
+    assert any("\x1b[32mok" in line and "seals" in line for line in lines)
 
 
 def test_what_is_missing_is_said_first_and_by_status(monkeypatch, capsys):

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _MOST_COMPLAINTS = 20
 
 
+# What a state can be.
+GOOD, FAIR, BAD = "ok", "note", "MISSING"
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
     """A whole from 0 to 1 with two parts at its beginning: `full`, and behind it up to `taken`.
@@ -49,12 +53,13 @@ class Column:
 
     Attributes:
         title: What stands above it.
-        kind: Numbers stand to the right; only texts, which may be long, are broken; bars fill the room left.
+        kind: Numbers stand to the right; only texts, which may be long, are broken; bars fill the room left;
+            states say by their colour how things are.
         spare: Whether a narrow terminal can do without it.
     """
 
     title: str
-    kind: Literal["number", "word", "text", "bar"] = "number"
+    kind: Literal["number", "word", "text", "bar", "state"] = "number"
     spare: bool = False
 
 

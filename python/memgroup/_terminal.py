@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from memgroup._report import Bar
+from memgroup._report import BAD, FAIR, GOOD, Bar
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType, RenderResult
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Columns of a terminal below which tables do without what can be spared.
 _NARROW = 72
+
+_STATES = {GOOD: "green", FAIR: "yellow", BAD: "bold red"}
 
 # Columns that a bar takes.
 _BAR_LEAST = 4
@@ -77,7 +79,9 @@ def _grid(table: Table, narrow: bool) -> RichTable:
     for column in compress(table.columns, shown):
         _add_column(grid, column)
     for row in table.rows:
-        grid.add_row(*map(_cell, compress(row, shown)))
+        grid.add_row(
+            *(_cell(cell, column) for cell, column in compress(zip(row, table.columns, strict=True), shown))
+        )
     return grid
 
 
@@ -85,13 +89,15 @@ def _add_column(grid: RichTable, column: Column) -> None:
     grid.add_column(
         column.title,
         justify="right" if column.kind == "number" else "left",
-        no_wrap=column.kind in ("number", "word"),
+        no_wrap=column.kind in ("number", "word", "state"),
         overflow="fold",  # a long path is broken rather than cut
     )
 
 
-def _cell(cell: str | Bar) -> RenderableType:
-    return _BarView(cell) if isinstance(cell, Bar) else Text(cell)
+def _cell(cell: str | Bar, column: Column) -> RenderableType:
+    if isinstance(cell, Bar):
+        return _BarView(cell)
+    return Text(cell, style=_STATES[cell]) if column.kind == "state" else Text(cell)
 
 
 class _BarView:

@@ -20,6 +20,7 @@ use super::operand::{Operand, if_any};
 use super::piece::{Held, Piece, count};
 use super::pinned::Pinned;
 use super::raw::Bytes;
+use super::stats::show_size;
 use crate::Error;
 use crate::layout::DEFAULT_ALIGN;
 use crate::list::{Columns, Part, Placed, Span};
@@ -365,7 +366,7 @@ impl MemList {
         let Ok(nbytes) = self.nbytes(py) else { return "<MemList, freed>".into() };
         let protected = if self.is_protected() { ", protected" } else { "" };
         let len = self.part.len();
-        format!("<MemList, {len} block{} of {nbytes} byte{}{protected}>", plural(len), plural(nbytes))
+        format!("<MemList, {len} block{} of {}{protected}>", plural(len), show_size(nbytes))
     }
 }
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from memgroup._memgroup import __version__
-from memgroup._report import Column, Report, Table
+from memgroup._report import BAD, FAIR, GOOD, Column, Report, Table
 from memgroup._text import show_number
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from memgroup._doctor.findings import Finding
 
-_SIGNS = {"ok": "ok", "note": "note", "missing": "MISSING"}
+_SIGNS = {"ok": GOOD, "note": FAIR, "missing": BAD}
 
 
 def works(findings: Iterable[Finding]) -> bool:
@@ -57,7 +57,7 @@ def _tables(findings: Sequence[Finding]) -> Iterator[Table]:
     for topic, within in groupby(findings, key=lambda finding: finding.topic):
         yield Table(
             title=topic,
-            columns=(Column("", "word"), Column("", "word"), Column("", "word"), Column("", "text")),
+            columns=(Column("", "state"), Column("", "word"), Column("", "word"), Column("", "text")),
             rows=tuple(
                 (_SIGNS[finding.state], finding.name, finding.value, finding.meaning) for finding in within
             ),
