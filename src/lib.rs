@@ -14,6 +14,7 @@
 //! | `local` | [`Local`]: a thread's own handle on a group, and collections that live in one |
 //! | `block` | [`Block`] and [`Protected`]: what a group hands out |
 //! | `list` | [`List`] and [`ProtectedList`]: many blocks from one call, held as columns |
+//! | `arrow` | lists as Arrow lays out strings: tables of views into slots, or of offsets |
 //! | `io` | scatter-gather: lists read and written, files and ranges of files read into lists |
 //! | `table` | the slots of one process's share in a group |
 //! | `slot` | one slot: mirrors, cursor, commitment |
@@ -40,6 +41,7 @@ struct Readme;
 #[doc = include_str!("../docs/rust.md")]
 struct RustPage;
 
+mod arrow;
 mod block;
 mod budget;
 mod cursor;

@@ -22,7 +22,7 @@ pub(crate) use columns::Unfit;
 pub(crate) use columns::{Builder, Columns};
 #[cfg(feature = "python")]
 pub(crate) use placed::Change;
-#[cfg(feature = "python")]
+#[cfg(any(test, feature = "python"))]
 pub(crate) use placed::Run;
 pub(crate) use placed::{Part, Placed, Span};
 

@@ -1,0 +1,538 @@
+//! Lists as Arrow lays out strings: a table of views into few stretches of memory, or one stretch and a table of offsets.
+//!
+//! A view is 16 bytes: a length and, of up to 12 bytes, these themselves; of more, the first four, a number of a *window*
+//! and where in it they begin. Lengths and offsets are 32 bits wide and have a sign, so a window reaches [`MOST`] bytes far, and
+//! a slot that is larger takes several. Nothing but the tables is written here, and no byte of a record moves.
+
+use std::ops::Range;
+use std::ptr::NonNull;
+
+use crate::list::{Part, Placed, Span};
+use crate::slot::{Mirror, Slot};
+use crate::sys;
+
+/// The largest length and offset there is.
+pub(crate) const MOST: usize = i32::MAX as usize;
+
+/// Bytes that a view holds itself.
+const INLINE: usize = 12;
+
+/// Stretches of a slot so close together are one window.
+const CLOSE: usize = 64 * 1024;
+
+/// What a view is to the compiler: bytes at the alignment that consumers want.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    /// Bytes of the record.
+    pub(crate) len: u32,
+    /// All of them and zeros; or the first four, the number of the window and the offset in it.
+    pub(crate) rest: [u8; INLINE],
+}
+
+/// A list cannot be laid out so: why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// The record at an index is longer than a length can say.
+    TooLong {
+        index: usize,
+        len: usize,
+    },
+    /// The record at an index is no UTF-8 from some byte on.
+    NotUtf8 {
+        index: usize,
+        byte: usize,
+    },
+    /// All records together are longer than an offset can say.
+    TooMuch {
+        nbytes: usize,
+    },
+    NoMemory,
+}
+
+/// A list of views.
+#[derive(Debug)]
+pub(crate) struct Views {
+    pub(crate) views: Vec<View>,
+    /// What the views point into, by number.
+    pub(crate) windows: Vec<Span>,
+}
+
+/// Whether records are to be text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Content {
+    Bytes,
+    Utf8,
+}
+
+/// The slots that some objects of a list are in, each once.
+pub(crate) fn slots(placed: &Placed, part: Part) -> Vec<NonNull<Slot>> {
+    let mut slots: Vec<NonNull<Slot>> = Vec::new();
+    let Some(objects) = reach(part) else { return slots };
+    for run in &placed.runs()[placed.run_of(objects.start)..=placed.run_of(objects.end - 1)] {
+        if !slots.contains(&run.slot) {
+            slots.push(run.slot);
+        }
+    }
+    slots
+}
+
+/// The objects from the first to the last of a part, by their numbers in the list, those that it skips among them.
+fn reach(part: Part) -> Option<Range<usize>> {
+    let last = part.object(part.len().checked_sub(1)?);
+    let first = part.object(0);
+    Some(first.min(last)..first.max(last) + 1)
+}
+
+/// Lays some objects of a list out as views.
+///
+/// # Errors
+/// [`Unfit::TooLong`], [`Unfit::NoMemory`] and, for text, [`Unfit::NotUtf8`].
+///
+/// # Safety
+/// The list must be there.
+pub(crate) unsafe fn views(placed: &Placed, part: Part, content: Content) -> Result<Views, Unfit> {
+    let Windows { windows, stretches } = Windows::of(placed, part, MOST)?;
+    let mut views = Vec::new();
+    views.try_reserve_exact(part.len()).map_err(|_| Unfit::NoMemory)?;
+    sys::ask_for_huge_pages(views.spare_capacity_mut());
+    let mut text = Utf8::new(content)?;
+    let columns = placed.columns();
+    let (mut at, mut objects, mut base) = (0, 0..0, NonNull::dangling());
+    for index in 0..part.len() {
+        let object = part.object(index);
+        if !objects.contains(&object) {
+            at = stretches.partition_point(|stretch| stretch.first <= object).saturating_sub(1);
+            objects = stretches[at].first..stretches.get(at + 1).map_or(usize::MAX, |next| next.first);
+            // SAFETY: the caller's promise.
+            let slot = unsafe { windows[stretches[at].window].slot.as_ref() };
+            // Through the mirror that the bytes were written by: its pages are there, those of the other may not be.
+            // SAFETY: a window lies within its slot.
+            base = unsafe { slot.at(windows[stretches[at].window].offset) };
+        }
+        let Stretch { window, shift, .. } = stretches[at];
+        let (len, offset) = (columns.size(object), columns.start(object).wrapping_add(shift));
+        // SAFETY: the objects of a stretch lie within its window.
+        let bytes = unsafe { base.add(offset) };
+        let mut rest = [0; INLINE];
+        if len <= INLINE {
+            // SAFETY: the caller's promise; there are len bytes, and rest has room for them.
+            unsafe { fetch(&mut rest[..len], bytes) };
+            if let Some(byte) = text.check_copied(&rest[..len]) {
+                return Err(Unfit::NotUtf8 { index, byte });
+            }
+        } else {
+            // SAFETY: the same, of the first four.
+            unsafe { fetch(&mut rest[..4], bytes) };
+            rest[4..8].copy_from_slice(&(window as u32).to_ne_bytes());
+            rest[8..].copy_from_slice(&(offset as u32).to_ne_bytes());
+            // SAFETY: the caller's promise.
+            if let Some(byte) = unsafe { text.check(bytes, len) } {
+                return Err(Unfit::NotUtf8 { index, byte });
+            }
+        }
+        views.push(View { len: len as u32, rest });
+    }
+    Ok(Views { views, windows })
+}
+
+/// Where each of some objects begins and the last ends, as if they lay one behind the other: numbers as wide as `T`.
+///
+/// # Errors
+/// [`Unfit::TooMuch`] and [`Unfit::NoMemory`].
+pub(crate) fn offsets<T: TryFrom<usize>>(placed: &Placed, part: Part) -> Result<Vec<T>, Unfit> {
+    let mut offsets = Vec::new();
+    offsets.try_reserve_exact(part.len() + 1).map_err(|_| Unfit::NoMemory)?;
+    let nbytes = nbytes(placed, part);
+    // The last is the largest: if that fits, all do.
+    let fits = |offset: usize| T::try_from(offset).map_err(|_| Unfit::TooMuch { nbytes });
+    let mut end = 0;
+    offsets.push(fits(end)?);
+    for index in 0..part.len() {
+        end += placed.columns().size(part.object(index));
+        offsets.push(fits(end)?);
+    }
+    Ok(offsets)
+}
+
+/// The sum of the sizes of some objects.
+pub(crate) fn nbytes(placed: &Placed, part: Part) -> usize {
+    (0..part.len()).map(|index| placed.columns().size(part.object(index))).sum()
+}
+
+/// The bytes of some objects where they lie one behind the other in one slot, with nothing between them; `None` where they
+/// do not, or have none.
+pub(crate) fn adjoining(placed: &Placed, part: Part) -> Option<Span> {
+    let mut whole: Option<Span> = None;
+    for span in placed.spans(part).filter(|span| span.len > 0) {
+        whole = match whole {
+            None => Some(span),
+            Some(before) if before.slot == span.slot && before.offset + before.len == span.offset => {
+                Some(Span { len: before.len + span.len, ..before })
+            }
+            Some(_) => return None,
+        };
+    }
+    whole
+}
+
+/// Says which of some objects, if any, is no UTF-8.
+///
+/// # Errors
+/// [`Unfit::NotUtf8`] and [`Unfit::NoMemory`].
+///
+/// # Safety
+/// The list must be there.
+pub(crate) unsafe fn check_utf8(placed: &Placed, part: Part) -> Result<(), Unfit> {
+    let mut text = Utf8::new(Content::Utf8)?;
+    for (index, span) in placed.objects(part).enumerate() {
+        // SAFETY: the caller's promise.
+        let slot = unsafe { span.slot.as_ref() };
+        // SAFETY: the objects of a list lie within their slots.
+        let bytes = unsafe { slot.at(span.offset) };
+        // SAFETY: the caller's promise.
+        if let Some(byte) = unsafe { text.check(bytes, span.len) } {
+            return Err(Unfit::NotUtf8 { index, byte });
+        }
+    }
+    Ok(())
+}
+
+/// Where a window begins in memory, in the read-only mirror; `None` if its slot has none.
+///
+/// # Safety
+/// The slot must be there.
+pub(crate) unsafe fn read_only(window: Span) -> Option<NonNull<u8>> {
+    // SAFETY: the caller's promise.
+    let slot = unsafe { window.slot.as_ref() };
+    // SAFETY: a window lies within its slot.
+    unsafe { slot.address(window.offset, Mirror::ReadOnly) }
+}
+
+/// Copies bytes that somebody else may write to meanwhile.
+///
+/// # Safety
+/// There must be as many as `to` has room for.
+#[inline(always)]
+unsafe fn fetch(to: &mut [u8], from: NonNull<u8>) {
+    // SAFETY: the caller's promise; memory of a group is never on a stack or heap of Rust's.
+    unsafe { libc::memcpy(to.as_mut_ptr().cast(), from.as_ptr().cast(), to.len()) };
+}
+
+/// The windows of some objects, and which of them each object is in.
+#[derive(Debug)]
+struct Windows {
+    windows: Vec<Span>,
+    /// By `first`.
+    stretches: Vec<Stretch>,
+}
+
+/// Consecutive objects that are seen through one window.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    /// Number of the first object.
+    first: usize,
+    window: usize,
+    /// What is to be added to where an object begins in its list for where it begins in the window.
+    shift: usize,
+}
+
+/// The same before it is known which window: what lies in one slot, at most as long as a window.
+struct Piece {
+    first: usize,
+    /// Where it begins in the list.
+    start: usize,
+    span: Span,
+}
+
+impl Windows {
+    /// Few windows of at most `most` bytes, which show little but the objects asked for.
+    fn of(placed: &Placed, part: Part, most: usize) -> Result<Self, Unfit> {
+        let pieces = pieces(placed, part, most)?;
+        let mut by_place: Vec<usize> = Vec::new();
+        let mut stretches = Vec::new();
+        let mut windows: Vec<Span> = Vec::new();
+        by_place.try_reserve_exact(pieces.len()).map_err(|_| Unfit::NoMemory)?;
+        stretches.try_reserve_exact(pieces.len()).map_err(|_| Unfit::NoMemory)?;
+        windows.try_reserve_exact(pieces.len()).map_err(|_| Unfit::NoMemory)?;
+        by_place.extend(0..pieces.len());
+        by_place.sort_unstable_by_key(|&piece| (pieces[piece].span.slot, pieces[piece].span.offset));
+        stretches.extend(pieces.iter().map(|piece| Stretch { first: piece.first, window: 0, shift: 0 }));
+        for piece in by_place {
+            let Piece { start, span, .. } = pieces[piece];
+            let window = match windows.last_mut() {
+                Some(last) if is_near(*last, span, most) => {
+                    last.len = last.len.max(span.offset + span.len - last.offset);
+                    *last
+                }
+                _ => {
+                    windows.push(span);
+                    span
+                }
+            };
+            stretches[piece].window = windows.len() - 1;
+            stretches[piece].shift = (span.offset - window.offset).wrapping_sub(start);
+        }
+        Ok(Self { windows, stretches })
+    }
+}
+
+/// Whether bytes that do not begin before a window are to be seen through it.
+fn is_near(window: Span, span: Span, most: usize) -> bool {
+    let end = window.offset + window.len;
+    // The gap is somebody else's: not more of it than there is of the window.
+    window.slot == span.slot
+        && span.offset + span.len - window.offset <= most
+        && span.offset.saturating_sub(end) <= window.len.max(CLOSE)
+}
+
+/// The runs of some objects, each cut where it is longer than `most`.
+fn pieces(placed: &Placed, part: Part, most: usize) -> Result<Vec<Piece>, Unfit> {
+    let columns = placed.columns();
+    let mut pieces = Vec::new();
+    let Some(reach) = reach(part) else { return Ok(pieces) };
+    let runs = placed.run_of(reach.start)..placed.run_of(reach.end - 1) + 1;
+    pieces.try_reserve(runs.len()).map_err(|_| Unfit::NoMemory)?;
+    for run in runs {
+        let objects = placed.runs()[run].first.max(reach.start)..placed.end_of(run).min(reach.end);
+        let mut near = run;
+        let end = |object| columns.start(object) + columns.size(object);
+        let piece = |first, last, near: &mut usize| Piece {
+            first,
+            start: columns.start(first),
+            span: Span { len: end(last) - columns.start(first), ..placed.object_near(near, first) },
+        };
+        if end(objects.end - 1) - columns.start(objects.start) <= most {
+            pieces.push(piece(objects.start, objects.end - 1, &mut near));
+            continue;
+        }
+        // By the objects that are asked for, for those that are skipped may be as long as they like.
+        let step = part.step().unsigned_abs();
+        let origin = part.object(0) % step;
+        let mut asked = objects.clone().skip((origin + step - objects.start % step) % step).step_by(step).peekable();
+        while let Some(first) = asked.next() {
+            let mut last = first;
+            if columns.size(first) > most {
+                return Err(Unfit::TooLong { index: first.abs_diff(part.object(0)) / step, len: columns.size(first) });
+            }
+            while let Some(next) = asked.next_if(|&next| end(next) - columns.start(first) <= most) {
+                last = next;
+            }
+            pieces.try_reserve(1).map_err(|_| Unfit::NoMemory)?;
+            pieces.push(piece(first, last, &mut near));
+        }
+    }
+    Ok(pieces)
+}
+
+/// Looks whether records are UTF-8. They are copied into a place of its own first, a part at a time: what may change while
+/// it is looked at can be nothing to the compiler.
+struct Utf8(Vec<u8>);
+
+/// Bytes looked at in one go: what a fast cache holds.
+const LOOK: usize = 16 * 1024;
+
+impl Utf8 {
+    fn new(content: Content) -> Result<Self, Unfit> {
+        let mut place = Vec::new();
+        if content == Content::Utf8 {
+            place.try_reserve_exact(LOOK).map_err(|_| Unfit::NoMemory)?;
+            place.resize(LOOK, 0);
+        }
+        Ok(Self(place))
+    }
+
+    /// Where a record that was copied stops being UTF-8; nothing if that is not asked for.
+    #[inline(always)]
+    fn check_copied(&self, record: &[u8]) -> Option<usize> {
+        if self.0.is_empty() { None } else { std::str::from_utf8(record).err().map(|error| error.valid_up_to()) }
+    }
+
+    /// The same of one in a group.
+    ///
+    /// # Safety
+    /// There must be `len` bytes at `from`.
+    #[inline(always)]
+    unsafe fn check(&mut self, from: NonNull<u8>, len: usize) -> Option<usize> {
+        // SAFETY: the caller's promise.
+        if self.0.is_empty() { None } else { unsafe { self.look(from, len) } }
+    }
+
+    /// # Safety
+    /// As for `check`.
+    unsafe fn look(&mut self, from: NonNull<u8>, len: usize) -> Option<usize> {
+        let place = &mut self.0[..];
+        // Of a character that the last part had no end of, so many bytes stand at the beginning of the place.
+        let (mut at, mut carried) = (0, 0);
+        while at < len {
+            let many = (len - at).min(place.len() - carried);
+            // SAFETY: at is less than len.
+            let bytes = unsafe { from.add(at) };
+            // SAFETY: there are many bytes left.
+            unsafe { fetch(&mut place[carried..carried + many], bytes) };
+            let there = carried + many;
+            at += many;
+            carried = match std::str::from_utf8(&place[..there]) {
+                Ok(_) => 0,
+                Err(error) if error.error_len().is_none() && at < len => {
+                    place.copy_within(error.valid_up_to()..there, 0);
+                    there - error.valid_up_to()
+                }
+                Err(error) => return Some(at - there + error.valid_up_to()),
+            };
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::list::{Columns, Run};
+    use crate::{List, MemGroup};
+    use proptest::prelude::*;
+
+    fn slot(number: usize) -> NonNull<Slot> {
+        NonNull::without_provenance(std::num::NonZero::new(number << 12).unwrap_or(std::num::NonZero::<usize>::MIN))
+    }
+
+    fn bytes_of(view: &View, windows: &[Span]) -> Vec<u8> {
+        let len = view.len as usize;
+        if len <= INLINE {
+            assert!(view.rest[len..].iter().all(|&byte| byte == 0));
+            return view.rest[..len].to_vec();
+        }
+        let number = |at: usize| i32::from_ne_bytes(view.rest[at..at + 4].try_into().unwrap());
+        let (window, offset) = (windows[usize::try_from(number(4)).unwrap()], usize::try_from(number(8)).unwrap());
+        assert!(offset + len <= window.len);
+        let base = unsafe { read_only(window) }.unwrap();
+        let bytes = unsafe { std::slice::from_raw_parts(base.as_ptr().add(offset), len) };
+        assert_eq!(bytes[..4], view.rest[..4]);
+        bytes.to_vec()
+    }
+
+    fn filled<'g>(group: &'g MemGroup, sizes: &[usize]) -> List<'g> {
+        let mut list = group.alloc_many(sizes).unwrap();
+        for (number, bytes) in list.iter_mut().enumerate() {
+            bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = (number * 31 + at) as u8);
+        }
+        list
+    }
+
+    proptest! {
+        #[test]
+        fn views_show_the_records(
+            sizes in prop::collection::vec(prop_oneof![0..30usize, 4000..70_000usize], 0..40),
+            start in any::<prop::sample::Index>(), step in prop_oneof![1..4isize, -3..0isize], most in 0..40usize,
+        ) {
+            let group = MemGroup::with_base(8192).unwrap();
+            let list = filled(&group, &sizes);
+            let mut part = Part::all(sizes.len());
+            let mut expected: Vec<usize> = (0..sizes.len()).collect();
+            if !sizes.is_empty() {
+                let start = start.index(sizes.len()) as isize;
+                let objects = (0..most as isize).map(|n| start + n * step);
+                let objects = objects.take_while(|at| (0..sizes.len() as isize).contains(at));
+                expected = objects.map(|at| at as usize).collect();
+                part = part.part(start as usize, step, expected.len());
+            }
+            let Views { views, windows } = unsafe { super::views(list.placed(), part, Content::Bytes) }.unwrap();
+            let shown: Vec<_> = views.iter().map(|view| bytes_of(view, &windows)).collect();
+            let expected: Vec<_> = expected.into_iter().map(|object| list[object].to_vec()).collect();
+            prop_assert_eq!(shown, expected);
+            prop_assert!(windows.len() <= list.placed().runs().len());
+        }
+
+        #[test]
+        fn windows_reach_no_further_than_they_may(
+            sizes in prop::collection::vec((0..90usize, any::<bool>(), 0..3usize), 1..40),
+            start in any::<prop::sample::Index>(), step in prop_oneof![1..4isize, -3..0isize],
+        ) {
+            const MOST: usize = 100;
+            let mut builder = crate::list::Builder::new(16, 1 << 20);
+            sizes.iter().for_each(|size| builder.push(size.0).unwrap());
+            let columns = builder.finish();
+            // A run begins wherever the flag says, in one of a few slots.
+            let runs = sizes.iter().enumerate().filter(|(object, size)| *object == 0 || size.1);
+            let runs = runs.map(|(first, size)| Run { first, slot: slot(size.2 + 1), offset: 200 * first }).collect();
+            let placed = Placed::new(columns, runs);
+            let start = start.index(sizes.len());
+            let many = if step > 0 { (sizes.len() - 1 - start) / step as usize } else { start / step.unsigned_abs() } + 1;
+            let part = Part::all(sizes.len()).part(start, step, many);
+            let Windows { windows, stretches } = Windows::of(&placed, part, MOST).unwrap();
+            prop_assert!(windows.iter().all(|window| window.len <= MOST));
+            prop_assert!(stretches.is_sorted_by_key(|stretch| stretch.first));
+            for index in 0..part.len() {
+                let object = part.object(index);
+                let stretch = stretches.iter().rfind(|stretch| stretch.first <= object).unwrap();
+                let window = windows[stretch.window];
+                let offset = placed.columns().start(object).wrapping_add(stretch.shift);
+                let really = placed.object(object);
+                prop_assert_eq!((window.slot, window.offset + offset), (really.slot, really.offset));
+                prop_assert!(offset + really.len <= window.len);
+            }
+        }
+
+        #[test]
+        fn text_is_what_std_takes_for_text(
+            records in prop::collection::vec(
+                prop_oneof![any::<String>().prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..20)], 1..20,
+            ),
+        ) {
+            let group = MemGroup::new().unwrap();
+            let sizes: Vec<_> = records.iter().map(Vec::len).collect();
+            let mut list = group.alloc_many(&sizes).unwrap();
+            list.fill_from(&records.concat()).unwrap();
+            let bad = records.iter().enumerate().find_map(|(index, record)| {
+                Some(Unfit::NotUtf8 { index, byte: std::str::from_utf8(record).err()?.valid_up_to() })
+            });
+            let part = Part::all(sizes.len());
+            prop_assert_eq!(unsafe { super::views(list.placed(), part, Content::Utf8) }.err(), bad);
+            prop_assert_eq!(unsafe { check_utf8(list.placed(), part) }.err(), bad);
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_looked_at_across_the_parts() {
+        let group = MemGroup::new().unwrap();
+        let text = "a€".repeat(2 * LOOK); // each part ends within a character
+        let mut list = group.alloc_many(&[text.len()]).unwrap();
+        list[0].copy_from_slice(text.as_bytes());
+        let part = Part::all(1);
+        assert_eq!(unsafe { check_utf8(list.placed(), part) }, Ok(()));
+        for byte in [text.len() - 1, LOOK, LOOK + 1, 3 * LOOK - 1, 0] {
+            list[0].copy_from_slice(text.as_bytes());
+            list[0][byte] = 0xff;
+            let expected = std::str::from_utf8(&list[0]).unwrap_err().valid_up_to();
+            let found = unsafe { check_utf8(list.placed(), part) };
+            assert_eq!(found, Err(Unfit::NotUtf8 { index: 0, byte: expected }));
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_a_window_is_named() {
+        let columns = Columns::uniform(5, 200, 16, 1 << 20).unwrap();
+        let placed = Placed::new(columns, Box::new([Run { first: 0, slot: slot(1), offset: 0 }]));
+        let found = Windows::of(&placed, Part::all(5).part(3, -2, 2), 100);
+        assert_eq!(found.err(), Some(Unfit::TooLong { index: 1, len: 200 }));
+        assert!(Windows::of(&placed, Part::all(5), 208).unwrap().windows.len() == 5);
+    }
+
+    #[test]
+    fn what_adjoins_is_one_stretch_and_what_does_not_is_none() {
+        let group = MemGroup::new().unwrap();
+        let adjoin = |sizes: &[usize], step: isize| {
+            let list = group.alloc_many(sizes).unwrap();
+            let len = sizes.len();
+            let part = Part::all(len).part(if step < 0 { len - 1 } else { 0 }, step, len.div_ceil(step.unsigned_abs()));
+            adjoining(list.placed(), part).map(|span| span.len)
+        };
+        assert_eq!(adjoin(&[16, 32, 48], 1), Some(96));
+        assert_eq!(adjoin(&[16, 32, 47], 1), Some(95));
+        assert_eq!(adjoin(&[16, 31, 48], 1), None);
+        assert_eq!(adjoin(&[16, 32, 48], -1), None);
+        assert_eq!(adjoin(&[16, 32, 48], 2), None);
+        assert_eq!(adjoin(&[0, 0], 1), None);
+        assert_eq!(adjoin(&[16, 0], 1), Some(16));
+    }
+}
