@@ -1,6 +1,7 @@
 //! `MemBlock`: one allocation as a bytes-like object.
 
 use std::ffi::c_int;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,13 +13,16 @@ use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use pyo3::{IntoPyObjectExt, ffi};
 
 use super::arguments;
+use super::arrow::no_mirror;
 use super::block_type::Get;
 use super::group::MemGroup;
+use super::lent::Lent;
 use super::life::plural;
 use super::operand::{Operand, if_any};
 use super::piece::{Held, Piece};
 use super::raw::Bytes;
 use super::spare::Spare;
+use crate::layout::DEFAULT_ALIGN;
 use crate::slot::Mirror;
 
 /// How many bytes a repr shows.
@@ -223,6 +227,18 @@ impl MemBlock {
         operator.matches(order).into_bound_py_any(py)
     }
 
+    /// A new block of the group with the same bytes, writable.
+    pub(super) fn copied<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        let group = self.body.group.bind(py);
+        let len = self.body.piece.len;
+        self.check(py)?;
+        let copy = group.get().take(py, len, DEFAULT_ALIGN)?;
+        let to = copy.bytes();
+        // SAFETY: access has just checked that both are there; the copy is writable, and as long.
+        group.get().access(py, self.held(), Some(copy.into()), len, move |from| unsafe { to.copy_from(from) })?;
+        Self::new(group, copy, Mirror::ReadWrite)
+    }
+
     /// What copying and pickling raise: a copy elsewhere would not be a block of this group.
     pub(super) fn no_copy_elsewhere() -> PyErr {
         let remedy = "its bytes live in a group of this process; pass bytes(block)";
@@ -347,6 +363,25 @@ impl MemBlock {
     /// Ends a view that [`add_view`](Self::add_view) counted.
     pub(super) fn remove_view(&self) {
         self.body.group.get().remove_view();
+    }
+
+    /// Lends the bytes, through the block's own mirror, to a consumer outside of Python.
+    pub(super) fn lend(&self, py: Python<'_>) -> PyResult<(Lent, NonNull<u8>, usize)> {
+        let Piece { address, len, slot, .. } = self.body.piece;
+        // SAFETY: the slot of a block is there while the block is.
+        let lent = unsafe { Lent::new(py, self.body.group.get(), self.held(), &[slot]) }?;
+        Ok((lent, address, len))
+    }
+
+    /// The same through the read-only mirror.
+    ///
+    /// # Errors
+    /// ValueError: There is none, or the block is freed.
+    pub(super) fn lend_read_only(&self, py: Python<'_>) -> PyResult<(Lent, NonNull<u8>, usize)> {
+        let (lent, _, len) = self.lend(py)?;
+        // SAFETY: the slot is lent, and a block's piece lies in the block's mirror.
+        let piece = unsafe { self.body.piece.move_to(self.body.mirror, Mirror::ReadOnly) };
+        Ok((lent, piece.ok_or_else(no_mirror)?.address, len))
     }
 
     /// To be called while the slot certainly lives.

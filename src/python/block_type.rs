@@ -13,7 +13,9 @@ use pyo3::{Borrowed, IntoPyObjectExt, PyTypeInfo};
 
 use super::arguments;
 use super::block::MemBlock;
-use super::native::{Answer, NativeType, answer, fast_method, method};
+use super::keywords;
+use super::native::{Answer, NativeType, answer, fast_method, fast_method_with_names, method};
+use super::{arrow, dlpack};
 
 static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
@@ -114,6 +116,50 @@ How often `sub` (a bytes-like object or an integer) occurs in `self[start:end]` 
 --
 
 A copy of the bytes.",
+        ))
+        .method(method(
+            c"__arrow_c_schema__",
+            arrow_schema,
+            c"__arrow_c_schema__($self, /)
+--
+
+The type of the Arrow array that the block is taken as: uint8.",
+        ))
+        .method(fast_method_with_names(
+            c"__arrow_c_array__",
+            arrow_array,
+            c"__arrow_c_array__($self, requested_schema=None)
+--
+
+The block as an Arrow array of uint8 that shows the read-only mirror.
+
+Raises:
+    ValueError: Another type is requested, the group is anonymous, or the block is freed.",
+        ))
+        .method(fast_method_with_names(
+            c"__dlpack__",
+            dlpack,
+            c"__dlpack__($self, *, stream=None, max_version=None, dl_device=None, copy=None)
+--
+
+The block as a DLPack tensor of uint8 with one dimension. It counts as a view for as long as its consumer keeps it.
+
+Args:
+    stream: None: main memory has no streams.
+    max_version: The newest version that the consumer knows. Before (1, 0), no block that is protected can be exported.
+    dl_device: None or (1, 0), which is main memory.
+    copy: Whether to export a copy, a new block of the group.
+
+Raises:
+    BufferError: It cannot be exported as requested.",
+        ))
+        .method(method(
+            c"__dlpack_device__",
+            dlpack_device,
+            c"__dlpack_device__($self, /)
+--
+
+(1, 0): main memory.",
         ))
         .method(method(
             c"__reduce__",
@@ -319,6 +365,50 @@ unsafe extern "C" fn count(slf: *mut PyObject, args: *mut *mut PyObject, given: 
 unsafe extern "C" fn tobytes(slf: *mut PyObject, _nothing: *mut PyObject) -> *mut PyObject {
     // SAFETY: Python calls a method.
     unsafe { on_block(slf, |block| Ok(block.get().tobytes(block.py())?.into_any().into_ptr())) }
+}
+
+unsafe extern "C" fn arrow_schema(slf: *mut PyObject, _nothing: *mut PyObject) -> *mut PyObject {
+    // SAFETY: Python calls a method.
+    unsafe { on_block(slf, |block| Ok(arrow::schema_of_block(block)?.into_ptr())) }
+}
+
+unsafe extern "C" fn arrow_array(
+    slf: *mut PyObject,
+    args: *const *mut PyObject,
+    given: ffi::Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    let body = |block: &Bound<'_, MemBlock>| {
+        // SAFETY: Python passes the arguments of a method.
+        let sorted =
+            unsafe { keywords::sorted(block.py(), "__arrow_c_array__", ["requested_schema"], 1, args, given, names) };
+        Ok(arrow::export_block(block, sorted?[0])?.into_ptr())
+    };
+    // SAFETY: Python calls a method.
+    unsafe { on_block(slf, body) }
+}
+
+unsafe extern "C" fn dlpack(
+    slf: *mut PyObject,
+    args: *const *mut PyObject,
+    given: ffi::Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    let body = |block: &Bound<'_, MemBlock>| {
+        let known = ["stream", "max_version", "dl_device", "copy"];
+        // SAFETY: Python passes the arguments of a method.
+        let sorted = unsafe { keywords::sorted(block.py(), "__dlpack__", known, 0, args, given, names) };
+        let [stream, max_version, dl_device, copy] = sorted?;
+        let request = dlpack::Request { stream, max_version, dl_device, copy };
+        Ok(dlpack::export(block, &request)?.into_ptr())
+    };
+    // SAFETY: Python calls a method.
+    unsafe { on_block(slf, body) }
+}
+
+unsafe extern "C" fn dlpack_device(slf: *mut PyObject, _nothing: *mut PyObject) -> *mut PyObject {
+    // SAFETY: Python calls a method.
+    unsafe { on_block(slf, |block| object(block.py(), dlpack::DEVICE)) }
 }
 
 unsafe extern "C" fn reduce(slf: *mut PyObject, _nothing: *mut PyObject) -> *mut PyObject {

@@ -1,6 +1,7 @@
 //! `MemGroup` for Python: allocation, protection, and the end of a group.
 
 use std::ffi::{CString, OsString};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::{PyOSError, PyResourceWarning, PyTypeError, PyValueError};
@@ -60,7 +61,8 @@ const READ_AHEAD: usize = 64 * 1024;
 #[pyclass(frozen, weakref, module = "memgroup")]
 pub(super) struct MemGroup {
     gate: Gate<Life>,
-    views: AtomicUsize,
+    /// Shared with what outlives the group: memory lent to consumers that know nothing of Python.
+    views: Arc<AtomicUsize>,
     blocks: Tally,
     requested: Tally,
 }
@@ -97,7 +99,7 @@ impl MemGroup {
         let group = options.backing(backing.clone()).open().map_err(|error| construction_error(error, &backing))?;
         Ok(Self {
             gate: Gate::new(Life::new(group))?,
-            views: AtomicUsize::new(0),
+            views: Arc::default(),
             blocks: Tally::default(),
             requested: Tally::default(),
         })
@@ -624,6 +626,11 @@ impl MemGroup {
 
     fn views(&self) -> usize {
         self.views.load(Ordering::Relaxed)
+    }
+
+    /// The count of views, to be raised and lowered by who must not need the group for it.
+    pub(super) fn shared_views(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.views)
     }
 
     pub(super) fn check_open(&self, py: Python<'_>) -> PyResult<()> {

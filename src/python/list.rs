@@ -11,10 +11,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PySlice, PyTuple};
 
 use super::arguments;
+use super::arrow::{self, ArrowArray, Type};
 use super::block::MemBlock;
 use super::column::Column;
 use super::group::MemGroup;
 use super::io::{self, Moving, Offset, Start};
+use super::lent::Lent;
 use super::life::{Runs, plural};
 use super::operand::{Operand, if_any};
 use super::piece::{Held, Piece, count};
@@ -202,7 +204,7 @@ impl MemList {
     ///
     /// Raises:
     ///     MemoryError: As the group's `alloc`.
-    fn join<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, MemBlock>> {
+    pub(super) fn join<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, MemBlock>> {
         let nbytes = self.nbytes(py)?;
         let group = self.group.bind(py);
         let joined = group.get().take(py, nbytes, DEFAULT_ALIGN)?;
@@ -368,6 +370,40 @@ impl MemList {
         let len = self.part.len();
         format!("<MemList, {len} block{} of {}{protected}>", plural(len), show_size(nbytes))
     }
+
+    /// The list as an Arrow array of a type of the caller's choice, for pyarrow, polars and whatever else takes the Arrow
+    /// PyCapsule interface.
+    ///
+    /// A list itself is taken as one of "binary_view". Views copy no byte of a record and show the read-only mirror; for
+    /// them a table of 16 bytes for each record is made each time. The other types want all records in one stretch: where
+    /// they do not adjoin (padding lies between them, or empty records), they are copied once, into a new block of the
+    /// group. An array counts as a view for as long as its consumer keeps it. The bytes must not change any more.
+    ///
+    /// Args:
+    ///     type: "binary_view", "string_view", "large_binary", "large_string", "binary" or "string".
+    ///
+    /// Raises:
+    ///     ValueError: There is no such type, or the list is freed. What takes the array may raise it too: a record is not
+    ///         UTF-8 (of the strings), or too long, or the group is anonymous.
+    #[pyo3(signature = (r#type=Type::default(), /), text_signature = "($self, type='binary_view', /)")]
+    fn as_arrow(slf: &Bound<'_, Self>, r#type: Type) -> PyResult<ArrowArray> {
+        slf.get().check(slf.py())?;
+        Ok(ArrowArray::new(slf, r#type))
+    }
+
+    /// The type of the Arrow array that the list is taken as.
+    fn __arrow_c_schema__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        arrow::schema_of_list(slf)
+    }
+
+    /// The list as an Arrow array; see `as_arrow`.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        slf: &Bound<'py, Self>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        arrow::export_list(slf, Type::default(), requested_schema)
+    }
 }
 
 impl MemList {
@@ -400,6 +436,31 @@ impl MemList {
     /// Keeps the bytes in place, if they are still there.
     pub(super) fn pin(&self, py: Python<'_>) -> PyResult<Pinned<'_>> {
         Pinned::new(py, self.group.get(), self.held(), &self.placed)
+    }
+
+    /// Lends the slots of the list to a consumer outside of Python.
+    pub(super) fn lend(&self, py: Python<'_>) -> PyResult<Lent> {
+        let slots = crate::arrow::slots(&self.placed, self.part);
+        // SAFETY: the slots of a list are there while its era lasts.
+        unsafe { Lent::new(py, self.group.get(), self.held(), &slots) }
+    }
+
+    /// Works on where the records are, while other Python threads run if they are many.
+    pub(super) fn laid_out<R: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&Placed, Part) -> R + Send,
+    ) -> PyResult<R> {
+        let many = self.many(16).saturating_add(self.placed.columns().nbytes());
+        self.access(py, None, many, |list| work(list.placed, list.part))
+    }
+
+    /// An error where no read-only mirror is to be had, for what shows nothing else.
+    pub(super) fn check_mirror(&self, py: Python<'_>) -> PyResult<()> {
+        match self.group.get().within(py, |life| Ok(life.group().has_mirror()))? {
+            true => Ok(()),
+            false => Err(arrow::no_mirror()),
+        }
     }
 
     /// How many blocks there are or, in a freed list, were.

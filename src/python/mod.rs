@@ -11,17 +11,21 @@
 
 mod alloc;
 mod arguments;
+mod arrow;
 mod at_once;
 mod block;
 mod block_type;
 mod buffer;
 mod chunk;
 mod column;
+mod dlpack;
 mod errors;
 mod frames;
 mod gate;
 mod group;
 mod io;
+mod keywords;
+mod lent;
 mod life;
 mod list;
 mod native;
@@ -46,6 +50,8 @@ mod _memgroup {
     use pyo3::prelude::*;
     use pyo3::types::PySequence;
 
+    #[pymodule_export]
+    use super::arrow::ArrowArray;
     #[pymodule_export]
     use super::at_once::{non_blocking, read_at_once, write_at_once};
     #[pymodule_export]
