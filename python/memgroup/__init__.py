@@ -10,6 +10,7 @@ Hand out memory, protect it without a system call, free all of it in one shot::
 """
 
 from memgroup._memgroup import (
+    ArrowArray,
     FrameReader,
     GroupStats,
     MemBlock,
@@ -22,8 +23,10 @@ from memgroup._memgroup import (
     set_warm_limit,
     warm_memory,
 )
+from memgroup._pickle import loads_into
 
 __all__ = [
+    "ArrowArray",
     "FrameReader",
     "GroupStats",
     "MemBlock",
@@ -33,6 +36,7 @@ __all__ = [
     "SlotStats",
     "WarmMemory",
     "__version__",
+    "loads_into",
     "set_warm_limit",
     "warm_memory",
 ]

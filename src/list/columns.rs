@@ -107,6 +107,31 @@ impl Columns {
         }
     }
 
+    /// Size and distance of the objects where all are of one size.
+    #[cfg(feature = "python")]
+    pub(crate) fn uniform_sizes(&self) -> Option<(usize, usize)> {
+        match self.sizes {
+            Sizes::Each { .. } => None,
+            Sizes::One { size, stride } => Some((size, stride)),
+        }
+    }
+
+    /// Columns as somebody else wrote them down, the first object at the beginning wherever it was; `None` if they are none.
+    #[cfg(feature = "python")]
+    pub(crate) fn of_table(mut starts: Vec<usize>, sizes: Vec<usize>, align: usize) -> Option<Self> {
+        if starts.len() != sizes.len() {
+            return None;
+        }
+        let origin = starts.first().copied().unwrap_or(0);
+        let (mut end, mut nbytes) = (0_usize, 0_usize);
+        for (start, &size) in starts.iter_mut().zip(&sizes) {
+            *start = start.checked_sub(origin).filter(|&start| start >= end)?;
+            end = start.checked_add(size.max(1)).filter(|&end| end <= MAX_EXTENT)?;
+            nbytes += size;
+        }
+        Some(Self { len: sizes.len(), sizes: Sizes::Each { starts, sizes }, align, nbytes, extent: end })
+    }
+
     /// How many objects, from `first` on, `room` bytes hold.
     pub(crate) fn fitting(&self, first: usize, room: usize) -> usize {
         let left = self.len - first;

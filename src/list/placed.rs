@@ -151,6 +151,37 @@ impl Placed {
         (Span { len, ..span }, count)
     }
 
+    /// The runs of objects that follow one another: the index of the first in each, and their bytes, from the beginning of the
+    /// first to the end of the last. `None` if the objects do not follow one another.
+    #[cfg(feature = "python")]
+    pub(crate) fn stretches(&self, part: Part) -> Option<Vec<(usize, Span)>> {
+        let mut stretches = Vec::new();
+        let Some(last) = part.len().checked_sub(1) else { return Some(stretches) };
+        if part.step() != 1 {
+            return None;
+        }
+        let (first, last) = (part.object(0), part.object(last));
+        for run in self.run_of(first)..=self.run_of(last) {
+            let (from, to) = (self.runs[run].first.max(first), (self.end_of(run) - 1).min(last));
+            let len = self.columns.start(to) + self.columns.size(to) - self.columns.start(from);
+            stretches.push((from - first, Span { len, ..self.object_in(run, from) }));
+        }
+        Some(stretches)
+    }
+
+    /// What lies between the objects of [`stretches`](Self::stretches): padding, and what an object left that ends earlier now.
+    #[cfg(feature = "python")]
+    pub(crate) fn gaps(&self, part: Part) -> impl Iterator<Item = Span> + '_ {
+        let mut run = 0;
+        (1..part.len()).filter_map(move |index| {
+            let (before, object) = (part.object(index - 1), part.object(index));
+            let span = self.object_near(&mut run, before);
+            let end = self.columns.start(before) + self.columns.size(before);
+            let len = self.columns.start(object).checked_sub(end)?;
+            (len > 0 && object < self.end_of(run)).then_some(Span { offset: span.offset + span.len, len, ..span })
+        })
+    }
+
     /// The bytes of an object that is likely to be in the same run as the one before.
     #[inline]
     pub(crate) fn object_near(&self, run: &mut usize, object: usize) -> Span {

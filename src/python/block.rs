@@ -239,10 +239,27 @@ impl MemBlock {
         Self::new(group, copy, Mirror::ReadWrite)
     }
 
-    /// What copying and pickling raise: a copy elsewhere would not be a block of this group.
-    pub(super) fn no_copy_elsewhere() -> PyErr {
-        let remedy = "its bytes live in a group of this process; pass bytes(block)";
-        PyTypeError::new_err(format!("cannot pickle or copy a MemBlock: {remedy}"))
+    /// A new block of the group with the same bytes, through the same mirror.
+    pub(super) fn duplicate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        let copy = self.copied(py)?;
+        if !self.is_protected() {
+            return Ok(copy);
+        }
+        let protected = copy.get().protected(py)?;
+        protected.ok_or_else(|| crate::Error::NoMirror.into())
+    }
+
+    /// The same bytes through the read-only mirror, if there is one.
+    pub(super) fn protected<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Self>>> {
+        let whole = self.part(py, 0, self.body.piece.len)?;
+        // SAFETY: part has just found the bytes there, and a block's piece lies in the block's mirror.
+        let piece = unsafe { self.body.piece.move_to(self.body.mirror, Mirror::ReadOnly) };
+        let Some(piece) = piece else { return Ok(None) };
+        let protected = Self::new(self.body.group.bind(py), piece, Mirror::ReadOnly)?;
+        if whole.get().held().by_exporter {
+            protected.get().hold_slot();
+        }
+        Ok(Some(protected))
     }
 
     pub(super) fn repr(&self, py: Python<'_>) -> PyResult<String> {
@@ -341,6 +358,10 @@ impl MemBlock {
     /// Whether the block is of that group.
     pub(super) fn belongs_to(&self, group: &Py<MemGroup>) -> bool {
         self.body.group.is(group)
+    }
+
+    pub(super) fn group(&self) -> &Py<MemGroup> {
+        &self.body.group
     }
 
     pub(super) fn piece(&self) -> Piece {

@@ -15,7 +15,7 @@ use super::arguments;
 use super::block::MemBlock;
 use super::keywords;
 use super::native::{Answer, NativeType, answer, fast_method, fast_method_with_names, method};
-use super::{arrow, dlpack};
+use super::{arrow, dlpack, pickle};
 
 static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
@@ -161,13 +161,29 @@ Raises:
 
 (1, 0): main memory.",
         ))
-        .method(method(
-            c"__reduce__",
+        .method(fast_method(
+            c"__reduce_ex__",
             reduce,
-            c"__reduce__($self, /)
+            c"__reduce_ex__($self, protocol, /)
 --
 
-Raises TypeError: a copy elsewhere would not be a block of this group.",
+Pickles: with protocol 5 the bytes can go out of band, without a copy. What is loaded is in a group of the receiver.",
+        ))
+        .method(method(
+            c"__copy__",
+            copy,
+            c"__copy__($self, /)
+--
+
+A new block of the group with the same bytes, protected if this one is.",
+        ))
+        .method(fast_method(
+            c"__deepcopy__",
+            deepcopy,
+            c"__deepcopy__($self, memo=None, /)
+--
+
+The same as `copy.copy`.",
         ));
         // SAFETY: the functions below have the signatures that CPython documents for these slots, and take their object for
         // the MemBlock that it is.
@@ -411,7 +427,30 @@ unsafe extern "C" fn dlpack_device(slf: *mut PyObject, _nothing: *mut PyObject) 
     unsafe { on_block(slf, |block| object(block.py(), dlpack::DEVICE)) }
 }
 
-unsafe extern "C" fn reduce(slf: *mut PyObject, _nothing: *mut PyObject) -> *mut PyObject {
+unsafe extern "C" fn reduce(slf: *mut PyObject, args: *mut *mut PyObject, given: ffi::Py_ssize_t) -> *mut PyObject {
+    let body = |block: &Bound<'_, MemBlock>| {
+        // SAFETY: Python passes as many objects as it says.
+        let [protocol] = (unsafe { arguments::by_position(block.py(), args, given) }) else {
+            return Err(PyTypeError::new_err(format!("__reduce_ex__() takes a protocol, got {given} arguments")));
+        };
+        let protocol = arguments::integer(protocol, "a protocol must be an integer")?;
+        let protocol = i32::try_from(protocol).unwrap_or(i32::MAX);
+        Ok(pickle::reduced(block, "reduce_block", protocol)?.into_ptr())
+    };
     // SAFETY: Python calls a method.
-    unsafe { on_block(slf, |_| Err(MemBlock::no_copy_elsewhere())) }
+    unsafe { on_block(slf, body) }
+}
+
+unsafe extern "C" fn copy(slf: *mut PyObject, _nothing: *mut PyObject) -> *mut PyObject {
+    // SAFETY: Python calls a method.
+    unsafe { on_block(slf, |block| Ok(block.get().duplicate(block.py())?.into_ptr())) }
+}
+
+unsafe extern "C" fn deepcopy(slf: *mut PyObject, _args: *mut *mut PyObject, given: ffi::Py_ssize_t) -> *mut PyObject {
+    let body = |block: &Bound<'_, MemBlock>| match given {
+        0 | 1 => Ok(block.get().duplicate(block.py())?.into_ptr()),
+        _ => Err(PyTypeError::new_err(format!("__deepcopy__() takes at most 1 argument, got {given}"))),
+    };
+    // SAFETY: Python calls a method.
+    unsafe { on_block(slf, body) }
 }

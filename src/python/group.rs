@@ -16,6 +16,7 @@ use super::gate::Gate;
 use super::life::{Gone, Life, Refusal, Runs, plural};
 use super::list::MemList;
 use super::operand::{Operand, if_any};
+use super::pickle;
 use super::piece::{Held, Piece, count};
 use super::raw::Bytes;
 use super::reads::{self, ReadResult};
@@ -454,6 +455,11 @@ impl MemGroup {
     /// What Jupyter shows: a map of the slots.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         look(slf.as_any(), "as_html")
+    }
+
+    /// Raises TypeError: blocks and lists can be pickled, their group cannot.
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(pickle::no_copy_of_a_group())
     }
 }
 

@@ -55,6 +55,11 @@ impl Life {
         self.phase == Phase::Open
     }
 
+    /// The era that blocks are made in now.
+    pub(super) fn era(&self) -> u64 {
+        self.era
+    }
+
     #[inline(always)]
     pub(super) fn check_open(&self) -> Result<(), Gone> {
         match self.phase {

@@ -1,6 +1,7 @@
 //! `MemList`: many allocations from one call as a sequence of blocks.
 
 use std::collections::TryReserveError;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,13 +20,14 @@ use super::io::{self, Moving, Offset, Start};
 use super::lent::Lent;
 use super::life::{Runs, plural};
 use super::operand::{Operand, if_any};
+use super::pickle;
 use super::piece::{Held, Piece, count};
 use super::pinned::Pinned;
 use super::raw::Bytes;
 use super::stats::show_size;
 use crate::Error;
 use crate::layout::DEFAULT_ALIGN;
-use crate::list::{Columns, Part, Placed, Span};
+use crate::list::{Builder, Columns, Part, Placed, Span};
 use crate::slot::Mirror;
 use crate::sys::vectored::Call;
 
@@ -67,7 +69,7 @@ impl MemList {
     ///
     /// It is read-only and no copy.
     #[getter]
-    fn sizes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+    pub(super) fn sizes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         self.check(py)?;
         Column::sizes(py, &self.placed, self.part)
     }
@@ -78,7 +80,7 @@ impl MemList {
     /// with the padding that alignment takes; within one entry of `slots` they really do. The view is read-only and no
     /// copy, unless all blocks are of one size. A slice shows the same numbers as the whole list.
     #[getter]
-    fn offsets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+    pub(super) fn offsets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         self.check(py)?;
         Column::starts(py, &self.placed, self.part)
     }
@@ -358,10 +360,22 @@ impl MemList {
         }
     }
 
-    /// Raises TypeError: a copy elsewhere would not be a list of this group.
-    fn __reduce__(&self) -> PyResult<()> {
-        let remedy = "its bytes live in a group of this process; pass bytes(list.join()), or bytes of each block";
-        Err(PyTypeError::new_err(format!("cannot pickle or copy a MemList: {remedy}")))
+    /// Pickles: with protocol 5 the bytes can go out of band, without a copy. What is loaded is in a group of the receiver.
+    fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i32) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().check(slf.py())?;
+        pickle::reduced(slf, "reduce_list", protocol)
+    }
+
+    /// The same blocks in another list, as a copy of a list has the same elements.
+    fn __copy__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        self.check(py)?;
+        self.with_part(py, self.part)
+    }
+
+    /// New blocks of the group with the same bytes, protected if these are.
+    #[pyo3(signature = (_memo=None, /), text_signature = "($self, memo=None, /)")]
+    fn __deepcopy__<'py>(&self, py: Python<'py>, _memo: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, Self>> {
+        self.duplicate(py)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
@@ -436,6 +450,94 @@ impl MemList {
     /// Keeps the bytes in place, if they are still there.
     pub(super) fn pin(&self, py: Python<'_>) -> PyResult<Pinned<'_>> {
         Pinned::new(py, self.group.get(), self.held(), &self.placed)
+    }
+
+    pub(super) fn group(&self) -> &Py<MemGroup> {
+        &self.group
+    }
+
+    pub(super) fn mirror(&self) -> Mirror {
+        self.mirror
+    }
+
+    pub(super) fn columns(&self) -> &Columns {
+        self.placed.columns()
+    }
+
+    /// What the list lies in, through its own mirror, if it skips no objects of another.
+    pub(super) fn stretches(&self, py: Python<'_>) -> PyResult<Option<Vec<Stretch>>> {
+        let (era, mirror) = (self.era, self.mirror);
+        self.access(py, None, 0, |list| {
+            let stretches = list.placed.stretches(list.part)?.into_iter().map(|(first, span)| {
+                // SAFETY: access has just checked that the list is there.
+                let bytes = unsafe { list.bytes(span) };
+                let address = NonNull::new(bytes.start).unwrap_or(NonNull::dangling());
+                Stretch { first, piece: Piece { address, len: span.len, slot: span.slot, era } }
+            });
+            debug_assert_eq!(list.mirror, mirror);
+            Some(stretches.collect())
+        })
+    }
+
+    /// Clears what lies between the objects, which is nobody's but the list's.
+    pub(super) fn clear_gaps(&self, py: Python<'_>) -> PyResult<()> {
+        self.access(py, None, self.many(1), |list| {
+            let writable = Objects { mirror: Mirror::ReadWrite, ..*list };
+            for gap in list.placed.gaps(list.part) {
+                // SAFETY: access has just checked that the list is there.
+                let bytes = unsafe { writable.bytes(gap) };
+                // SAFETY: the same, and the mirror is the writable one.
+                unsafe { bytes.clear() };
+            }
+        })
+    }
+
+    /// Copies the bytes of all blocks, in order, to where there is room for `nbytes`.
+    ///
+    /// # Safety
+    /// There must be, and the list have as many.
+    pub(super) unsafe fn gather_into(&self, py: Python<'_>, to: *mut u8, nbytes: usize) -> PyResult<()> {
+        let to = Bytes::new(to, nbytes);
+        self.access(py, None, nbytes, move |list| {
+            let mut rest = { to };
+            for span in list.placed.spans(list.part) {
+                // SAFETY: access has just checked that the list is there.
+                let from = unsafe { list.bytes(span) };
+                // SAFETY: all spans together are as long as the room, by the caller's promise.
+                unsafe { rest.copy_from(from) };
+                rest = rest.tail(span.len);
+            }
+        })
+    }
+
+    /// New blocks with the same bytes, through the same mirror.
+    fn duplicate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        self.check(py)?;
+        let group = self.group.bind(py);
+        let columns = match self.columns().uniform_sizes() {
+            Some((size, _)) => {
+                Columns::uniform(self.part.len(), size, self.columns().align(), group.get().largest(py))?
+            }
+            None => {
+                let mut builder = Builder::new(self.columns().align(), group.get().largest(py));
+                let sizes = (0..self.part.len()).map(|at| self.columns().size(self.part.object(at)));
+                builder.extend(sizes).map_err(Error::from)?;
+                builder.finish()
+            }
+        };
+        let new = Self::of(group, columns, false)?;
+        let copy = new.get();
+        let (placed, part, mirror) = (&*copy.placed, copy.part, copy.mirror);
+        self.access_held(py, Some(copy.held()), self.many(16).saturating_add(placed.columns().nbytes()), |list| {
+            let to = Objects { placed, part, mirror, other: list.other };
+            for (from, into) in list.placed.objects(list.part).zip(placed.objects(part)) {
+                // SAFETY: access has just checked that both are there.
+                let (from, into) = (unsafe { list.bytes(from) }, unsafe { to.bytes(into) });
+                // SAFETY: the new one is writable, and its objects are as long.
+                unsafe { into.copy_from(from) };
+            }
+        })?;
+        if self.is_protected() { Self::through(group, &new, Mirror::ReadOnly) } else { Ok(new) }
     }
 
     /// Lends the slots of the list to a consumer outside of Python.
@@ -655,6 +757,13 @@ impl MemList {
             })
         })
     }
+}
+
+/// One of the stretches of memory that a list lies in.
+pub(super) struct Stretch {
+    /// Index of its first object.
+    pub(super) first: usize,
+    pub(super) piece: Piece,
 }
 
 /// Some objects of a list, and the bytes of another operand, for work inside the gate.

@@ -30,6 +30,7 @@ mod life;
 mod list;
 mod native;
 mod operand;
+mod pickle;
 mod piece;
 mod pinned;
 mod raw;
@@ -60,6 +61,8 @@ mod _memgroup {
     use super::group::MemGroup;
     #[pymodule_export]
     use super::list::MemList;
+    #[pymodule_export]
+    use super::pickle::{adopted, gathered, list_of_pieces, pieces};
     #[pymodule_export]
     use super::reads::ReadResult;
     #[pymodule_export]
