@@ -269,6 +269,134 @@ for thread in threads:
     assert fork(code) == "True"
 
 
+WITHIN = {
+    "readv": "blocks.readv(ours)",
+    "recvmsg_into": "blocks.recvmsg_into(ours)",
+    "writev": "large.writev(ours)",
+    "sendmsg": "large.sendmsg(ours)",
+    "read_ranges": "group.read_ranges(sys.executable, [0], [10], progress=stall)",
+    "read_files": "group.read_files([sys.executable], progress=stall)",
+    "frames": "next(group.frames(ours))",
+}
+
+
+@pytest.mark.parametrize("call", WITHIN.values(), ids=WITHIN)
+@pytest.mark.parametrize("end", ["group.free()", "group.reset()"])
+def test_a_call_of_another_thread_is_no_view_in_a_child(fork, call, end):
+    code = f"""
+ours, theirs = socket.socketpair()
+theirs.send((4).to_bytes(4, "big") + b"a")
+blocks = group.alloc_many([1000, 50])
+large = group.alloc_many([4_000_000], zero=True)
+stalled = threading.Event()
+
+
+def stall(done, total):
+    stalled.wait()
+
+
+def within():
+    try:
+        {call}
+    except (ConnectionError, EOFError):
+        pass
+
+
+thread = threading.Thread(target=within)
+thread.start()
+while group.stats().exports == 0:
+    time.sleep(0.001)
+
+
+def use():
+    assert group.stats().exports == 0
+    {end}
+    if group.freed:
+        return
+    mine = group.copy(b"the child goes on")
+    assert mine == b"the child goes on" and group.stats().exports == 0
+
+
+child = fork(use)
+print(wait(child), group.stats().exports)
+stalled.set()
+theirs.close()
+thread.join()
+print(group.stats().exports)
+"""
+    assert fork("import socket, time\n" + code).split() == ["0", "1", "0"]
+
+
+def test_a_reader_that_another_thread_uses_is_of_no_use_in_a_child(fork):
+    code = """
+ours, theirs = socket.socketpair()
+reader = group.frames(ours)
+found = []
+thread = threading.Thread(target=lambda: found.extend(reader))
+thread.start()
+theirs.send((4).to_bytes(4, "big") + b"a")
+while group.stats().exports == 0:
+    time.sleep(0.001)
+
+
+def use():
+    for use in (lambda: next(reader), lambda: reader.partial, lambda: reader.missing, lambda: reader.ahead):
+        try:
+            use()
+        except RuntimeError as error:
+            assert "forked" in str(error), error
+        else:
+            raise AssertionError
+    reader.close()
+    group.reset()
+    mine = group.frames(other)
+    assert next(mine) == b"ok"
+    group.free()
+
+
+other, peer = socket.socketpair()
+peer.send((2).to_bytes(4, "big") + b"ok")
+print(wait(fork(use)))
+theirs.send(b"bcd")
+theirs.close()
+thread.join()
+print(*(bytes(block).decode() for block in found))
+"""
+    assert fork("import socket, time\n" + code).split() == ["0", "abcd"]
+
+
+@pytest.mark.parametrize("how", ["progress", "signal"])
+def test_who_forks_within_a_call_goes_on_in_both(fork, how):
+    code = """
+import socket
+children = []
+
+
+def fork_once(*_):
+    if not children:
+        children.append(os.fork())
+
+
+if sys.argv[2] == "progress":
+    blocks, errors = group.read_ranges(sys.executable, [0, 1], [10, 10], progress=fork_once)
+    assert not errors and bytes(blocks[0])[1:] == bytes(blocks[1])[:9]
+else:
+    ours, theirs = socket.socketpair()
+    signal.signal(signal.SIGUSR1, fork_once)
+    main = threading.get_ident()
+    threading.Timer(0.2, lambda: (signal.pthread_kill(main, signal.SIGUSR1), theirs.sendall(bytes(range(16))))).start()
+    blocks = group.alloc_many([1] * 8)
+    # Parent and child take from one stream until each has what it wants.
+    assert blocks.recvmsg_into(ours) == 8
+assert group.stats().exports == 0
+group.free()
+if children == [0]:
+    os._exit(0)
+print(wait(children[0]))
+"""
+    assert fork(code, "memfd", how) == "0"
+
+
 def test_multiprocessing_by_fork_inherits_a_group(fork, backing):
     code = """
 import multiprocessing

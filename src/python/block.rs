@@ -405,6 +405,11 @@ impl MemBlock {
         Ok((lent, piece.ok_or_else(no_mirror)?.address, len))
     }
 
+    /// Ends what [`MemGroup::add_pin`] counted.
+    pub(super) fn remove_pin(&self, generation: u32) {
+        self.body.group.get().remove_pin(generation);
+    }
+
     /// To be called while the slot certainly lives.
     fn hold_slot(&self) {
         if !self.body.is_exporter.swap(true, Ordering::Relaxed) {

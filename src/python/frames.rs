@@ -1,7 +1,9 @@
 //! `FrameReader`: length-prefixed messages of a stream as blocks of a group.
 
 use std::ffi::c_int;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use pyo3::exceptions::{PyEOFError, PyMemoryError, PyRuntimeError, PyStopIteration, PyTypeError, PyValueError};
@@ -32,7 +34,40 @@ use crate::sys::stream::{self, Stretch};
 pub(super) struct FrameReader {
     group: Py<MemGroup>,
     source: Py<PyAny>,
+    /// Who is receiving: 0 for nobody, else a thread of the process of that generation.
+    receiver: AtomicU32,
+    /// Locked by the receiver only.
     state: Mutex<State>,
+}
+
+/// A reader's state, in its receiver's hands.
+struct Receiving<'a> {
+    state: MutexGuard<'a, State>,
+    /// Ended after the lock is let go.
+    _turn: Turn<'a>,
+}
+
+/// The right to be a reader's receiver.
+struct Turn<'a>(&'a AtomicU32);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
+impl Deref for Receiving<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Receiving<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
 }
 
 struct State {
@@ -92,6 +127,10 @@ impl FrameReader {
     ///
     /// Receiving raises ValueError afterwards.
     fn close(&self) -> PyResult<()> {
+        // One that a fork found receiving holds nothing of this process, and receives nothing.
+        if self.is_orphaned() {
+            return Ok(());
+        }
         let mut state = self.state()?;
         state.phase = Phase::Closed;
         state.filling = None;
@@ -141,26 +180,42 @@ impl FrameReader {
             PyMemoryError::new_err(format!("no memory to read {most} bytes ahead: pass a smaller read_ahead"))
         })?;
         let state = Mutex::new(State { frames, filling: None, phase: Phase::Open });
-        Ok(Self { group: group.clone().unbind(), source: source.clone().unbind(), state })
+        let (group, source) = (group.clone().unbind(), source.clone().unbind());
+        Ok(Self { group, source, receiver: AtomicU32::new(0), state })
     }
 
     /// Nobody waits here: who has it may be waiting for the stream, or be the caller's caller, interrupted by a signal.
-    fn state(&self) -> PyResult<MutexGuard<'_, State>> {
-        match self.state.try_lock() {
-            Ok(state) => Ok(state),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(PoisonError::into_inner(poisoned)),
-            Err(TryLockError::WouldBlock) => Err(PyRuntimeError::new_err(
-                "this reader is receiving right now, in another thread or below a signal handler: wait for that call",
-            )),
+    fn state(&self) -> PyResult<Receiving<'_>> {
+        // Whoever made the group has made sure that processes can be told apart.
+        let this = fork::establish().map_err(crate::sys::Refusal::in_preparation)?;
+        if self.receiver.compare_exchange(0, this, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return Err(PyRuntimeError::new_err(match self.is_orphaned() {
+                true => {
+                    "another thread was receiving when this process was forked, and what it received is its parent's: make \
+                     a new reader where the stream is in step"
+                }
+                false => {
+                    "this reader is receiving right now, in another thread or below a signal handler: wait for that call"
+                }
+            }));
         }
+        // Nobody else has the turn, so nobody has the lock.
+        Ok(Receiving { state: self.state.lock().unwrap_or_else(PoisonError::into_inner), _turn: Turn(&self.receiver) })
+    }
+
+    /// Whether it is the parent's reader for good: a thread was receiving when this process was forked.
+    fn is_orphaned(&self) -> bool {
+        let receiver = self.receiver.load(Ordering::Relaxed);
+        receiver != 0 && receiver != fork::generation()
     }
 
     /// The next frame. With `most`, never waits for the stream, and reads about so many bytes.
     fn receive<'py>(&self, py: Python<'py>, most: Option<usize>) -> PyResult<Received<'py>> {
         let mut state = self.state()?;
-        state.check_process()?;
         let (mut left, mut deadline) = (most, None);
         loop {
+            // Each time: a signal handler may have forked.
+            state.check_process()?;
             self.group.get().check_open(py)?;
             match state.phase {
                 Phase::Open => {}
@@ -235,6 +290,7 @@ impl FrameReader {
     ) -> PyResult<usize> {
         let source = self.source.bind(py);
         loop {
+            state.check_process()?;
             let descriptor = source::descriptor(source)?;
             let Room { from, lacking, mut ahead } = state.frames.room();
             let wanted = lacking.min(most.unwrap_or(usize::MAX));
@@ -318,7 +374,7 @@ fn explained(misfit: Misfit, format: Format) -> PyErr {
     })
 }
 
-/// A body that is not complete. It counts as a view, and its slot stays, until this is dropped.
+/// A body that is not complete. It counts as a view of the process that began it, and its slot stays, until this is dropped.
 struct Filling {
     /// Nobody else has it yet. It was made beforehand, so that nothing is in the way once its bytes are there.
     block: Py<MemBlock>,
@@ -332,14 +388,15 @@ impl Filling {
     fn new(group: &Bound<'_, MemGroup>, piece: Piece) -> PyResult<Self> {
         let block = MemBlock::new(group, piece, Mirror::ReadWrite)?.unbind();
         let this = group.get();
+        let mut generation = 0;
         this.while_there(group.py(), piece.into(), || {
             // SAFETY: slots are made by Arc, and while the piece is there so is its slot.
             unsafe { Arc::increment_strong_count(piece.slot.as_ptr().cast_const()) };
-            this.add_view();
+            generation = this.add_pin();
         })?;
         // SAFETY: the reference was just made for this one.
         let slot = unsafe { Arc::from_raw(piece.slot.as_ptr().cast_const()) };
-        Ok(Self { block, _slot: slot, generation: fork::generation() })
+        Ok(Self { block, _slot: slot, generation })
     }
 
     fn piece(&self) -> Piece {
@@ -349,7 +406,7 @@ impl Filling {
 
 impl Drop for Filling {
     fn drop(&mut self) {
-        self.block.get().remove_view();
+        self.block.get().remove_pin(self.generation);
     }
 }
 

@@ -27,6 +27,7 @@ use crate::frames::{ByteOrder, Format};
 use crate::layout::DEFAULT_ALIGN;
 use crate::list::Columns;
 use crate::slot::Mirror;
+use crate::sys::fork::{self, PerProcess};
 use crate::{Backing, Error, Options};
 
 /// Work on this many bytes lets other Python threads run meanwhile.
@@ -64,6 +65,8 @@ pub(super) struct MemGroup {
     gate: Gate<Life>,
     /// Shared with what outlives the group: memory lent to consumers that know nothing of Python.
     views: Arc<AtomicUsize>,
+    /// Views that no object but a call of this process has: a child has none of its parent's threads, so none of theirs.
+    pins: PerProcess<AtomicUsize>,
     blocks: Tally,
     requested: Tally,
 }
@@ -101,6 +104,7 @@ impl MemGroup {
         Ok(Self {
             gate: Gate::new(Life::new(group))?,
             views: Arc::default(),
+            pins: PerProcess::new(AtomicUsize::new(0)).map_err(crate::sys::Refusal::in_preparation)?,
             blocks: Tally::default(),
             requested: Tally::default(),
         })
@@ -630,8 +634,25 @@ impl MemGroup {
         self.views.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Counts a view of this process alone. Returns the process's generation, for [`remove_pin`](Self::remove_pin).
+    pub(super) fn add_pin(&self) -> u32 {
+        // The page that tells processes apart is there since new(), so nothing is refused.
+        if let Ok(pins) = self.pins.get_or_make(AtomicUsize::default) {
+            pins.fetch_add(1, Ordering::Relaxed);
+        }
+        fork::generation()
+    }
+
+    /// Ends a view that [`add_pin`](Self::add_pin) counted, unless that was before a fork.
+    pub(super) fn remove_pin(&self, generation: u32) {
+        if let Some(pins) = self.pins.get().filter(|_| generation == fork::generation()) {
+            pins.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn views(&self) -> usize {
-        self.views.load(Ordering::Relaxed)
+        let pins = self.pins.get().map_or(0, |pins| pins.load(Ordering::Relaxed));
+        self.views.load(Ordering::Relaxed) + pins
     }
 
     /// The count of views, to be raised and lowered by who must not need the group for it.

@@ -130,7 +130,7 @@ pub(super) fn transfer(
             return Err(PyValueError::new_err(format!("start is {start}: the list has {nbytes} bytes")));
         }
     }
-    let _pinned: Pinned<'_> = list.pin(py)?;
+    let pinned: Pinned<'_> = list.pin(py)?;
     let mut transfer = Transfer::new(fd, call, placed, part, mirror, start, deadline).map_err(|code| match code {
         libc::EOPNOTSUPP if matches!(call, Call::Read | Call::Write) => {
             let remedy = if call.is_input() { "recvmsg_into()" } else { "sendmsg()" };
@@ -144,7 +144,10 @@ pub(super) fn transfer(
         let error = match stop {
             Stop::Done => return Ok(transfer.moved()),
             Stop::Pause => match py.check_signals() {
-                Ok(()) => continue,
+                Ok(()) => {
+                    pinned.renew();
+                    continue;
+                }
                 Err(error) => error,
             },
             Stop::WouldBlock => os_error(libc::EAGAIN, None),

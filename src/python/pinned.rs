@@ -1,5 +1,6 @@
 //! Memory that stays while nobody holds the group's lock.
 
+use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -9,12 +10,17 @@ use super::group::MemGroup;
 use super::piece::Held;
 use crate::list::Placed;
 use crate::slot::Slot;
+use crate::sys::fork;
 
 /// Keeps the slots of a list where they are, for a call that may wait for as long as its peer likes. Nobody waits for it:
 /// it counts as a view, so that `free` and `reset` refuse, and a gentle end leaves its memory to it. What
 /// `free(force=True)` takes away stays reserved, and the kernel answers EFAULT.
+///
+/// It counts in the process that made it: in a child forked meanwhile by another thread, nobody is within the call.
 pub(super) struct Pinned<'a> {
     group: &'a MemGroup,
+    /// Of the process that it counts in.
+    generation: Cell<u32>,
     _slots: Vec<Arc<Slot>>,
 }
 
@@ -31,6 +37,7 @@ impl<'a> Pinned<'a> {
             }
         }
         let mut pinned = Vec::with_capacity(slots.len());
+        let mut generation = 0;
         group.while_there(py, held, || {
             pinned.extend(slots.into_iter().map(|slot| {
                 let slot = slot.as_ptr().cast_const();
@@ -39,14 +46,21 @@ impl<'a> Pinned<'a> {
                 // SAFETY: this is the reference that was just counted.
                 unsafe { Arc::from_raw(slot) }
             }));
-            group.add_view();
+            generation = group.add_pin();
         })?;
-        Ok(Self { group, _slots: pinned })
+        Ok(Self { group, generation: Cell::new(generation), _slots: pinned })
+    }
+
+    /// Counts again where Python code that ran in the midst of the call has forked, and this is the child.
+    pub(super) fn renew(&self) {
+        if self.generation.get() != fork::generation() {
+            self.generation.set(self.group.add_pin());
+        }
     }
 }
 
 impl Drop for Pinned<'_> {
     fn drop(&mut self) {
-        self.group.remove_view();
+        self.group.remove_pin(self.generation.get());
     }
 }

@@ -225,11 +225,12 @@ pub(super) fn read_ranges<'py>(
     let source = Source::of(file)?;
     let reading = Reading::new(group, builder)?;
     let progress = Progress { callback: progress, total: offsets.len() };
-    let _pinned = Pinned::new(py, group.get(), reading.held(), &reading.placed)?;
+    let pinned = Pinned::new(py, group.get(), reading.held(), &reading.placed)?;
     let mut ranges = py.detach(|| Ranges::new(source.fd, &reading.placed, &offsets))?;
     // SAFETY: the slots are pinned, and this layer makes no Rust reference into group memory.
     while py.detach(|| unsafe { ranges.run() }) != Stop::Done {
         progress.breathe(py, ranges.done())?;
+        pinned.renew();
     }
     progress.tell(ranges.done())?;
     let mut unread = ranges.into_unread();
@@ -262,14 +263,17 @@ pub(super) fn read_files<'py>(
     let mut builder = Builder::new(DEFAULT_ALIGN, group.get().largest(py));
     builder.extend(sizes.into_iter()).map_err(|unfit| unfit.error)?;
     let reading = Reading::new(group, builder)?;
-    let _pinned = Pinned::new(py, group.get(), reading.held(), &reading.placed)?;
+    let pinned = Pinned::new(py, group.get(), reading.held(), &reading.placed)?;
     let mut files = Files::new(&paths, &reading.placed, unreadable, open);
     let mut longer = Longest::default();
     loop {
         // SAFETY: the slots are pinned, and this layer makes no Rust reference into group memory.
         match py.detach(|| unsafe { files.run() }) {
             files::Stop::Done => break,
-            files::Stop::Pause => progress.breathe(py, files.done())?,
+            files::Stop::Pause => {
+                progress.breathe(py, files.done())?;
+                pinned.renew();
+            }
             files::Stop::Longer(more) => longer.add(&reading, &more)?,
         }
     }
