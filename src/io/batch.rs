@@ -1,5 +1,7 @@
 //! The stretches of memory that one system call is given. No operating system: addresses and lengths only.
 
+use std::ops::Range;
+
 use libc::iovec;
 
 use crate::sys::vectored::MOST_STRETCHES;
@@ -52,6 +54,21 @@ impl Batch {
             self.first += 1;
         }
         self.clear();
+    }
+
+    /// How many of the next `moved` bytes, of which there must be so many, lie at some addresses. No stretch must lie there
+    /// only partly.
+    pub(crate) fn moved_within(&self, addresses: Range<usize>, mut moved: usize) -> usize {
+        let mut within = 0;
+        for stretch in self.pending() {
+            let len = stretch.iov_len.min(moved);
+            within += if addresses.contains(&stretch.iov_base.addr()) { len } else { 0 };
+            moved -= len;
+            if moved == 0 {
+                break;
+            }
+        }
+        within
     }
 
     /// Makes room for others.

@@ -8,6 +8,7 @@ mod batch;
 pub(crate) mod files;
 #[cfg(feature = "python")]
 pub(crate) mod ranges;
+mod small;
 mod transfer;
 
 use std::io;
@@ -18,13 +19,13 @@ use crate::slot::Mirror;
 use crate::sys::vectored::Call;
 #[cfg(feature = "python")]
 pub(crate) use transfer::address;
-pub(crate) use transfer::{Stop, Transfer};
+pub(crate) use transfer::{Borrowed, Keeper, Rest, Stop, Transfer};
 
 /// Input or output that did not come to its end, and how far it came.
 #[derive(Debug, thiserror::Error)]
 #[error("{error} (after {moved} bytes)")]
 pub struct TransferError {
-    /// Bytes moved before.
+    /// Bytes moved before. With so many more as its `start`, a method ending in `_from` goes on there.
     pub moved: usize,
     /// Why it went no further; of the kind [`WouldBlock`](io::ErrorKind::WouldBlock) where the descriptor does not wait.
     pub error: io::Error,
@@ -41,20 +42,30 @@ impl From<TransferError> for io::Error {
 ///
 /// # Safety
 /// As for [`Transfer::run`].
-unsafe fn move_all(fd: impl AsFd, call: Call, placed: &Placed, mirror: Mirror) -> Result<usize, TransferError> {
+unsafe fn move_all(
+    fd: impl AsFd,
+    call: Call,
+    placed: &Placed,
+    mirror: Mirror,
+    start: usize,
+) -> Result<usize, TransferError> {
     let fd = fd.as_fd().as_raw_fd();
     let failed = |moved, code| TransferError { moved, error: io::Error::from_raw_os_error(code) };
-    let transfer = Transfer::new(fd, call, placed, Part::all(placed.columns().len()), mirror, 0, None);
+    let rest = Rest::new(placed, Part::all(placed.columns().len()), mirror).behind(start);
+    let transfer = Transfer::new(fd, call, rest, None);
     let mut transfer = transfer.map_err(|code| failed(0, code))?;
     loop {
         // SAFETY: the caller's promise.
-        let stop = unsafe { transfer.run() };
+        let stop = unsafe { transfer.run(&Borrowed) };
         match stop {
             Stop::Done => return Ok(transfer.moved()),
             Stop::Pause => {}
             Stop::WouldBlock => return Err(failed(transfer.moved(), libc::EAGAIN)),
             Stop::TimedOut => return Err(failed(transfer.moved(), libc::ETIMEDOUT)),
             Stop::Cut | Stop::TooManyStretches => return Err(failed(transfer.moved(), libc::EMSGSIZE)),
+            Stop::TakesNothing => {
+                return Err(TransferError { moved: transfer.moved(), error: io::ErrorKind::WriteZero.into() });
+            }
             Stop::Failed(code) => return Err(failed(transfer.moved(), code)),
         }
     }
@@ -79,8 +90,16 @@ impl List<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn readv(&mut self, fd: impl AsFd) -> Result<usize, TransferError> {
+        self.readv_from(fd, 0)
+    }
+
+    /// As [`readv`](Self::readv), from byte `start` of the list on; nothing if there is none.
+    ///
+    /// # Errors
+    /// As [`readv`](Self::readv).
+    pub fn readv_from(&mut self, fd: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: the list owns its bytes, and is borrowed uniquely.
-        unsafe { move_all(fd, Call::Read, self.placed(), Mirror::ReadWrite) }
+        unsafe { move_all(fd, Call::Read, self.placed(), Mirror::ReadWrite, start) }
     }
 
     /// As [`readv`](Self::readv), from an offset of a file, the position of which stays as it is.
@@ -88,8 +107,16 @@ impl List<'_> {
     /// # Errors
     /// As [`readv`](Self::readv).
     pub fn preadv(&mut self, fd: impl AsFd, offset: u64) -> Result<usize, TransferError> {
+        self.preadv_from(fd, offset, 0)
+    }
+
+    /// As [`preadv`](Self::preadv), from byte `start` of the list on; nothing if there is none.
+    ///
+    /// # Errors
+    /// As [`preadv`](Self::preadv).
+    pub fn preadv_from(&mut self, fd: impl AsFd, offset: u64, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for readv.
-        unsafe { move_all(fd, Call::ReadAt(offset), self.placed(), Mirror::ReadWrite) }
+        unsafe { move_all(fd, Call::ReadAt(offset), self.placed(), Mirror::ReadWrite, start) }
     }
 
     /// As [`readv`](Self::readv), from a socket. From one that knows messages it takes exactly one.
@@ -97,8 +124,16 @@ impl List<'_> {
     /// # Errors
     /// As [`readv`](Self::readv); with EMSGSIZE where a message was longer than the list, and the rest of it is lost.
     pub fn recvmsg(&mut self, socket: impl AsFd) -> Result<usize, TransferError> {
+        self.recvmsg_from(socket, 0)
+    }
+
+    /// As [`recvmsg`](Self::recvmsg), from byte `start` of the list on; nothing if there is none.
+    ///
+    /// # Errors
+    /// As [`recvmsg`](Self::recvmsg).
+    pub fn recvmsg_from(&mut self, socket: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for readv.
-        unsafe { move_all(socket, Call::Receive, self.placed(), Mirror::ReadWrite) }
+        unsafe { move_all(socket, Call::Receive, self.placed(), Mirror::ReadWrite, start) }
     }
 
     /// Writes the bytes of all allocations, in order, to a file, pipe or socket.
@@ -106,8 +141,16 @@ impl List<'_> {
     /// # Errors
     /// As [`readv`](Self::readv).
     pub fn writev(&self, fd: impl AsFd) -> Result<usize, TransferError> {
+        self.writev_from(fd, 0)
+    }
+
+    /// As [`writev`](Self::writev), from byte `start` of the list on; nothing if there is none.
+    ///
+    /// # Errors
+    /// As [`writev`](Self::writev).
+    pub fn writev_from(&self, fd: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: the list owns its bytes.
-        unsafe { move_all(fd, Call::Write, self.placed(), Mirror::ReadWrite) }
+        unsafe { move_all(fd, Call::Write, self.placed(), Mirror::ReadWrite, start) }
     }
 
     /// As [`writev`](Self::writev), to an offset of a file, the position of which stays as it is.
@@ -115,8 +158,16 @@ impl List<'_> {
     /// # Errors
     /// As [`readv`](Self::readv).
     pub fn pwritev(&self, fd: impl AsFd, offset: u64) -> Result<usize, TransferError> {
+        self.pwritev_from(fd, offset, 0)
+    }
+
+    /// As [`pwritev`](Self::pwritev), from byte `start` of the list on; nothing if there is none.
+    ///
+    /// # Errors
+    /// As [`pwritev`](Self::pwritev).
+    pub fn pwritev_from(&self, fd: impl AsFd, offset: u64, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for writev.
-        unsafe { move_all(fd, Call::WriteAt(offset), self.placed(), Mirror::ReadWrite) }
+        unsafe { move_all(fd, Call::WriteAt(offset), self.placed(), Mirror::ReadWrite, start) }
     }
 
     /// As [`writev`](Self::writev), to a socket. To one that knows messages it is one.
@@ -124,8 +175,16 @@ impl List<'_> {
     /// # Errors
     /// As [`readv`](Self::readv); with EMSGSIZE where it cannot be one message.
     pub fn sendmsg(&self, socket: impl AsFd) -> Result<usize, TransferError> {
+        self.sendmsg_from(socket, 0)
+    }
+
+    /// As [`sendmsg`](Self::sendmsg), from byte `start` of the list on; nothing if there is none.
+    ///
+    /// # Errors
+    /// As [`sendmsg`](Self::sendmsg).
+    pub fn sendmsg_from(&self, socket: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for writev.
-        unsafe { move_all(socket, Call::Send, self.placed(), Mirror::ReadWrite) }
+        unsafe { move_all(socket, Call::Send, self.placed(), Mirror::ReadWrite, start) }
     }
 }
 
@@ -135,8 +194,16 @@ impl ProtectedList<'_> {
     /// # Errors
     /// As [`List::readv`].
     pub fn writev(&self, fd: impl AsFd) -> Result<usize, TransferError> {
+        self.writev_from(fd, 0)
+    }
+
+    /// As [`writev`](Self::writev), from byte `start` of the list on; nothing if there is none.
+    ///
+    /// # Errors
+    /// As [`writev`](Self::writev).
+    pub fn writev_from(&self, fd: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: the list owns its bytes.
-        unsafe { move_all(fd, Call::Write, self.placed(), Mirror::ReadOnly) }
+        unsafe { move_all(fd, Call::Write, self.placed(), Mirror::ReadOnly, start) }
     }
 
     /// As [`List::pwritev`].
@@ -144,8 +211,16 @@ impl ProtectedList<'_> {
     /// # Errors
     /// As [`List::readv`].
     pub fn pwritev(&self, fd: impl AsFd, offset: u64) -> Result<usize, TransferError> {
+        self.pwritev_from(fd, offset, 0)
+    }
+
+    /// As [`pwritev`](Self::pwritev), from byte `start` of the list on; nothing if there is none.
+    ///
+    /// # Errors
+    /// As [`pwritev`](Self::pwritev).
+    pub fn pwritev_from(&self, fd: impl AsFd, offset: u64, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for writev.
-        unsafe { move_all(fd, Call::WriteAt(offset), self.placed(), Mirror::ReadOnly) }
+        unsafe { move_all(fd, Call::WriteAt(offset), self.placed(), Mirror::ReadOnly, start) }
     }
 
     /// As [`List::sendmsg`].
@@ -153,7 +228,15 @@ impl ProtectedList<'_> {
     /// # Errors
     /// As [`List::sendmsg`].
     pub fn sendmsg(&self, socket: impl AsFd) -> Result<usize, TransferError> {
+        self.sendmsg_from(socket, 0)
+    }
+
+    /// As [`sendmsg`](Self::sendmsg), from byte `start` of the list on; nothing if there is none.
+    ///
+    /// # Errors
+    /// As [`sendmsg`](Self::sendmsg).
+    pub fn sendmsg_from(&self, socket: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for writev.
-        unsafe { move_all(socket, Call::Send, self.placed(), Mirror::ReadOnly) }
+        unsafe { move_all(socket, Call::Send, self.placed(), Mirror::ReadOnly, start) }
     }
 }

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
+use super::small::{FEW, SMALL, Small};
 use crate::list::{Part, Placed, Span};
 use crate::slot::Mirror;
 use crate::sys::vectored::{self, Call};
@@ -27,8 +28,27 @@ pub(crate) enum Stop {
     Cut,
     /// A list of more stretches than one message can be made of.
     TooManyStretches,
+    /// The kernel took nothing of what was to go out, and gave no reason.
+    TakesNothing,
     /// The kernel refused, with a code as in `errno(3)`.
     Failed(i32),
+}
+
+/// Who says whether a list's memory is still mapped while nobody else keeps it so: the kernel finds out by itself, but what is
+/// copied here must be.
+pub(crate) trait Keeper {
+    /// Does something during which the memory stays. Whether it was there.
+    fn while_there(&self, work: impl FnOnce()) -> bool;
+}
+
+/// The borrow of a list, which keeps it.
+pub(crate) struct Borrowed;
+
+impl Keeper for Borrowed {
+    fn while_there(&self, work: impl FnOnce()) -> bool {
+        work();
+        true
+    }
 }
 
 /// Some objects of a list on their way in or out.
@@ -41,12 +61,14 @@ pub(crate) struct Transfer<P> {
     deadline: Option<Instant>,
     rest: Rest<P>,
     batch: Batch,
+    /// For the small pieces of the batch, unless they are to be left where they are.
+    small: Option<Small>,
     moved: usize,
 }
 
-/// What no batch has taken yet.
+/// What of a list no call has been given yet: all of it to begin with.
 #[derive(Debug)]
-struct Rest<P> {
+pub(crate) struct Rest<P> {
     placed: P,
     part: Part,
     mirror: Mirror,
@@ -55,19 +77,13 @@ struct Rest<P> {
     run: usize,
     /// So many bytes of it are taken.
     taken: usize,
+    /// No more bytes than these are to be taken.
+    most: usize,
 }
 
 impl<P: Deref<Target = Placed>> Transfer<P> {
-    /// Of the bytes of `part`, in order, those from `skip` on. `deadline` is for a descriptor that does not wait by itself.
-    pub(crate) fn new(
-        fd: RawFd,
-        call: Call,
-        placed: P,
-        part: Part,
-        mirror: Mirror,
-        skip: usize,
-        deadline: Option<Instant>,
-    ) -> Result<Self, i32> {
+    /// `deadline` is for a descriptor that does not wait by itself.
+    pub(crate) fn new(fd: RawFd, call: Call, rest: Rest<P>, deadline: Option<Instant>) -> Result<Self, i32> {
         let has_messages = vectored::has_messages(fd);
         let is_message = match call {
             Call::Receive | Call::Send => has_messages?,
@@ -75,9 +91,8 @@ impl<P: Deref<Target = Placed>> Transfer<P> {
             Call::Read | Call::Write if has_messages == Ok(true) => return Err(libc::EOPNOTSUPP),
             _ => false,
         };
-        let mut rest = Rest { placed, part, mirror, next: 0, run: 0, taken: 0 };
-        rest.skip(skip);
-        Ok(Self { fd, call, is_message, deadline, rest, batch: Batch::default(), moved: 0 })
+        let small = (!is_message && rest.part.len() - rest.next >= FEW).then(Small::default);
+        Ok(Self { fd, call, is_message, deadline, rest, batch: Batch::default(), small, moved: 0 })
     }
 
     /// Bytes moved so far.
@@ -89,12 +104,12 @@ impl<P: Deref<Target = Placed>> Transfer<P> {
     ///
     /// # Safety
     /// The list's slots must be there, at least as reserved addresses. Where bytes come in, nothing may be borrowed there.
-    pub(crate) unsafe fn run(&mut self) -> Stop {
+    pub(crate) unsafe fn run(&mut self, keeper: &impl Keeper) -> Stop {
         let start = Instant::now();
         loop {
-            if self.batch.bytes() == 0 {
-                // SAFETY: the caller's promise.
-                unsafe { self.rest.fill(&mut self.batch) };
+            // SAFETY: the caller's promise.
+            if self.batch.bytes() == 0 && !unsafe { self.fill(keeper) } {
+                return Stop::Failed(libc::EFAULT);
             }
             let is_empty = self.batch.bytes() == 0;
             if self.is_message && !self.rest.is_empty() {
@@ -109,10 +124,17 @@ impl<P: Deref<Target = Placed>> Transfer<P> {
             // SAFETY: the caller's promise.
             match unsafe { vectored::transfer(self.fd, call, self.batch.pending()) } {
                 Ok(moved) => {
+                    // SAFETY: the caller's promise.
+                    if !unsafe { self.land(moved.bytes, keeper) } {
+                        return Stop::Failed(libc::EFAULT);
+                    }
                     self.moved += moved.bytes;
                     self.batch.advance(moved.bytes);
                     if moved.is_cut {
                         return Stop::Cut;
+                    }
+                    if moved.bytes == 0 && !is_empty && !self.is_message && !call.is_input() {
+                        return Stop::TakesNothing;
                     }
                     if moved.bytes == 0 || self.is_message {
                         return Stop::Done;
@@ -142,36 +164,96 @@ impl<P: Deref<Target = Placed>> Transfer<P> {
     }
 }
 
+impl<P: Deref<Target = Placed>> Transfer<P> {
+    /// Makes the next batch. Whether the memory was there, if that had to be known.
+    ///
+    /// # Safety
+    /// As for [`run`](Self::run).
+    unsafe fn fill(&mut self, keeper: &impl Keeper) -> bool {
+        let Self { rest, batch, small, call, .. } = self;
+        let Some(small) = small else {
+            // SAFETY: the caller's promise.
+            unsafe { rest.fill(batch, |batch, start, len| batch.push(start, len)) };
+            return true;
+        };
+        small.clear();
+        let is_input = call.is_input();
+        keeper.while_there(|| {
+            let push = |batch: &mut Batch, start: *mut u8, len| match len < SMALL {
+                // SAFETY: the keeper says that it is mapped.
+                true => unsafe { small.push(batch, start, len, is_input) },
+                false => batch.push(start, len),
+            };
+            // SAFETY: the caller's promise.
+            unsafe { rest.fill(batch, push) };
+        })
+    }
+
+    /// Puts what has just arrived where it belongs, if it went by way of a buffer. Whether the memory was there for that.
+    ///
+    /// # Safety
+    /// As for [`run`](Self::run).
+    unsafe fn land(&mut self, moved: usize, keeper: &impl Keeper) -> bool {
+        let Self { batch, small, .. } = self;
+        match small {
+            Some(small) if small.has_pieces() => keeper.while_there(|| {
+                // SAFETY: the keeper says that they are mapped; the rest is the caller's promise.
+                unsafe { small.land(batch, moved) };
+            }),
+            _ => true,
+        }
+    }
+}
+
 impl<P: Deref<Target = Placed>> Rest<P> {
+    /// All bytes of some objects, in order.
+    pub(crate) fn new(placed: P, part: Part, mirror: Mirror) -> Self {
+        Self { placed, part, mirror, next: 0, run: 0, taken: 0, most: usize::MAX }
+    }
+
+    /// The same from a byte of an object on; the byte must be there, or the object have none.
+    #[cfg(feature = "python")]
+    pub(crate) fn at(self, next: usize, taken: usize) -> Self {
+        Self { next, taken, ..self }
+    }
+
+    /// The same up to so many bytes.
+    #[cfg(feature = "python")]
+    pub(crate) fn up_to(self, most: usize) -> Self {
+        Self { most, ..self }
+    }
+
     fn is_empty(&self) -> bool {
         (self.next..self.part.len()).all(|index| self.placed.columns().size(self.part.object(index)) == 0)
     }
 
-    /// Takes so many bytes to no batch; no more than there are.
-    fn skip(&mut self, mut bytes: usize) {
-        let columns = self.placed.columns();
+    /// The same without its first bytes, as many as are to be skipped or there are.
+    pub(crate) fn behind(mut self, mut bytes: usize) -> Self {
         while self.next < self.part.len() {
-            let size = columns.size(self.part.object(self.next));
+            let size = self.placed.columns().size(self.part.object(self.next));
             if bytes < size {
                 self.taken = bytes;
-                return;
+                break;
             }
             bytes -= size;
             self.next += 1;
         }
+        self
     }
 
-    /// Has a batch take what it has room for.
+    /// Has a batch take what it has room for, piece by piece. `push` says how much of a piece there was room for.
     ///
     /// # Safety
     /// The slots must be there.
-    unsafe fn fill(&mut self, batch: &mut Batch) {
+    #[inline]
+    unsafe fn fill(&mut self, batch: &mut Batch, mut push: impl FnMut(&mut Batch, *mut u8, usize) -> usize) {
         while self.next < self.part.len() {
             let (span, objects) = self.placed.span_at(self.part, self.next, &mut self.run);
             // SAFETY: the caller's promise.
             let start = unsafe { address(span, self.mirror) };
             let left = span.len - self.taken;
-            let pushed = batch.push(start.wrapping_add(self.taken), left);
+            let pushed = push(batch, start.wrapping_add(self.taken), left.min(self.most));
+            self.most -= pushed;
             if pushed < left {
                 self.take(pushed);
                 return;

@@ -2,15 +2,17 @@
 
 use pyo3::prelude::*;
 
+use super::io::{Moving, wrong_way};
 use super::list::MemList;
-use super::raw::Bytes;
 use super::source;
-use crate::sys::stream::{self, Stretch};
+use crate::io::{Rest, Stop, Transfer};
+use crate::slot::Mirror;
+use crate::sys::vectored::{self, Call};
 
 /// Where a transfer stands: number of a block, a byte in it, and how many bytes the last call moved.
 type Position = (usize, usize, usize);
 
-/// Reads once, at most so many bytes into the blocks from `index` on, the first of which has `offset`.
+/// Reads what there is, at most so many bytes, into the blocks from `index` on, the first of which has `offset`.
 ///
 /// Returns the index and the offset to go on with, and how many bytes came.
 #[pyfunction]
@@ -21,14 +23,10 @@ pub(super) fn read_at_once(
     offset: usize,
     most: usize,
 ) -> PyResult<Position> {
-    blocks.get().check_writable(blocks.py())?;
-    move_at_once(blocks, source, index, offset, most, |descriptor, stretches| {
-        // SAFETY: the list is there, writable, and Python's own to overwrite.
-        unsafe { stream::read(descriptor, stretches) }
-    })
+    move_at_once(blocks, source, index, offset, most, [Call::Receive, Call::Read])
 }
 
-/// Writes once, at most so many bytes from the blocks from `index` on, past `offset` of the first.
+/// Writes what there is room for, at most so many bytes, of the blocks from `index` on, past `offset` of the first.
 ///
 /// Returns the index and the offset to go on with, and how many bytes were taken.
 #[pyfunction]
@@ -39,7 +37,7 @@ pub(super) fn write_at_once(
     offset: usize,
     most: usize,
 ) -> PyResult<Position> {
-    move_at_once(blocks, source, index, offset, most, stream::write)
+    move_at_once(blocks, source, index, offset, most, [Call::Send, Call::Write])
 }
 
 /// The descriptor of a non-blocking stream of bytes.
@@ -48,43 +46,46 @@ pub(super) fn non_blocking(source: &Bound<'_, PyAny>) -> PyResult<i32> {
     source::non_blocking_descriptor(source)
 }
 
+/// `calls` are for sockets and for anything else.
 fn move_at_once(
     blocks: &Bound<'_, MemList>,
-    source: &Bound<'_, PyAny>,
+    stream: &Bound<'_, PyAny>,
     index: usize,
     offset: usize,
     most: usize,
-    call: impl Fn(i32, &[Stretch]) -> Result<usize, stream::Error> + Sync,
+    calls: [Call; 2],
 ) -> PyResult<Position> {
     let (py, list) = (blocks.py(), blocks.get());
+    list.check(py)?;
+    let Moving { placed, part, mirror } = list.moving();
+    let [of_socket, of_other] = calls;
+    if of_other.is_input() && mirror == Mirror::ReadOnly {
+        return Err(wrong_way());
+    }
+    let descriptor = source::descriptor(stream)?;
+    source::check_non_blocking(descriptor)?;
     let (index, offset) = list.advanced(index, offset, 0);
+    if index == list.len() {
+        return Ok((index, offset, 0));
+    }
+    let call = if vectored::has_messages(descriptor).is_ok() { of_socket } else { of_other };
+    let pinned = list.pin(py)?;
+    let rest = Rest::new(placed, part, mirror).at(index, offset).up_to(most);
+    let mut transfer = Transfer::new(descriptor, call, rest, None).map_err(|code| source::os_error(code, None))?;
     loop {
-        let descriptor = source::descriptor(source)?;
-        // The group cannot be freed during the call, so that must not take long.
-        source::check_non_blocking(py, descriptor)?;
-        let moved = list.with_bytes_from(py, index, |spans| {
-            let (mut skipped, mut left) = (offset, most);
-            let mut stretches = [Stretch::new(std::ptr::dangling_mut(), 0); stream::MOST];
-            let mut count = 0;
-            for (stretch, Bytes { start, len }) in stretches.iter_mut().zip(spans.filter(|bytes| bytes.len > 0)) {
-                let skip = std::mem::take(&mut skipped).min(len);
-                *stretch = Stretch::new(start.wrapping_add(skip), left.min(len - skip));
-                left -= stretch.len();
-                count += 1;
-                if left == 0 {
-                    break;
-                }
-            }
-            // Nothing to be moved is not the end of the stream.
-            if count == 0 { Ok(0) } else { call(descriptor, &stretches[..count]) }
-        })?;
-        match moved {
-            Ok(moved) => {
+        // SAFETY: the slots are pinned, and this layer makes no Rust reference into group memory.
+        let stop = py.detach(|| unsafe { transfer.run(&pinned) });
+        let moved = transfer.moved();
+        match stop {
+            // What stops it now will do so again.
+            _ if moved > 0 => {
                 let (index, offset) = list.advanced(index, offset, moved);
                 return Ok((index, offset, moved));
             }
-            Err(refused) if refused.is_interruption() => py.check_signals()?,
-            Err(refused) => return Err(source::error(py, refused)),
+            Stop::Done => return Ok((index, offset, 0)),
+            Stop::Pause => py.check_signals()?,
+            stop => return Err(super::io::stopped(py, list, stop, call)),
         }
+        pinned.renew();
     }
 }

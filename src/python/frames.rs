@@ -1,11 +1,12 @@
 //! `FrameReader`: length-prefixed messages of a stream as blocks of a group.
 
-use std::ffi::c_int;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use libc::iovec;
 use pyo3::exceptions::{PyEOFError, PyMemoryError, PyRuntimeError, PyStopIteration, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
@@ -23,7 +24,7 @@ use crate::frames::{ByteOrder, Format, Frames, Misfit, Room, Unfinished};
 use crate::layout::DEFAULT_ALIGN;
 use crate::slot::{Mirror, Slot};
 use crate::sys::fork;
-use crate::sys::stream::{self, Stretch};
+use crate::sys::vectored::{self, Call};
 
 /// Receives length-prefixed messages from a stream, each as a block of a group: an iterator of blocks.
 ///
@@ -301,30 +302,28 @@ impl FrameReader {
                 .filling
                 .as_ref()
                 .map_or(Bytes::new(std::ptr::dangling_mut(), 0), |filling| filling.piece().part(from, wanted).bytes());
-            let stretches = [Stretch::new(body.start, body.len), Stretch::new(ahead.as_mut_ptr(), ahead.len())];
-            match py.detach(move || read(descriptor, &stretches)) {
+            let ahead = Bytes::new(ahead.as_mut_ptr(), ahead.len());
+            match py.detach(move || read(descriptor, body, ahead)) {
                 Ok(count) => return Ok(count),
-                Err(refused) if refused.is_interruption() => py.check_signals()?,
-                Err(refused) if refused.is_for_now() && most.is_none() => {
-                    source::wait_to_read(source, refused, deadline)?
-                }
-                Err(refused) => {
+                Err(libc::EINTR) => py.check_signals()?,
+                Err(libc::EAGAIN) if most.is_none() => source::wait_to_read(source, deadline)?,
+                Err(code) => {
                     // Where the group was freed by force, that is the reason.
                     self.group.get().check_open(py)?;
-                    return Err(source::error(py, refused));
+                    return Err(source::os_error(code, None));
                 }
             }
         }
     }
 }
 
-/// Reads into the rest of a body and what lies behind it.
-fn read(descriptor: c_int, stretches: &[Stretch; 2]) -> Result<usize, stream::Error> {
-    let [body, ahead] = stretches;
-    let stretches = if body.len() == 0 { std::slice::from_ref(ahead) } else { &stretches[..] };
+/// Reads into the rest of a body and what lies behind it, with the code of the error as in `errno(3)`.
+fn read(descriptor: RawFd, body: Bytes, ahead: Bytes) -> Result<usize, i32> {
+    let stretches = [body, ahead].map(|bytes| iovec { iov_base: bytes.start.cast(), iov_len: bytes.len });
+    let stretches = if body.len == 0 { &stretches[1..] } else { &stretches[..] };
     // SAFETY: the one is the rest of a body that nobody else was given. Its slot is held, so its addresses are mapped or
-    // at least reserved, whatever becomes of the group. The other is the reader's own, which is locked.
-    unsafe { stream::read(descriptor, stretches) }
+    // at least reserved, whatever becomes of the group. The other is the reader's own, which nobody else is the receiver of.
+    unsafe { vectored::transfer(descriptor, Call::Read, stretches) }.map(|moved| moved.bytes)
 }
 
 impl State {

@@ -56,6 +56,13 @@ impl<T: Send + Sync> Gate<T> {
         })
     }
 
+    /// Shared use by a thread that is detached already. One that is not might wait here for one that waits for it.
+    pub(super) fn with_detached<R>(&self, work: impl FnOnce(&T) -> R) -> R {
+        let _shared = self.lock().read().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: as for `detached`.
+        work(unsafe { &*self.value.get() })
+    }
+
     /// Exclusive use: waits for everybody else to leave. For short work: it holds everybody up.
     pub(super) fn exclusive<R>(&self, py: Python<'_>, work: impl FnOnce(&mut T) -> R) -> R {
         let _alone = self.lock().write_py_attached(py).unwrap_or_else(PoisonError::into_inner);

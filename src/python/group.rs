@@ -626,6 +626,11 @@ impl MemGroup {
         self.within(py, |life| life.check(held).map(|()| work()))
     }
 
+    /// Does something while memory that the caller holds is certainly mapped; whether it was. For a thread that is detached.
+    pub(super) fn while_mapped(&self, work: impl FnOnce()) -> bool {
+        self.gate.with_detached(|life| life.keeps_memory().then(work).is_some())
+    }
+
     pub(super) fn add_view(&self) {
         self.views.fetch_add(1, Ordering::Relaxed);
     }

@@ -69,6 +69,11 @@ impl Life {
         }
     }
 
+    /// Whether what holds a slot finds its memory still mapped, used by nobody else.
+    pub(super) fn keeps_memory(&self) -> bool {
+        self.phase != Phase::Freed
+    }
+
     /// Whether the bytes of a piece may be touched.
     #[inline(always)]
     pub(super) fn check(&self, held: Held) -> Result<(), Gone> {

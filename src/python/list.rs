@@ -608,27 +608,12 @@ impl MemList {
         self.group.get().while_there(py, self.held(), || ())
     }
 
-    pub(super) fn check_writable(&self, py: Python<'_>) -> PyResult<()> {
+    fn check_writable(&self, py: Python<'_>) -> PyResult<()> {
         self.check(py)?;
         match self.is_protected() {
-            true => Err(PyTypeError::new_err("this list is protected: the group's unprotect() gives a writable one")),
+            true => Err(super::io::wrong_way()),
             false => Ok(()),
         }
-    }
-
-    /// Works on the bytes of the blocks from `index` on, while other Python threads run.
-    pub(super) fn with_bytes_from<R: Send>(
-        &self,
-        py: Python<'_>,
-        index: usize,
-        work: impl FnOnce(&mut dyn Iterator<Item = Bytes>) -> R + Send,
-    ) -> PyResult<R> {
-        self.access(py, None, usize::MAX, |list| {
-            let start = index.min(list.part.len());
-            let part = list.part.part(start, 1, list.part.len() - start);
-            // SAFETY: access has just checked that the list is there.
-            work(&mut list.placed.spans(part).map(|span| unsafe { list.bytes(span) }))
-        })
     }
 
     /// Which block and which byte of it lie so many bytes behind those: never the end of a block, and behind the last one none.

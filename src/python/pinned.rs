@@ -1,13 +1,14 @@
 //! Memory that stays while nobody holds the group's lock.
 
-use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
 
 use super::group::MemGroup;
 use super::piece::Held;
+use crate::io::Keeper;
 use crate::list::Placed;
 use crate::slot::Slot;
 use crate::sys::fork;
@@ -20,7 +21,7 @@ use crate::sys::fork;
 pub(super) struct Pinned<'a> {
     group: &'a MemGroup,
     /// Of the process that it counts in.
-    generation: Cell<u32>,
+    generation: AtomicU32,
     _slots: Vec<Arc<Slot>>,
 }
 
@@ -48,19 +49,26 @@ impl<'a> Pinned<'a> {
             }));
             generation = group.add_pin();
         })?;
-        Ok(Self { group, generation: Cell::new(generation), _slots: pinned })
+        Ok(Self { group, generation: AtomicU32::new(generation), _slots: pinned })
     }
 
     /// Counts again where Python code that ran in the midst of the call has forked, and this is the child.
     pub(super) fn renew(&self) {
-        if self.generation.get() != fork::generation() {
-            self.generation.set(self.group.add_pin());
+        if self.generation.load(Ordering::Relaxed) != fork::generation() {
+            self.generation.store(self.group.add_pin(), Ordering::Relaxed);
         }
+    }
+}
+
+/// To be asked by a thread that is detached.
+impl Keeper for Pinned<'_> {
+    fn while_there(&self, work: impl FnOnce()) -> bool {
+        self.group.while_mapped(work)
     }
 }
 
 impl Drop for Pinned<'_> {
     fn drop(&mut self) {
-        self.group.remove_pin(self.generation.get());
+        self.group.remove_pin(self.generation.load(Ordering::Relaxed));
     }
 }

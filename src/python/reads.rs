@@ -10,13 +10,13 @@ use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use super::arguments::type_name;
 use super::group::MemGroup;
-use super::io::{Endpoint, os_error};
 use super::life::{Runs, plural};
 use super::list::MemList;
 use super::piece::{Held, Piece};
 use super::pinned::Pinned;
 use super::raw::Bytes;
 use super::sizes;
+use super::source::{self, os_error};
 use crate::Error;
 use crate::io::Stop;
 use crate::io::files::{self, Announced, Files, Longer, Unreadable};
@@ -153,13 +153,14 @@ impl<'py> Source<'py> {
     fn of(file: &Bound<'py, PyAny>) -> PyResult<Self> {
         let py = file.py();
         let source = if file.is_instance_of::<PyInt>() || file.hasattr("fileno")? {
-            let fd = Endpoint::of(file)?.fd;
+            source::check_unencrypted(file)?;
+            let fd = source::number(file)?;
             let name = file.getattr_opt("name")?.unwrap_or_else(|| file.clone());
             Self { fd, name, _file: None }
         } else {
             let path = path_of(file).map_err(|error| match error.is_instance_of::<PyTypeError>(py) {
                 true => PyTypeError::new_err(format!(
-                    "a path, a file descriptor or an object with a fileno() method is required, not {}",
+                    "needs a path, a file descriptor or an object with fileno() that gives one, not {}",
                     type_name(file)
                 )),
                 false => error,

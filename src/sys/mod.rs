@@ -1,5 +1,5 @@
 //! The operating system. memmap2 and nix live here and nowhere else; the rest of the crate sees [`Mirrors`] of a
-//! [`Backing`], [`fork`], [`wiped`], [`regular`] files, [`stream`]s, [`vectored`] calls, [`headroom`], the limits of the
+//! [`Backing`], [`fork`], [`wiped`], [`regular`] files, [`vectored`] calls, [`headroom`], the limits of the
 //! system and, where a call was refused, a [`Refusal`].
 //!
 //! What this rests on (order of sealing, what populates, what survives a fork) was checked on Linux 6.18.
@@ -24,7 +24,6 @@ mod per_process;
 #[cfg(not(heap))]
 mod promises;
 pub(crate) mod regular;
-pub(crate) mod stream;
 pub(crate) mod vectored;
 pub(crate) mod wiped;
 

@@ -118,3 +118,17 @@ pub(crate) fn wait(fd: RawFd, call: Call, deadline: Instant) -> Result<bool, i32
         Err(errno) => Err(errno as i32),
     }
 }
+
+/// Whether calls return at once where there is nothing to read or no room to write.
+///
+/// # Errors
+/// The code of the error.
+#[cfg(feature = "python")]
+pub(crate) fn is_non_blocking(fd: RawFd) -> Result<bool, i32> {
+    // SAFETY: the call takes numbers only.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    match Errno::result(flags) {
+        Ok(flags) => Ok(flags & libc::O_NONBLOCK != 0),
+        Err(errno) => Err(errno as i32),
+    }
+}
