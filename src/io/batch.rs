@@ -25,6 +25,7 @@ unsafe impl Send for Batch {}
 impl Batch {
     /// Adds a stretch, as one with the last where it lies behind that. Returns how many of its bytes there was room for; 0
     /// where it has some means that the batch is full.
+    #[inline(always)]
     pub(crate) fn push(&mut self, start: *mut u8, len: usize) -> usize {
         let len = len.min(MOST_BYTES - self.bytes.min(MOST_BYTES));
         if len == 0 {
@@ -54,6 +55,15 @@ impl Batch {
             self.first += 1;
         }
         self.clear();
+    }
+
+    /// How many bytes of a stretch that begins there [`push`](Self::push) would take.
+    pub(crate) fn room(&self, start: *mut u8) -> usize {
+        let joins = |last: &iovec| last.iov_base.addr() + last.iov_len == start.addr();
+        match self.stretches.len() < MOST_STRETCHES || self.stretches.last().is_some_and(joins) {
+            true => MOST_BYTES - self.bytes.min(MOST_BYTES),
+            false => 0,
+        }
     }
 
     /// How many of the next `moved` bytes, of which there must be so many, lie at some addresses. No stretch must lie there

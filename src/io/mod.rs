@@ -17,9 +17,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use crate::list::{List, Part, Placed, ProtectedList};
 use crate::slot::Mirror;
 use crate::sys::vectored::Call;
+use transfer::Borrowed;
+#[cfg(feature = "python")]
+pub(crate) use transfer::Keeper;
 #[cfg(feature = "python")]
 pub(crate) use transfer::address;
-pub(crate) use transfer::{Borrowed, Keeper, Rest, Stop, Transfer};
+pub(crate) use transfer::{Rest, Stop, Transfer};
 
 /// Input or output that did not come to its end, and how far it came.
 #[derive(Debug, thiserror::Error)]

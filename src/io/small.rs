@@ -31,6 +31,8 @@ const MOST_PIECES: usize = 8192;
 #[derive(Debug, Default)]
 pub(super) struct Small {
     buffer: Option<Buffer>,
+    /// Whether they are on their way in.
+    is_input: bool,
     /// How many bytes are to be in it at most.
     room: usize,
     used: usize,
@@ -46,6 +48,10 @@ pub(super) struct Small {
 unsafe impl Send for Small {}
 
 impl Small {
+    pub(super) fn new(is_input: bool) -> Self {
+        Self { is_input, ..Self::default() }
+    }
+
     /// Makes room for the next batch.
     pub(super) fn clear(&mut self) {
         self.room = if self.used == 0 { FIRST } else { (self.room * 2).min(MOST) };
@@ -57,24 +63,29 @@ impl Small {
     ///
     /// # Safety
     /// The piece must be mapped if it is on its way out.
-    pub(super) unsafe fn push(&mut self, batch: &mut Batch, start: *mut u8, len: usize, is_input: bool) -> usize {
+    pub(super) unsafe fn push(&mut self, batch: &mut Batch, start: *mut u8, len: usize) -> usize {
+        let mut filling = self.fill(batch, len);
+        if filling.to.is_null() {
+            return batch.push(start, len);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { filling.take(start, len.min(filling.room)) };
+        filling.finish()
+    }
+
+    /// The same for whole pieces, `most` bytes of them together.
+    pub(super) fn fill<'a>(&'a mut self, batch: &'a mut Batch, most: usize) -> Filling<'a> {
         if self.buffer.is_none() {
             self.buffer = Buffer::spare_or_new();
         }
-        let Some(buffer) = &self.buffer else { return batch.push(start, len) };
-        if self.pieces.len() == MOST_PIECES {
-            return 0;
-        }
-        let copy = buffer.start().wrapping_add(self.used);
-        let len = batch.push(copy, len.min(self.room - self.used));
-        if is_input && len > 0 {
-            self.pieces.push(iovec { iov_base: start.cast(), iov_len: len });
-        } else {
-            // SAFETY: the caller's promise, and the buffer has room for as many bytes.
-            unsafe { libc::memcpy(copy.cast(), start.cast(), len) };
-        }
-        self.used += len;
-        len
+        let Some(buffer) = &self.buffer else {
+            // Null where there is no memory.
+            return Filling { to: std::ptr::null_mut(), room: 0, filled: 0, small: self, batch };
+        };
+        let to = buffer.start().wrapping_add(self.used);
+        let room =
+            if self.pieces.len() < MOST_PIECES { batch.room(to).min(self.room - self.used).min(most) } else { 0 };
+        Filling { to, room, filled: 0, small: self, batch }
     }
 
     /// Whether some of the pieces of the batch are still to be put where they belong.
@@ -100,6 +111,48 @@ impl Small {
             self.at += len;
             arrived -= len;
         }
+    }
+}
+
+/// Pieces that are being put into the buffer and, together, into a batch.
+pub(super) struct Filling<'a> {
+    /// Where the first belongs in the buffer.
+    to: *mut u8,
+    room: usize,
+    filled: usize,
+    small: &'a mut Small,
+    batch: &'a mut Batch,
+}
+
+impl Filling<'_> {
+    /// Puts a piece behind those that are there. Whether there was room for it.
+    ///
+    /// # Safety
+    /// As for [`Small::push`].
+    #[inline(always)]
+    pub(super) unsafe fn take(&mut self, start: *mut u8, len: usize) -> bool {
+        if len > self.room - self.filled || self.to.is_null() {
+            return false;
+        }
+        if !self.small.is_input {
+            let copy = self.to.wrapping_add(self.filled);
+            // SAFETY: the caller's promise, and the buffer has room for as many bytes.
+            unsafe { libc::memcpy(copy.cast(), start.cast(), len) };
+        } else if self.small.pieces.len() == MOST_PIECES {
+            return false;
+        } else if len > 0 {
+            self.small.pieces.push(iovec { iov_base: start.cast(), iov_len: len });
+        }
+        self.filled += len;
+        true
+    }
+
+    /// How many bytes it has become.
+    pub(super) fn finish(self) -> usize {
+        let pushed = self.batch.push(self.to, self.filled);
+        debug_assert_eq!(pushed, self.filled, "there was room");
+        self.small.used += pushed;
+        pushed
     }
 }
 
@@ -164,13 +217,13 @@ mod tests {
         ) {
             let (content, pieces) = laid_out(&sizes);
             let mut memory = vec![0_u8; content.len()];
-            let (mut batch, mut small) = (Batch::default(), Small::default());
+            let (mut batch, mut small) = (Batch::default(), Small::new(true));
             small.clear();
             for &(at, len) in &pieces {
                 let start = memory.as_mut_ptr().wrapping_add(at);
                 let pushed = match len < SMALL {
                     // SAFETY: the piece is on its way in.
-                    true => unsafe { small.push(&mut batch, start, len, true) },
+                    true => unsafe { small.push(&mut batch, start, len) },
                     false => batch.push(start, len),
                 };
                 prop_assert_eq!(pushed, len);
@@ -203,15 +256,15 @@ mod tests {
         #[test]
         fn what_goes_out_is_all_of_it_in_order(sizes in prop::collection::vec(0..40usize, 0..60)) {
             let (mut content, pieces) = laid_out(&sizes);
-            let (mut batch, mut small) = (Batch::default(), Small::default());
+            let (mut batch, mut small) = (Batch::default(), Small::new(false));
             small.clear();
             for &(at, len) in &pieces {
                 // SAFETY: the piece is there.
-                let pushed = unsafe { small.push(&mut batch, content.as_mut_ptr().wrapping_add(at), len, false) };
+                let pushed = unsafe { small.push(&mut batch, content.as_mut_ptr().wrapping_add(at), len) };
                 prop_assert_eq!(pushed, len);
             }
             prop_assert!(batch.pending().len() <= 1, "small pieces are one");
-            let mut sent = Vec::new();
+            let mut sent = Vec::<u8>::new();
             for stretch in batch.pending() {
                 // SAFETY: the stretch is of the buffer, so far used.
                 sent.extend_from_slice(unsafe { std::slice::from_raw_parts(stretch.iov_base.cast(), stretch.iov_len) });
@@ -223,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_full_buffer_takes_what_it_has_room_for() {
-        let (mut batch, mut small) = (Batch::default(), Small::default());
+        let (mut batch, mut small) = (Batch::default(), Small::new(false));
         let mut piece = [1_u8; SMALL];
         for room in [FIRST, 2 * FIRST, MOST, MOST] {
             batch.clear();
@@ -231,7 +284,7 @@ mod tests {
             let mut taken = 0;
             loop {
                 // SAFETY: the piece is there.
-                let pushed = unsafe { small.push(&mut batch, piece.as_mut_ptr(), SMALL - 1, false) };
+                let pushed = unsafe { small.push(&mut batch, piece.as_mut_ptr(), SMALL - 1) };
                 taken += pushed;
                 if pushed < SMALL - 1 {
                     break;

@@ -91,7 +91,7 @@ impl<P: Deref<Target = Placed>> Transfer<P> {
             Call::Read | Call::Write if has_messages == Ok(true) => return Err(libc::EOPNOTSUPP),
             _ => false,
         };
-        let small = (!is_message && rest.part.len() - rest.next >= FEW).then(Small::default);
+        let small = (!is_message && rest.part.len() - rest.next >= FEW).then(|| Small::new(call.is_input()));
         Ok(Self { fd, call, is_message, deadline, rest, batch: Batch::default(), small, moved: 0 })
     }
 
@@ -170,23 +170,15 @@ impl<P: Deref<Target = Placed>> Transfer<P> {
     /// # Safety
     /// As for [`run`](Self::run).
     unsafe fn fill(&mut self, keeper: &impl Keeper) -> bool {
-        let Self { rest, batch, small, call, .. } = self;
+        let Self { rest, batch, small, .. } = self;
         let Some(small) = small else {
-            // SAFETY: the caller's promise.
-            unsafe { rest.fill(batch, |batch, start, len| batch.push(start, len)) };
+            // SAFETY: the caller's promise; nothing is copied.
+            unsafe { rest.fill(batch, None) };
             return true;
         };
         small.clear();
-        let is_input = call.is_input();
-        keeper.while_there(|| {
-            let push = |batch: &mut Batch, start: *mut u8, len| match len < SMALL {
-                // SAFETY: the keeper says that it is mapped.
-                true => unsafe { small.push(batch, start, len, is_input) },
-                false => batch.push(start, len),
-            };
-            // SAFETY: the caller's promise.
-            unsafe { rest.fill(batch, push) };
-        })
+        // SAFETY: the caller's promise, and the keeper says that the memory is mapped.
+        keeper.while_there(|| unsafe { rest.fill(batch, Some(small)) })
     }
 
     /// Puts what has just arrived where it belongs, if it went by way of a buffer. Whether the memory was there for that.
@@ -241,18 +233,29 @@ impl<P: Deref<Target = Placed>> Rest<P> {
         self
     }
 
-    /// Has a batch take what it has room for, piece by piece. `push` says how much of a piece there was room for.
+    /// Has a batch take what it has room for, small pieces by way of a buffer if there is one.
     ///
     /// # Safety
-    /// The slots must be there.
-    #[inline]
-    unsafe fn fill(&mut self, batch: &mut Batch, mut push: impl FnMut(&mut Batch, *mut u8, usize) -> usize) {
+    /// The slots must be there and, with a buffer, the objects mapped.
+    unsafe fn fill(&mut self, batch: &mut Batch, mut small: Option<&mut Small>) {
         while self.next < self.part.len() {
+            if let Some(small) = &mut small {
+                // SAFETY: the caller's promise.
+                unsafe { self.fill_small(batch, small) };
+                if self.next == self.part.len() {
+                    return;
+                }
+            }
             let (span, objects) = self.placed.span_at(self.part, self.next, &mut self.run);
             // SAFETY: the caller's promise.
             let start = unsafe { address(span, self.mirror) };
-            let left = span.len - self.taken;
-            let pushed = push(batch, start.wrapping_add(self.taken), left.min(self.most));
+            let (left, start) = (span.len - self.taken, start.wrapping_add(self.taken));
+            let wanted = left.min(self.most);
+            let pushed = match &mut small {
+                // SAFETY: the caller's promise.
+                Some(small) if wanted < SMALL => unsafe { small.push(batch, start, wanted) },
+                _ => batch.push(start, wanted),
+            };
             self.most -= pushed;
             if pushed < left {
                 self.take(pushed);
@@ -261,6 +264,34 @@ impl<P: Deref<Target = Placed>> Rest<P> {
             self.next += objects;
             self.taken = 0;
         }
+    }
+
+    /// The same for whole objects that are small, as far as they come one after the other in a run and there is room. Those
+    /// that lie together without padding are better left there once they are no small piece any more.
+    ///
+    /// # Safety
+    /// As for [`fill`](Self::fill).
+    unsafe fn fill_small(&mut self, batch: &mut Batch, small: &mut Small) {
+        if self.taken > 0 || self.part.step() != 1 {
+            return;
+        }
+        let object = self.part.object(self.next);
+        let span = self.placed.object_near(&mut self.run, object);
+        let columns = self.placed.columns();
+        let end = self.placed.end_of(self.run).min(object + self.part.len() - self.next);
+        // SAFETY: the caller's promise.
+        let base = unsafe { address(span, self.mirror) }.wrapping_sub(columns.start(object));
+        let mut filling = small.fill(batch, self.most);
+        let (mut together, mut last) = (0, usize::MAX);
+        columns.each(object..end, |start, size| {
+            together = if start == last { together + size } else { size };
+            last = start + size;
+            // SAFETY: the object is mapped, by the caller's promise.
+            let is_taken = together < SMALL && unsafe { filling.take(base.wrapping_add(start), size) };
+            self.next += usize::from(is_taken);
+            is_taken
+        });
+        self.most -= filling.finish();
     }
 
     /// Notes that bytes of the next objects, not all of them, are taken.

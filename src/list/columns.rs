@@ -1,6 +1,7 @@
 //! The columns of a list: how large each of its objects is, and where it begins.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use crate::error::Error;
 use crate::layout;
@@ -93,6 +94,19 @@ impl Columns {
         }
     }
 
+    /// Goes through some objects, for as long as `work` says so: where each begins, and its size.
+    #[inline(always)]
+    pub(crate) fn each(&self, objects: Range<usize>, mut work: impl FnMut(usize, usize) -> bool) {
+        match &self.sizes {
+            Sizes::Each { starts, sizes } => {
+                let _ = starts[objects.clone()].iter().zip(&sizes[objects]).all(|(&start, &size)| work(start, size));
+            }
+            Sizes::One { size, stride } => {
+                let _ = objects.into_iter().all(|object| work(object * stride, *size));
+            }
+        }
+    }
+
     /// Where what an object takes ends; one without bytes takes one, as an empty block does.
     pub(crate) fn end(&self, object: usize) -> usize {
         self.start(object) + self.size(object).max(1)
@@ -178,6 +192,7 @@ impl Columns {
     }
 
     /// How many objects, from `first` on and before `end`, lie one behind the other without padding, and their bytes.
+    #[inline(always)]
     pub(crate) fn unpadded(&self, first: usize, end: usize) -> (usize, usize) {
         match &self.sizes {
             Sizes::Each { starts, sizes } => {

@@ -139,7 +139,7 @@ impl Placed {
 
     /// The bytes of the object at an index of `part`, and of those behind it as far as no padding lies between; how many
     /// objects that are. `run` is where the caller was last, and is kept up.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn span_at(&self, part: Part, index: usize, run: &mut usize) -> (Span, usize) {
         let object = part.object(index);
         let span = self.object_near(run, object);
@@ -183,7 +183,7 @@ impl Placed {
     }
 
     /// The bytes of an object that is likely to be in the same run as the one before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn object_near(&self, run: &mut usize, object: usize) -> Span {
         if !(self.runs[*run].first..self.end_of(*run)).contains(&object) {
             *run = self.run_of(object);

@@ -84,6 +84,9 @@ fn errors_know_how_far_it_came() {
     assert_eq!((failed.moved, failed.error.kind()), (5, ErrorKind::WouldBlock));
     assert!(failed.to_string().ends_with("(after 5 bytes)"), "{failed}");
     assert_eq!((&list[0], &list[1][..1]), (&b"abcd"[..], &b"e"[..]));
+    theirs.write_all(b"fgh").unwrap();
+    assert_eq!(list.readv_from(&ours, failed.moved).unwrap(), 3);
+    assert_eq!(&list[1], b"efgh");
     drop(theirs);
     assert_eq!(list.readv(&ours).unwrap(), 0);
     assert_eq!(list.writev(&ours).unwrap_err().error.kind(), ErrorKind::BrokenPipe);
