@@ -66,7 +66,7 @@ mod warm;
 pub use block::{Block, Protected};
 pub use error::{Error, Refused};
 pub use group::{MemGroup, Options, Stats};
-pub use io::TransferError;
+pub use io::{ReadError, ReadOutcome, TransferError};
 pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLOTS};
 pub use list::{List, ProtectedList};
 pub use local::Local;

@@ -89,8 +89,8 @@ impl Announced {
                 self.open.clear();
                 return regular::kind_at(path);
             }
-            // A socket.
-            Err(libc::ENXIO) => (None, regular::kind_at(path)),
+            // A socket, or a file that somebody has a lease of and is now asked to give up.
+            Err(libc::ENXIO | libc::EAGAIN) => (None, regular::kind_at(path)),
             Err(code) => (None, Err(code)),
         };
         if kind != Err(libc::EINTR) {
@@ -229,6 +229,10 @@ impl<'a> Files<'a> {
             }
             let file = match regular::open_at_once(&self.paths[object]) {
                 Err(libc::EINTR) => return Ok(Some(Stop::Pause)),
+                Err(libc::EAGAIN) => {
+                    regular::wait_for_lease();
+                    return Ok(Some(Stop::Pause));
+                }
                 Err(code) => return Err(Unreadable::Refused(code)),
                 Ok(file) => file,
             };

@@ -4,10 +4,9 @@
 //! go on there. Nobody waits in here with a lock: whoever calls sees to it that the memory stays.
 
 mod batch;
-#[cfg(feature = "python")]
 pub(crate) mod files;
-#[cfg(feature = "python")]
 pub(crate) mod ranges;
+mod read;
 mod small;
 mod transfer;
 
@@ -17,6 +16,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use crate::list::{List, Part, Placed, ProtectedList};
 use crate::slot::Mirror;
 use crate::sys::vectored::Call;
+pub use read::{ReadError, ReadOutcome};
 use transfer::Borrowed;
 #[cfg(feature = "python")]
 pub(crate) use transfer::Keeper;

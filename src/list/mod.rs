@@ -20,11 +20,9 @@ use crate::slot::{Mirror, SlotRef};
 #[cfg(feature = "python")]
 pub(crate) use columns::Unfit;
 pub(crate) use columns::{Builder, Columns};
-#[cfg(feature = "python")]
-pub(crate) use placed::Change;
 #[cfg(any(test, feature = "python"))]
 pub(crate) use placed::Run;
-pub(crate) use placed::{Part, Placed, Span};
+pub(crate) use placed::{Change, Part, Placed, Span};
 
 /// Many allocations made in one call, owned alone, as a `Vec` of [`Block`]s would be; 16 bytes for each, or none at all
 /// where all are of one size.
@@ -203,6 +201,11 @@ impl<'g> List<'g> {
     /// As [`MemGroup::alloc`].
     pub fn join(&self) -> Result<Block<'g>, Error> {
         join(self.group, &self.placed, Mirror::ReadWrite)
+    }
+
+    /// A list of what the group has placed and nobody else was given.
+    pub(crate) fn of_placed(group: &'g MemGroup, placed: Placed) -> Self {
+        Self { placed: Box::new(placed), group, bytes: PhantomData }
     }
 
     pub(crate) fn placed(&self) -> &Placed {

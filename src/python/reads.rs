@@ -169,6 +169,10 @@ impl<'py> Source<'py> {
                 match py.detach(|| regular::open_at_once(&path)) {
                     Ok(opened) => break opened,
                     Err(libc::EINTR) => py.check_signals()?,
+                    Err(libc::EAGAIN) => {
+                        py.detach(regular::wait_for_lease);
+                        py.check_signals()?;
+                    }
                     Err(code) => return Err(os_error(code, Some(file))),
                 }
             };
@@ -190,7 +194,18 @@ impl<'py> Source<'py> {
         os_error(code, Some(&self.name))
     }
 
-    /// The exception for a range that was not read in full, or `Err` for what is wrong with the file as a whole.
+    /// The exception where nothing can be read at all: the file is not open for reading, or no place in it can be named. So
+    /// for one range as for all, unless it became so in the midst of it.
+    fn unreadable(&self, unread: &[Unread], placed: &Placed) -> Option<PyErr> {
+        let (first, sizes) = (unread.first()?, placed.columns());
+        let Why::Refused(code @ (libc::EBADF | libc::ESPIPE | libc::EISDIR)) = first.why else { return None };
+        let is_nothing_read = unread.iter().all(|unread| unread.read == 0 && unread.why == first.why);
+        // Those without bytes are never unread.
+        let many = (0..sizes.len()).filter(|&object| sizes.size(object) > 0).count();
+        (is_nothing_read && unread.len() == many).then(|| self.error(code))
+    }
+
+    /// The exception for a range that was not read in full.
     fn unread(&self, unread: &Unread, offset: u64, size: usize) -> PyResult<PyErr> {
         let read = unread.read;
         match unread.why {
@@ -200,8 +215,6 @@ impl<'py> Source<'py> {
                     "{name} ended after {read} of the {size} bytes from offset {offset} on"
                 )))
             }
-            // Not open for reading, or no place in it can be named: so for one range as for all.
-            Why::Refused(code @ (libc::EBADF | libc::ESPIPE | libc::EISDIR)) => Err(self.error(code)),
             Why::Refused(code) => Ok(self.error(code)),
         }
     }
@@ -239,6 +252,9 @@ pub(super) fn read_ranges<'py>(
     let mut abandoned = 0;
     // The list is there, or what failed has the end of the group for its reason.
     group.get().while_there(py, reading.held(), || ())?;
+    if let Some(error) = source.unreadable(&unread, &reading.placed) {
+        return Err(error);
+    }
     for unread in &unread {
         let size = reading.placed.columns().size(unread.object);
         abandoned += size - unread.read;
@@ -260,7 +276,7 @@ pub(super) fn read_files<'py>(
     let names = names(paths)?;
     let paths = names.iter().map(|name| path_of(&name)).collect::<PyResult<Vec<_>>>()?;
     let progress = Progress { callback: progress, total: paths.len() };
-    let Announced { sizes, unreadable, open, .. } = announced(group, &paths)?;
+    let Announced { sizes, unreadable, open, .. } = announced(group, &paths, &progress)?;
     let mut builder = Builder::new(DEFAULT_ALIGN, group.get().largest(py));
     builder.extend(sizes.into_iter()).map_err(|unfit| unfit.error)?;
     let reading = Reading::new(group, builder)?;
@@ -337,14 +353,18 @@ impl Longest {
     }
 }
 
-fn announced(group: &Bound<'_, MemGroup>, paths: &[CString]) -> PyResult<Announced> {
+/// What the files announce. None is done meanwhile, but who wants to stop can.
+fn announced(group: &Bound<'_, MemGroup>, paths: &[CString], progress: &Progress<'_, '_>) -> PyResult<Announced> {
     let py = group.py();
     let largest = group.get().largest(py);
     let mut announced = Announced::default();
     announced.sizes.try_reserve_exact(paths.len()).map_err(|_| Error::Table { objects: paths.len() })?;
     while announced.sizes.len() < paths.len() {
         py.detach(|| announced.ask(paths, largest));
-        py.check_signals()?;
+        match announced.sizes.len() < paths.len() {
+            true => progress.breathe(py, 0)?,
+            false => py.check_signals()?,
+        }
     }
     Ok(announced)
 }

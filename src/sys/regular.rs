@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
@@ -37,8 +38,15 @@ pub(crate) fn kind_of(file: BorrowedFd<'_>) -> Result<Kind, i32> {
 
 /// Opens a file for reading, or says by its code what stands against it.
 ///
-/// Never blocks, nor acquires a terminal: a fifo or a device may be where a file was a moment ago.
+/// Never blocks, nor acquires a terminal: a fifo or a device may be where a file was a moment ago. EAGAIN says that somebody
+/// has a lease of the file (`fcntl(2)`, F_SETLEASE), and was just asked to give it up: [wait](wait_for_lease) and try again.
+/// The kernel sees to it that this ends (/proc/sys/fs/lease-break-time).
 pub(crate) fn open_at_once(path: &CStr) -> Result<OwnedFd, i32> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     open(path, flags, Mode::empty()).map_err(|errno| errno as i32)
+}
+
+/// Waits a moment for the holder of a lease.
+pub(crate) fn wait_for_lease() {
+    std::thread::sleep(Duration::from_millis(5));
 }

@@ -111,3 +111,148 @@ fn messages_stay_messages() {
     let many = group.alloc_uniform(1025, 1).unwrap();
     assert_eq!(many.sendmsg(&ours).unwrap_err().error.raw_os_error(), Some(libc::EMSGSIZE));
 }
+
+/// A directory that goes with this.
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("memgroup-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn small_and_large_pieces_go_through_a_socket_that_does_not_wait(
+        sizes in prop::collection::vec(prop_oneof![4 => 0..60usize, 1 => 900..1200usize, 1 => 5000..9000usize], 0..900),
+        start in 0..5000usize,
+        align in prop::sample::select(vec![1, 16]),
+    ) {
+        let group = MemGroup::new().unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let sizes: Vec<usize> = sizes.iter().map(|size| size.next_multiple_of(align)).collect();
+        let mut list = group.alloc_many(&sizes).unwrap();
+        let data = content(list.nbytes());
+        list.fill_from(&data).unwrap();
+        let mut again = group.alloc_many(&sizes).unwrap();
+        let (mut sent, mut got) = (start.min(data.len()), start.min(data.len()));
+        again.iter_mut().for_each(|bytes| bytes.fill(0));
+        while got < data.len() {
+            sent += list.writev_from(&ours, sent).or_else(would_block).unwrap();
+            got += again.readv_from(&theirs, got).or_else(would_block).unwrap();
+        }
+        let mut at = 0;
+        for (one, two) in list.iter().zip(again.iter()) {
+            for (byte, found) in one.iter().zip(two) {
+                prop_assert_eq!(*found, if at < start { 0 } else { *byte });
+                at += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn every_range_of_a_file_arrives(
+        ranges in prop::collection::vec((0..70_000u64, 0..9000usize), 0..200), length in 0..60_000usize,
+    ) {
+        let group = MemGroup::new().unwrap();
+        let mut file = temporary();
+        let data = content(length);
+        file.write_all(&data).unwrap();
+        let read = group.read_ranges(&file, &ranges).unwrap();
+        let mut short = Vec::new();
+        let mut abandoned = 0;
+        for (index, (&(offset, size), found)) in ranges.iter().zip(read.list.iter()).enumerate() {
+            let there = data.get(offset as usize..).unwrap_or_default();
+            let expected = &there[..size.min(there.len())];
+            prop_assert_eq!(found, expected);
+            if expected.len() < size {
+                short.push(index);
+                abandoned += size - expected.len();
+            }
+        }
+        prop_assert_eq!(read.errors.iter().map(|error| error.index).collect::<Vec<_>>(), short);
+        prop_assert!(read.errors.iter().all(|error| error.error.kind() == ErrorKind::UnexpectedEof));
+        prop_assert_eq!((read.abandoned, read.changed), (abandoned, vec![]));
+    }
+}
+
+/// How far it came.
+fn would_block(failed: memgroup::TransferError) -> Result<usize, memgroup::TransferError> {
+    if failed.error.kind() == ErrorKind::WouldBlock { Ok(failed.moved) } else { Err(failed) }
+}
+
+#[test]
+fn much_is_read_by_several_threads() {
+    let group = MemGroup::new().unwrap();
+    let mut file = temporary();
+    let data = content(80 << 20);
+    file.write_all(&data).unwrap();
+    // Backwards, so that they must be put in order.
+    let ranges: Vec<_> = (0..800).rev().map(|number| (number * ((80 << 20) / 800), (80 << 20) / 800)).collect();
+    let read = group.read_ranges(&file, &ranges.iter().map(|&(at, len)| (at as u64, len)).collect::<Vec<_>>()).unwrap();
+    assert!(read.errors.is_empty());
+    assert!(ranges.iter().zip(read.list.iter()).all(|(&(at, len), found)| found == &data[at..at + len]));
+}
+
+#[test]
+fn ranges_that_no_file_has() {
+    let group = MemGroup::new().unwrap();
+    let read = group.read_ranges(temporary(), &[(u64::MAX, 3), (1 << 63, 1), (0, 0)]).unwrap();
+    assert_eq!(read.errors.iter().map(|error| error.index).collect::<Vec<_>>(), [0, 1]);
+    assert!(read.list.iter().all(<[u8]>::is_empty));
+    let (pipe, _theirs) = UnixStream::pair().unwrap();
+    let read = group.read_ranges(&pipe, &[(0, 3)]).unwrap();
+    assert_eq!(read.errors[0].error.raw_os_error(), Some(libc::ESPIPE));
+    assert!(read.errors[0].to_string().starts_with("number 0: "));
+}
+
+#[test]
+fn every_byte_of_every_file() {
+    let directory = Directory::new("files");
+    let group = MemGroup::new().unwrap();
+    let mut paths: Vec<_> = (0..300).map(|number| directory.0.join(number.to_string())).collect();
+    let bytes = |number: usize| content(number * 37 % 5000);
+    for (number, path) in paths.iter().enumerate() {
+        std::fs::write(path, bytes(number)).unwrap();
+    }
+    paths.extend([
+        directory.0.join("none"),
+        directory.0.clone(),
+        "/dev/null".into(),
+        "a\0b".into(),
+        "/proc/self/status".into(),
+    ]);
+    let read = group.read_files(&paths).unwrap();
+    assert!((0..300).all(|number| read.list[number] == bytes(number)));
+    let kinds: Vec<_> = read.errors.iter().map(|error| (error.index - 300, error.error.kind())).collect();
+    assert_eq!(
+        kinds,
+        [
+            (0, ErrorKind::NotFound),
+            (1, ErrorKind::IsADirectory),
+            (2, ErrorKind::InvalidInput),
+            (3, ErrorKind::NotFound)
+        ]
+    );
+    assert!(read.list[304].starts_with(b"Name:"));
+    assert_eq!((read.changed, read.abandoned), (vec![], 0));
+}
+
+#[test]
+fn a_list_that_finds_no_room_leaves_the_group_usable() {
+    let group = memgroup::Options::new().limit(Some(1 << 20)).open().unwrap();
+    assert!(group.read_ranges(temporary(), &[(0, 2 << 20)]).is_err());
+    assert_eq!(group.alloc(10).unwrap().len(), 10);
+}

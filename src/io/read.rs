@@ -1,0 +1,195 @@
+//! Many files, or many ranges of one, read into one list: what Rust sees of it.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::files::{self, Announced, Files, Longer, Unreadable};
+use super::ranges::{Ranges, Why};
+use super::transfer::{Stop, address};
+use crate::error::Error;
+use crate::group::MemGroup;
+use crate::layout::DEFAULT_ALIGN;
+use crate::list::{Builder, Change, List, Placed, Span};
+use crate::slot::Mirror;
+
+/// What was read, and what could not be.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ReadOutcome<'g> {
+    /// An allocation for each file or range, as long as what was read of it.
+    pub list: List<'g>,
+    /// What could not be read in full, by number.
+    pub errors: Vec<ReadError>,
+    /// Numbers of the files that were longer or shorter than they had announced. They are whole all the same.
+    pub changed: Vec<usize>,
+    /// Bytes of the group that were allocated and then given up: a file or range was not as long as expected.
+    pub abandoned: usize,
+}
+
+/// A file or range that could not be read in full.
+#[derive(Debug, thiserror::Error)]
+#[error("number {index}: {error}")]
+pub struct ReadError {
+    /// Number of the file or range. What is there of it, as of the others, is in the list.
+    pub index: usize,
+    /// Why; of the kind [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) where a range lies beyond the end of its file.
+    pub error: io::Error,
+}
+
+impl MemGroup {
+    /// Many ranges of a file, each an offset and a size, into one list. Those that lie close together are read in one call,
+    /// and much is read by several threads.
+    ///
+    /// # Errors
+    /// As [`alloc_many`](Self::alloc_many), and nothing is read then. What cannot be read ends nothing: it is in the
+    /// outcome.
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// let group = memgroup::MemGroup::new()?;
+    /// let path = std::env::temp_dir().join(format!("memgroup-doc-{}", std::process::id()));
+    /// std::fs::File::create(&path)?.write_all(b"0123456789")?;
+    /// let file = std::fs::File::open(&path)?;
+    /// let read = group.read_ranges(&file, &[(7, 2), (0, 3), (8, 100)])?;
+    /// assert_eq!(read.list.iter().collect::<Vec<_>>(), [&b"78"[..], b"012", b"89"]);
+    /// assert_eq!(read.errors[0].index, 2);
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_ranges(&self, file: impl AsFd, ranges: &[(u64, usize)]) -> Result<ReadOutcome<'_>, Error> {
+        let placed = self.placed_for(ranges.iter().map(|&(_, size)| size))?;
+        let mut offsets = Vec::new();
+        offsets.try_reserve_exact(ranges.len()).map_err(|_| Error::Table { objects: ranges.len() })?;
+        // No file reaches beyond, and the kernel says so.
+        offsets.extend(ranges.iter().map(|&(offset, _)| offset.min(i64::MAX as u64)));
+        let mut reading = Ranges::new(file.as_fd().as_raw_fd(), &placed, &offsets)?;
+        // SAFETY: the group is borrowed, and nobody else was given the list.
+        while unsafe { reading.run() } != Stop::Done {}
+        let mut unread = reading.into_unread();
+        unread.sort_unstable_by_key(|unread| unread.object);
+        let errors = unread.iter().map(|unread| ReadError {
+            index: unread.object,
+            error: match unread.why {
+                Why::Ended => io::ErrorKind::UnexpectedEof.into(),
+                Why::Refused(code) => io::Error::from_raw_os_error(code),
+            },
+        });
+        let errors = errors.collect();
+        let abandoned = unread.iter().map(|unread| placed.columns().size(unread.object) - unread.read).sum();
+        let changes: Vec<_> = unread.iter().map(|unread| (unread.object, Change::Shorter(unread.read))).collect();
+        Ok(ReadOutcome {
+            list: List::of_placed(self, placed.changed(&changes)?),
+            errors,
+            changed: Vec::new(),
+            abandoned,
+        })
+    }
+
+    /// Many files whole into one list. First their sizes are asked, then room is made for all, then they are read.
+    ///
+    /// A file that has become longer or shorter by the time that it is read is whole all the same, and so is one that
+    /// announces no size, as those of /proc: up to 64 MiB beyond what was announced. Only regular files are read; a fifo or a
+    /// device is never waited for.
+    ///
+    /// # Errors
+    /// As [`read_ranges`](Self::read_ranges).
+    ///
+    /// ```
+    /// let group = memgroup::MemGroup::new()?;
+    /// let read = group.read_files(&["/proc/self/stat", "/none"])?;
+    /// assert!(read.list[0].starts_with(std::process::id().to_string().as_bytes()));
+    /// assert_eq!(read.errors[0].error.kind(), std::io::ErrorKind::NotFound);
+    /// # Ok::<(), memgroup::Error>(())
+    /// ```
+    pub fn read_files<P: AsRef<Path>>(&self, paths: &[P]) -> Result<ReadOutcome<'_>, Error> {
+        // The kernel knows no such file either.
+        let encoded = |path: &P| CString::new(path.as_ref().as_os_str().as_bytes()).unwrap_or_default();
+        let paths: Vec<CString> = paths.iter().map(encoded).collect();
+        let mut announced = Announced::default();
+        while announced.sizes.len() < paths.len() {
+            announced.ask(&paths, self.largest());
+        }
+        let Announced { sizes, unreadable, open, .. } = announced;
+        let placed = self.placed_for(sizes.into_iter())?;
+        let mut reading = Files::new(&paths, &placed, unreadable, open);
+        let (mut moved, mut changed, mut abandoned, mut homeless) = (Vec::new(), Vec::new(), 0, Vec::new());
+        loop {
+            // SAFETY: the group is borrowed, and nobody else was given the list.
+            match unsafe { reading.run() } {
+                files::Stop::Done => break,
+                files::Stop::Pause => {}
+                files::Stop::Longer(longer) => match self.moved(&placed, &longer) {
+                    Ok(span) => {
+                        moved.push((longer.object, Change::Moved(span)));
+                        changed.extend((!longer.is_unannounced).then_some(longer.object));
+                        abandoned += placed.columns().size(longer.object);
+                    }
+                    // It keeps what it has.
+                    Err(error) => homeless.push(ReadError {
+                        index: longer.object,
+                        error: io::Error::new(io::ErrorKind::OutOfMemory, error),
+                    }),
+                },
+            }
+        }
+        let files::Outcome { unreadable, shorter } = reading.into_outcome();
+        abandoned += shorter.iter().map(|&(file, len)| placed.columns().size(file) - len).sum::<usize>();
+        let is_readable = |file: &usize| unreadable.binary_search_by_key(file, |&(file, _)| file).is_err();
+        changed.extend(shorter.iter().map(|&(file, _)| file).filter(is_readable));
+        changed.sort_unstable();
+        let mut errors: Vec<_> =
+            unreadable.into_iter().map(|(index, why)| ReadError { index, error: why.into() }).chain(homeless).collect();
+        errors.sort_unstable_by_key(|error| error.index);
+        let mut changes = moved;
+        changes.extend(shorter.iter().map(|&(file, len)| (file, Change::Shorter(len))));
+        changes.sort_unstable_by_key(|&(file, _)| file);
+        Ok(ReadOutcome { list: List::of_placed(self, placed.changed(&changes)?), errors, changed, abandoned })
+    }
+
+    /// Room for objects of these sizes.
+    fn placed_for(&self, sizes: impl ExactSizeIterator<Item = usize>) -> Result<Placed, Error> {
+        let mut builder = Builder::new(DEFAULT_ALIGN, self.largest());
+        builder.extend(sizes)?;
+        let columns = builder.finish();
+        let runs = self.take_many(&columns)?;
+        Ok(Placed::new(columns, runs))
+    }
+
+    /// Puts a file that is longer than its object where there is room for it.
+    fn moved(&self, placed: &Placed, longer: &Longer) -> Result<Span, Error> {
+        let object = placed.object(longer.object);
+        let len = object.len + longer.rest.len();
+        let taken = self.take(len, DEFAULT_ALIGN)?;
+        let to = taken.address.as_ptr();
+        // SAFETY: the group is borrowed, so its slots are there.
+        let from = unsafe { address(object, Mirror::ReadWrite) };
+        // SAFETY: the object is there, nobody else was given it, and what was just taken is longer and elsewhere.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, object.len) };
+        // SAFETY: the same, by as many bytes as rest has.
+        unsafe { std::ptr::copy_nonoverlapping(longer.rest.as_ptr(), to.wrapping_add(object.len), longer.rest.len()) };
+        Ok(Span { slot: taken.slot.as_ptr(), offset: taken.slot.offset_of(taken.address), len })
+    }
+}
+
+impl From<Unreadable> for io::Error {
+    fn from(why: Unreadable) -> Self {
+        match why {
+            Unreadable::Refused(code) => Self::from_raw_os_error(code),
+            Unreadable::NotRegular => Self::new(io::ErrorKind::InvalidInput, "not a regular file"),
+            Unreadable::TooLarge(size) => Self::new(
+                io::ErrorKind::OutOfMemory,
+                format!("it has {size} bytes, more than a slot of this group: make the group with a larger base"),
+            ),
+            Unreadable::GoesOn { announced: true } => {
+                Self::new(io::ErrorKind::FileTooLarge, "it grew while it was read by more than 64 MiB")
+            }
+            Unreadable::GoesOn { announced: false } => {
+                Self::new(io::ErrorKind::FileTooLarge, "it announces no size and goes on beyond 64 MiB")
+            }
+        }
+    }
+}
