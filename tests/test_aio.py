@@ -463,3 +463,38 @@ def test_a_stream_that_was_closed_while_waited_for_makes_room(group):
             assert bytes(blocks[0]) == b"abcd"
 
     asyncio.run(main())
+
+
+def test_a_write_that_takes_nothing_is_an_error(child):
+    """No descriptor at hand does that, so the kernel is told to: a seccomp filter answers writev(2) by 0."""
+    said = child.output("""
+        import asyncio, struct, platform
+        from memgroup import aio
+        if platform.machine() != "x86_64":
+            sys.exit(print("the number of writev is another on this machine"))
+        libc = ctypes.CDLL(None, use_errno=True)
+        blocks = MemGroup().alloc_many([10, 10])
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        transfer = aio.writev(blocks, writer)
+        load, equal, answer = (0x20, 0, 0), (0x15, 0, 1), (0x06, 0, 0)
+        program = b"".join(struct.pack("HBBI", *part) for part in (
+            (*load, 0), (*equal, 20), (*answer, 0x00050000), (*answer, 0x7FFF0000)
+        ))
+        kept = ctypes.create_string_buffer(program)
+        filter = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(kept))
+        assert libc.prctl(38, 1, 0, 0, 0) == 0
+        if libc.prctl(22, 2, filter) != 0:
+            sys.exit(print("no filter may be set here"))
+        async def main():
+            await transfer
+        for write in (lambda: asyncio.run(main()), lambda: blocks.writev(writer)):
+            try:
+                write()
+            except OSError as error:
+                assert error.errno == errno.EIO and "nothing more is taken" in str(error), error
+            else:
+                raise AssertionError
+    """)
+    if said:
+        pytest.skip(said)

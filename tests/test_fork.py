@@ -384,7 +384,12 @@ else:
     ours, theirs = socket.socketpair()
     signal.signal(signal.SIGUSR1, fork_once)
     main = threading.get_ident()
-    threading.Timer(0.2, lambda: (signal.pthread_kill(main, signal.SIGUSR1), theirs.sendall(bytes(range(16))))).start()
+
+    def stir():
+        signal.pthread_kill(main, signal.SIGUSR1)
+        theirs.sendall(bytes(16))
+
+    threading.Timer(0.2, stir).start()
     blocks = group.alloc_many([1] * 8)
     # Parent and child take from one stream until each has what it wants.
     assert blocks.recvmsg_into(ours) == 8

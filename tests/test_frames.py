@@ -620,6 +620,8 @@ def test_a_source_without_a_stream_is_refused(group, tmp_path):
     with pytest.raises(TypeError, match=r"fileno\(\).*not str"):
         group.frames("a")
     with pytest.raises(OSError, match="Bad file descriptor"):
+        group.frames(2**40)
+    with pytest.raises(OSError, match="Bad file descriptor"):
         group.frames(-1)
     with pytest.raises(IsADirectoryError):
         next(group.frames(os.open(tmp_path, os.O_RDONLY)))

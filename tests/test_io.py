@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import io
 import os
 import random
@@ -18,6 +19,7 @@ from array import array
 from pathlib import Path
 
 import memgroup
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +27,7 @@ from hypothesis import strategies as st
 ENOUGH = 60  # seconds after which something is taken for hung
 
 SIZES = st.lists(st.one_of(st.integers(0, 40), st.integers(0, 70_000)), max_size=60)
+SMALL = st.lists(st.one_of(st.integers(0, 40), st.integers(900, 1200)), min_size=16, max_size=600)
 UNPADDED = st.lists(st.integers(0, 3000).map(lambda size: size * 16), max_size=60)
 
 
@@ -42,6 +45,11 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
         pieces.append(data[at : at + size])
         at += size
     return pieces
+
+
+def blocks_bytes(size: int) -> int:
+    """How many bytes some eight million are in blocks of one size."""
+    return 8_000_000 // size * size
 
 
 def moved(raised) -> int:
@@ -112,7 +120,9 @@ def pair(request):
 
 
 class TestFiles:
-    @given(sizes=st.one_of(SIZES, UNPADDED), step=st.sampled_from([1, -1, 3]), offset=st.integers(0, 100))
+    @given(
+        sizes=st.one_of(SIZES, UNPADDED, SMALL), step=st.sampled_from([1, -1, 3]), offset=st.integers(0, 100)
+    )
     def test_every_byte_arrives_and_leaves(self, sizes, step, offset):
         with tempfile.TemporaryFile(buffering=0) as file, memgroup.MemGroup() as group:
             blocks = group.alloc_many(sizes, zero=True)[::step]
@@ -207,7 +217,12 @@ class TestFiles:
 
 
 class TestPipesAndSockets:
-    @given(sizes=SIZES, seed=st.integers(0, 99), kind=st.sampled_from(["unix", "tcp"]), pipe=st.booleans())
+    @given(
+        sizes=st.one_of(SIZES, SMALL),
+        seed=st.integers(0, 99),
+        kind=st.sampled_from(["unix", "tcp"]),
+        pipe=st.booleans(),
+    )
     @settings(max_examples=40)
     def test_odd_pieces_are_put_together(self, sizes, seed, kind, pipe):
         one, two = PAIRS[kind]()
@@ -220,7 +235,7 @@ class TestPipesAndSockets:
             assert list(map(bytes, blocks)) == cut(data, sizes)
             assert two.recv(1) == b""
 
-    @given(sizes=SIZES, seed=st.integers(0, 99), kind=st.sampled_from(["unix", "tcp"]))
+    @given(sizes=st.one_of(SIZES, SMALL), seed=st.integers(0, 99), kind=st.sampled_from(["unix", "tcp"]))
     @settings(max_examples=40)
     def test_slow_readers_get_all(self, sizes, seed, kind):
         one, two = PAIRS[kind]()
@@ -428,13 +443,15 @@ class TestSignals:
         seed=st.integers(0, 99),
         kind=st.sampled_from(["unix", "tcp"]),
         receives=st.booleans(),
+        most=st.sampled_from([100, 9000]),
     )
     @settings(max_examples=30)
-    def test_no_byte_is_lost_to_signals(self, seconds, seed, kind, receives):
+    def test_no_byte_is_lost_to_signals(self, seconds, seed, kind, receives, most):
         one, two = PAIRS[kind]()
         heard = []
         with one, two, memgroup.MemGroup() as group:
-            blocks = group.alloc_many([random.Random(seed).randrange(9000) for _ in range(100)])
+            draw = random.Random(seed)
+            blocks = group.alloc_many([draw.randrange(most) for _ in range(900_000 // most)])
             data, received = content(blocks.nbytes, seed), bytearray()
             work = (send_in_pieces, one, data) if receives else (receive_in_pieces, two, received)
             if not receives:
@@ -487,6 +504,10 @@ class TestSignals:
         assert time.monotonic() - start >= 0.3
 
 
+# Few pieces are left where they are; many small ones go by way of a buffer.
+FEW_OR_MANY = pytest.mark.parametrize("sizes", [[2, 4], [1] * 6 + [0] * 30], ids=["few", "many"])
+
+
 class TestTheEnd:
     @contextlib.contextmanager
     def waiting(self, group, blocks, results):
@@ -506,9 +527,10 @@ class TestTheEnd:
             time.sleep(0.02)
             yield one
 
-    def test_a_call_that_waits_is_a_view_and_holds_nobody_up(self, group):
+    @FEW_OR_MANY
+    def test_a_call_that_waits_is_a_view_and_holds_nobody_up(self, group, sizes):
         results: list[object] = []
-        blocks = group.alloc_many([2, 4])
+        blocks = group.alloc_many(sizes)
         with self.waiting(group, blocks, results) as peer:
             with pytest.raises(BufferError, match="1 live view"):
                 group.free()
@@ -521,9 +543,10 @@ class TestTheEnd:
         assert group.stats().exports == 0
         group.free()
 
-    def test_what_is_taken_away_by_force_is_said(self, group):
+    @FEW_OR_MANY
+    def test_what_is_taken_away_by_force_is_said(self, group, sizes):
         results: list[object] = []
-        blocks = group.alloc_many([2, 4])
+        blocks = group.alloc_many(sizes)
         with self.waiting(group, blocks, results) as peer:
             group.free(force=True)
             peer.sendall(b"def")
@@ -531,17 +554,47 @@ class TestTheEnd:
         assert isinstance(error, ValueError)
         assert "is freed" in str(error)
 
+    @FEW_OR_MANY
     @pytest.mark.filterwarnings("ignore:.*live view:ResourceWarning")
-    def test_a_gentle_end_waits_for_the_call(self):
+    def test_a_gentle_end_waits_for_the_call(self, sizes):
         results: list[object] = []
         with contextlib.ExitStack() as stack:
             with memgroup.MemGroup() as group:
-                blocks = group.alloc_many([2, 4])
+                blocks = group.alloc_many(sizes)
                 peer = stack.enter_context(self.waiting(group, blocks, results))
             peer.sendall(b"def")
         assert results == [6]
         with pytest.raises(ValueError, match="has ended"):
             joined(blocks)
+
+    @pytest.mark.parametrize("size", [10, 5000])
+    def test_what_goes_out_is_taken_away_by_force(self, group, size):
+        one, two = socket.socketpair()
+        results: list[object] = []
+        blocks = group.alloc_many([size] * (8_000_000 // size), zero=True)
+
+        def send():
+            try:
+                results.append(blocks.sendmsg(one))
+            except Exception as error:
+                results.append(error)
+
+        with one, two:
+            with in_thread(send):
+                while group.stats().exports == 0:
+                    time.sleep(0.001)
+                time.sleep(0.02)
+                group.free(force=True)
+                two.settimeout(ENOUGH)
+                received = 0
+                while not results:
+                    two.setblocking(False)
+                    with contextlib.suppress(BlockingIOError):
+                        received += len(two.recv(1 << 20))
+            (error,) = results
+            assert isinstance(error, ValueError)
+            assert "is freed" in str(error)
+            assert received <= error.characters_written < blocks_bytes(size)
 
     def test_a_freed_list(self, group, file):
         blocks = group.alloc_many([1])
@@ -819,6 +872,63 @@ class TestReadRanges:
         assert group.stats().exports == 0
         group.free()
 
+    def test_a_descriptor_that_goes_bad_meanwhile_leaves_what_was_read(self, group, tmp_path):
+        piece = 40_000_000
+        with open(tmp_path / "large", "wb") as large:
+            large.truncate(20 * piece)
+        fd = os.open(tmp_path / "large", os.O_RDONLY)
+        told = []
+
+        def close(done, total):
+            if not told:
+                os.dup2(directory, fd)  # the number is somebody else's now
+            told.append(done)
+
+        directory = os.open(tmp_path, os.O_RDONLY)
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(before)})
+        try:
+            blocks, errors = group.read_ranges(
+                fd, [at * piece for at in range(20)], [piece] * 20, progress=close
+            )
+        finally:
+            os.sched_setaffinity(0, before)
+            os.close(directory)
+            os.close(fd)
+        assert told[0] < 20, "it was too fast to be disturbed"
+        assert told[0] > 0 or blocks.sizes[0] > 0
+        for number, block in enumerate(blocks):
+            assert (number in errors) == (len(block) < piece)
+            assert len(block) == piece if number < told[0] else number == told[0] or not len(block)
+        assert all(isinstance(error, IsADirectoryError) for error in errors.values())
+        assert set(map(len, blocks[: told[0]])) <= {piece}
+
+    def test_a_file_under_a_lease_is_waited_for(self, group, tmp_path):
+        path = tmp_path / "leased"
+        path.write_bytes(b"leased")
+        for read in (
+            lambda: group.read_ranges(path, [1], [3]).check()[0] == b"eas",
+            lambda: group.read_files([path]).check()[0] == b"leased",
+        ):
+            fd = os.open(path, os.O_RDONLY)
+            asked = []
+
+            def give_up(*_, fd=fd, asked=asked):
+                asked.append(1)
+                fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+            before = signal.signal(signal.SIGIO, give_up)
+            try:
+                try:
+                    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+                except OSError as error:
+                    pytest.skip(f"this file system has no leases: {error}")
+                assert read()
+                assert asked
+            finally:
+                signal.signal(signal.SIGIO, before)
+                os.close(fd)
+
     def test_a_hundred_thousand_ranges(self, group, tmp_path):
         draw = random.Random(4)
         sizes = [draw.randrange(400) for _ in range(100_000)]
@@ -1056,3 +1166,92 @@ def test_sockets_of_messages_are_not_read_as_streams(group):
                 call(ours)
         assert blocks.recvmsg_into(ours) == 6
         assert bytes(blocks.join()) == b"abcdef\0\0"
+
+
+BIG = os.environ.get("MEMGROUP_BIG_TESTS") == "1"
+
+
+class TestTheWholeSize:
+    """Every byte at the size that this is for: less of it, unless MEMGROUP_BIG_TESTS=1 says otherwise."""
+
+    def file(self, path: Path, length: int) -> None:
+        """Make a file in which every 8 bytes say where they are, so that no two places look alike."""
+        step = 1 << 24
+        with open(path, "wb") as file:
+            for start in range(0, length, step):
+                file.write(np.arange(start // 8, min(start + step, length + 7) // 8, dtype="<u8"))
+            file.truncate(length)
+
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_records(self, tmp_path, ordered):
+        count = 100_000 if BIG else 5_000
+        draw = random.Random(5)
+        sizes = [min(1 << 20, int(16 * 65536 ** (draw.random() ** 9))) for _ in range(count)]
+        gaps = [draw.choice([0, 0, 0, 1, 100, 5000]) for _ in range(count)]
+        offsets, at = [], 0
+        for size, gap in zip(sizes, gaps, strict=True):
+            offsets.append(at)
+            at += size + gap
+        self.file(tmp_path / "records", at)
+        if not ordered:
+            places = draw.sample(range(count), count)
+            offsets, sizes = [offsets[place] for place in places], [sizes[place] for place in places]
+        expected = np.memmap(tmp_path / "records", np.uint8, "r")
+        group = memgroup.MemGroup()
+        told = []
+        start = time.perf_counter()
+        blocks = group.read_ranges(
+            tmp_path / "records", array("Q", offsets), array("Q", sizes), progress=lambda *of: told.append(of)
+        ).check()
+        seconds = time.perf_counter() - start
+        assert list(blocks.sizes) == sizes
+        for offset, size, block in zip(offsets, sizes, blocks, strict=True):
+            assert np.array_equal(np.frombuffer(block, np.uint8), expected[offset : offset + size])
+        assert told[-1] == (count, count)
+        assert [done for done, _ in told] == sorted(done for done, _ in told)
+        print(f"{count} records, {sum(sizes)} bytes in {seconds:.3f} s")
+        # And out again through a socket, where all of it is compared once more.
+        one, two = socket.socketpair()
+        wrong = []
+
+        def compare():
+            buffer = bytearray(1 << 20)
+            at = 0
+            want = b""
+            number = 0
+            while got := two.recv_into(buffer):
+                while len(want) < got:
+                    offset, size = offsets[number], sizes[number]
+                    want += expected[offset : offset + size].tobytes()
+                    number += 1
+                if buffer[:got] != want[:got]:
+                    wrong.append(at)
+                want = want[got:]
+                at += got
+            assert at == sum(sizes)
+
+        with one, two, in_thread(compare):
+            assert group.protect(blocks).sendmsg(one) == sum(sizes)
+            one.shutdown(socket.SHUT_WR)
+        assert not wrong
+        del blocks, block
+        group.free(force=True)
+
+    def test_files(self, tmp_path):
+        count = 100_000 if BIG else 3_000
+        draw = random.Random(3)
+        sizes = [draw.randrange(4097) for _ in range(count)]
+        paths = [f"{tmp_path}/{number // 1000}/{number}" for number in range(count)]
+        source = draw.randbytes(10_000)
+        for number, (path, size) in enumerate(zip(paths, sizes, strict=True)):
+            if number % 1000 == 0:
+                os.mkdir(os.path.dirname(path))
+            with open(path, "wb", buffering=0) as file:
+                file.write(source[number % 5000 : number % 5000 + size])
+        with memgroup.MemGroup() as group:
+            start = time.perf_counter()
+            blocks = group.read_files(paths).check()
+            seconds = time.perf_counter() - start
+            for number, (size, block) in enumerate(zip(sizes, blocks, strict=True)):
+                assert block == source[number % 5000 : number % 5000 + size]
+        print(f"{count} files, {sum(sizes)} bytes in {seconds:.3f} s")
