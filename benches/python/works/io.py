@@ -7,7 +7,8 @@ import random
 import socket
 from array import array
 from collections.abc import Callable
-from itertools import accumulate
+from contextlib import suppress
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import memgroup
@@ -74,6 +75,12 @@ def ranges_reset(scale: Scale) -> Callable[[], object]:
         group.reset()
 
     return work
+
+
+def ranges_on_all_cpus(scale: Scale) -> Callable[[], object]:
+    """Let several threads read, where others of this suite stay on one CPU."""
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    return ranges_reset(scale)
 
 
 def ranges_of_ints(scale: Scale) -> Callable[[], object]:
@@ -201,6 +208,22 @@ def drained() -> socket.socket:
     return ours
 
 
+def filled() -> socket.socket:
+    """Return a socket, the other end of which another process fills until this one has gone."""
+    ours, theirs = socket.socketpair()
+    if os.fork() == 0:
+        ours.close()
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        content = bytes(1 << 20)
+        with suppress(OSError):
+            while True:
+                theirs.sendall(content)
+        os._exit(0)
+    theirs.close()
+    return ours
+
+
 def block_sizes(scale: Scale, times: int) -> list[int]:
     """Return how large the blocks to be sent are: `times` as large as others in this suite."""
     return [size * times for size in mixed(scale.of(BLOCKS))]
@@ -258,6 +281,50 @@ def sendmsg_of_bytes(times: int) -> Callable[[Scale], Callable[[], object]]:
     return make
 
 
+def recvmsg_into(scale: Scale) -> Callable[[], object]:
+    """Receive into a list."""
+    sock, group = filled(), memgroup.MemGroup()
+    blocks = group.alloc_many(block_sizes(scale, 1))
+    return lambda: blocks.recvmsg_into(sock)
+
+
+def recv_and_cut(scale: Scale) -> Callable[[], object]:
+    """Receive into one buffer, and cut a bytes object out of it for each block."""
+    sock, sizes = filled(), block_sizes(scale, 1)
+    offsets = list(accumulate(sizes, initial=0))
+    buffer = bytearray(offsets[-1])
+
+    def work() -> None:
+        view, got = memoryview(buffer), 0
+        while got < len(buffer):
+            got += sock.recv_into(view[got:])
+        held = [bytes(view[start:end]) for start, end in pairwise(offsets)]
+        assert len(held) == len(sizes)
+
+    return work
+
+
+def recvmsg_into_bytearrays(scale: Scale) -> Callable[[], object]:
+    """Let the socket's own recvmsg_into fill a thousand at a time, and go on where it stopped."""
+    sock = filled()
+    blocks = [bytearray(size) for size in block_sizes(scale, 1)]
+
+    def work() -> None:
+        for first in range(0, len(blocks), 1024):
+            views = [memoryview(block) for block in blocks[first : first + 1024]]
+            while views:
+                got = sock.recvmsg_into(views)[0]
+                done = 0
+                while done < len(views) and got >= len(views[done]):
+                    got -= len(views[done])
+                    done += 1
+                views = views[done:]
+                if got:
+                    views[0] = views[0][got:]
+
+    return work
+
+
 def send_work(name: str, title: str, times: int, count: int) -> Work:
     """Return the work of sending blocks so many times as large."""
     return Work(
@@ -286,6 +353,7 @@ WORKS = (
             Peer(
                 "memgroup-read_ranges", "g.read_ranges(fd, offsets, sizes); g.reset()", rounds(ranges_reset)
             ),
+            Peer("memgroup-on-all-cpus", "the same on all CPUs, not one", rounds(ranges_on_all_cpus)),
             Peer("memgroup-of-lists", "the same with lists of ints", rounds(ranges_of_ints)),
             Peer("memgroup-fresh", "the same with a new group, freed then", rounds(ranges_fresh)),
             Peer("c-preadv", "the same calls of preadv from C into one buffer", rounds(records_in_c)),
@@ -309,5 +377,19 @@ WORKS = (
         first=True,
     ),
     send_work("send-blocks", "10,000 blocks of 16 to 512 bytes sent through a Unix socket", 1, 20),
+    Work(
+        "receive-blocks",
+        "10,000 blocks of 16 to 512 bytes received through a Unix socket",
+        "round",
+        (
+            Peer("memgroup-recvmsg_into", "blocks.recvmsg_into(sock)", rounds(recvmsg_into, 20)),
+            Peer("recv_into", "sock.recv_into(buffer), cut into bytes objects", rounds(recv_and_cut, 20)),
+            Peer(
+                "recvmsg_into",
+                "sock.recvmsg_into, 1,024 bytearrays each",
+                rounds(recvmsg_into_bytearrays, 20),
+            ),
+        ),
+    ),
     send_work("send-large-blocks", "10,000 blocks of 512 bytes to 16 KiB sent through a Unix socket", 32, 3),
 )
