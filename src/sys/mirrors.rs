@@ -3,16 +3,17 @@
 mod secret;
 
 use std::ffi::c_void;
-use std::os::fd::{AsFd, AsRawFd};
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
+use nix::sys::mman::{MmapAdvise, ProtFlags, madvise};
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::huge::{self, Offer};
+use super::reserved::Reserved;
 use super::{Backing, Refusal, file, memfd, page_size, promises};
 pub(crate) use secret::Unlocked;
 
@@ -22,8 +23,12 @@ pub(crate) use secret::Unlocked;
 /// different objects, and it may reorder accesses that it believes cannot meet.
 #[derive(Debug)]
 pub(crate) struct Mirrors {
-    read_write: MmapRaw,
-    read_only: Option<MmapRaw>,
+    read_write: NonNull<u8>,
+    read_only: Option<NonNull<u8>>,
+    /// Bytes in each.
+    len: usize,
+    /// Where they are mapped, and what is around them.
+    reserved: Reserved,
     /// Whether a page that the file system cannot store would be reported by a signal as it is touched.
     on_file_system: bool,
     /// Whether the ledger of promises may have an entry for it, which has to go when the mapping does.
@@ -32,45 +37,57 @@ pub(crate) struct Mirrors {
     granule: usize,
 }
 
+// SAFETY: the pointers are to mappings that self owns, and that no thread owns more than another.
+unsafe impl Send for Mirrors {}
+// SAFETY: as for Send; what self does with the mappings through a shared reference, the kernel does, or `revoke`.
+unsafe impl Sync for Mirrors {}
+
 impl Mirrors {
     /// Maps `len` bytes of fresh memory, of huge pages if they are wanted and to be had. No descriptor stays open.
     pub(crate) fn open(backing: &Backing, name: &str, len: usize, wants_huge_pages: bool) -> Result<Self, Refusal> {
-        let mut mirrors = Self::map(backing, name, len)?;
-        mirrors.choose_pages(huge::offer(backing), wants_huge_pages);
+        let offer = huge::offer(backing);
+        let align = offer.size().filter(|_| wants_huge_pages).unwrap_or(page_size());
+        let mut mirrors = Self::map(backing, name, len, align)?;
+        mirrors.choose_pages(offer, wants_huge_pages);
         Ok(mirrors)
     }
 
-    fn map(backing: &Backing, name: &str, len: usize) -> Result<Self, Refusal> {
-        let (has_promise, granule) = (AtomicBool::new(false), page_size());
-        match backing {
+    fn map(backing: &Backing, name: &str, len: usize, align: usize) -> Result<Self, Refusal> {
+        let writable = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let reserve = |many| Reserved::new(len, many, align);
+        let (reserved, read_write, read_only) = match backing {
             Backing::Memfd => {
                 let file = memfd::create(name)?;
                 resize(&file, len)?;
-                let read_write = map_read_write(&file, len)?;
+                let reserved = reserve(2)?;
+                let read_write = reserved.map(0, &file, writable)?;
                 memfd::seal(&file)?;
-                let read_only = Some(map_read_only(&file, len)?);
-                Ok(Self { read_write, read_only, on_file_system: false, has_promise, granule })
+                let read_only = reserved.map(1, &file, ProtFlags::PROT_READ)?;
+                (reserved, read_write, Some(read_only))
             }
             Backing::Directory(directory) => {
                 let file = file::unlinked(directory)?;
                 resize(&file, len)?;
-                let read_write = map_read_write(&file, len)?;
-                let read_only = Some(map_read_only(&file::reopened_read_only(&file)?, len)?);
-                Ok(Self { read_write, read_only, on_file_system: true, has_promise, granule })
+                let reserved = reserve(2)?;
+                let read_write = reserved.map(0, &file, writable)?;
+                let read_only = reserved.map(1, &file::reopened_read_only(&file)?, ProtFlags::PROT_READ)?;
+                (reserved, read_write, Some(read_only))
             }
             Backing::Anonymous => {
-                let memory = MmapOptions::new().len(len).no_reserve_swap().map_anon();
-                let read_write = memory.map_err(Refusal::of_io("mmap"))?.into();
-                Ok(Self { read_write, read_only: None, on_file_system: false, has_promise, granule })
+                let reserved = reserve(1)?;
+                let read_write = reserved.map_anonymous(0)?;
+                (reserved, read_write, None)
             }
-        }
+        };
+        let on_file_system = matches!(backing, Backing::Directory(_));
+        let (has_promise, granule) = (AtomicBool::new(false), page_size());
+        Ok(Self { read_write, read_only, len, reserved, on_file_system, has_promise, granule })
     }
 
     /// Asks for huge pages, or refuses those that the system would hand out unasked: a group accounts for what it commits, so
     /// the kernel must not find more than that for it.
     fn choose_pages(&mut self, offer: Offer, wanted: bool) {
-        // Where a mapping does not begin at a huge page's boundary, huge pages and the slot's windows would overlap. The
-        // kernel aligns mappings for which it offers any.
+        // Where a mapping does not begin at a huge page's boundary, huge pages and the slot's windows would overlap.
         let is_aligned = |size: usize| self.bases().all(|base| base.addr().get().is_multiple_of(size));
         match offer {
             Offer::OnRequest(size) | Offer::Always(size) if wanted && is_aligned(size) => {
@@ -83,22 +100,17 @@ impl Mirrors {
     }
 
     fn advise(&self, advice: MmapAdvise) {
-        // What is not to be had is done without.
-        let _refused = self.tell(advice);
-    }
-
-    fn tell(&self, advice: MmapAdvise) -> nix::Result<()> {
-        for mapping in [Some(&self.read_write), self.read_only.as_ref()].into_iter().flatten() {
+        for base in self.bases() {
+            // What is not to be had is done without.
             // SAFETY: the range is a mapping that self owns, and the advice changes no byte of it.
-            unsafe { madvise(base_of(mapping).cast(), mapping.len(), advice) }?;
+            let _refused = unsafe { madvise(base.cast(), self.len, advice) };
         }
-        Ok(())
     }
 
     /// Says whether children that are forked from now on are to have these mappings; returns whether the kernel agrees. In a
     /// child that has not, the addresses are anybody's: it must not drop its copy of this.
     pub(crate) fn set_inherited(&self, inherited: bool) -> bool {
-        self.tell(if inherited { MmapAdvise::MADV_DOFORK } else { MmapAdvise::MADV_DONTFORK }).is_ok()
+        self.reserved.advise(if inherited { MmapAdvise::MADV_DOFORK } else { MmapAdvise::MADV_DONTFORK }).is_ok()
     }
 
     fn bases(&self) -> impl Iterator<Item = NonNull<u8>> {
@@ -112,12 +124,12 @@ impl Mirrors {
 
     /// First byte of the read-write mirror.
     pub(crate) fn read_write(&self) -> NonNull<u8> {
-        base_of(&self.read_write)
+        self.read_write
     }
 
     /// First byte of the read-only mirror.
     pub(crate) fn read_only(&self) -> Option<NonNull<u8>> {
-        self.read_only.as_ref().map(base_of)
+        self.read_only
     }
 
     /// Whether a forked child sees what this process writes, and the other way round.
@@ -128,7 +140,17 @@ impl Mirrors {
 
     /// Address space taken, in bytes.
     pub(crate) fn mapped(&self) -> usize {
-        self.read_write.len() + self.read_only.as_ref().map_or(0, MmapRaw::len)
+        self.bases().count() * self.len
+    }
+
+    /// Bytes in each mirror.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All addresses that are set aside, the guards around the mirrors among them.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        self.reserved.addresses()
     }
 
     /// Commits the bytes `start..end` (whole pages): memory is found now, or the refusal is.
@@ -142,7 +164,7 @@ impl Mirrors {
             promises::promise(self.read_write().addr().get(), end, end - start);
             return Ok(());
         }
-        debug_assert!(start <= end && end <= self.read_write.len());
+        debug_assert!(start <= end && end <= self.len);
         // SAFETY: start is within the mapping (or at its end, with a length of 0), so the sum stays in bounds.
         let first = unsafe { self.read_write().add(start) }.cast();
         loop {
@@ -173,7 +195,7 @@ impl Mirrors {
 
     /// How many of the bytes `start..end` (whole pages) are in memory before the first that is not.
     pub(crate) fn resident_from(&self, start: usize, end: usize) -> usize {
-        debug_assert!(start <= end && end <= self.read_write.len());
+        debug_assert!(start <= end && end <= self.len);
         // SAFETY: the range lies in a mapping that self owns.
         unsafe { promises::resident_at_first(self.read_write().addr().get() + start, end - start) }
     }
@@ -196,14 +218,8 @@ impl Mirrors {
     /// No Rust reference into either mirror may be left.
     pub(crate) unsafe fn revoke(&self) {
         self.settle();
-        for mapping in [Some(&self.read_write), self.read_only.as_ref()].into_iter().flatten() {
-            let Some(len) = mapping.len().try_into().ok() else { continue };
-            let base = base_of(mapping).addr();
-            let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
-            // SAFETY: the range is exactly one mapping that self owns, so MAP_FIXED replaces nothing else; dropping
-            // the MmapRaw later unmaps the replacement. By contract no Rust reference into it is left.
-            let _refused = unsafe { mmap_anonymous(Some(base), len, ProtFlags::PROT_NONE, flags) };
-        }
+        // SAFETY: all of it is self's; by contract no Rust reference into it is left.
+        unsafe { self.reserved.revoke() };
     }
 }
 
@@ -211,11 +227,6 @@ impl Drop for Mirrors {
     fn drop(&mut self) {
         self.settle();
     }
-}
-
-fn base_of(mapping: &MmapRaw) -> NonNull<u8> {
-    // A mapping never starts at address 0 (vm.mmap_min_addr), and memmap2 never returns a null one.
-    NonNull::new(mapping.as_mut_ptr()).unwrap_or(NonNull::dangling())
 }
 
 fn resize(file: &impl AsFd, len: usize) -> Result<(), Refusal> {
@@ -234,16 +245,10 @@ fn resize(file: &impl AsFd, len: usize) -> Result<(), Refusal> {
     }
 }
 
-fn map_read_write(file: &impl AsRawFd, len: usize) -> Result<MmapRaw, Refusal> {
-    MmapOptions::new().len(len).map_raw(file).map_err(Refusal::of_io("mmap"))
-}
-
-fn map_read_only(file: &impl AsRawFd, len: usize) -> Result<MmapRaw, Refusal> {
-    MmapOptions::new().len(len).map_raw_read_only(file).map_err(Refusal::of_io("mmap"))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     const LEN: usize = 1 << 20;

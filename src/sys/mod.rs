@@ -1,4 +1,4 @@
-//! The operating system. memmap2 and nix live here and nowhere else; the rest of the crate sees [`Mirrors`] of a
+//! The operating system. nix lives here and nowhere else; the rest of the crate sees [`Mirrors`] of a
 //! [`Backing`], [`fork`], [`wiped`], [`regular`] files, [`vectored`] calls, [`headroom`], the limits of the
 //! system and, where a call was refused, a [`Refusal`].
 //!
@@ -23,6 +23,8 @@ mod mirrors;
 mod per_process;
 #[cfg(not(heap))]
 mod promises;
+#[cfg(not(heap))]
+mod reserved;
 pub(crate) mod regular;
 pub(crate) mod vectored;
 pub(crate) mod wiped;
@@ -72,11 +74,6 @@ impl Refusal {
     /// For `map_err`: names the call that an error belongs to.
     fn of(call: &'static str) -> impl FnOnce(Errno) -> Self {
         move |errno| Self { call, errno }
-    }
-
-    /// The same for a call made through the standard library or memmap2.
-    fn of_io(call: &'static str) -> impl FnOnce(std::io::Error) -> Self {
-        move |error| Self { call, errno: error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw) }
     }
 
     /// The error for users, of a call that serves to tell forked processes apart.

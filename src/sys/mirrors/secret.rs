@@ -23,7 +23,7 @@ pub(crate) enum Unlocked {
 impl Mirrors {
     /// Has core dumps leave out both mirrors, those of forked children too.
     pub(crate) fn keep_from_dumps(&self) -> Result<(), Refusal> {
-        self.tell(MmapAdvise::MADV_DONTDUMP).map_err(Refusal::of("madvise(MADV_DONTDUMP)"))
+        self.reserved.advise(MmapAdvise::MADV_DONTDUMP).map_err(Refusal::of("madvise(MADV_DONTDUMP)"))
     }
 
     /// Commits the bytes `start..end` (whole pages) and locks them in memory, from where they cannot be swapped out.
@@ -31,7 +31,7 @@ impl Mirrors {
     /// One mirror is enough: it is the pages that stay. Only what is committed is locked, so that the limit is not spent on
     /// address space; nothing was written there yet, so nothing could be swapped out before.
     pub(crate) fn commit_locked(&self, start: usize, end: usize) -> Result<(), Unlocked> {
-        debug_assert!(start <= end && end <= self.read_write.len());
+        debug_assert!(start <= end && end <= self.len);
         // SAFETY: start is within the mapping (or at its end, with a length of 0), so the sum stays in bounds.
         let first: NonNull<c_void> = unsafe { self.read_write().add(start) }.cast();
         // SAFETY: the range lies in a mapping that self owns; locking changes no byte.
@@ -45,7 +45,7 @@ impl Mirrors {
 
     /// Overwrites the first `len` bytes with zeros, whoever else sees them.
     pub(crate) fn wipe(&self, len: usize) {
-        debug_assert!(len <= self.read_write.len());
+        debug_assert!(len <= self.len);
         if len > 0 {
             // SAFETY: the mirror is mapped, writable and at least that long; no Rust reference into it is left when a slot
             // ends or begins anew, and a child that still looks at it does so at its own risk.
