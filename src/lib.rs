@@ -21,6 +21,7 @@
 //! | `cursor` | the two words that make `alloc` lock-free |
 //! | `budget` | what a group may commit, and has |
 //! | `warm` | what groups leave behind, kept for those that come |
+//! | `fault` | what is said when an access to group memory ends the process |
 //! | `frames` | length-prefixed frames of a stream: bytes and integers only |
 //! | `sys` | the operating system: backings, mirrors, sealing, committing, forks |
 //! | `layout` | where bytes go: integers only |
@@ -46,6 +47,7 @@ mod block;
 mod budget;
 mod cursor;
 mod error;
+mod fault;
 mod frames;
 mod group;
 #[cfg(all(test, loom))]
@@ -65,6 +67,7 @@ mod warm;
 
 pub use block::{Block, Protected};
 pub use error::{Error, Refused};
+pub use fault::{disable_fault_report, enable_fault_report};
 pub use group::{MemGroup, Options, Stats};
 pub use io::{ReadError, ReadOutcome, TransferError};
 pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLOTS};

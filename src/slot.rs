@@ -135,6 +135,7 @@ impl Slot {
                 (make, Memory::fresh(mirrors))
             }
         };
+        memory.place.belongs_to(name, index);
         Ok(Self {
             cursor: Cursor::new(),
             read_write: memory.mirrors.read_write(),
@@ -420,6 +421,7 @@ impl Slot {
         let committed = self.cursor.close();
         self.wipe_secrets(committed);
         self.budget.give_back(committed);
+        self.memory.place.is_freed();
         // SAFETY: the caller's promise.
         unsafe { self.memory.mirrors.revoke() };
     }

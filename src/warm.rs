@@ -13,6 +13,7 @@ use std::sync::PoisonError;
 
 use crate::error::Error;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, shared};
+use crate::fault::Place;
 use crate::sys::fork::{self, AroundForks, SharedPerProcess};
 use crate::sys::{self, Backing, Mirrors};
 
@@ -103,6 +104,8 @@ fn hash(name: &str) -> u64 {
 /// Invariants: every page below `warm` is in memory (or swapped out), none beyond `extent` is; `warm <= extent <= capacity`.
 #[derive(Debug)]
 pub(crate) struct Memory {
+    /// Before the mirrors: what is unmapped must not be written down any more.
+    pub(crate) place: Place,
     pub(crate) mirrors: Mirrors,
     pub(crate) warm: usize,
     pub(crate) extent: usize,
@@ -111,7 +114,7 @@ pub(crate) struct Memory {
 impl Memory {
     /// Memory that nobody has used.
     pub(crate) fn fresh(mirrors: Mirrors) -> Self {
-        Self { mirrors, warm: 0, extent: 0 }
+        Self { place: Place::of(&mirrors), mirrors, warm: 0, extent: 0 }
     }
 }
 
@@ -150,6 +153,7 @@ pub(crate) fn keep(make: Make, mut memory: Memory, committed: usize, group: u64,
     // Before the slow part: how much is there may have to be asked.
     if (1..=limit()).contains(&memory.extent) {
         settle(&mut memory, committed);
+        memory.place.is_kept();
         // No fork is under way in there, so all that there were have been counted.
         in_store(|store, given_up| {
             store.put(Kept { make, memory, group }, forks == fork::count(), limit(), given_up);
@@ -364,7 +368,7 @@ mod tests {
         let (backing, capacity) = (Backing::Memfd, pages * PAGE);
         let mirrors = Mirrors::open(&backing, name, capacity, false).unwrap();
         let make = Make::of(&backing, name, capacity, false).unwrap();
-        Kept { make, memory: Memory { mirrors, warm: capacity, extent: capacity }, group }
+        Kept { make, memory: Memory { warm: capacity, extent: capacity, ..Memory::fresh(mirrors) }, group }
     }
 
     fn address(kept: &Kept) -> usize {

@@ -20,6 +20,8 @@ from memgroup._memgroup import (
     SlotStats,
     WarmMemory,
     __version__,
+    disable_fault_report,
+    enable_fault_report,
     set_warm_limit,
     warm_memory,
 )
@@ -36,6 +38,8 @@ __all__ = [
     "SlotStats",
     "WarmMemory",
     "__version__",
+    "disable_fault_report",
+    "enable_fault_report",
     "loads_into",
     "set_warm_limit",
     "warm_memory",

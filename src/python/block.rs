@@ -3,7 +3,6 @@
 use std::ffi::c_int;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::PyTypeInfo;
 use pyo3::basic::CompareOp;
@@ -15,6 +14,7 @@ use pyo3::{IntoPyObjectExt, ffi};
 use super::arguments;
 use super::arrow::no_mirror;
 use super::block_type::Get;
+use super::fault::Exported;
 use super::group::MemGroup;
 use super::lent::Lent;
 use super::life::plural;
@@ -48,7 +48,7 @@ struct Body {
     mirror: Mirror,
     /// Whether the block ever gave out its address. It then holds a reference to its slot for as long as it lives: who
     /// took the address (`np.ndarray(buffer=block)`, say) may have kept nothing but the block.
-    is_exporter: AtomicBool,
+    exported: Exported,
 }
 
 /// What Python calls.
@@ -320,9 +320,9 @@ impl MemBlock {
         let new = unsafe { ffi::PyObject_Init(memory.cast(), Self::type_object_raw(py)) }.cast::<Self>();
         // SAFETY: it is not null.
         let body = unsafe { &raw mut (*new).body };
-        let is_exporter = AtomicBool::new(false);
+        let exported = Exported::not_yet();
         // SAFETY: Python has written the head and nothing else, and nobody knows the object yet.
-        unsafe { body.write(Body { group: group.clone().unbind(), piece, mirror, is_exporter }) };
+        unsafe { body.write(Body { group: group.clone().unbind(), piece, mirror, exported }) };
         // SAFETY: it is a new reference.
         let block = unsafe { Bound::from_owned_ptr(py, new.cast()) };
         // SAFETY: of the type that it was just made with.
@@ -338,10 +338,10 @@ impl MemBlock {
         // SAFETY: the caller's promise.
         let body = unsafe { &raw const (*this).body };
         // SAFETY: nobody reads it after this.
-        let Body { group, piece, is_exporter, .. } = unsafe { body.read() };
+        let Body { group, piece, exported, .. } = unsafe { body.read() };
         // SAFETY: the caller's promise.
         let kind = unsafe { ffi::Py_TYPE(this.cast()) };
-        if is_exporter.into_inner() {
+        if exported.end() {
             // SAFETY: hold_slot took the reference that is given back here.
             unsafe { Arc::decrement_strong_count(piece.slot.as_ptr().cast_const()) };
         }
@@ -412,14 +412,14 @@ impl MemBlock {
 
     /// To be called while the slot certainly lives.
     fn hold_slot(&self) {
-        if !self.body.is_exporter.swap(true, Ordering::Relaxed) {
+        if !self.body.exported.swap(&self.body.piece) {
             // SAFETY: slots are made by Arc, and the caller says that this one lives.
             unsafe { Arc::increment_strong_count(self.body.piece.slot.as_ptr().cast_const()) };
         }
     }
 
     pub(super) fn held(&self) -> Held {
-        Held { piece: self.body.piece, by_exporter: self.body.is_exporter.load(Ordering::Relaxed) }
+        Held { piece: self.body.piece, by_exporter: self.body.exported.get() }
     }
 
     /// Works on the bytes, if they are still there.
@@ -459,7 +459,7 @@ impl MemBlock {
     pub(super) fn part<'py>(&self, py: Python<'py>, start: usize, len: usize) -> PyResult<Bound<'py, Self>> {
         let part = Self::new(self.body.group.bind(py), self.body.piece.part(start, len), self.body.mirror)?;
         self.body.group.get().while_there(py, self.held(), || {
-            if self.body.is_exporter.load(Ordering::Relaxed) {
+            if self.body.exported.get() {
                 part.get().hold_slot();
             }
         })?;

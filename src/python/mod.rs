@@ -5,7 +5,8 @@
 //! are, `arguments` turns what users pass into what the crate takes, `sizes` reads those of a list, `buffer` and `operand`
 //! borrow other objects' bytes, `raw` moves and compares bytes, `source` finds the descriptors of streams, `at_once` moves
 //! lists through those that do not block, `io` through any; `reads` reads many files or ranges into one list, and `pinned`
-//! keeps the memory meanwhile. `rmap` is the model, which shares nothing with all this but how integers are read. `MemBlock`
+//! keeps the memory meanwhile. `fault` switches reports of crashes on, and says which objects they can name.
+//! `rmap` is the model, which shares nothing with all this but how integers are read. `MemBlock`
 //! is a type made by hand (`block_type`, `native`, `spare`), `alloc` a method made by hand, and `chunk` what it hands out
 //! without an atomic operation.
 
@@ -20,6 +21,7 @@ mod chunk;
 mod column;
 mod dlpack;
 mod errors;
+mod fault;
 mod frames;
 mod gate;
 mod group;
@@ -56,6 +58,8 @@ mod _memgroup {
     #[pymodule_export]
     use super::at_once::{non_blocking, read_at_once, write_at_once};
     #[pymodule_export]
+    use super::fault::{disable_fault_report, enable_fault_report};
+    #[pymodule_export]
     use super::frames::FrameReader;
     #[pymodule_export]
     use super::group::MemGroup;
@@ -78,6 +82,7 @@ mod _memgroup {
         PySequence::register::<super::block::MemBlock>(module.py())?;
         PySequence::register::<super::list::MemList>(module.py())?;
         super::warm::check_environment(module.py())?;
+        super::fault::look_at_environment(module.py())?;
         super::warm::limit_handles(module.py());
         super::rmap::add_to(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))

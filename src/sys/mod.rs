@@ -1,6 +1,6 @@
 //! The operating system. nix lives here and nowhere else; the rest of the crate sees [`Mirrors`] of a
-//! [`Backing`], [`fork`], [`wiped`], [`regular`] files, [`vectored`] calls, [`headroom`], the limits of the
-//! system and, where a call was refused, a [`Refusal`].
+//! [`Backing`], [`fork`], [`wiped`], [`regular`] files, [`vectored`] calls, [`headroom`], the
+//! [`signals`] of faults, the limits of the system and, where a call was refused, a [`Refusal`].
 //!
 //! What this rests on (order of sealing, what populates, what survives a fork) was checked on Linux 6.18.
 
@@ -25,6 +25,7 @@ mod per_process;
 mod promises;
 #[cfg(not(heap))]
 mod reserved;
+pub(crate) mod signals;
 pub(crate) mod regular;
 pub(crate) mod vectored;
 pub(crate) mod wiped;

@@ -92,6 +92,16 @@ impl Mirrors {
         self.layout.size() * (1 + usize::from(self.has_read_only))
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.layout.size()
+    }
+
+    /// Without guards.
+    pub(crate) fn addresses(&self) -> std::ops::Range<usize> {
+        let start = self.memory.addr().get();
+        start..start + self.layout.size()
+    }
+
     pub(crate) fn commit(&self, start: usize, end: usize, _ahead: bool) -> Result<(), Refusal> {
         debug_assert!(start <= end && end <= self.layout.size());
         // Nobody may touch them before.

@@ -1,0 +1,51 @@
+//! A crash that names the object: what standard error says when an access to group memory ends the process.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `pool` | records that a signal handler can read: nobody waits, nothing moves |
+//! | `places` | which slots there are, and where |
+//! | `objects` | whose addresses were given out |
+//! | `report` | the words |
+//!
+//! Where slots lie is always written down, a few stores as a slot is opened; so the report can be switched on at any time, and
+//! costs nothing on any path that allocates or protects. Objects are written down while it is on.
+
+mod objects;
+mod places;
+mod pool;
+mod report;
+
+pub(crate) use objects::{forget, note};
+pub(crate) use places::Place;
+
+use crate::error::Error;
+use crate::sys::signals;
+
+/// Has the process say on standard error what happened before it dies of an access to group memory: a store into a read-only
+/// mirror, an access to the guard pages around a mirror, or to what a group has given back.
+///
+/// The process dies all the same, of the same signal (SIGSEGV or SIGBUS), and handlers that others have installed, before or
+/// after, still run. Faults anywhere else are passed on in silence.
+///
+/// ```
+/// memgroup::enable_fault_report()?;
+/// # memgroup::disable_fault_report();
+/// # Ok::<(), memgroup::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Os`] if the kernel does not let the signals be handled.
+pub fn enable_fault_report() -> Result<(), Error> {
+    report::choose_look();
+    signals::watch(report::write).map_err(|refusal| refusal.during("handling SIGSEGV and SIGBUS".into()))
+}
+
+/// Undoes [`enable_fault_report`].
+pub fn disable_fault_report() {
+    signals::unwatch();
+}
+
+/// Whether faults are reported.
+pub(crate) fn is_enabled() -> bool {
+    signals::is_watching()
+}

@@ -1,0 +1,251 @@
+//! What is said of a fault. Everything here runs in a signal handler: it neither allocates nor locks.
+
+use std::fmt::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::objects::{self, Found, Relation};
+use super::places::{self, Sight, State};
+use crate::sys::signals::{self, Access, Fault};
+
+/// Bytes in the longest report.
+const LONGEST: usize = 1536;
+
+/// The most characters of a group's name that are shown.
+const NAME: usize = 80;
+
+/// Whether the user has nothing against colours.
+static MAY_COLOUR: AtomicBool = AtomicBool::new(false);
+
+/// Looks at what a signal handler must not: the environment.
+pub(super) fn choose_look() {
+    let is_set = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+    MAY_COLOUR.store(!is_set("NO_COLOR") && !is_dumb, Ordering::Relaxed);
+}
+
+/// Reports a fault, if it is one in the memory of a group.
+pub(super) fn write(fault: &Fault) {
+    let Some(sight) = places::find(fault.address) else { return };
+    let mut text = Text { bytes: [0; LONGEST], len: 0 };
+    let look = Look::new(MAY_COLOUR.load(Ordering::Relaxed) && signals::stderr_is_terminal());
+    // What does not fit is left out.
+    let _cut = Report::new(fault, &sight).write(&mut text, look);
+    signals::write_to_stderr(text.whole_lines());
+}
+
+/// Text that is not allocated.
+struct Text {
+    bytes: [u8; LONGEST],
+    len: usize,
+}
+
+impl Text {
+    fn whole_lines(&self) -> &[u8] {
+        let written = &self.bytes[..self.len];
+        let end = written.iter().rposition(|&byte| byte == b'\n');
+        end.map_or(&[], |end| &written[..=end])
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let place = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
+    }
+}
+
+/// How the parts of a report are set off on a terminal.
+#[derive(Clone, Copy)]
+struct Look {
+    alarm: &'static str,
+    label: &'static str,
+    strong: &'static str,
+    plain: &'static str,
+}
+
+impl Look {
+    fn new(coloured: bool) -> Self {
+        match coloured {
+            true => Self { alarm: "\x1b[1;31m", label: "\x1b[2m", strong: "\x1b[1m", plain: "\x1b[0m" },
+            false => Self { alarm: "", label: "", strong: "", plain: "" },
+        }
+    }
+}
+
+/// Where in the reserved addresses of a slot something is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Zone {
+    /// So many bytes from the beginning of the mirror.
+    Mirror(usize),
+    /// So many bytes before it.
+    Before(usize),
+    /// So many bytes behind its last; at least 1.
+    Behind(usize),
+}
+
+impl Zone {
+    /// Where an address is, as seen from a mirror of so many bytes at `base`.
+    fn of(address: usize, base: usize, capacity: usize) -> Self {
+        match address.checked_sub(base) {
+            None => Self::Before(base - address),
+            Some(offset) if offset < capacity => Self::Mirror(offset),
+            Some(offset) => Self::Behind(offset - capacity + 1),
+        }
+    }
+
+    fn distance(self) -> usize {
+        match self {
+            Self::Mirror(_) => 0,
+            Self::Before(by) | Self::Behind(by) => by,
+        }
+    }
+}
+
+struct Report<'a> {
+    fault: &'a Fault,
+    sight: &'a Sight,
+    /// The nearest mirror, and what is where in it.
+    mirror: &'static str,
+    zone: Zone,
+    base: usize,
+}
+
+impl<'a> Report<'a> {
+    fn new(fault: &'a Fault, sight: &'a Sight) -> Self {
+        let zone = |base| Zone::of(fault.address, base, sight.capacity);
+        let read_write = (READ_WRITE, zone(sight.read_write), sight.read_write);
+        let read_only = sight.read_only.map(|base| (READ_ONLY, zone(base), base));
+        let nearest = read_only.filter(|(_, zone, _)| zone.distance() < read_write.1.distance());
+        let (mirror, zone, base) = nearest.unwrap_or(read_write);
+        // An anonymous slot has one mapping, so nobody calls it a mirror.
+        let mirror = if read_only.is_none() { "memory" } else { mirror };
+        Self { fault, sight, mirror, zone, base }
+    }
+
+    fn write(&self, to: &mut Text, look: Look) -> fmt::Result {
+        let (Look { alarm, label, strong, plain }, sight) = (look, self.sight);
+        let access = match self.fault.access {
+            Access::Read => "read",
+            Access::Write => "write",
+            Access::Execute => "jump",
+            Access::Unknown => "access",
+        };
+        writeln!(
+            to,
+            "{alarm}memgroup:{plain} {strong}{access} at {:#x}, {} of slot {} of the {}group {}{plain}",
+            self.fault.address,
+            Place(self),
+            sight.index,
+            if sight.state == State::Freed { "freed " } else { "" },
+            Name(sight.name()),
+        )?;
+        let mut line = |name: &str, text: &dyn fmt::Display| writeln!(to, "  {label}{name:<7}{plain} {text}");
+        match self.zone {
+            Zone::Mirror(offset) => line("slot", &format_args!("offset {offset} of {}", Bytes(sight.capacity)))?,
+            _ => line("slot", &format_args!("{} long", Bytes(sight.capacity)))?,
+        }
+        if let Some(found) = objects::find(self.fault.address, &(self.base..self.base + sight.capacity)) {
+            line("object", &Object { found, base: self.base })?;
+        }
+        line("cause", &self.cause())?;
+        line("remedy", &self.remedy())?;
+        let (process, thread) = (signals::getpid(), signals::gettid());
+        let signal = if self.fault.signal == libc::SIGBUS { "SIGBUS" } else { "SIGSEGV" };
+        line("ends", &format_args!("process {process} by {signal} in thread {thread}"))
+    }
+
+    /// Whether it is a store into a read-only mirror.
+    fn is_protected(&self) -> bool {
+        self.mirror == READ_ONLY && matches!(self.fault.access, Access::Write | Access::Unknown)
+    }
+
+    fn cause(&self) -> &'static str {
+        if self.fault.access == Access::Execute {
+            return "the memory of a group holds data: nobody can run it";
+        }
+        match (self.sight.state, self.zone) {
+            (State::Freed, _) => "the group's memory was given back; an address of it was still in use",
+            (State::Kept, _) => "the group has ended, its memory is kept warm for another; an address of it was still in use",
+            (State::InUse, Zone::Before(_)) => "guard page: nothing of the group is there; somebody went down too far",
+            (State::InUse, Zone::Behind(_)) => "guard page: nothing of the group is there; somebody went on too far",
+            _ if self.fault.signal == libc::SIGBUS => match self.fault.code {
+                libc::BUS_MCEERR_AR | libc::BUS_MCEERR_AO => "the machine's memory is broken there",
+                _ => "the kernel has no memory for the page: its file was cut short, or the disk or the machine is full",
+            },
+            _ if self.is_protected() => "the object is protected: nobody can write through the read-only mirror",
+            _ => "somebody has changed the mapping (mprotect, munmap, mmap)",
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        if self.fault.access == Access::Execute {
+            return "look for a call through a pointer that was overwritten";
+        }
+        match (self.sight.state, self.zone) {
+            (State::Freed, _) => "copy what outlasts free(), or end the group with `with`, which waits for its views",
+            (State::Kept, _) => "keep the block for as long as its address is used, or copy it",
+            (State::InUse, Zone::Before(_) | Zone::Behind(_)) => "keep indices, lengths and strides within the object",
+            _ if self.fault.signal == libc::SIGBUS => "leave more room, set a limit=, or use another backing=",
+            _ if self.is_protected() => "write through group.unprotect(object), or into a copy",
+            _ => "leave the mappings of a group to the group",
+        }
+    }
+}
+
+const READ_WRITE: &str = "read-write mirror";
+const READ_ONLY: &str = "read-only mirror";
+
+/// `in the read-only mirror`, `1 byte behind the read-write mirror`.
+struct Place<'a>(&'a Report<'a>);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mirror = self.0.mirror;
+        match self.0.zone {
+            Zone::Mirror(_) => write!(f, "in the {mirror}"),
+            Zone::Before(by) => write!(f, "{} before the {mirror}", Bytes(by)),
+            Zone::Behind(by) => write!(f, "{} behind the {mirror}", Bytes(by)),
+        }
+    }
+}
+
+/// `byte 10 of a block of 100 bytes at offset 4096`.
+struct Object {
+    found: Found,
+    base: usize,
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Found { start, len, at } = self.found;
+        match at {
+            Relation::Within(offset) => write!(f, "byte {offset} of")?,
+            Relation::Before(by) => write!(f, "{} before", Bytes(by))?,
+            Relation::Behind(by) => write!(f, "{} behind", Bytes(by))?,
+        }
+        write!(f, " a block of {} at offset {}", Bytes(len), start - self.base)
+    }
+}
+
+/// `1 byte`, `2 bytes`.
+struct Bytes(usize);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} byte{}", self.0, if self.0 == 1 { "" } else { "s" })
+    }
+}
+
+/// A name in quotes, without what a terminal might obey, and not too long.
+struct Name<'a>(&'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(NAME) {
+            Some((end, _)) => write!(f, "{:?}...", self.0.get(..end).unwrap_or_default()),
+            None => write!(f, "{:?}", self.0),
+        }
+    }
+}
