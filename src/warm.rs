@@ -12,8 +12,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::PoisonError;
 
 use crate::error::Error;
-use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, shared};
 use crate::fault::Place;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, shared};
 use crate::sys::fork::{self, AroundForks, SharedPerProcess};
 use crate::sys::{self, Backing, Mirrors};
 

@@ -127,22 +127,32 @@ impl Drop for Place {
     }
 }
 
-/// What is known of a slot, at one moment.
+/// What is known of a slot, at one moment. Small: it lives on a signal stack.
+#[derive(Clone, Copy)]
 pub(super) struct Sight {
     pub(super) state: State,
     pub(super) read_write: usize,
     pub(super) read_only: Option<usize>,
     pub(super) capacity: usize,
     pub(super) index: usize,
-    name_len: usize,
-    name: [u8; WORDS * 8],
+    entry: &'static Entry,
+    version: u32,
 }
 
+/// Room for a name.
+pub(super) type Name = [u8; WORDS * 8];
+
 impl Sight {
-    pub(super) fn name(&self) -> &str {
-        let name = self.name.get(..self.name_len).unwrap_or_default();
-        // What can be seen was written whole, and from a str.
-        std::str::from_utf8(name).unwrap_or("?")
+    /// The name of the group, unless it has changed since.
+    pub(super) fn name(self, room: &mut Name) -> &str {
+        for (bytes, word) in room.chunks_exact_mut(8).zip(&self.entry.name) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        let len = self.entry.name_len.load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        let is_whole = self.entry.version.load(Ordering::Relaxed) == self.version;
+        let name = room.get(..len).filter(|_| is_whole).and_then(|name| std::str::from_utf8(name).ok());
+        name.unwrap_or("?")
     }
 }
 
@@ -152,13 +162,13 @@ pub(super) fn find(address: usize) -> Option<Sight> {
 }
 
 impl Entry {
-    fn see(&self, address: usize) -> Option<Sight> {
+    fn see(&'static self, address: usize) -> Option<Sight> {
         // An owner that is writing is opening or dropping a slot, which takes nanoseconds; but it may be the very thread
         // that was interrupted, so nobody waits for it.
         for _ in 0..100 {
             // Acquire pairs with the last store of write.
             let version = self.version.load(Ordering::Acquire);
-            let sight = self.look(address);
+            let sight = self.look(address, version);
             fence(Ordering::Acquire);
             if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
                 return sight;
@@ -169,7 +179,7 @@ impl Entry {
     }
 
     /// As it is now, perhaps half changed.
-    fn look(&self, address: usize) -> Option<Sight> {
+    fn look(&'static self, address: usize, version: u32) -> Option<Sight> {
         let get = |word: &AtomicUsize| word.load(Ordering::Relaxed);
         if !(get(&self.start)..get(&self.end)).contains(&address) {
             return None;
@@ -178,22 +188,19 @@ impl Entry {
             state if state == State::InUse as u32 => State::InUse,
             state if state == State::Freed as u32 => State::Freed,
             // Where it was kept when the process forked, the child does not have it.
-            state if state == State::Kept as u32
-                && self.generation.load(Ordering::Relaxed) == fork::generation() => State::Kept,
+            state if state == State::Kept as u32 && self.generation.load(Ordering::Relaxed) == fork::generation() => {
+                State::Kept
+            }
             _ => return None,
         };
-        let mut name = [0; WORDS * 8];
-        for (bytes, word) in name.chunks_exact_mut(8).zip(&self.name) {
-            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
-        }
         Some(Sight {
             state,
             read_write: get(&self.read_write),
             read_only: Some(get(&self.read_only)).filter(|&base| base != 0),
             capacity: get(&self.capacity),
             index: get(&self.index),
-            name_len: get(&self.name_len),
-            name,
+            entry: self,
+            version,
         })
     }
 }

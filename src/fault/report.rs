@@ -1,5 +1,6 @@
 //! What is said of a fault. Everything here runs in a signal handler: it neither allocates nor locks.
 
+use std::cell::UnsafeCell;
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,11 +27,40 @@ pub(super) fn choose_look() {
 /// Reports a fault, if it is one in the memory of a group.
 pub(super) fn write(fault: &Fault) {
     let Some(sight) = places::find(fault.address) else { return };
-    let mut text = Text { bytes: [0; LONGEST], len: 0 };
     let look = Look::new(MAY_COLOUR.load(Ordering::Relaxed) && signals::stderr_is_terminal());
-    // What does not fit is left out.
-    let _cut = Report::new(fault, &sight).write(&mut text, look);
-    signals::write_to_stderr(text.whole_lines());
+    with_scratch(|Scratch { text, name }| {
+        // What does not fit is left out.
+        let _cut = Report::new(fault, &sight, sight.name(name)).write(text, look);
+        signals::write_to_stderr(text.whole_lines());
+    });
+}
+
+/// What a report is made in. A signal stack may have room for little more than what the kernel puts there.
+struct Scratch {
+    text: Text,
+    name: places::Name,
+}
+
+/// Some for threads that fault at once, and whether somebody has each of them.
+static SCRATCH: [(AtomicBool, Place<Scratch>); 4] = {
+    const EMPTY: Text = Text { bytes: [0; LONGEST], len: 0 };
+    [const {
+        (AtomicBool::new(false), Place(UnsafeCell::new(Scratch { text: EMPTY, name: [0; size_of::<places::Name>()] })))
+    }; 4]
+};
+
+struct Place<T>(UnsafeCell<T>);
+
+// SAFETY: one thread at a time has it, as the flag beside it says.
+unsafe impl<T: Send> Sync for Place<T> {}
+
+/// Works with one that nobody has, if there is one.
+fn with_scratch(work: impl FnOnce(&mut Scratch)) {
+    let mut all = SCRATCH.iter();
+    let Some((taken, place)) = all.find(|(taken, _)| !taken.swap(true, Ordering::Acquire)) else { return };
+    // SAFETY: whoever finds the flag unset has it alone until the flag is unset again.
+    work(unsafe { &mut *place.0.get() });
+    taken.store(false, Ordering::Release);
 }
 
 /// Text that is not allocated.
@@ -40,8 +70,9 @@ struct Text {
 }
 
 impl Text {
-    fn whole_lines(&self) -> &[u8] {
-        let written = &self.bytes[..self.len];
+    /// What was written since the last time, up to the end of a line.
+    fn whole_lines(&mut self) -> &[u8] {
+        let written = &self.bytes[..std::mem::take(&mut self.len)];
         let end = written.iter().rposition(|&byte| byte == b'\n');
         end.map_or(&[], |end| &written[..=end])
     }
@@ -106,6 +137,7 @@ impl Zone {
 struct Report<'a> {
     fault: &'a Fault,
     sight: &'a Sight,
+    name: &'a str,
     /// The nearest mirror, and what is where in it.
     mirror: &'static str,
     zone: Zone,
@@ -113,7 +145,7 @@ struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn new(fault: &'a Fault, sight: &'a Sight) -> Self {
+    fn new(fault: &'a Fault, sight: &'a Sight, name: &'a str) -> Self {
         let zone = |base| Zone::of(fault.address, base, sight.capacity);
         let read_write = (READ_WRITE, zone(sight.read_write), sight.read_write);
         let read_only = sight.read_only.map(|base| (READ_ONLY, zone(base), base));
@@ -121,7 +153,7 @@ impl<'a> Report<'a> {
         let (mirror, zone, base) = nearest.unwrap_or(read_write);
         // An anonymous slot has one mapping, so nobody calls it a mirror.
         let mirror = if read_only.is_none() { "memory" } else { mirror };
-        Self { fault, sight, mirror, zone, base }
+        Self { fault, sight, name, mirror, zone, base }
     }
 
     fn write(&self, to: &mut Text, look: Look) -> fmt::Result {
@@ -136,10 +168,10 @@ impl<'a> Report<'a> {
             to,
             "{alarm}memgroup:{plain} {strong}{access} at {:#x}, {} of slot {} of the {}group {}{plain}",
             self.fault.address,
-            Place(self),
+            Where(self),
             sight.index,
             if sight.state == State::Freed { "freed " } else { "" },
-            Name(sight.name()),
+            Name(self.name),
         )?;
         let mut line = |name: &str, text: &dyn fmt::Display| writeln!(to, "  {label}{name:<7}{plain} {text}");
         match self.zone {
@@ -153,7 +185,7 @@ impl<'a> Report<'a> {
         line("remedy", &self.remedy())?;
         let (process, thread) = (signals::getpid(), signals::gettid());
         let signal = if self.fault.signal == libc::SIGBUS { "SIGBUS" } else { "SIGSEGV" };
-        line("ends", &format_args!("process {process} by {signal} in thread {thread}"))
+        line("signal", &format_args!("{signal} in thread {thread} of process {process}"))
     }
 
     /// Whether it is a store into a read-only mirror.
@@ -167,12 +199,16 @@ impl<'a> Report<'a> {
         }
         match (self.sight.state, self.zone) {
             (State::Freed, _) => "the group's memory was given back; an address of it was still in use",
-            (State::Kept, _) => "the group has ended, its memory is kept warm for another; an address of it was still in use",
+            (State::Kept, _) => {
+                "the group has ended, its memory is kept warm for another; an address of it was still in use"
+            }
             (State::InUse, Zone::Before(_)) => "guard page: nothing of the group is there; somebody went down too far",
             (State::InUse, Zone::Behind(_)) => "guard page: nothing of the group is there; somebody went on too far",
             _ if self.fault.signal == libc::SIGBUS => match self.fault.code {
                 libc::BUS_MCEERR_AR | libc::BUS_MCEERR_AO => "the machine's memory is broken there",
-                _ => "the kernel has no memory for the page: its file was cut short, or the disk or the machine is full",
+                _ => {
+                    "the kernel has no memory for the page: its file was cut short, or the disk or the machine is full"
+                }
             },
             _ if self.is_protected() => "the object is protected: nobody can write through the read-only mirror",
             _ => "somebody has changed the mapping (mprotect, munmap, mmap)",
@@ -198,9 +234,9 @@ const READ_WRITE: &str = "read-write mirror";
 const READ_ONLY: &str = "read-only mirror";
 
 /// `in the read-only mirror`, `1 byte behind the read-write mirror`.
-struct Place<'a>(&'a Report<'a>);
+struct Where<'a>(&'a Report<'a>);
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for Where<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mirror = self.0.mirror;
         match self.0.zone {

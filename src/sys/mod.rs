@@ -23,10 +23,10 @@ mod mirrors;
 mod per_process;
 #[cfg(not(heap))]
 mod promises;
+pub(crate) mod regular;
 #[cfg(not(heap))]
 mod reserved;
 pub(crate) mod signals;
-pub(crate) mod regular;
 pub(crate) mod vectored;
 pub(crate) mod wiped;
 

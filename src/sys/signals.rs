@@ -50,16 +50,8 @@ const LEVELS: usize = 8;
 
 type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
-static HANDLERS: [Handler; LEVELS] = [
-    handle::<0>,
-    handle::<1>,
-    handle::<2>,
-    handle::<3>,
-    handle::<4>,
-    handle::<5>,
-    handle::<6>,
-    handle::<7>,
-];
+static HANDLERS: [Handler; LEVELS] =
+    [handle::<0>, handle::<1>, handle::<2>, handle::<3>, handle::<4>, handle::<5>, handle::<6>, handle::<7>];
 
 /// Who had each signal before, for each handler: null where it was not installed, else a leaked action.
 static BEFORE: [[AtomicPtr<libc::sigaction>; SIGNALS.len()]; LEVELS] =

@@ -72,6 +72,25 @@ pub fn forked(child: impl FnOnce() -> bool) -> bool {
     wait_for(pid) == 0
 }
 
+/// Forks, runs `child` in the child with its standard error caught, and says how it ended and what it said: its number, the
+/// status that `waitpid` gives, and the text. What `child` prints must not be much.
+pub fn last_words(child: impl FnOnce()) -> (libc::pid_t, libc::c_int, String) {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    // SAFETY: as in forked.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: both descriptors are open.
+        unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&writer), libc::STDERR_FILENO) };
+        child();
+        // SAFETY: _exit never returns and runs nothing of the parent's.
+        unsafe { libc::_exit(0) };
+    }
+    drop(writer);
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut said).unwrap();
+    (pid, wait_for(pid), said)
+}
+
 /// How that child ended.
 pub fn wait_for(pid: libc::pid_t) -> libc::c_int {
     let mut status = -1;

@@ -35,7 +35,7 @@ pub(super) struct Faulted {
 const REACH: usize = 64 * 1024;
 
 /// Words that are read from a stack at once. Whole pages are a multiple.
-const WORDS: usize = 64;
+const WORDS: usize = 16;
 
 /// Looks for the registers that the kernel saved for another handler of a fault, above that address in the stack.
 ///
@@ -46,10 +46,14 @@ pub(super) fn faulted_above(stack: usize) -> Option<Faulted> {
     let first = stack / CHUNK * CHUNK;
     for start in (first..first.checked_add(REACH)?).step_by(CHUNK) {
         let words: [u64; WORDS] = read(start)?;
-        let addresses = (start..).step_by(size_of::<u64>());
-        let marks = addresses.zip(words).filter(|&(address, word)| address >= stack && word == arch::MARK);
-        if let Some(found) = marks.filter_map(|(address, _)| arch::around_mark(address)).next() {
-            return Some(found);
+        for (index, &word) in words.iter().enumerate() {
+            let address = start + index * size_of::<u64>();
+            if word == arch::MARK
+                && address >= stack
+                && let Some(found) = arch::around_mark(address)
+            {
+                return Some(found);
+            }
         }
     }
     None
