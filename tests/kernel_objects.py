@@ -13,7 +13,8 @@ An interpreter has mappings of its own; "nothing" tells what those cost. Address
 randomisation are off, and so they cost the same each time.
 
 Needs root. Where tracefs is not mounted it is mounted in a mount namespace of this process alone; the events
-are recorded in an instance of their own, which is removed.
+are recorded in an instance of their own, which is removed. If this process is killed it stays behind, with
+its buffers, until the next one that runs removes it.
 """
 
 from __future__ import annotations
@@ -133,7 +134,14 @@ def tracefs() -> Path:
 @contextlib.contextmanager
 def instance(kilobytes: int) -> Iterator[Path]:
     """An instance that records the two kinds of objects."""
-    place = tracefs() / "instances" / f"rmap-{os.getpid()}"
+    instances = tracefs() / "instances"
+    # Numbers of processes mean something in one namespace only.
+    ours = f"rmap-{os.stat('/proc/self/ns/pid').st_ino}-"
+    for stale in instances.glob(f"{ours}*"):
+        if not Path("/proc", stale.name.removeprefix(ours)).exists():
+            with contextlib.suppress(OSError):
+                stale.rmdir()
+    place = instances / f"{ours}{os.getpid()}"
     try:
         place.mkdir()
     except OSError as error:

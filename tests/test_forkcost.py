@@ -19,7 +19,7 @@ import pytest
 from conftest import memory_available
 from hypothesis import given
 from hypothesis import strategies as st
-from memgroup.forkcost import DEFAULT_BACKINGS, Measurement, compare, measure, predict
+from memgroup.forkcost import DEFAULT_BACKINGS, Measurement, Walks, compare, measure, predict
 from memgroup.forkcost import _machine as machine_module
 from memgroup.forkcost import _predict as predict_module
 from memgroup.forkcost._backing import read_backing
@@ -27,6 +27,7 @@ from memgroup.forkcost._objects import kernel_objects
 from memgroup.forkcost._report import advice, as_json, report
 from memgroup.forkcost._shape import read_shape
 from memgroup.forkcost._svg import as_svg
+from memgroup.rmap import POLICIES
 
 MIB = 1 << 20
 COMMAND = [sys.executable, "-m", "memgroup", "forkcost"]
@@ -77,10 +78,15 @@ class TestShape:
 
 
 class TestPredict:
-    @given(SHAPES, st.integers(1, 5), st.sampled_from(["memfd", "anonymous", "anonymous+dontfork", "none"]))
-    def test_the_closed_forms_are_the_model(self, shape, mappings, backing):
+    @given(
+        SHAPES,
+        st.integers(1, 5),
+        st.sampled_from(["memfd", "memfd+dontfork", "anonymous", "anonymous+dontfork", "none"]),
+        st.sampled_from(POLICIES),
+    )
+    def test_the_closed_forms_are_the_model(self, shape, mappings, backing, policy):
         def both():
-            return predict(MIB, backing, shape, mappings=mappings)
+            return predict(MIB, backing, shape, mappings=mappings, policy=policy)
 
         played = both()
         with pytest.MonkeyPatch.context() as patch:
@@ -101,6 +107,21 @@ class TestPredict:
         }
         assert walks["modern"].child == 31
         assert walks["shared26"].last == walks["avc_34"].last == walks["scan24"].last == 931
+
+    def test_a_scan_visits_every_mirror_of_every_slot(self):
+        told = predict(3 * 4096, "memfd", "star:4", mappings=3, policy="scan24")
+        assert told.method == "model"
+        assert told.walks == Walks(2 * 3 * 5, 2 * 3 * 5, 2 * 3 * 5)
+        assert predict(3 * 4096, "memfd", "star:4", mappings=3).walks.first == 2 * 5
+
+    def test_no_family_is_too_large_for_any_design(self):
+        for policy in POLICIES:
+            for backing in ("memfd", "anonymous+huge"):
+                told = predict(8192, backing, "tree:2:1000", policy=policy, mappings=2)
+                assert told.method == "closed form"
+                mirrors = 2 if backing == "memfd" else 1
+                slots = 2 if policy == "scan24" else 1
+                assert told.walks.first == mirrors * slots * 1_001_001
 
     def test_bytes(self):
         told = predict(1 << 30, "anonymous", "star:10")
@@ -152,8 +173,6 @@ class TestPredict:
             predict(8192, mappings=3)
         with pytest.raises(ValueError, match="no design is called 'linux'; there are scan24"):
             predict(8192, policy="linux")
-        with pytest.raises(ValueError, match="too large to be played; only avc_36 and modern"):
-            predict(8192, "anonymous", "tree:2:1000", policy="shared26")
 
     def test_a_directory_may_have_any_name(self):
         assert read_backing("/a+b").kind == "/a+b"
@@ -293,6 +312,36 @@ class TestBounds:
         with pytest.raises(ValueError, match=r"the cgroup \(pids.max\) allows 5; measure a smaller family"):
             measure(4096, shape="star:5")
 
+    @pytest.mark.parametrize("version", [1, 2])
+    def test_cgroups(self, tmp_path, version):
+        root, mine = tmp_path / "cgroup", tmp_path / "mine"
+        if version == 1:
+            mine.write_text("5:memory:/a/b\n4:pids:/a\n3:cpu,cpuacct:/a\n")
+            lower, names = root / "memory/a/b", ("limit_in_bytes", "usage_in_bytes", "total_inactive_file")
+            endless, pids = 2**63 - 4096, root / "pids/a"
+        else:
+            mine.write_text("0::/a/b\n")
+            lower, names = root / "a/b", ("max", "current", "inactive_file")
+            endless, pids = "max", root / "a"
+        most, used, cache = names
+        lower.mkdir(parents=True)
+        pids.mkdir(parents=True, exist_ok=True)
+
+        def left(controller):
+            return machine_module._left_in_cgroup(controller, root, mine)
+
+        assert left("memory") == left("pids") == machine_module._ENDLESS
+        (lower / f"memory.{most}").write_text(f"{endless}\n")
+        assert left("memory") == machine_module._ENDLESS
+        (lower.parent / f"memory.{most}").write_text("1000\n")
+        (lower.parent / f"memory.{used}").write_text("900\n")
+        assert left("memory") == 100
+        (lower.parent / "memory.stat").write_text(f"anon 5\n{cache} 600\nfile 700\n")
+        assert left("memory") == 700  # the page cache that nobody looks at makes room
+        (pids / "pids.max").write_text("20\n")
+        (pids / "pids.current").write_text("15\n")
+        assert left("pids") == 5
+
     def test_nobody_to_fork(self):
         with pytest.raises(ValueError, match="star:0 forks nobody"):
             measure(4096, shape="star:0")
@@ -379,6 +428,82 @@ class TestNobodyIsLeft:
         assert b"OSError: a process of the family was killed" in said
         assert marked(str(tmp_path)) == []
 
+    def test_ctrl_c_while_the_helper_is_being_started(self, monkeypatch, tmp_path):
+        started = []
+
+        class Popen(subprocess.Popen):
+            def __init__(self, *arguments, **options):
+                super().__init__(*arguments, **options)
+                started.append(self)
+                raise KeyboardInterrupt
+
+        monkeypatch.setenv("FORKCOST_MARK", str(tmp_path))
+        monkeypatch.setattr(subprocess, "Popen", Popen)
+        descriptors = os.listdir("/proc/self/fd")
+        with pytest.raises(KeyboardInterrupt):
+            measure(MIB, shape="tree:3", rounds=1_000_000)
+        assert set(marked(str(tmp_path))) <= {os.getpid()}
+        (helper,) = started
+        assert helper.wait() in (1, -signal.SIGKILL)  # before it held to its lifeline, or later
+        assert len(os.listdir("/proc/self/fd")) <= len(descriptors)
+
+    def test_a_helper_whose_lifeline_is_let_go(self, child):
+        child.output("""
+            import subprocess
+            from memgroup.forkcost import _measure
+            from memgroup.forkcost._predict import predict
+            job = _measure._job(predict(1 << 20, "memfd", "tree:3"), 1_000_000)
+            lifeline, hold = os.pipe()
+            command = [sys.executable, "-I", "-S", "-c", _measure._HELPER, _measure._PACKAGES, job]
+            helper = subprocess.Popen([*command, str(os.getpid()), str(lifeline)], pass_fds=[lifeline],
+                                      stdout=subprocess.PIPE)
+            helper.stdout.readline()  # it has begun
+            helper.stdout.readline()
+            os.close(hold)
+            helper.stdout.read()  # everybody's end
+            assert helper.wait() == -signal.SIGKILL
+        """)
+
+    def test_a_child_that_dies_before_it_is_known(self, child):
+        said = child.output("""
+            import time
+            from memgroup.forkcost import _child
+            from memgroup.forkcost._backing import read_backing
+            from memgroup.forkcost._shape import read_shape
+            fork = os.fork
+            def die():
+                pid = fork()
+                if not pid:
+                    os._exit(1)
+                time.sleep(0.2)
+                return pid
+            os.fork = die
+            memory = _child.Memory(read_backing("none"), 4096, 1)
+            print(outcome(_child.Family(read_shape("star:3"), memory).live))
+        """)
+        assert said == "OSError: a process of the family was killed"
+
+    def test_a_machine_too_slow_to_look(self, child):
+        said = child.output("""
+            import time
+            from memgroup.forkcost import _lean
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            _lean._SLEEP = 1
+            read = _lean.read_kilobytes
+            def slowly(*arguments):
+                time.sleep(1.5)
+                return read(*arguments)
+            _lean.read_kilobytes = slowly
+            print(outcome(_lean.fork_and_look, _lean.new_stack(), look=True))
+            _lean.read_kilobytes = read
+            print(outcome(_lean.fork_and_look, _lean.new_stack(), look=True))
+        """)
+        slow, fast = said.splitlines()
+        assert slow.startswith(
+            "TimeoutError: looking at a child took longer than the 1 s for which it stays;"
+        )
+        assert fast == "fine"
+
 
 class TestCommand:
     def test_plain(self):
@@ -428,10 +553,26 @@ class TestCommand:
         assert "Traceback" not in done.stderr
 
     def test_a_picture_that_cannot_be_written(self):
-        done = run("1M", "--backing", "none", "--rounds", "1", "--svg", "/nowhere/a.svg")
-        assert done.returncode == 2
+        # Noticed before anything is measured, which would take an hour.
+        done = run("1M", "--backing", "none", "--rounds", "1000000", "--svg", "/nowhere/a.svg")
+        assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == "memgroup forkcost: cannot write /nowhere/a.svg: No such file or directory\n"
-        assert done.stdout.startswith("1 MiB")
+
+    def test_a_picture_of_which_nothing_comes(self, tmp_path):
+        old, new = tmp_path / "old.svg", tmp_path / "new.svg"
+        old.write_text("old")
+        for path in (old, new):
+            assert run("1E", "--backing", "none", "--backing", "memfd", "--svg", path).returncode == 2
+        assert old.read_text() == "old"
+        assert not new.exists()
+        assert run("1M", "--backing", "none", "--rounds", "1", "--svg", old).returncode == 0
+        assert old.read_text().startswith("<svg")
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+    def test_a_picture_on_a_full_device(self):
+        done = run("1M", "--backing", "none", "--rounds", "1", "--svg", "/dev/full")
+        assert (done.returncode, done.stdout[:5]) == (2, "1 MiB")
+        assert done.stderr == "memgroup forkcost: cannot write /dev/full: No space left on device\n"
 
     def test_help_imports_nothing_of_it(self):
         code = (
@@ -490,3 +631,17 @@ def test_a_directory_of_any_name_serves(tmp_path):
     os.mkdir(directory)
     measured = measure(1 << 20, directory, rounds=1)
     assert measured.prediction.backing == directory
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_kernel_does_not_hold_root_to_the_limit_of_a_user(child):
+    said = child.output("""
+        from memgroup.forkcost import measure
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+        print(outcome(measure, 4096, "none", "star:2", rounds=1))
+        os.setuid(65534)
+        print(outcome(measure, 4096, "none", "star:2", rounds=1))
+    """)
+    first, second = said.splitlines()
+    assert first == "fine"
+    assert "RLIMIT_NPROC (ulimit -u) allows 1" in second

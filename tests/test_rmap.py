@@ -580,3 +580,67 @@ TestHistory.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+@pytest.mark.parametrize("deed", ["spawn", "write", "share", "read", "mmap", "protect", "fork", "forks"])
+def test_where_memory_ends_the_model_is_as_it_was_and_goes_on(child, deed):
+    code = """
+        from collections import deque
+        from memgroup.rmap import Machine
+
+        def address_space():
+            return int(open("/proc/self/statm").read().split()[0]) * 4096
+
+        def limit(nbytes):
+            resource.setrlimit(resource.RLIMIT_AS, (nbytes, resource.RLIM_INFINITY))
+
+        machine = Machine()
+        first = machine.spawn()
+        start = first.mmap(1 << 30).start
+        beside = first.mmap(1 << 30, shared=True).start
+        for page in range(64):
+            first.write(start + page)
+        deeds = {
+            "spawn": lambda: deque((machine.spawn() for _ in range(1 << 22)), 0),
+            "write": lambda: deque((first.write(start + page) for page in range(64, 1 << 30)), 0),
+            "share": lambda: deque((first.write(beside + page) for page in range(1 << 30)), 0),
+            "read": lambda: deque((first.read(start + page) for page in range(64, 1 << 30, 16)), 0),
+            "mmap": lambda: deque((first.mmap(1) for _ in range(1 << 30)), 0),
+            "protect": lambda: deque((first.mprotect(start + i, 1, "r") for i in range(0, 1 << 30, 2)), 0),
+            "fork": lambda: deque((first.fork() for _ in range(1 << 22)), 0),
+            "forks": lambda: first.fork(1 << 20),
+        }
+        limit(address_space() + (8 << 20))
+        said = outcome(deeds[sys.argv[1]])
+        before = machine.counts()
+        looks = [outcome(look) for look in (machine.check, machine.graph, machine.processes, machine.pages)]
+        limit(resource.RLIM_INFINITY)
+        assert said.startswith("MemoryError: there is no memory left for the model to grow"), said
+        assert all(look == "fine" or look.startswith("MemoryError") for look in looks), looks
+        if sys.argv[1] == "forks":
+            assert before["processes"] == 1
+        assert machine.counts() == before
+        assert machine.check() == []
+        first.fork(3)[1].write(start + 1)
+        for process in machine.processes():
+            process.exit()
+        assert not any(machine.counts()[what] for what in ("vmas", "anon_vmas", "chains", "pages"))
+    """
+    child.output(code, deed)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_after_swapping_out_a_walk_comes_only_to_those_who_show_a_shared_mapping(policy):
+    machine = Machine(policy)
+    parent = machine.spawn()
+    private = parent.write(parent.mmap(1, at=16).start)
+    shared = parent.write(parent.mmap(1, at=32, shared=True).start)
+    child = parent.fork()
+    child.read(32)
+    assert machine.swap_out(private)
+    assert machine.swap_out(shared)
+    assert machine.walk(private) == []
+    found = [process for process, _ in machine.walk(shared)]
+    assert found == ([] if policy == "scan24" else [parent, child])
+    parent.read(16)
+    assert parent in [process for process, _ in machine.walk(private)]

@@ -11,10 +11,12 @@ import json
 import mmap
 import os
 import random
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections import Counter
 from pathlib import Path
 
@@ -96,6 +98,28 @@ def test_the_kernel_keeps_the_objects_of_a_lineage_as_the_model_does(generations
         last.exit()
         last = child
     assert caused_by("written", generations, 0) == counted(machine)
+
+
+def test_what_a_killed_process_was_recording_is_removed_by_the_next():
+    code = """
+        import kernel_objects, os, signal
+        with kernel_objects.instance(64) as place:
+            print(place, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    objects(1, 1, "nothing")  # or skip
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    where = Path(kernel_objects.__file__).parent
+    killed = subprocess.run(command, capture_output=True, text=True, cwd=where, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    name = Path(killed.stdout.strip()).name
+    look = "import kernel_objects as k; print(*(one.name for one in (k.tracefs() / 'instances').iterdir()))"
+    there = functools.partial(
+        subprocess.run, [sys.executable, "-c", look], capture_output=True, text=True, cwd=where, check=True
+    )
+    assert name in there().stdout.split()
+    objects.__wrapped__(1, 1, "nothing")
+    assert name not in there().stdout.split()
 
 
 # Pages, without any privilege

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import median
 
 from report.figures import number, shown, to_three_figures
 from report.results import FIRST, Comparison, Results
 
 MILLION = 1_000_000
+DESIGNS = ("shared26", "avc_rc1", "avc_34", "avc_36", "degree319", "modern")
 WARM = ("alloc-warm-16-143", "alloc-warm-1-4096")
 
 
@@ -88,6 +90,16 @@ def rust(
         least,
         most,
     )
+
+
+def operations(work: str, measured: str, against: str, least: float) -> Check:
+    """Hold how many operations of Rust's side there are in a second against a bound."""
+
+    def see(results: Results) -> float | None:
+        found = results.in_rust(work, measured, against)
+        return None if found is None else 1 / median(ours for ours, _ in found.values)
+
+    return Check(f"{work}: {measured}, operations a second", see, least=least)
 
 
 def rust_faster(work: str, measured: str, against: str, least: float) -> Check:
@@ -220,6 +232,10 @@ GOALS = (
             faster("send-large-blocks", "time", "memgroup-sendmsg", "memgroup-join", least=3),
             faster("send-large-blocks", "time", "memgroup-sendmsg", "bytes-join", least=3),
         ),
+    ),
+    Goal(
+        "reverse-mapping model, histories of small families: ≥ 5 million operations a second on one core",
+        tuple(operations("rmap-history", design, "scan24", least=5 * MILLION) for design in DESIGNS),
     ),
 )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from memgroup import MemGroup
@@ -20,6 +21,7 @@ from memgroup._text import read_pattern, read_size, show_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from io import FileIO
     from typing import Any, NoReturn
 
     from memgroup._gather import Outcome, Watch
@@ -356,13 +358,26 @@ def _job(options: argparse.Namespace) -> Job:
 
 
 def _forkcost(options: argparse.Namespace) -> int:
-    from memgroup.forkcost import DEFAULT_BACKINGS, compare
     from memgroup.forkcost._report import as_json as forkcost_as_json
     from memgroup.forkcost._report import report as forkcost_report
 
+    with _picture(options.svg) as picture:
+        measured = _measure(options)
+        if options.json:
+            print(forkcost_as_json(measured))
+        else:
+            _print_report(forkcost_report(measured))
+        if picture:
+            _draw(measured, options.svg, picture)
+    return COMPLETE
+
+
+def _measure(options: argparse.Namespace) -> Sequence[Measurement]:
+    from memgroup.forkcost import DEFAULT_BACKINGS, compare
+
     try:
         with _watching("rounds") as watch:
-            measured = compare(
+            return compare(
                 options.size,
                 options.backing or DEFAULT_BACKINGS,
                 options.shape,
@@ -374,21 +389,38 @@ def _forkcost(options: argparse.Namespace) -> int:
         _refuse(error.strerror or str(error), "forkcost")
     except (ValueError, MemoryError, RuntimeError) as error:
         _refuse(str(error), "forkcost")
-    if options.json:
-        print(forkcost_as_json(measured))
-    else:
-        _print_report(forkcost_report(measured))
-    if options.svg:
-        _draw(measured, options.svg)
-    return COMPLETE
 
 
-def _draw(measured: Sequence[Measurement], path: str) -> None:
+@contextmanager
+def _picture(path: str | None) -> Generator[FileIO | None]:
+    """The file to draw into, opened before any work is done; a new one is removed if nothing comes of it."""
+    if path is None:
+        yield None
+        return
+    is_new = not os.path.lexists(path)
+    try:
+        file = open(path, "ab", buffering=0)  # noqa: SIM115  (closed below; what is there is kept until then)
+    except OSError as error:
+        _refuse(f"cannot write {_show_argument(path)}: {error.strerror}", "forkcost")
+    with file:
+        try:
+            yield file
+        except BaseException:
+            if is_new:
+                with suppress(OSError):
+                    os.unlink(path)
+            raise
+
+
+def _draw(measured: Sequence[Measurement], path: str, file: FileIO) -> None:
     from memgroup.forkcost._svg import as_svg
 
     try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(as_svg(measured))
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.truncate(0)
+        picture = memoryview(as_svg(measured).encode())
+        while picture:
+            picture = picture[file.write(picture) :]
     except OSError as error:
         _refuse(f"cannot write {_show_argument(path)}: {error.strerror}", "forkcost")
 

@@ -803,7 +803,8 @@ class Machine:
         """Return a new process with nothing mapped, a child of nobody.
 
         Raises:
-            MemoryError: There are as many processes as Linux numbers: 4,194,304.
+            MemoryError: There are as many processes as Linux numbers, 4,194,304, or there is no memory for
+                more.
         """
     def processes(self) -> list[Process]:
         """Return the processes that live, by birth."""
@@ -824,7 +825,9 @@ class Machine:
     def walk(self, page_id: SupportsIndex, /) -> list[tuple[Process, Vma]]:
         """Return the places where a page can be mapped, as (process, VMA), in the order of a full walk.
 
-        They hold the page's address, and need not map the page. Empty for a page that is swapped out.
+        They hold the page's address, and need not map the page. Empty while nobody maps it, as after
+        `swap_out` until somebody touches it again; only a page of a shared mapping is found all the same, by
+        the mapping, in every design but "scan24". Empty, too, where a broken design has lost the way.
 
         Raises:
             TypeError: `page_id` is no integer.
@@ -863,7 +866,11 @@ class Machine:
         `swap_out` looked at. The difference of two is what the operations between them cost.
         """
     def check(self) -> list[Broken]:
-        """Return the invariants that do not hold, those of pages first; empty for a design that works."""
+        """Return the invariants that do not hold, those of pages first; empty for a design that works.
+
+        Raises:
+            MemoryError: There is not enough to look at everything.
+        """
     def graph(self) -> dict[str, list[dict[str, Any]]]:
         """Return the whole state as dicts and lists, for drawing and for other tools.
 
@@ -872,6 +879,9 @@ class Machine:
         newest first). `anon_vmas`: id, root, parent, children, active, references, members (ids of VMAs in
         the order of a walk). `pages`: id, index, mapping (id of an anon_vma or None), dangling, shared,
         mapped_by, swapped_by (pids).
+
+        Raises:
+            MemoryError: There is not enough for all of it.
         """
     def draw(self, page: SupportsIndex | None = None) -> Drawing:
         """Draw the whole state as SVG: a grid of VMAs and anon_vmas, with a dot for each chain entry.
@@ -931,7 +941,7 @@ class Process:
         Raises:
             TypeError: An argument is of the wrong type.
             ValueError: The process has exited, a page of the range is mapped already, or it is no range.
-            MemoryError: No hole is large enough.
+            MemoryError: No hole is large enough, or there is no memory for what the mapping is made of.
         """
     def munmap(self, page: SupportsIndex, pages: SupportsIndex) -> None:
         """Unmap whatever there is in a range.
@@ -1003,7 +1013,8 @@ class Process:
         Raises:
             TypeError: `n` is no integer.
             ValueError: The process has exited, or `n` is negative.
-            MemoryError: There would be more processes than Linux numbers, 4,194,304; none is forked then.
+            MemoryError: There would be more processes than Linux numbers, 4,194,304, or there is no memory
+                for them; none is forked then.
         """
     @overload
     def fork(self, n: SupportsIndex, /) -> list[Process]: ...

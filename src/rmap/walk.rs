@@ -34,6 +34,9 @@ pub struct SwapOut {
 impl Machine {
     /// The full walk of a page, as it is done to ask whether it was used lately.
     ///
+    /// It comes to nobody while nobody maps the page, as after [`swap_out`](Self::swap_out) until somebody touches it again;
+    /// only a page of a shared mapping is found all the same, by the mapping, in every design with a way back.
+    ///
     /// # Errors
     /// [`Error::NoPage`], [`Error::NoMemory`].
     pub fn walk(&self, page: PageId) -> Result<Walk, Error> {

@@ -27,6 +27,7 @@ from memgroup.forkcost._linux import (
     MADV_NOHUGEPAGE,
     advise,
     die_with,
+    die_without,
     fence,
     read_kilobytes,
 )
@@ -142,21 +143,32 @@ class Family:
         left = self._shape.children_of(0)
         while (child := next(left, self._members)) < self._members:
             before = os.getpid()
-            try:
-                pid = os.fork()
-            except OSError:
+            pid = self._fork()
+            if pid < 0:
                 os.write(self._say_ready, _FAILED)
                 break
             if pid:
-                self._children.add(pid)
                 continue
             die_with(before)
             if not self._me:
                 self._close(self._let_go)
             self._me, left = child, self._shape.children_of(child)
-            self._children.clear()
         if self._me:
             self._be_a_member()
+
+    def _fork(self) -> int:
+        """Fork; -1 where that is refused. A child's death is not heard of before it is known as a child."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        try:
+            pid = os.fork()
+        except OSError:
+            pid = -1
+        if pid > 0:
+            self._children.add(pid)
+        elif not pid:
+            self._children.clear()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        return pid
 
     def _mourn(self, *_: object) -> None:
         """End, as a child has died before its time; the parent will follow, up to the first process."""
@@ -218,7 +230,7 @@ class Family:
             with kept_from_children([*self._memory.ranges(), needed]):
                 figures: dict[str, Any] = {**fork_and_look(stack, look=True)}
                 forks = [fork_and_look(stack, look=False) for _ in range(_FORKS)]
-        except (ProcessLookupError, FileNotFoundError):
+        except ProcessLookupError:
             raise OSError(_KILLED) from None
         figures |= {name: [fork[name] for fork in forks] for name in ("fork", "exit")}
         if self._memory.reaches_children:
@@ -267,9 +279,13 @@ def _faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-def main(job: str, parent: int) -> None:
-    """Do `job`: {"size": …, "backing": …, "shape": …, "mappings": …, "rounds": …}."""
+def main(job: str, parent: int, lifeline: int) -> None:
+    """Do `job`: {"size": …, "backing": …, "shape": …, "mappings": …, "rounds": …}.
+
+    The end is also that of `parent`, and that of whoever holds the other end of the pipe `lifeline`.
+    """
     die_with(parent)
+    die_without(lifeline)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this ends it
     asked = json.loads(job)
     try:

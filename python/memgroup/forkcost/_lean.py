@@ -36,7 +36,9 @@ def fork_and_look(stack: ctypes.Array[ctypes.c_char], look: bool) -> dict[str, i
     That is bytes of page tables, `tables`, and of memory, `pss`. The child runs on `stack`.
 
     Raises:
-        OSError: The fork is refused, or the machine is too slow to look at the child while it sleeps.
+        OSError: The fork is refused.
+        ProcessLookupError: Somebody else killed the child.
+        TimeoutError: The machine is too slow to look at the child while it sleeps.
     """
     top = ctypes.addressof(stack) + len(stack)
     figures: dict[str, int] = {}
@@ -45,17 +47,25 @@ def fork_and_look(stack: ctypes.Array[ctypes.c_char], look: bool) -> dict[str, i
     forked = time.monotonic_ns()
     if pid < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    child = os.pidfd_open(pid)
     try:
-        if look:
-            figures["tables"] = read_kilobytes(f"/proc/{pid}/status", "VmPTE")["VmPTE"]
-            figures["pss"] = read_kilobytes(f"/proc/{pid}/smaps_rollup", "Pss")["Pss"]
-    finally:
-        killed = time.monotonic_ns()
-        signal.pidfd_send_signal(child, signal.SIGKILL)
-        select.select([child], [], [])
-        gone = time.monotonic_ns()
-        os.close(child)
+        child = os.pidfd_open(pid)
+        try:
+            if look:
+                figures["tables"] = read_kilobytes(f"/proc/{pid}/status", "VmPTE")["VmPTE"]
+                figures["pss"] = read_kilobytes(f"/proc/{pid}/smaps_rollup", "Pss")["Pss"]
+        finally:
+            killed = time.monotonic_ns()
+            signal.pidfd_send_signal(child, signal.SIGKILL)
+            select.select([child], [], [])
+            gone = time.monotonic_ns()
+            os.close(child)
+    except (ProcessLookupError, FileNotFoundError):
+        if time.monotonic_ns() - forked < _SLEEP * 1_000_000_000:
+            raise ProcessLookupError("the child was killed") from None
+        raise TimeoutError(
+            f"looking at a child took longer than the {_SLEEP} s for which it stays; measure a smaller size, "
+            "or when the machine has less to do"
+        ) from None
     return figures | {"fork": forked - start, "exit": gone - killed}
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from memgroup._text import show_size
 from memgroup.forkcost._linux import read_kilobytes
 from memgroup.forkcost._objects import PAGE, PAGE_TABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from memgroup.forkcost._backing import Backing
     from memgroup.forkcost._predict import Prediction
 
@@ -65,7 +68,7 @@ def _check_processes(prediction: Prediction) -> None:
     processes = prediction.processes
     bounds = {
         "forkcost itself": MOST_MEASURED,
-        "RLIMIT_NPROC (ulimit -u)": _positive(resource.getrlimit(resource.RLIMIT_NPROC)[0]),
+        "RLIMIT_NPROC (ulimit -u)": _users_limit(),
         "kernel.pid_max": _read("/proc/sys/kernel/pid_max"),
         "kernel.threads-max": _read("/proc/sys/kernel/threads-max"),
         "the cgroup (pids.max)": _left_in_cgroup("pids"),
@@ -78,35 +81,78 @@ def _check_processes(prediction: Prediction) -> None:
         )
 
 
-def _left_in_cgroup(controller: str) -> int:
+class _Files(NamedTuple):
+    """Where a controller says what it allows and what is used, and what of that it would give up if asked."""
+
+    most: str
+    used: str
+    statistics: str = ""
+    reclaimable: str = ""
+
+
+# Page cache counts as used; what nobody has looked at lately is as good as free.
+_UNIFIED = {
+    "memory": _Files("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    "pids": _Files("pids.max", "pids.current"),
+}
+_VERSION_1 = {
+    "memory": _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", "total_inactive_file"),
+    "pids": _Files("pids.max", "pids.current"),
+}
+
+_CGROUPS, _MINE = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def _left_in_cgroup(controller: str, root: Path = _CGROUPS, mine: Path = _MINE) -> int:
     """What `controller` of the cgroups above this process leaves; very much if none limits it."""
     left = _ENDLESS
-    for path in _cgroups():
-        most = _read(path / f"{controller}.max")
+    for path, files in _cgroups(controller, root, mine):
+        most = _read(path / files.most)
         if most < _ENDLESS:
-            left = min(left, most - _read(path / f"{controller}.current"))
+            used = _read(path / files.used) - _statistic(path / files.statistics, files.reclaimable)
+            left = min(left, most - used)
     return max(left, 0)
 
 
-def _cgroups() -> list[Path]:
-    root = Path("/sys/fs/cgroup")
+def _cgroups(controller: str, root: Path, mine: Path) -> Iterator[tuple[Path, _Files]]:
+    """The cgroups that this process is in, up to the top, and how `controller` speaks there."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = [line.split(":", 2) for line in mine.read_text().splitlines()]
     except OSError:
-        return []
-    mine = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
-    return [one for path in mine for one in (root / path, *(root / path).parents) if one.is_relative_to(root)]
+        return
+    for _, controllers, path in lines:
+        if not controllers:
+            top, files = root, _UNIFIED[controller]
+        elif controller in controllers.split(","):
+            top, files = root / controller, _VERSION_1[controller]
+        else:
+            continue
+        lowest = top / path.lstrip("/")
+        yield from ((one, files) for one in (lowest, *lowest.parents) if one.is_relative_to(top))
 
 
-_ENDLESS = 2**63
+def _statistic(path: Path, name: str) -> int:
+    """A number of a file that has a name and a number in each line; 0 where it is not there."""
+    try:
+        numbers = dict(line.split(maxsplit=1) for line in path.read_text().splitlines())
+        return int(numbers[name])
+    except (OSError, KeyError, ValueError):
+        return 0
+
+
+# What no machine has. Version 1 says "no limit" by the largest multiple of a page.
+_ENDLESS = 2**62
+
+
+def _users_limit() -> int:
+    """How many processes this user may have; the kernel does not hold its own root to that."""
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    is_first_namespace = Path("/proc/self/uid_map").read_text().split() == ["0", "0", str(2**32 - 1)]
+    return _ENDLESS if limit == resource.RLIM_INFINITY or (is_first_namespace and os.getuid() == 0) else limit
 
 
 def _read(path: str | Path) -> int:
     try:
-        return int(Path(path).read_text())
+        return min(int(Path(path).read_text()), _ENDLESS)
     except (OSError, ValueError):  # "max" is no number
         return _ENDLESS
-
-
-def _positive(limit: int) -> int:
-    return _ENDLESS if limit == resource.RLIM_INFINITY else limit

@@ -6,11 +6,11 @@ import json
 import os
 import signal
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import IO, TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from memgroup.forkcost._backing import DEFAULT_BACKINGS, read_backing
 from memgroup.forkcost._machine import check_machine
@@ -19,13 +19,14 @@ from memgroup.forkcost._predict import Prediction, check_integers, predict
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Generator, Iterable, Iterator
+    from io import FileIO
 
 _PACKAGES = str(Path(__file__).parents[2])
 
 # Without site and the environment's say, so that the helper is small and the same everywhere.
 _HELPER = (
     "import sys; sys.path.append(sys.argv[1]); "
-    "from memgroup.forkcost._child import main; main(sys.argv[2], int(sys.argv[3]))"
+    "from memgroup.forkcost._child import main; main(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))"
 )
 
 
@@ -108,6 +109,7 @@ def measure(
         ValueError: As `predict`, or the family is larger than the machine allows.
         MemoryError: It takes more memory than the machine has available. Nothing was forked then.
         OSError: The kernel refused the memory, the advice or a fork.
+        TimeoutError: The machine is too slow to look at a child within three seconds.
         RuntimeError: The helper was killed, as the kernel does where memory ends.
     """
     return _measure(expect(size, backing, shape, mappings, rounds), rounds, watch)
@@ -154,8 +156,8 @@ def _measure(prediction: Prediction, rounds: int, watch: Watch | None) -> Measur
     facts: list[dict[str, Any]] = []
     if watch:
         watch(prediction.backing, lambda: max(len(facts) - 1, 0), rounds)
-    with _helper(_job(prediction, rounds)) as helper:
-        for line in _lines(helper):
+    with _helper(_job(prediction, rounds)) as (helper, output):
+        for line in _lines(output):
             facts.append(line)
     if len(facts) != rounds + 1:
         raise RuntimeError(f"the helper process ended early: {_fate(helper.returncode)}")
@@ -175,41 +177,63 @@ def _job(prediction: Prediction, rounds: int) -> str:
 
 
 @contextmanager
-def _helper(job: str) -> Generator[subprocess.Popen[str]]:
-    """The helper at work. It and all whom it forked have gone afterwards."""
+def _helper(job: str) -> Generator[tuple[subprocess.Popen[bytes], FileIO]]:
+    """The helper at work, and what it says. It and all whom it forked have gone afterwards.
+
+    Ctrl-C may come while the helper is being started, when nobody knows its number yet. So it dies with its
+    *lifeline* as well, a pipe whose other end is held here; and all of the family hold the output open, so
+    that its end is everybody's end, whoever was started.
+    """
     import subprocess
 
-    command = [sys.executable, "-I", "-S", "-c", _HELPER, _PACKAGES, job, str(os.getpid())]
-    # A session of its own: Ctrl-C is for the caller, who then ends all of it.
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as helper:
+    with ExitStack() as ends:
+        lifeline, hold = (ends.enter_context(end) for end in _pipe())
+        output, say = (ends.enter_context(end) for end in _pipe())
+        numbers = map(str, (os.getpid(), lifeline.fileno()))
+        command = [sys.executable, "-I", "-S", "-c", _HELPER, _PACKAGES, job, *numbers]
+        helper: subprocess.Popen[bytes] | None = None
         try:
-            yield helper
+            # A session of its own: Ctrl-C is for the caller, who then ends all of it.
+            helper = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=say,
+                pass_fds=[lifeline.fileno()],
+                start_new_session=True,
+            )
+            say.close()
+            yield helper, output
         finally:
-            _end(helper)
+            if helper:
+                # Nobody has waited for it yet, so its number, which is its group's, is nobody else's.
+                with suppress(ProcessLookupError):
+                    os.killpg(helper.pid, signal.SIGKILL)
+            hold.close()
+            say.close()
+            output.readall()
+            if helper:
+                helper.wait()
 
 
-def _end(helper: subprocess.Popen[str]) -> None:
-    # Nobody has waited for it yet, and so its number, which is its group's, is nobody else's.
-    with suppress(ProcessLookupError):
-        os.killpg(helper.pid, signal.SIGKILL)
-    _output(helper).read()  # everybody holds it open, and so its end is the end of everybody
+def _pipe() -> tuple[FileIO, FileIO]:
+    """A pipe whose ends close themselves when they are forgotten."""
+    read, write = os.pipe()
+    return open(read, "rb", buffering=0), open(write, "wb", buffering=0)
 
 
-def _output(helper: subprocess.Popen[str]) -> IO[str]:
-    return cast("IO[str]", helper.stdout)
-
-
-def _lines(helper: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
-    for line in _output(helper):
+def _lines(output: FileIO) -> Iterator[dict[str, Any]]:
+    for line in output:
         facts = json.loads(line)
         if "error" in facts:
             raise _ERRORS.get(facts["error"], OSError)(*_arguments(facts))
         yield facts
 
 
-_ERRORS: dict[str, type[Exception]] = {"MemoryError": MemoryError, "ValueError": ValueError}
+_ERRORS: dict[str, type[Exception]] = {
+    "MemoryError": MemoryError,
+    "TimeoutError": TimeoutError,
+    "ValueError": ValueError,
+}
 
 
 def _arguments(facts: dict[str, Any]) -> tuple[Any, ...]:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from memgroup.forkcost._backing import Backing, read_backing
 from memgroup.forkcost._objects import ENTRIES, PAGE, PAGE_TABLE, KernelObject, kernel_objects
 from memgroup.forkcost._shape import Shape, read_shape
 
-if TYPE_CHECKING:
-    from memgroup.rmap import Machine, Process
-
 # Chain entries up to which the model plays a family; it takes a few tenths of a second.
 _PLAYED = 200_000
-
-# The designs whose counts have a closed form, which they share.
-_CLOSED = ("avc_36", "modern")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +85,8 @@ def predict(
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: An argument names nothing, `size` or `mappings` is not positive, there are more mappings
-            than pages, or the family is too large for the model and `policy` has no closed form.
+        ValueError: An argument names nothing, `size` or `mappings` is not positive, or there are more
+            mappings than pages.
     """
     check_size(size, mappings)
     family, memory = read_shape(shape), read_backing(backing)
@@ -177,28 +171,37 @@ def _reverse_mapping(
         return "closed form", 0, 0, Walks(0, 0, 0)
     if memory.dontfork:
         family = read_shape("star:0")
-    if mappings * family.ancestry <= _PLAYED or policy not in _CLOSED:
+    if mappings * family.ancestry <= _PLAYED:
         return ("model", *_play(memory, family, mappings, policy))
-    if memory.private:
-        walks = Walks(family.processes, family.branch or 1, 1)
-        return "closed form", mappings * family.processes, mappings * family.ancestry, walks
-    # A file knows its mappings, both mirrors of every process; it matters not who wrote a page.
-    everybody = memory.mirrors * family.processes
-    return "closed form", 0, 0, Walks(everybody, everybody, everybody)
+    return ("closed form", *_count(memory, family, mappings, policy))
+
+
+def _count(memory: Backing, family: Shape, mappings: int, policy: str) -> tuple[int, int, Walks]:
+    """What the model would say of a family in which nobody exits and no page is swapped out."""
+    processes = family.processes
+    if policy == "scan24":
+        return 0, 0, _all_alike(memory.mirrors * mappings * processes)
+    if not memory.private:
+        # A file knows its mappings, both mirrors of every process; it matters not who wrote a page.
+        return 0, 0, _all_alike(memory.mirrors * processes)
+    if policy == "shared26":
+        return mappings, 0, _all_alike(processes)
+    alike = policy == "avc_34"  # pages point to the oldest anon_vma, whoever wrote them
+    walks = _all_alike(processes) if alike else Walks(processes, family.branch or 1, 1)
+    return mappings * processes, mappings * family.ancestry, walks
+
+
+def _all_alike(visits: int) -> Walks:
+    return Walks(visits, visits, visits)
 
 
 def _play(memory: Backing, family: Shape, mappings: int, policy: str) -> tuple[int, int, Walks]:
     """The same by the model: three pages of the first mapping are written by three processes."""
     from memgroup.rmap import Machine
 
-    if mappings * family.ancestry > _PLAYED:
-        raise ValueError(
-            f"{family.name} with {mappings} mappings is too large to be played; only {' and '.join(_CLOSED)} "
-            "can be told without"
-        )
     machine = Machine(policy)
     first = machine.spawn()
-    starts = [first.mmap(3, shared=not memory.private).start for _ in range(mappings)]
+    starts = [first.mmap(3, shared=not memory.private).start for _ in range(mappings * memory.mirrors)]
     for start in starts:
         first.write(start)
     page = first.write(starts[0])
@@ -210,10 +213,8 @@ def _play(memory: Backing, family: Shape, mappings: int, policy: str) -> tuple[i
         processes += processes[number].fork(len(list(family.children_of(number))))
     by_last = processes[-1].write(starts[0] + 2)
     counts = machine.counts()
-    walks = Walks(*(_walk(machine, memory, one, processes) for one in (page, by_child, by_last)))
+    # To the model the mirrors are mappings of two files. They are of one, and a walk visits both; but where
+    # all mappings are visited, they are among them.
+    times = 1 if policy == "scan24" else memory.mirrors
+    walks = Walks(*(times * machine.walk_visits(one) for one in (page, by_child, by_last)))
     return counts["anon_vmas"], counts["chains"], walks
-
-
-def _walk(machine: Machine, memory: Backing, page: int, processes: list[Process]) -> int:
-    # The model has no mirrors: both are mappings of the same file, and a walk visits both.
-    return machine.walk_visits(page) if memory.private else memory.mirrors * len(processes)

@@ -122,7 +122,9 @@ impl Machine {
 
     /// The full walk of a page: the places where it can be mapped, as (process, VMA), in the order of the walk.
     ///
-    /// They hold the page's address, and need not map the page. Empty for a page that is swapped out.
+    /// They hold the page's address, and need not map the page. Empty while nobody maps it, as after `swap_out` until
+    /// somebody touches it again; only a page of a shared mapping is found all the same, by the mapping, in every design but
+    /// "scan24". Empty, too, where a broken design has lost the way.
     ///
     /// Raises:
     ///     TypeError: `page_id` is no integer.
