@@ -610,7 +610,7 @@ def test_where_memory_ends_the_model_is_as_it_was_and_goes_on(child, deed):
             "fork": lambda: deque((first.fork() for _ in range(1 << 22)), 0),
             "forks": lambda: first.fork(1 << 20),
         }
-        limit(address_space() + (8 << 20))
+        limit(address_space() + (4 << 20))
         said = outcome(deeds[sys.argv[1]])
         before = machine.counts()
         looks = [outcome(look) for look in (machine.check, machine.graph, machine.processes, machine.pages)]
