@@ -7,7 +7,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::process::Process;
-use super::rows::{Broken, collected, counts_dict, graph_dict, list_of};
+use super::rows::{Broken, collected, counts_dict, graph_dict, has_memory_for, list_of};
 use super::vma::Vma;
 use crate::rmap::{self, CloneOrder, Error, PageId, Policy, Rules};
 
@@ -40,16 +40,15 @@ impl Machine {
     }
 }
 
-/// The most that the checker notes of a thing, and that a row of the graph takes with what it names.
+/// The most that the checker notes of a thing, and that a row of the graph takes with what it names, as a dict too.
 const CHECKED_BYTES: usize = 64;
-const ROW_BYTES: usize = 512;
+const ROW_BYTES: usize = 2048;
 
 /// Refuses beforehand what would take more memory than there is, at so much for everything that the machine holds.
 fn has_memory(model: &rmap::Machine, each: usize) -> Result<(), Error> {
     let counts = model.counts();
     let things = counts.processes + counts.vmas + counts.anon_vmas + counts.chains + counts.pages;
-    let bytes = usize::try_from(things).unwrap_or(usize::MAX).saturating_mul(each);
-    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::NoMemory)
+    has_memory_for(usize::try_from(things).unwrap_or(usize::MAX), each)
 }
 
 #[pymethods]

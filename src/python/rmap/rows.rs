@@ -116,11 +116,20 @@ pub(super) fn collected<T>(things: impl Iterator<Item = T>, number: u64) -> Resu
     Ok(all)
 }
 
-/// Things as a list, made one after the other: where memory ends, that is an exception and no more.
+/// Refuses beforehand what would take more memory than there is: where Python itself finds none for an integer, pyo3 panics.
+pub(super) fn has_memory_for(things: usize, each: usize) -> Result<(), Error> {
+    Vec::<u8>::new().try_reserve_exact(things.saturating_mul(each)).map_err(|_| Error::NoMemory)
+}
+
+/// The most that an element of a list takes: a pair of objects of the model, and its place.
+const ELEMENT_BYTES: usize = 256;
+
+/// Things as a list; where there is no memory for it, that is an exception and no more.
 pub(super) fn list_of<'py, T: IntoPyObject<'py>>(
     py: Python<'py>,
     things: impl Iterator<Item = T>,
 ) -> PyResult<Bound<'py, PyList>> {
+    has_memory_for(things.size_hint().0, ELEMENT_BYTES)?;
     let list = PyList::empty(py);
     for thing in things {
         list.append(thing)?;
