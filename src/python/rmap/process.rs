@@ -165,7 +165,12 @@ impl Process {
             return Ok(Bound::new(py, Self::new(machine, child))?.into_any());
         };
         let children = machine.get().with_long(py, |model| model.fork_many(self.id, n))?;
-        Ok(list_of(py, children.into_iter().map(|child| Self::new(machine, child)))?.into_any())
+        let list = list_of(py, children.iter().map(|&child| Self::new(machine, child)));
+        if list.is_err() {
+            // Nobody would know of them.
+            machine.get().with_long(py, |model| children.into_iter().try_for_each(|child| model.exit(child)))?;
+        }
+        Ok(list?.into_any())
     }
 
     /// Ends the process: its page table, then its VMAs.
