@@ -188,7 +188,7 @@ def test_a_peer_that_stalls_is_waited_for(kind):
 
 
 @pytest.mark.parametrize("read_ahead", [0, 65536])
-@pytest.mark.parametrize("kind", ["tcp", "pipe"])
+@KINDS
 def test_a_peer_that_hangs_up_within_a_message(kind, read_ahead):
     stream = framed(b"first") + framed(b"second")
     for cut in range(len(stream)):

@@ -959,6 +959,36 @@ class TestReadFiles:
             assert list(map(bytes, blocks)) == [content(size, number) for number, size in enumerate(sizes)]
             assert told[-1] == (len(sizes), len(sizes))
 
+    def test_who_is_told_of_progress_may_stop_while_sizes_are_asked(self, group, tmp_path):
+        path = tmp_path / "file"
+        path.write_bytes(b"x")
+        told = []
+
+        def stop(*of):
+            told.append(of)
+            raise Interrupted
+
+        with pytest.raises(Interrupted):
+            group.read_files([path] * 200_000, progress=stop)
+        assert told == [(0, 200_000)]
+        assert group.stats().allocated == 0
+
+    @given(
+        interval=st.floats(0.0005, 0.01), sizes=st.lists(st.integers(0, 400_000), min_size=20, max_size=60)
+    )
+    @settings(max_examples=15)
+    def test_signals_at_random_change_nothing(self, interval, sizes):
+        heard = []
+        with tempfile.TemporaryDirectory() as directory, memgroup.MemGroup() as group:
+            paths = self.tree(Path(directory), sizes)
+            data = b"".join(path.read_bytes() for path in paths)
+            Path(directory, "all").write_bytes(data)
+            offsets = [sum(sizes[:number]) for number in range(len(sizes))]
+            with signals(lambda *_: heard.append(1), interval):
+                files = group.read_files(paths).check()
+                ranges = group.read_ranges(Path(directory, "all"), offsets, sizes).check()
+            assert joined(files) == joined(ranges) == data
+
     def test_paths_come_in_many_forms(self, group, tmp_path):
         (path,) = self.tree(tmp_path, [5])
         name = os.fsencode(tmp_path) + b"/\xff"

@@ -394,7 +394,7 @@ class FrameReader(Iterator[MemBlock]):
 def read_at_once(
     blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
 ) -> tuple[int, int, int]:
-    """Read once, at most so many bytes into the blocks from `index` on, the first of which has `offset`.
+    """Read what there is into the blocks from `index` on, past `offset` of the first: at most `most` bytes.
 
     Returns the index and the offset to go on with, and how many bytes came.
     """
@@ -402,7 +402,9 @@ def read_at_once(
 def write_at_once(
     blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
 ) -> tuple[int, int, int]:
-    """Write once, at most so many bytes from the blocks from `index` on, past `offset` of the first.
+    """Write what there is room for of the blocks from `index` on, past `offset` of the first.
+
+    At most `most` bytes.
 
     Returns the index and the offset to go on with, and how many bytes were taken.
     """

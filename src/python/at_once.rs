@@ -12,7 +12,7 @@ use crate::sys::vectored::{self, Call};
 /// Where a transfer stands: number of a block, a byte in it, and how many bytes the last call moved.
 type Position = (usize, usize, usize);
 
-/// Reads what there is, at most so many bytes, into the blocks from `index` on, the first of which has `offset`.
+/// Reads what there is into the blocks from `index` on, past `offset` of the first: at most `most` bytes.
 ///
 /// Returns the index and the offset to go on with, and how many bytes came.
 #[pyfunction]
@@ -26,7 +26,9 @@ pub(super) fn read_at_once(
     move_at_once(blocks, source, index, offset, most, [Call::Receive, Call::Read])
 }
 
-/// Writes what there is room for, at most so many bytes, of the blocks from `index` on, past `offset` of the first.
+/// Writes what there is room for of the blocks from `index` on, past `offset` of the first.
+///
+/// At most `most` bytes.
 ///
 /// Returns the index and the offset to go on with, and how many bytes were taken.
 #[pyfunction]
