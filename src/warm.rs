@@ -59,7 +59,7 @@ pub fn warm_memory() -> WarmMemory {
 /// first.
 ///
 /// As the program begins, the bound is what the environment variable `MEMGROUP_WARM_LIMIT` says, a number of bytes, or else
-/// 256 MiB or a sixteenth of the machine's memory, whichever is less.
+/// 256 MiB or a sixteenth of the memory that the machine and its cgroups allow, whichever is less.
 pub fn set_warm_limit(bytes: usize) {
     // Whoever adds to the store after it was trimmed sees the new limit: both hold its lock.
     LIMIT.store(bytes.min(UNSET - 1), Ordering::Relaxed);

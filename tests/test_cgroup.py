@@ -1,7 +1,7 @@
 """A memory cgroup at its limit: alloc raises MemoryError, and the kernel kills nobody.
 
-The kernel kills by SIGKILL what goes beyond the limit of a cgroup, so a run ends well only if every request that did not fit was
-refused before. Each run writes to all that it is given.
+The kernel kills by SIGKILL what goes beyond the limit of a cgroup, so a run ends well only if every request that
+did not fit was refused before. Each run writes to all that it is given.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def own_directory() -> tuple[Path, str, str] | str:
         if version_one:
             directory = Path(point, os.path.relpath(path, root))
             return directory, "memory.limit_in_bytes", "memory.max_usage_in_bytes"
-        # A cgroup with processes can hand no controller down, so the new one must be made where there are none: at the root.
+        # A cgroup with processes can hand no controller down, so the new one is made where there are none.
         if "memory" in Path(point, "cgroup.subtree_control").read_text().split():
             return Path(point), "memory.max", "memory.peak"
     return "the memory controller is nowhere to be had"
@@ -244,8 +244,8 @@ def test_a_process_on_its_own_is_refused_in_words_that_help(cgroup, kind):
     assert (ended.returncode, ended.stderr) == (0, "")
     file = cgroup.directory / cgroup.limit
     assert re.match(
-        rf"MemoryError: cannot commit \d+ more bytes: of the {LIMIT} that the memory cgroup allows in {file}, "
-        r"\d+ are in use and \d+ to be had; .*raise the limit",
+        rf"MemoryError: cannot commit \d+ more bytes: of the {LIMIT} that the memory cgroup allows in "
+        rf"{file}, \d+ are in use and \d+ to be had; .*raise the limit",
         ended.stdout,
     )
 

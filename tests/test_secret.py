@@ -1,4 +1,4 @@
-"""Secret groups: what they hold is found neither in a core dump, nor in swap, nor in memory once they have ended."""
+"""Secret groups: what they hold is in no core dump, in no swap, and in no memory once they have ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from memgroup import MemGroup
 KIB = 1024
 PAGE = os.sysconf("SC_PAGE_SIZE")
 SECRET = b"correct horse battery staple"
-SILENT = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 pytestmark = pytest.mark.skipif(
     0 <= resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] < 4096 * KIB and os.getuid() != 0,
@@ -101,7 +100,7 @@ def test_a_repr_does_not_show_the_contents(secret):
 
 
 def test_files_reach_the_disk(tmp_path):
-    with pytest.raises(ValueError, match='files reach the disk.*backing="memfd"'):
+    with pytest.raises(ValueError, match=r'files reach the disk.*backing="memfd"'):
         MemGroup(secret=True, backing=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -203,7 +202,7 @@ def test_where_nothing_may_be_locked_nothing_is_given(child):
 
 
 def test_a_core_dump_has_none_of_it(tmp_path):
-    """gcore writes what the kernel would: both leave out what is marked, and the ordinary group shows that they look."""
+    """Gcore leaves out what the kernel would, what is marked; the ordinary group shows that it looks."""
     if not shutil.which("gcore"):
         pytest.skip("needs gcore")
     # The words must stand nowhere else in the process: not in its code, nor in what it was told.

@@ -468,8 +468,8 @@ class MemGroup:
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: `base` is 0, negative or absurd, `limit` negative, `name` unusable, or `backing` a directory
-            for secrets.
+        ValueError: `base` is 0, negative or absurd, `limit` negative, `name` unusable, or `backing` a
+            directory for secrets.
         OSError: `backing` names a directory that is missing or cannot be written to.
     """
 
@@ -496,7 +496,7 @@ class MemGroup:
         """Where the memory comes from: "memfd", "anonymous" or a directory."""
     @property
     def secret(self) -> bool:
-        """Whether what the group holds is locked in memory, left out of core dumps, and overwritten in the end."""
+        """Whether what it holds is locked in memory, left out of core dumps, and overwritten at the end."""
     @property
     def freed(self) -> bool:
         """Whether the group has ended, gently or not."""
@@ -748,7 +748,8 @@ def set_warm_limit(bytes: SupportsIndex) -> None:  # noqa: A002  # what it count
 
     What is more than that goes back to the kernel at once, the oldest first. The objects of dead blocks are
     kept too, for a quarter of the limit. A program begins with the value of the environment variable
-    MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the machine's memory, whichever is less.
+    MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the memory that the
+    machine and its cgroups allow, whichever is less.
 
     Args:
         bytes: The limit.

@@ -415,7 +415,7 @@ impl MemGroup {
         })
     }
 
-    /// Whether what the group holds is locked in memory, left out of core dumps, and overwritten in the end.
+    /// Whether what it holds is locked in memory, left out of core dumps, and overwritten at the end.
     #[getter]
     fn secret(&self, py: Python<'_>) -> bool {
         self.is_secret(py)

@@ -54,8 +54,8 @@ pub(super) fn warm_memory(py: Python<'_>) -> WarmMemory {
 ///
 /// What is more than that goes back to the kernel at once, the oldest first. The objects of dead blocks are kept too, for a
 /// quarter of the limit. A program begins with the value of the
-/// environment variable MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the machine's memory, whichever is
-/// less.
+/// environment variable MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the memory that the
+/// machine and its cgroups allow, whichever is less.
 ///
 /// Args:
 ///     bytes: The limit.
