@@ -1,10 +1,10 @@
 """Makes the n-th system call of a kind fail in another process, whatever wheel it has installed.
 
-The process puts a seccomp filter on itself that passes calls which could be meant to this one (`SECCOMP_RET_USER_NOTIF`): this one
-counts them and has the kernel either go on or answer with an error.
+The process puts a seccomp filter on itself that passes calls which could be meant to this one
+(`SECCOMP_RET_USER_NOTIF`): this one counts them and has the kernel either go on or answer with an error.
 
-Run as a program, it is that other process: it does everything that a group can do, again and again, and each time another
-call fails.
+Run as a program, it is that other process: it does everything that a group can do, again and again, and each
+time another call fails.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ ERRORS = {
 CALLS = list(ERRORS)
 NO_CALL = -1
 
-# The order and the answer, in memory that both processes have: which call, the how manieth, the error, how many were seen.
+# The order and the answer, in memory that both processes have: which call, which one of them, the error, and
+# how many were seen.
 ORDER = struct.Struct("=iiii")
 
 NEW_LISTENER = 8
@@ -175,7 +176,7 @@ def install() -> int:
     return listener
 
 
-def main() -> None:  # noqa: C901
+def main() -> None:
     """Do everything while calls fail."""
     import memgroup
     from memgroup import MemGroup
@@ -335,7 +336,7 @@ def main() -> None:  # noqa: C901
                         raise
                     after = belongings()
                     assert after[0] == before[0], f"{at}: {before} {after}"
-                    # What the kernel does not let go stays mapped; part of it may be locked and shown on its own.
+                    # What the kernel does not let go stays mapped; part of it may be locked and so apart.
                     kept = 2 if call == "munmap" else 0
                     assert before[1] <= after[1] <= before[1] + kept, f"{at}: {before} {after}"
                     before = after

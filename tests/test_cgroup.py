@@ -1,7 +1,7 @@
 """A memory cgroup at its limit: alloc raises MemoryError, and the kernel kills nobody.
 
-The kernel kills by SIGKILL what goes beyond the limit of a cgroup, so a run ends well only if every request that
-did not fit was refused before. Each run writes to all that it is given.
+The kernel kills by SIGKILL what goes beyond the limit of a cgroup, so a run ends well only if every request
+that did not fit was refused before. Each run writes to all that it is given.
 """
 
 from __future__ import annotations
