@@ -329,9 +329,10 @@ def test_more_than_the_machine_has_is_refused_at_once(group):
 # What the kernel gives a process
 
 
-def test_address_space_runs_out(child):
-    said = child.output("""
-        group = MemGroup()
+def test_address_space_runs_out(child, backing):
+    said = child.output(
+        """
+        group = MemGroup(backing=sys.argv[1])
         old = group.copy(b"old")
         used = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), -1))
@@ -344,12 +345,28 @@ def test_address_space_runs_out(child):
         print(outcome(fill), len(kept) > 20)
         group.reset()
         print(outcome(group.copy, b"new"))
-    """)
+        """,
+        backing,
+    )
     refused, works, full, again = said.splitlines()
     assert re.match(r"MemoryError: .*RLIMIT_AS", refused)
     assert works == "fine fine b'old'"
     assert re.match(r"MemoryError: .*RLIMIT_AS.* True", full)
     assert again == "fine"
+
+
+def test_private_memory_runs_out(child):
+    """Only that of anonymous groups is: shared mappings do not count against RLIMIT_DATA."""
+    said = child.output("""
+        groups = [MemGroup(backing=backing) for backing in ("anonymous", "memfd")]
+        used = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) << 10
+        resource.setrlimit(resource.RLIMIT_DATA, (used + (32 << 20), -1))
+        for group in groups:
+            print(outcome(group.alloc, 100 << 20), outcome(group.copy, bytes(20000)), sep="\\n")
+    """)
+    refused, works, *shared = said.splitlines()
+    assert re.match(r"MemoryError: .*RLIMIT_DATA", refused)
+    assert [works, *shared] == ["fine"] * 3
 
 
 @pytest.mark.parametrize("free", [0, 1])

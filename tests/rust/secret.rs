@@ -75,9 +75,7 @@ fn a_child_leaves_its_parents_secrets_alone() {
     alone("secret::a_child_leaves_its_parents_secrets_alone", || {
         for backing in [Backing::Memfd, Backing::Anonymous] {
             let mut group = secret(backing);
-            let kept = group.copy(SECRET).unwrap();
-            let seen = kept.as_ptr();
-            std::mem::forget(kept);
+            let seen = group.copy(SECRET).unwrap().as_ptr();
             assert!(forked(|| {
                 group.reset();
                 group.copy(b"mine").is_ok()
