@@ -48,7 +48,7 @@ mod window;
 use pyo3::prelude::*;
 
 /// The compiled half of memgroup. Import `memgroup` instead.
-#[pymodule]
+#[pymodule(gil_used = false)]
 mod _memgroup {
     use pyo3::prelude::*;
     use pyo3::types::PySequence;
