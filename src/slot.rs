@@ -496,6 +496,10 @@ impl Slot {
         self.read_write.addr().get()
     }
 
+    pub(crate) fn mapped(&self) -> usize {
+        self.memory.mirrors.mapped()
+    }
+
     pub(crate) fn times_hidden(&self) -> usize {
         self.memory.mirrors.times_hidden()
     }

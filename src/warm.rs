@@ -433,6 +433,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes a quarter of an hour")]
     fn no_more_slots_are_kept_than_a_process_can_spare_mappings_for() {
         let mut store = Store::default();
         for group in 0..MAX_KEPT as u64 {
@@ -475,6 +476,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(heap, ignore = "asks the kernel")]
     fn what_was_promised_counts_as_warm_as_far_as_it_was_touched() {
         const LEN: usize = 64 * PAGE;
         let mirrors = Mirrors::open(&Backing::Memfd, "promised", LEN, false).unwrap();

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use memgroup::{Local, MemGroup};
 use proptest::prelude::*;
 
-use crate::support::{alone, forked};
+use crate::support::{alone, cases, forked};
 
 /// Whether those bytes live in the group: only its own slots are mapped from a memfd of that name.
 fn lives_in(name: &str, address: usize) -> bool {
@@ -68,7 +68,7 @@ struct Node<A: Allocator> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(50))]
+    #![proptest_config(ProptestConfig::with_cases(cases(50)))]
 
     #[test]
     fn collections_in_a_group_are_like_those_of_std(steps in prop::collection::vec((0..500u16, any::<u32>()), 0..1000)) {
@@ -195,6 +195,7 @@ fn what_lies_behind_keeps_a_vector_from_growing_over_it() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "asks the kernel")]
 fn everything_lives_in_the_group() {
     // Alone, because memory that another test left would keep its name.
     alone("collections::everything_lives_in_the_group", || {
@@ -241,6 +242,7 @@ fn what_cannot_be_had_is_an_error_that_leaves_the_vector_as_it_was() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "forks")]
 fn a_child_resizes_and_frees_what_it_inherited() {
     alone("collections::a_child_resizes_and_frees_what_it_inherited", || {
         let group = MemGroup::new().unwrap();

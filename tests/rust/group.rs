@@ -67,6 +67,7 @@ fn an_alignment_beyond_a_page_is_refused() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "needs two mirrors")]
 fn protect_and_unprotect_show_the_same_bytes() {
     let group = MemGroup::new().unwrap();
     let mut block = group.copy(b"written before").unwrap();
@@ -227,6 +228,7 @@ fn small_groups_commit_little() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "asks the kernel")]
 fn bad_options_are_refused_with_a_remedy() {
     for base in [0, usize::MAX] {
         assert_eq!(MemGroup::with_base(base).unwrap_err(), Error::Base { base });

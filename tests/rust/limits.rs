@@ -42,6 +42,7 @@ fn a_reset_group_works_within_its_limit_again() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "asks the kernel")]
 fn address_space_runs_out_as_an_error() {
     alone("limits::address_space_runs_out_as_an_error", || {
         let group = MemGroup::new().unwrap();
@@ -57,6 +58,7 @@ fn address_space_runs_out_as_an_error() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "asks the kernel")]
 fn descriptors_run_out_as_an_error() {
     alone("limits::descriptors_run_out_as_an_error", || {
         let group = MemGroup::new().unwrap();
@@ -71,6 +73,7 @@ fn descriptors_run_out_as_an_error() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "asks the kernel")]
 fn a_file_size_limit_is_an_error_and_no_signal() {
     alone("limits::a_file_size_limit_is_an_error_and_no_signal", || {
         for backing in backings() {
@@ -88,6 +91,7 @@ fn a_file_size_limit_is_an_error_and_no_signal() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "asks the kernel")]
 fn room_in_open_slots_is_used_up_when_no_more_can_be_opened() {
     alone("limits::room_in_open_slots_is_used_up_when_no_more_can_be_opened", || {
         let group = MemGroup::with_base(4096).unwrap();

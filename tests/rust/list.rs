@@ -6,7 +6,7 @@ use memgroup::{Backing, Error, List, MemGroup, Options};
 use proptest::prelude::*;
 
 use crate::limits::limit_resource;
-use crate::support::{alone, backings, fill, group_of, unless_too_small_a_machine};
+use crate::support::{alone, backings, cases, fill, group_of, unless_too_small_a_machine};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -54,6 +54,7 @@ fn a_list_holds_what_is_written_whatever_the_backing() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "needs two mirrors")]
 fn a_list_is_protected_as_a_whole() {
     let group = MemGroup::new().unwrap();
     let mut list = group.alloc_many(&[3, 0, 5]).unwrap();
@@ -176,6 +177,7 @@ fn what_is_committed_is_used_up_within_a_limit() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "asks the kernel")]
 fn room_in_open_slots_is_used_up_when_no_more_can_be_opened() {
     alone("list::room_in_open_slots_is_used_up_when_no_more_can_be_opened", || {
         let group = MemGroup::with_base(4096).unwrap();
@@ -296,7 +298,7 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(cases(150)))]
 
     #[test]
     fn lists_between_blocks_overlap_nothing_and_keep_their_order(

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use memgroup::{Backing, Block, Error, Local, MemGroup, Options};
 use proptest::prelude::*;
 
-use crate::support::{alone, backings, forked, group_of};
+use crate::support::{alone, backings, cases, forked, group_of};
 
 const MIB: usize = 1 << 20;
 
@@ -56,7 +56,7 @@ fn claim<'g>(blocks: impl Iterator<Item = Block<'g>>) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(cases(100)))]
 
     #[test]
     fn no_history_gives_a_byte_two_owners(
@@ -312,6 +312,7 @@ fn no_bytes_have_an_aligned_address() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "forks")]
 fn parent_and_child_never_share_new_bytes_of_a_handle() {
     alone("local::parent_and_child_never_share_new_bytes_of_a_handle", || {
         for backing in backings() {
@@ -343,6 +344,7 @@ fn parent_and_child_never_share_new_bytes_of_a_handle() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "forks")]
 fn a_child_drops_its_parents_handle_and_gives_nothing_back() {
     alone("local::a_child_drops_its_parents_handle_and_gives_nothing_back", || {
         let group = MemGroup::new().unwrap();

@@ -1,24 +1,37 @@
 //! The crate's promises, from the outside: one file for each kind.
+//!
+//! What is about the kernel is left out where slots lie on the heap (`cfg(heap)`), and what miri cannot or need not run.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its helpers too")]
 
 #[cfg(feature = "allocator-api2")]
 mod collections;
+#[cfg(not(heap))]
 mod crash;
+#[cfg(not(heap))]
 mod fork;
+#[cfg(not(heap))]
 mod fork_under_load;
 mod group;
 mod history;
+#[cfg(not(heap))]
 mod inject;
+#[cfg(not(heap))]
 mod injector;
+#[cfg(not(miri))]
 mod io;
 mod limits;
 mod list;
 mod local;
+#[cfg(not(heap))]
 mod many;
+#[cfg(not(miri))]
 mod rmap;
+#[cfg(not(miri))]
 mod rmap_history;
+#[cfg(not(heap))]
 mod secret;
 mod support;
 mod threads;
+#[cfg(not(heap))]
 mod warm;
