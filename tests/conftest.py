@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -18,6 +19,59 @@ settings.register_profile(
     "memgroup", deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("memgroup")
+
+# Tests that pytest-run-parallel (`pytest --parallel-threads=4`) must not run in several threads at once, and why.
+
+ALONE = {
+    "test_aio": "an event loop is one thread's",
+    "test_benches": "runs the benchmarks, which share a directory",
+    "test_docs": "reads files only",
+    "test_draw": "draws, and never allocates",
+    "test_fork": "forks",
+    "test_fork_load": "forks",
+    "test_forkcost": "forks and measures",
+    "test_gather": "runs commands, which have one standard output",
+    "test_history": "a history has one teller",
+    "test_limits": "runs into limits of the whole process",
+    "test_rmap": "a Machine is a model, used by one thread",
+    "test_rmap_kernel": "compares with the kernel's mappings of this process",
+    "test_threads": "has threads of its own",
+    "test_warm": "counts what is warm in the whole process",
+}
+
+ALONE_WITH = {
+    "child": "starts a process, which would be the same in every thread",
+    "cold": "sets the bound on warm memory, which is the process's",
+    "monkeypatch": "changes what all threads see",
+    "capsys": "standard output is the process's",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Say what must not run in parallel; give each thread a group of its own in what does."""
+    if not isinstance(item, pytest.Function) or item.config.getoption("parallel_threads", 1) == 1:
+        return
+    reasons = [ALONE.get(item.module.__name__), *map(ALONE_WITH.get, item.fixturenames)]
+    if reason := next(filter(None, reasons), None):
+        item.add_marker(pytest.mark.thread_unsafe(reason=reason))
+    elif "group" in item.fixturenames:
+        item.obj = with_own_group(item.obj)
+
+
+def with_own_group(test):
+    """The fixture is made once for all threads; this makes one for each."""
+
+    @functools.wraps(test)
+    def with_one(*arguments, group, **others):
+        own = memgroup.MemGroup()
+        try:
+            test(*arguments, group=own, **others)
+        finally:
+            own.free(force=True)
+
+    return with_one
+
 
 PRELUDE = """
 import ctypes, errno, gc, os, resource, signal, sys, threading, warnings
