@@ -424,10 +424,22 @@ mod tests {
         let number = |word: u32| usize::try_from(word.cast_signed()).unwrap();
         let (prefix, window, offset) = (&bytes[..4], windows[number(rest[1])], number(rest[2]));
         assert!(offset + len <= window.len);
+        // SAFETY: the callers hold the list.
         let base = unsafe { read_only(window) }.unwrap();
-        let bytes = unsafe { std::slice::from_raw_parts(base.as_ptr().add(offset), len) };
+        // SAFETY: the same; they are within the window, and nobody writes to them.
+        let bytes = unsafe { std::slice::from_raw_parts(base.as_ptr().wrapping_add(offset), len) };
         assert_eq!(&bytes[..4], prefix);
         bytes.to_vec()
+    }
+
+    fn laid_out(list: &List<'_>, part: Part, content: Content) -> Result<Views, Unfit> {
+        // SAFETY: a list is there while it is borrowed.
+        unsafe { super::views(list.placed(), part, content) }
+    }
+
+    fn checked(list: &List<'_>, part: Part) -> Result<(), Unfit> {
+        // SAFETY: as for laid_out.
+        unsafe { check_utf8(list.placed(), part) }
     }
 
     fn filled<'g>(group: &'g MemGroup, sizes: &[usize]) -> List<'g> {
@@ -455,7 +467,7 @@ mod tests {
                 expected = objects.map(|at| at as usize).collect();
                 part = part.part(start as usize, step, expected.len());
             }
-            let Views { views, windows } = unsafe { super::views(list.placed(), part, Content::Bytes) }.unwrap();
+            let Views { views, windows } = laid_out(&list, part, Content::Bytes).unwrap();
             let shown: Vec<_> = views.iter().map(|view| bytes_of(view, &windows)).collect();
             let expected: Vec<_> = expected.into_iter().map(|object| list[object].to_vec()).collect();
             prop_assert_eq!(shown, expected);
@@ -506,8 +518,8 @@ mod tests {
                 Some(Unfit::NotUtf8 { index, byte: std::str::from_utf8(record).err()?.valid_up_to() })
             });
             let part = Part::all(sizes.len());
-            prop_assert_eq!(unsafe { super::views(list.placed(), part, Content::Utf8) }.err(), bad);
-            prop_assert_eq!(unsafe { check_utf8(list.placed(), part) }.err(), bad);
+            prop_assert_eq!(laid_out(&list, part, Content::Utf8).err(), bad);
+            prop_assert_eq!(checked(&list, part).err(), bad);
         }
     }
 
@@ -518,12 +530,12 @@ mod tests {
         let mut list = group.alloc_many(&[text.len()]).unwrap();
         list[0].copy_from_slice(text.as_bytes());
         let part = Part::all(1);
-        assert_eq!(unsafe { check_utf8(list.placed(), part) }, Ok(()));
+        assert_eq!(checked(&list, part), Ok(()));
         for byte in [text.len() - 1, LOOK, LOOK + 1, 3 * LOOK - 1, 0] {
             list[0].copy_from_slice(text.as_bytes());
             list[0][byte] = 0xff;
             let expected = std::str::from_utf8(&list[0]).unwrap_err().valid_up_to();
-            let found = unsafe { check_utf8(list.placed(), part) };
+            let found = checked(&list, part);
             assert_eq!(found, Err(Unfit::NotUtf8 { index: 0, byte: expected }));
         }
     }

@@ -1,9 +1,10 @@
-"""Blocks as DLPack tensors: shared with those who may write, said to be read-only or refused for those who may not."""
+"""Blocks as DLPack tensors: shared with who may write, read-only or refused where nobody may."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+from typing import Any
 
 import pytest
 from memgroup import MemBlock, MemGroup
@@ -14,7 +15,7 @@ CPU = (1, 0)
 
 
 class Tensor(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("data", ctypes.c_void_p),
         ("device_type", ctypes.c_int32),
         ("device_id", ctypes.c_int32),
@@ -29,11 +30,11 @@ class Tensor(ctypes.Structure):
 
 
 class Unversioned(ctypes.Structure):
-    _fields_ = [("tensor", Tensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p)]  # noqa: RUF012
+    _fields_ = [("tensor", Tensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p)]
 
 
 class Versioned(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("major", ctypes.c_uint32),
         ("minor", ctypes.c_uint32),
         ("context", ctypes.c_void_p),
@@ -107,9 +108,9 @@ def test_another_consumer_shares_the_bytes_too(group):
     assert group.stats().exports == 0
 
 
-@pytest.mark.parametrize("slot", [slice(None), slice(3, 9), slice(4, 4)])
-def test_what_is_in_a_capsule_is_as_dlpack_has_it(group, slot):
-    block = group.copy(b"hello world")[slot]
+@pytest.mark.parametrize("key", [slice(None), slice(3, 9), slice(4, 4)])
+def test_what_is_in_a_capsule_is_as_dlpack_has_it(group, key):
+    block = group.copy(b"hello world")[key]
     address = block.address if len(block) else None
     expected = (address, CPU, (1, 8, 1), [len(block)], [1], 0)
     old = inside(capsule := block.__dlpack__(), Unversioned)
@@ -123,7 +124,8 @@ def test_what_is_in_a_capsule_is_as_dlpack_has_it(group, slot):
     assert (new.flags, new.tensor.data) == (1, protected.address if len(block) else None)
     new = inside(copied := protected.__dlpack__(max_version=(1, 0), copy=True), Versioned)
     assert new.flags == 2
-    assert inside(unversioned := protected.__dlpack__(copy=True), Unversioned).tensor.data != protected.address
+    old = inside(unversioned := protected.__dlpack__(copy=True), Unversioned)
+    assert old.tensor.data != protected.address
     assert group.stats().exports == 5
     del capsule, versioned, kept, copied, unversioned
     assert group.stats().exports == 0
@@ -211,7 +213,8 @@ def test_a_request_that_cannot_be_met_says_what_can(group, options, error, match
 def test_arguments_go_by_name(group):
     with pytest.raises(TypeError, match="takes 0 positional arguments but 1 were given"):
         group.copy(b"abc").__dlpack__(None)
-    assert MemBlock.__dlpack__.__text_signature__ == "($self, *, stream=None, max_version=None, dl_device=None, copy=None)"
+    method: Any = MemBlock.__dlpack__
+    assert method.__text_signature__ == "($self, *, stream=None, max_version=None, dl_device=None, copy=None)"
 
 
 def test_a_copy_that_the_group_has_no_room_for_is_a_memory_error():

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import array
-import copy
 import ctypes
 import gc
 import itertools
 import operator
-import pickle
 import sys
 import threading
 from collections.abc import Sequence
@@ -395,9 +393,6 @@ def test_a_list_is_a_sequence_of_blocks(group):
         operator.delitem(made, 0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="unhashable"):
         hash(made)
-    for work in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError, match="cannot pickle or copy a MemList"):
-            work(made)
 
 
 def test_blocks_of_a_list_are_the_lists_bytes(group):

@@ -3,11 +3,11 @@
 Two of them differ, for reasons that CPython itself has:
 
 `test_hash`
-    A memoryview can be hashed if its exporter can. A protected block cannot: its bytes can still change, through its
-    group's `unprotect`. CPython does the same with `memoryview(bytearray(b"abc")).toreadonly()`.
+    A memoryview can be hashed if its exporter can. A protected block cannot: its bytes can still change,
+    through its group's `unprotect`. CPython does the same with `memoryview(bytearray(b"abc")).toreadonly()`.
 `test_gc`
-    The part about subclasses of the exporter is skipped, as CPython skips it for every exporter that is made by a
-    function: a block can be neither subclassed nor given attributes, so no cycle goes through one.
+    The part about subclasses of the exporter is skipped, as CPython skips it for every exporter that is made
+    by a function: a block can be neither subclassed nor given attributes, so no cycle goes through one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class OfBlocks(cpython.BaseBytesMemoryTests):
 
     def test_hash(self):
         for view in (self._view(protected(self._source)), memoryview(bytearray(self._source)).toreadonly()):
-            with self.assertRaisesRegex(TypeError, "unhashable"):
+            with pytest.raises(TypeError, match="unhashable"):
                 hash(view)
 
 

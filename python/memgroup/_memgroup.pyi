@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from memgroup._draw.drawing import Drawing
 
 __all__ = [
+    "ArrowArray",
     "Broken",
     "FrameReader",
     "GroupStats",
@@ -25,7 +26,11 @@ __all__ = [
     "Vma",
     "WarmMemory",
     "__version__",
+    "adopted",
+    "gathered",
+    "list_of_pieces",
     "non_blocking",
+    "pieces",
     "read_at_once",
     "set_warm_limit",
     "warm_memory",
@@ -37,6 +42,10 @@ __version__: Final[str]
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
 
+_ArrowType: TypeAlias = Literal[
+    "binary_view", "string_view", "large_binary", "large_string", "binary", "string"
+]
+_Numbers: TypeAlias = tuple[int, int, int] | tuple[ReadableBuffer, ReadableBuffer]
 _Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 @final
@@ -168,6 +177,61 @@ class MemBlock:
     def __gt__(self, other: ReadableBuffer, /) -> bool: ...
     def __ge__(self, other: ReadableBuffer, /) -> bool: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __arrow_c_schema__(self) -> object:
+        """Return the type of the Arrow array that the block is taken as: uint8."""
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        """Return the block as an Arrow array of uint8 that shows the read-only mirror.
+
+        Raises:
+            ValueError: Another type is requested, the group is anonymous, or the block is freed.
+        """
+    def __dlpack__(
+        self,
+        *,
+        stream: None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """Return the block as a DLPack tensor of uint8 with one dimension.
+
+        It counts as a view for as long as its consumer keeps it.
+
+        Args:
+            stream: None: main memory has no streams.
+            max_version: The newest version that the consumer knows. Before (1, 0), no block that is protected
+                can be exported.
+            dl_device: None or (1, 0), which is main memory.
+            copy: Whether to export a copy, a new block of the group.
+
+        Raises:
+            BufferError: It cannot be exported as requested.
+        """
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return (1, 0): main memory."""
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
+        """Pickle: with protocol 5 the bytes can go out of band, without a copy.
+
+        What is loaded is in a group of the receiver.
+        """
+    def __copy__(self) -> MemBlock:
+        """Return a new block of the group with the same bytes, protected if this one is."""
+    def __deepcopy__(self, memo: Any = None, /) -> MemBlock:
+        """Return the same as `copy.copy`."""
+
+@final
+class ArrowArray:
+    """A list as Arrow sees it, in a type of the caller's choice.
+
+    What takes the Arrow PyCapsule interface takes it.
+    """
+
+    @property
+    def type(self) -> str:
+        """The type of the array, by pyarrow's name: "binary_view", say."""
+    def __len__(self) -> int: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
 
 @final
 class MemList(Sequence[MemBlock]):
@@ -340,6 +404,36 @@ class MemList(Sequence[MemBlock]):
     def __reversed__(self) -> Iterator[MemBlock]: ...
     def __contains__(self, value: object, /) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
+    def as_arrow(self, type: _ArrowType = "binary_view", /) -> ArrowArray:  # noqa: A002  # as pyarrow calls it
+        """Return the list as an Arrow array of a type of the caller's choice.
+
+        For pyarrow, polars and whatever else takes the Arrow PyCapsule interface. A list itself is taken as
+        one of "binary_view". Views copy no byte of a record and show the read-only mirror; for them a table
+        of 16 bytes for each record is made each time. The other types want all records in one stretch: where
+        they do not adjoin (padding lies between them, or empty records), they are copied once, into a new
+        block of the group. An array counts as a view for as long as its consumer keeps it. The bytes must not
+        change any more.
+
+        Args:
+            type: "binary_view", "string_view", "large_binary", "large_string", "binary" or "string".
+
+        Raises:
+            ValueError: There is no such type, or the list is freed. What takes the array may raise it too: a
+                record is not UTF-8 (of the strings), or too long, or the group is anonymous.
+        """
+    def __arrow_c_schema__(self) -> object:
+        """Return the type of the Arrow array that the list is taken as."""
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        """Return the list as an Arrow array; see `as_arrow`."""
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
+        """Pickle: with protocol 5 the bytes can go out of band, without a copy.
+
+        What is loaded is in a group of the receiver.
+        """
+    def __copy__(self) -> MemList:
+        """Return the same blocks in another list, as a copy of a list has the same elements."""
+    def __deepcopy__(self, memo: Any = None, /) -> MemList:
+        """Return new blocks of the group with the same bytes, protected if these are."""
 
 @final
 class FrameReader(Iterator[MemBlock]):
@@ -407,6 +501,57 @@ def write_at_once(
     At most `most` bytes.
 
     Returns the index and the offset to go on with, and how many bytes were taken.
+    """
+
+def adopted(buffer: ReadableBuffer, readonly: bool) -> MemBlock | None:
+    """Return the block that shares the bytes of `buffer`, if these live in a group of this process.
+
+    Args:
+        buffer: Any object that exports a buffer.
+        readonly: Whether a protected block is wanted. What is protected stays so.
+
+    Returns:
+        A block, or None if the bytes live elsewhere or cannot be protected where they are.
+    """
+
+def pieces(
+    list: MemList,  # noqa: A002
+) -> tuple[tuple[MemBlock, ...], tuple[int, ...], _Numbers, int] | None:
+    """Return the stretches of memory that a list lies in, as blocks, and where the records are in them.
+
+    What lies between records is cleared before: it belongs to the list, and what was there is nobody's
+    business.
+
+    Returns:
+        The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many,
+        size, from one to the next) or as two memoryviews of unsigned 64-bit integers; and the alignment. None
+        if the list skips records of another, or if there is more between the records than in them.
+    """
+
+def gathered(list: MemList) -> bytes:  # noqa: A002
+    """Return the bytes of all records of a list, one after the other."""
+
+def list_of_pieces(
+    group: MemGroup | None,
+    buffers: Sequence[ReadableBuffer],
+    firsts: Sequence[int],
+    table: _Numbers,
+    align: int,
+    readonly: bool,
+) -> MemList | None:
+    """Return the list of which `pieces` are what `pieces` made of it, here or in another process.
+
+    Args:
+        group: Where bytes go that do not live in one open group of this process. With None, the result is
+            None then.
+        buffers: As `pieces` returned them.
+        firsts: As `pieces` returned them.
+        table: As `pieces` returned it; the numbers as any buffers of unsigned 64-bit integers.
+        align: As `pieces` returned it.
+        readonly: Whether a protected list is wanted.
+
+    Raises:
+        ValueError: They do not fit together, or a protected list is wanted of an anonymous group.
     """
 
 def non_blocking(source: FileDescriptorLike) -> int:

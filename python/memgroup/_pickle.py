@@ -1,14 +1,14 @@
 """Pickling of blocks and lists: what is sent, and which group it lands in.
 
-The functions `load_block`, `load_list` and `load_joined` are named in pickles, so they stay where they are and
-take what they take.
+The functions `load_block`, `load_list` and `load_joined` are named in pickles, so they stay where they are
+and take what they take.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pickle import PickleBuffer
@@ -29,8 +29,8 @@ LARGE = 1024 * 1024
 """What is loaded in this many bytes or more gets a group of its own."""
 
 TOGETHER = 16 * 1024 * 1024
-"""So many bytes of smaller things are loaded into one group before the next begins: what one that is kept keeps
-with it.
+"""So many bytes of smaller things are loaded into one group before the next begins: the most that one of them
+can keep with it.
 """
 
 PADDING = 16
@@ -40,12 +40,13 @@ _into: ContextVar[MemGroup | None] = ContextVar("memgroup.loads_into", default=N
 
 
 @contextmanager
-def loads_into(group: MemGroup) -> Iterator[MemGroup]:
+def loads_into(group: MemGroup) -> Generator[MemGroup]:
     """Have what is unpickled in the `with` block land in `group`.
 
-    It holds for this thread, or this asyncio task. Elsewhere blocks and lists are loaded into groups that nobody
-    has to free: each ends with the last of what was loaded into it. One of 1 MiB or more has such a group of its
-    own; smaller ones share them, up to 16 MiB together, so that is the most that one small block can keep.
+    It holds for this thread, or this asyncio task. Elsewhere blocks and lists are loaded into groups that
+    nobody has to free: each ends with the last of what was loaded into it. One of 1 MiB or more has such a
+    group of its own; smaller ones share them, up to 16 MiB together, so that is the most that one of them can
+    keep.
 
     Args:
         group: An open group. What was protected is protected again, so it must not be anonymous then.
@@ -54,7 +55,7 @@ def loads_into(group: MemGroup) -> Iterator[MemGroup]:
         TypeError: `group` is no MemGroup.
         ValueError: It is freed.
     """
-    if not isinstance(group, MemGroup):
+    if not isinstance(group, MemGroup):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"loads_into() takes a MemGroup, not {type(group).__name__}")
     if group.freed:
         raise ValueError(f"the group {group.name!r} is freed: make a new one to load into")
@@ -104,8 +105,8 @@ def _receiver(nbytes: int, readonly: bool) -> MemGroup:
         return _receiving.group(nbytes)
     if readonly and group.backing == "anonymous":
         raise ValueError(
-            f"what was protected cannot be loaded into the group {group.name!r}, which is anonymous and so has no "
-            'read-only mirror: load it into one made with backing="memfd"'
+            f"what was protected cannot be loaded into the group {group.name!r}, which is anonymous and so "
+            'has no read-only mirror: load it into one made with backing="memfd"'
         )
     return group
 
@@ -136,7 +137,7 @@ def reduce_list(blocks: MemList, protocol: int) -> tuple[Callable[..., MemList],
         sizes = blocks.sizes.tobytes()
         return load_joined, (_sent(gathered(blocks), protocol), sizes, blocks.readonly)
     stretches, firsts, table, align = taken
-    if len(table) == 2:  # noqa: PLR2004
+    if len(table) == 2:
         table = (_sent(table[0], protocol), _sent(table[1], protocol))
     sent = tuple(_sent(stretch, protocol) for stretch in stretches)
     return load_list, (sent, firsts, table, align, blocks.readonly)
