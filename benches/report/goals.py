@@ -237,6 +237,13 @@ GOALS = (
         "reverse-mapping model, histories of small families: ≥ 5 million operations a second on one core",
         tuple(operations("rmap-history", design, "scan24", least=5 * MILLION) for design in DESIGNS),
     ),
+    Goal(
+        "a list of 1,000,000 records as a column of pyarrow, of polars: ≤ 30 ms, no byte copied",
+        (
+            value("column-million", "memgroup-pyarrow", "time", 0.03, "s"),
+            value("column-million", "memgroup-polars", "time", 0.03, "s"),
+        ),
+    ),
 )
 
 
