@@ -489,6 +489,16 @@ def test_a_forked_child_loads_into_groups_of_its_own(child: Child):
     assert child.output(code) == "b'hello' b'hello' b'child'"
 
 
+def test_dask_is_given_the_bytes_themselves(group):
+    np = pytest.importorskip("numpy")
+    protocol = pytest.importorskip("distributed.protocol")
+    block, records = group.copy(b"hello" * 100_000), list_of(group, RECORDS * 1000)
+    for thing in (block, records):
+        _, frames = protocol.serialize(thing)
+        starts = [np.frombuffer(frame, "u1").ctypes.data for frame in frames]
+        assert block_addresses(thing)[0] in starts
+
+
 def test_dask_workers_get_and_give_blocks_and_lists(child: Child):
     pytest.importorskip("distributed")
     code = """

@@ -657,7 +657,7 @@ impl MemGroup {
 
     fn views(&self) -> usize {
         let pins = self.pins.get().map_or(0, |pins| pins.load(Ordering::Relaxed));
-        self.views.load(Ordering::Relaxed) + pins
+        self.views.load(Ordering::Acquire) + pins
     }
 
     /// The count of views, to be raised and lowered by who must not need the group for it.

@@ -44,7 +44,7 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // Before the slots go: who finds no views may free the group at once.
-        self.views.fetch_sub(1, Ordering::Relaxed);
+        // Who finds no views may free the group at once, and must find the consumer's last read done. The slots go after this.
+        self.views.fetch_sub(1, Ordering::Release);
     }
 }

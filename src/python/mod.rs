@@ -5,9 +5,10 @@
 //! are, `arguments` turns what users pass into what the crate takes, `sizes` reads those of a list, `buffer` and `operand`
 //! borrow other objects' bytes, `raw` moves and compares bytes, `source` finds the descriptors of streams, `at_once` moves
 //! lists through those that do not block, `io` through any; `reads` reads many files or ranges into one list, and `pinned`
-//! keeps the memory meanwhile. `fault` switches reports of crashes on, and says which objects they can name.
-//! `rmap` is the model, which shares nothing with all this but how integers are read. `MemBlock`
-//! is a type made by hand (`block_type`, `native`, `spare`), `alloc` a method made by hand, and `chunk` what it hands out
+//! keeps the memory meanwhile. `arrow` and `dlpack` export to consumers that know nothing of Python, to whom memory is `lent`;
+//! `pickle` takes lists to pieces and puts them together. `fault` switches reports of crashes on, and says which objects they
+//! can name. `rmap` is the model, which shares nothing with all this but how integers are read. `MemBlock` is a type made by
+//! hand (`block_type`, `native`, `keywords`, `spare`), `alloc` a method made by hand, and `chunk` what it hands out
 //! without an atomic operation.
 
 mod alloc;
