@@ -127,6 +127,17 @@ def test_what_a_kernel_lacks_is_named(lacking, missing, notes):
         assert found[name].facts["works"] is False
 
 
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.EMFILE, "RLIMIT_NOFILE"), (errno.EFBIG, "RLIMIT_FSIZE"), (errno.ENOMEM, "ulimit -v")],
+)
+def test_a_limit_is_not_taken_for_a_lack(number, remedy):
+    found = by_name(mechanisms(Refusing("memfd", number=number)))
+    for name in ("memfd", "seals", "read-only mirror", "populate"):
+        assert (found[name].state, found[name].facts["errno"]) == ("missing", number)
+        assert remedy in found[name].meaning
+
+
 def test_a_kernel_whose_mirrors_can_be_turned_writable_is_not_trusted():
     class Careless(Kernel):
         def seal(self, fd, seals):

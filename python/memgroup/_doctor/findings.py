@@ -38,3 +38,16 @@ class Finding:
 def refusal(error: OSError) -> str:
     """How the kernel refused: `no (EINVAL)`."""
     return f"no ({errno.errorcode.get(error.errno or 0, error)})"
+
+
+_LIMITS = {
+    errno.EFBIG: "it could not be tried: files may not be that large, raise RLIMIT_FSIZE (ulimit -f)",
+    errno.EMFILE: "it could not be tried: too many files are open, raise RLIMIT_NOFILE (ulimit -n)",
+    errno.ENFILE: "it could not be tried: the machine has no more open files to give",
+    errno.ENOMEM: "it could not be tried: no memory, address space (ulimit -v) or mappings are left",
+}
+
+
+def blame(error: OSError, lacking: str) -> str:
+    """What a refusal means: that a limit is reached, or else what the words `lacking` say."""
+    return _LIMITS.get(error.errno or 0, lacking)

@@ -9,7 +9,7 @@ import re
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from memgroup._doctor.findings import NEEDED, OPTIONAL, Finding, refusal
+from memgroup._doctor.findings import NEEDED, OPTIONAL, Finding, blame, refusal
 from memgroup._doctor.system import (
     MADV_POPULATE_WRITE,
     MFD_NOEXEC_SEAL,
@@ -106,7 +106,8 @@ def _try(name: str, work: Callable[[], object], good: str, bad: str, if_not: Sta
     try:
         work()
     except OSError as error:
-        return Finding(TOPIC, name, if_not, refusal(error), bad, {"works": False, "errno": error.errno})
+        facts = {"works": False, "errno": error.errno}
+        return Finding(TOPIC, name, if_not, refusal(error), blame(error, bad), facts)
     return Finding(TOPIC, name, "ok", "yes", good, {"works": True})
 
 
@@ -149,7 +150,7 @@ def _mirror(kernel: Kernel) -> Finding:
             finally:
                 kernel.unmap(mirror, _NBYTES)
     except OSError as error:
-        meaning = "what is protected could not be mapped"
+        meaning = blame(error, "what is protected could not be mapped")
         return Finding(TOPIC, name, NEEDED, refusal(error), meaning, {"works": False, "errno": error.errno})
     if not held:
         meaning = "mprotect can make what is protected writable: protection is only a promise here"
