@@ -5,16 +5,14 @@ The exact signal, the exact words; and the bytes are what they were.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import crashes
 import pytest
 from crashes import BEFORE, BEHIND, CHANGED, DATA, FREED, KEPT, NO_PAGE, PROTECTED, Nursery, crash, report
 
-# One group of four full slots. A child of the nursery shares them with it, so what a child has changed would be seen.
+# One group of four full slots. A child of the nursery shares them with it, so what it has changed would be seen.
 FULL = """
     memgroup.enable_fault_report()
     group = MemGroup(base=65536, name="crash", backing=BACKING)
@@ -136,7 +134,7 @@ STORES = {
     "add (sem_post)": "libc.sem_post(pointer(ADDRESS))",
     "the same value again": "store(ADDRESS, 0x50)",
     "through a copy of the pointer in a thread": """
-        thread = threading.Thread(target=lambda: print(threading.get_native_id(), flush=True) or store(ADDRESS))
+        thread = threading.Thread(target=lambda: (print(threading.get_native_id(), flush=True), store(ADDRESS)))
         thread.start()
         thread.join()
     """,
@@ -155,7 +153,7 @@ def test_every_kind_of_store_is_the_same_crash(nursery, how):
     unchanged(nursery)
 
 
-# What the kernel refuses to do on anybody's behalf. `AT` is a page in the read-only mirror of slot 0, `n` a page.
+# What the kernel refuses to do on anybody's behalf. `AT` is the read-only mirror of slot 0, `n` a page.
 
 REFUSED = {
     "read": ("libc.read(os.open('/dev/zero', os.O_RDONLY), pointer(AT), n)", "EFAULT"),
@@ -661,7 +659,7 @@ def test_handlers_come_and_go_in_any_order(empty, chain):
 @pytest.mark.parametrize("before", ["", "signal.signal(NUMBER, signal.SIG_IGN)"], ids=["default", "ignored"])
 @pytest.mark.parametrize("how", ["os.kill(os.getpid(), NUMBER)", "signal.raise_signal(NUMBER)"])
 def test_signals_that_are_no_faults_do_what_they_did(empty, number, before, how):
-    code = f"\n    {before or 'pass'}\n    memgroup.enable_fault_report()\n    group = MemGroup()\n    {how}\n    print('survived')"
+    code = f"{before or 'pass'}; memgroup.enable_fault_report(); {how}; print('survived')"
     ended = empty.child(code, NUMBER=int(number))
     survived = "IGN" in before
     assert (ended.status, ended.out, ended.err) == (0 if survived else -number, "survived\n" * survived, "")
@@ -692,16 +690,21 @@ def test_a_handler_of_pythons_may_replace_it(empty):
 
 HANDLER = """
     class Action(ctypes.Structure):
-        _fields_ = [("handler", ctypes.c_void_p), ("mask", ctypes.c_ulong * 16), ("flags", ctypes.c_int), ("r", ctypes.c_void_p)]
+        _fields_ = [
+            ("handler", ctypes.c_void_p),
+            ("mask", ctypes.c_ulong * 16),
+            ("flags", ctypes.c_int),
+            ("restorer", ctypes.c_void_p),
+        ]
 
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
     def handler(number, info, context):
-        seen = (ctypes.c_int * 3).from_address(info or 0)[2] if info else None
         address = ctypes.c_void_p.from_address(info + 16).value
         mask = (ctypes.c_ulong * 16)()
         libc.pthread_sigmask(0, None, mask)
-        print("handler", number, address == shown.address, bool(mask[0] >> 10 & 1), bool(mask[0] >> 9 & 1), flush=True)
+        blocked = [bool(mask[0] >> bit & 1) for bit in (10, 9)]
+        print("handler", number, address == shown.address, *blocked, flush=True)
         os._exit(42)
 
 
@@ -818,11 +821,16 @@ def test_reports_do_not_wait_for_who_does_not_listen(empty):
 
 
 def test_errno_survives_a_fault_that_is_handled(empty):
-    # A handler that returns after it has mended the cause: the program goes on, and nothing of it has changed.
+    # A handler returns when it has mended the cause: the program goes on, and nothing of it has changed.
     ended = empty.child(
         """
         class Action(ctypes.Structure):
-            _fields_ = [("handler", ctypes.c_void_p), ("mask", ctypes.c_ulong * 16), ("flags", ctypes.c_int), ("r", ctypes.c_void_p)]
+            _fields_ = [
+            ("handler", ctypes.c_void_p),
+            ("mask", ctypes.c_ulong * 16),
+            ("flags", ctypes.c_int),
+            ("restorer", ctypes.c_void_p),
+        ]
 
         @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
         def mend(number, info, context):

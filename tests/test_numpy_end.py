@@ -1,7 +1,7 @@
 """What the end of a group does to each way in which numpy and its kin hold a block.
 
-Whoever holds an export is a view: `free()` refuses. Whoever took the address and kept only the block is not, so `free()`
-takes the memory away, and what is left is a crash that says so: never another group's bytes.
+Whoever holds an export is a view: `free()` refuses. Whoever took the address and kept only the block is not, so
+`free()` takes the memory away, and what is left is a crash that says so: never another group's bytes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ pytest.importorskip("numpy")
 
 SIZE = 4000
 
-# How the bytes are held, as an expression of `block`; what the end of the group finds: a live view (a lender asks the
-# block again for each of its own), an exporter without one, or a copy.
+# How the bytes are held, as an expression of `block`; what the end of the group finds: a live view (a lender
+# asks the block again for each of its own), an exporter without one, or a copy.
 WAYS = {
     "asarray": ("np.asarray(block)", "view"),
     "asarray of a view": ("np.asarray(memoryview(block))", "view"),
@@ -155,7 +155,7 @@ def test_each_end_finds_what_holds_the_block(nursery, way, mirror):
     assert (ended.status, ended.err) == (0, "")
     free, reset, gentle = eval(ended.out)
     expected = {
-        # Live views (and lenders, which hold one) stand in the way, and nothing changes; a gentle end leaves them what they show.
+        # Live views (and lenders, which hold one) stand in the way; a gentle end leaves them what they show.
         "view": (("refused", True, False), ("refused", True, False), ("done", True, True)),
         # An exporter does not: free() takes the memory, and a reset leaves it the slot.
         "exporter": (("done", None, True), ("done", True, False), ("done", True, True)),

@@ -15,6 +15,7 @@ mod places;
 mod pool;
 mod report;
 
+#[cfg(feature = "python")]
 pub(crate) use objects::{forget, note};
 pub(crate) use places::Place;
 

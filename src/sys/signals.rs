@@ -214,9 +214,10 @@ unsafe fn call(function: usize, flags: c_int, signal: c_int, info: *mut libc::si
 fn die(signal: c_int, info: *mut libc::siginfo_t) {
     // SAFETY: the action is a whole one, and nobody is to be told of the last.
     unsafe { libc::sigaction(signal, Default::get(), ptr::null_mut()) };
+    let (process, thread) = (getpid(), gettid());
     // Refused (by a sandbox), a fault happens again all the same.
-    // SAFETY: the calls take numbers, and info is what the kernel passed.
-    let _refused = unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, libc::getpid(), gettid(), signal, info) };
+    // SAFETY: the call takes numbers, and info is what the kernel passed.
+    let _refused = unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, signal, info) };
 }
 
 /// The default action: leaked memory will not do, for it is wanted in a handler.
@@ -248,7 +249,7 @@ impl Fault {
             return Some(Self { signal, code: info.si_code, address, access: machine.access, at: machine.at });
         }
         // SAFETY: who sends a signal leaves a number of a process.
-        let is_raised = info.si_code == libc::SI_TKILL && unsafe { info.si_pid() == libc::getpid() };
+        let is_raised = info.si_code == libc::SI_TKILL && unsafe { info.si_pid() } == getpid();
         if !is_raised {
             return None;
         }

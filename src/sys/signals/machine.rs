@@ -64,8 +64,9 @@ fn read<T: Words>(address: usize) -> Option<T> {
     let mut value = T::ZERO;
     let local = libc::iovec { iov_base: (&raw mut value).cast(), iov_len: size_of::<T>() };
     let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(address), iov_len: size_of::<T>() };
+    let process = super::getpid();
     // SAFETY: the value has room for what is read, any bytes of which are one; the kernel checks the other address.
-    let read = unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) };
+    let read = unsafe { libc::process_vm_readv(process, &local, 1, &remote, 1, 0) };
     (usize::try_from(read) == Ok(size_of::<T>())).then_some(value)
 }
 
