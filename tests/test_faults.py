@@ -5,14 +5,19 @@ The exact signal, the exact words; and the bytes are what they were.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import crashes
 import pytest
 from crashes import BEFORE, BEHIND, CHANGED, DATA, FREED, KEPT, NO_PAGE, PROTECTED, Nursery, crash, report
 
-# One group of four full slots. A child of the nursery shares them with it, so what it has changed would be seen.
+# One group of four full slots. A child of the nursery shares them with it: what it has changed would be seen.
 FULL = """
     memgroup.enable_fault_report()
     group = MemGroup(base=65536, name="crash", backing=BACKING)
@@ -134,7 +139,8 @@ STORES = {
     "add (sem_post)": "libc.sem_post(pointer(ADDRESS))",
     "the same value again": "store(ADDRESS, 0x50)",
     "through a copy of the pointer in a thread": """
-        thread = threading.Thread(target=lambda: (print(threading.get_native_id(), flush=True), store(ADDRESS)))
+        work = lambda: (print(threading.get_native_id(), flush=True), store(ADDRESS))
+        thread = threading.Thread(target=work)
         thread.start()
         thread.join()
     """,
@@ -875,3 +881,70 @@ def test_nonsense_in_the_environment_is_a_warning(child, monkeypatch):
         'RuntimeWarning: memgroup: MEMGROUP_FAULT_REPORT must be 1 or 0, not "yes": it is ignored'
         in ended.stderr
     )
+
+
+# How it looks
+
+
+def on_a_terminal(code: str, **environment: str) -> str:
+    """What a child that crashes shows on a terminal."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
+    pid, terminal = os.forkpty()
+    if pid == 0:
+        os.execve(sys.executable, [sys.executable, "-c", code], clean | environment)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other end was closed
+        while more := os.read(terminal, 4096):
+            shown += more
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGSEGV
+    return shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_colours_are_for_terminals_that_know_them(environment, coloured):
+    shown = on_a_terminal(
+        crashes.textwrap.dedent(crashes.PREPARATION)
+        + "memgroup.enable_fault_report(); resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+        + crashes.textwrap.dedent(CRASH),
+        **environment,
+    )
+    address, said = shown.replace("\r\n", "\n").split("\n", 1)
+    assert ("\x1b[" in said) == coloured
+    if coloured:
+        head, *lines = said.splitlines()
+        assert head.startswith("\x1b[1;31mmemgroup:\x1b[0m \x1b[1mwrite at ")
+        assert head.endswith("\x1b[0m")
+        assert all(line.startswith("  \x1b[2m") for line in lines)
+    plain = re.sub("\x1b\\[[0-9;]*m", "", said)
+    pid = int(plain.split()[-1])
+    assert plain == said_of(crashes.Ended(pid, 0, address, plain))
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "faults.md"
+
+
+def test_the_page_on_faults_shows_what_is_said(empty):
+    """The samples of the page are what its programs say, but for numbers that differ in each run."""
+    page = PAGE.read_text()
+    samples = re.findall(r"```python no-run\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL)
+    assert len(samples) == 3
+    for program, expected in samples:
+        ended = empty.child(program)
+        assert ended.status == -signal.SIGSEGV
+        assert numberless(ended.err) == numberless(expected)
+
+
+def numberless(text: str) -> str:
+    text = re.sub(r"0x[0-9a-f]{12}\b", "ADDRESS", text)
+    return re.sub(r"thread \d+ of process \d+", "thread T of process P", text)

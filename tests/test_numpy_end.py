@@ -1,7 +1,7 @@
 """What the end of a group does to each way in which numpy and its kin hold a block.
 
-Whoever holds an export is a view: `free()` refuses. Whoever took the address and kept only the block is not, so
-`free()` takes the memory away, and what is left is a crash that says so: never another group's bytes.
+Whoever holds an export is a view: `free()` refuses. Whoever took the address and kept only the block is not,
+so `free()` takes the memory away, and what is left is a crash that says so: never another group's bytes.
 """
 
 from __future__ import annotations

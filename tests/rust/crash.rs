@@ -131,13 +131,15 @@ fn is_reported(backing: Backing, attack: impl FnOnce(NonNull<c_void>)) {
     assert_eq!(&protected[..], BYTES);
 }
 
-fn atomics(address: NonNull<c_void>) -> Vec<(&'static str, Box<dyn Fn()>)> {
+type Attack = Box<dyn Fn()>;
+
+fn atomics(address: NonNull<c_void>) -> Vec<(&'static str, Attack)> {
     macro_rules! attacks {
         ($($atomic:ty, $same:expr;)*) => { vec![$(
             (concat!(stringify!($atomic), " store"), attack(address, |at: &$atomic| at.store(1, Ordering::SeqCst))),
-            (concat!(stringify!($atomic), " swap"), attack(address, |at: &$atomic| drop(at.swap(1, Ordering::SeqCst)))),
-            (concat!(stringify!($atomic), " add"), attack(address, |at: &$atomic| drop(at.fetch_add(1, Ordering::SeqCst)))),
-            (concat!(stringify!($atomic), " or 0"), attack(address, |at: &$atomic| drop(at.fetch_or(0, Ordering::SeqCst)))),
+            (concat!(stringify!($atomic), " swap"), attack(address, |at: &$atomic| { at.swap(1, Ordering::SeqCst); })),
+            (concat!(stringify!($atomic), " add"), attack(address, |at: &$atomic| { at.fetch_add(1, Ordering::SeqCst); })),
+            (concat!(stringify!($atomic), " or 0"), attack(address, |at: &$atomic| { at.fetch_or(0, Ordering::SeqCst); })),
             (concat!(stringify!($atomic), " exchange"), attack(address, |at: &$atomic| {
                 let _ = at.compare_exchange($same, 1, Ordering::SeqCst, Ordering::SeqCst);
             })),
@@ -154,7 +156,7 @@ fn atomics(address: NonNull<c_void>) -> Vec<(&'static str, Box<dyn Fn()>)> {
     }
 }
 
-fn attack<A: 'static>(address: NonNull<c_void>, work: impl Fn(&A) + 'static) -> Box<dyn Fn()> {
+fn attack<A: 'static>(address: NonNull<c_void>, work: impl Fn(&A) + 'static) -> Attack {
     // SAFETY: none: that is the point. The page is there, and atomics of any kind fit.
     Box::new(move || work(unsafe { address.cast::<A>().as_ref() }))
 }
@@ -255,8 +257,10 @@ static CALLS: AtomicI32 = AtomicI32::new(0);
 
 /// What an application's own handler may do: note the address, and leave.
 extern "C" fn leaves(signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
-    // SAFETY: the kernel passes one, and a fault has an address.
-    let address = unsafe { (*info).si_addr() }.addr();
+    // SAFETY: the kernel passes one.
+    let info = unsafe { &*info };
+    // SAFETY: a fault has an address.
+    let address = unsafe { info.si_addr() }.addr();
     let expected = SEEN[0].load(Ordering::Relaxed) == address && signal == libc::SIGSEGV;
     // SAFETY: _exit never returns.
     unsafe { libc::_exit(if expected { 42 } else { 43 }) };
