@@ -78,6 +78,14 @@ impl Cursor {
         self.used.compare_exchange(taken.end, taken.start, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
+    /// Makes a range longer for its owner, up to `to`, which must be ready; false, and nothing happens, if something behind it
+    /// is taken.
+    pub(crate) fn grow(&self, taken: Range<usize>, to: usize) -> bool {
+        debug_assert!(taken.end <= to && to <= self.ready());
+        // Acquire as in bump: what lies behind the range may have been somebody's.
+        self.used.compare_exchange(taken.end, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
     /// Bytes handed out, gaps for alignment among them.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)

@@ -438,6 +438,13 @@ impl MemGroup {
         self.slots().find_map(|slot| slot.locate(bytes).map(|(mirror, address)| (slot, mirror, address)))
     }
 
+    /// Makes bytes that were taken from one of the group's slots longer where they are; see [`Slot::grow`].
+    pub(crate) fn grow(&self, slot: &Slot, start: usize, end: usize, to: usize) -> bool {
+        let Ok(table) = self.table() else { return false };
+        let _lock = table.lock();
+        slot.is_own() && slot.grow(start, end, to)
+    }
+
     /// [`reset`](Self::reset) for a layer that may hold references to slots: those slots are set aside and returned, and
     /// new ones will be opened in their places.
     pub(crate) fn rewind(&mut self) -> Vec<Arc<Slot>> {

@@ -35,6 +35,8 @@ pub struct Slot {
     generation: u32,
     /// Which slots its memory can be kept for; `None` for none.
     make: Option<Make>,
+    /// Offset below which nothing is taken back singly.
+    pinned: AtomicUsize,
     /// Whether something was done to the memory that makes it unfit for another slot.
     is_spoilt: AtomicBool,
     /// Bytes that a layer above has handed out through the read-only mirror, by its own count.
@@ -147,6 +149,7 @@ impl Slot {
             forks,
             generation,
             make,
+            pinned: AtomicUsize::new(0),
             is_spoilt: AtomicBool::new(false),
             protected: AtomicUsize::new(0),
             memory: ManuallyDrop::new(memory),
@@ -191,17 +194,58 @@ impl Slot {
     }
 
     /// Takes the bytes from `start` up to `end` back, unless something behind them is taken. `used` says whether any of them
-    /// may have been written to.
+    /// may have been written to. Returns whether they were.
     ///
     /// # Safety
     /// Both must be addresses in this slot's read-write mirror, `end` perhaps one past its end. The bytes must have been
     /// taken, and from now on be nobody's.
-    pub(crate) unsafe fn give_back(&self, start: usize, end: usize, used: bool) {
+    pub(crate) unsafe fn give_back(&self, start: usize, end: usize, used: bool) -> bool {
         let base = self.read_write.addr().get();
         if used {
-            self.fresh.store(false, Ordering::Relaxed);
+            self.stain();
         }
-        self.cursor.give_back(start - base..end - base);
+        self.cursor.give_back(start - base..end - base)
+    }
+
+    /// Notes that bytes which were in use may be handed out again.
+    pub(crate) fn stain(&self) {
+        self.fresh.store(false, Ordering::Relaxed);
+    }
+
+    /// Makes the bytes from `start` to `end` longer for their owner, up to `to`, and commits what that needs; false, and
+    /// nothing happens, if something behind them is taken or there is no room.
+    ///
+    /// To be called as [`reserve`](Self::reserve); all three are addresses in the read-write mirror, or beyond its end.
+    pub(crate) fn grow(&self, start: usize, end: usize, to: usize) -> bool {
+        let base = self.read_write.addr().get();
+        let (taken, to) = (start - base..end - base, to - base);
+        let may_grow = to <= self.capacity && self.cursor.used() == taken.end && self.commit(to).is_ok();
+        may_grow && self.cursor.grow(taken, to)
+    }
+
+    /// Notes that somebody knows the bytes below an address by that address alone, as when an array was protected: none of
+    /// them is to be taken back from its first owner, until all are.
+    pub(crate) fn pin_below(&self, end: usize) {
+        // Relaxed: who gives bytes back has seen all that was done with them.
+        self.pinned.fetch_max(end - self.read_write.addr().get(), Ordering::Relaxed);
+    }
+
+    /// Whether the owner of bytes that begin at an address may give them back: not if they are known to others, in this
+    /// process or in one of its family.
+    pub(crate) fn takes_back(&self, start: usize) -> bool {
+        start - self.read_write.addr().get() >= self.pinned.load(Ordering::Relaxed)
+            && self.is_own()
+            && !self.is_shared_with_a_child()
+    }
+
+    /// Whether this process opened the slot, and did not inherit it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.generation == fork::generation()
+    }
+
+    /// Bytes from an address in the read-write mirror to the end of what was handed out.
+    pub(crate) fn used_from(&self, start: usize) -> usize {
+        (self.read_write.addr().get() + self.cursor.used()).saturating_sub(start)
     }
 
     /// As `bump` with offsets: see [`Cursor::bump_from`].
@@ -408,6 +452,7 @@ impl Slot {
         }
         self.cursor.rewind();
         self.protected.store(0, Ordering::Relaxed);
+        self.pinned.store(0, Ordering::Relaxed);
         // What lived there may have been values with padding.
         opaque(self.read_write);
     }

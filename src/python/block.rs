@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::PyTypeInfo;
 use pyo3::basic::CompareOp;
@@ -49,6 +50,8 @@ struct Body {
     /// Whether the block ever gave out its address. It then holds a reference to its slot for as long as it lives: who
     /// took the address (`np.ndarray(buffer=block)`, say) may have kept nothing but the block.
     exported: Exported,
+    /// Whether an array shows the block's bytes and holds it: such an exporter is itself a view, for as long as it lives.
+    is_lent: AtomicBool,
 }
 
 /// What Python calls.
@@ -320,9 +323,9 @@ impl MemBlock {
         let new = unsafe { ffi::PyObject_Init(memory.cast(), Self::type_object_raw(py)) }.cast::<Self>();
         // SAFETY: it is not null.
         let body = unsafe { &raw mut (*new).body };
-        let exported = Exported::not_yet();
+        let (exported, is_lent) = (Exported::not_yet(), AtomicBool::new(false));
         // SAFETY: Python has written the head and nothing else, and nobody knows the object yet.
-        unsafe { body.write(Body { group: group.clone().unbind(), piece, mirror, exported }) };
+        unsafe { body.write(Body { group: group.clone().unbind(), piece, mirror, exported, is_lent }) };
         // SAFETY: it is a new reference.
         let block = unsafe { Bound::from_owned_ptr(py, new.cast()) };
         // SAFETY: of the type that it was just made with.
@@ -338,10 +341,13 @@ impl MemBlock {
         // SAFETY: the caller's promise.
         let body = unsafe { &raw const (*this).body };
         // SAFETY: nobody reads it after this.
-        let Body { group, piece, exported, .. } = unsafe { body.read() };
+        let Body { group, piece, exported, is_lent, .. } = unsafe { body.read() };
         // SAFETY: the caller's promise.
         let kind = unsafe { ffi::Py_TYPE(this.cast()) };
         if exported.end() {
+            if is_lent.into_inner() {
+                group.get().remove_view();
+            }
             // SAFETY: hold_slot took the reference that is given back here.
             unsafe { Arc::decrement_strong_count(piece.slot.as_ptr().cast_const()) };
         }
@@ -379,6 +385,18 @@ impl MemBlock {
             self.hold_slot();
             group.add_view();
         })
+    }
+
+    /// Makes it the block of an array, which counts as a view for as long as it lives.
+    ///
+    /// # Errors
+    /// ValueError: It is freed.
+    #[inline(always)]
+    pub(super) fn show_as_array(&self, py: Python<'_>) -> PyResult<()> {
+        debug_assert!(!self.body.is_lent.load(Ordering::Relaxed));
+        self.add_view(py)?;
+        self.body.is_lent.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Ends a view that [`add_view`](Self::add_view) counted.

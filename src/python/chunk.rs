@@ -61,6 +61,33 @@ impl Chunk {
         }
     }
 
+    /// Whether it is a chunk of that slot, and this process's.
+    pub(super) fn is_of(&self, slot: NonNull<Slot>) -> bool {
+        self.slot.load(Relaxed) == slot.as_ptr()
+            && !self.is_empty()
+            && self.generation.load(Relaxed) == fork::generation()
+    }
+
+    /// Takes back what was handed out last, if `start..end` is that.
+    pub(super) fn take_back(&self, _attached: Python<'_>, start: usize, end: usize) -> bool {
+        let next = self.next.load(Relaxed);
+        let is_last = next.addr() == end;
+        if is_last {
+            self.next.store(next.with_addr(start), Relaxed);
+        }
+        is_last
+    }
+
+    /// Makes what was handed out last longer or shorter, if it is what ends at `end` and there are enough bytes.
+    pub(super) fn resize(&self, _attached: Python<'_>, end: usize, to: usize) -> bool {
+        let next = self.next.load(Relaxed);
+        let may_move = next.addr() == end && to <= self.end.load(Relaxed);
+        if may_move {
+            self.next.store(next.with_addr(to), Relaxed);
+        }
+        may_move
+    }
+
     /// Gives the bytes that were not handed out back to their slot, if it can still take them. There is no chunk then.
     ///
     /// To be called before the group lets the slot go.
@@ -76,7 +103,29 @@ impl Chunk {
             // SAFETY: fill got the pointer from a slot that the group holds, and has not let go yet.
             let slot = unsafe { &*slot };
             // SAFETY: that slot gave the bytes, and the chunk, which handed out what is before them, has forgotten them.
-            unsafe { slot.give_back(next.addr(), end, false) };
+            let _kept = unsafe { slot.give_back(next.addr(), end, false) };
         }
+    }
+}
+
+/// What [`take_attached`](super::life::Life::take_attached) gave last: who wants more of the same does not say how much that
+/// was. Like the chunk it is for threads that hold the GIL; without one it knows nothing.
+#[derive(Default)]
+pub(super) struct Last {
+    start: AtomicUsize,
+    size: AtomicUsize,
+}
+
+impl Last {
+    pub(super) fn set(&self, _attached: Python<'_>, start: usize, size: usize) {
+        if cfg!(not(Py_GIL_DISABLED)) {
+            self.start.store(start, Relaxed);
+            self.size.store(size, Relaxed);
+        }
+    }
+
+    /// How many bytes were given at that address, if it was the last.
+    pub(super) fn size_of(&self, _attached: Python<'_>, start: usize) -> Option<usize> {
+        (self.start.load(Relaxed) == start).then(|| self.size.load(Relaxed))
     }
 }

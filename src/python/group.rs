@@ -15,6 +15,7 @@ use super::frames::{FrameReader, Prefix, ReadAhead};
 use super::gate::Gate;
 use super::life::{Gone, Life, Refusal, Runs, plural};
 use super::list::MemList;
+use super::numpy;
 use super::operand::{Operand, if_any};
 use super::pickle;
 use super::piece::{Held, Piece, count};
@@ -263,8 +264,8 @@ impl MemGroup {
     /// The same bytes through the read-only mirror: no system call, any size.
     ///
     /// Args:
-    ///     obj: A MemBlock or a MemList of this group, or a memoryview of a block; the result is of the same kind, shape
-    ///         and format.
+    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the result is of the
+    ///         same kind, shape, strides and format.
     ///
     /// Raises:
     ///     TypeError: `obj` is none of these.
@@ -277,8 +278,8 @@ impl MemGroup {
     /// The same bytes through the read-write mirror.
     ///
     /// Args:
-    ///     obj: A MemBlock or a MemList of this group, or a memoryview of a block; the result is of the same kind, shape
-    ///         and format.
+    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the result is of the
+    ///         same kind, shape, strides and format.
     ///
     /// Raises:
     ///     TypeError: `obj` is none of these.
@@ -298,11 +299,14 @@ impl MemGroup {
         if let Ok(list) = obj.cast::<MemList>() {
             return Ok(list.get().belongs_to(slf.as_unbound()) && list.get().check(slf.py()).is_ok());
         }
+        if let Some(array) = numpy::Array::of(obj)? {
+            return numpy::holds(slf, &array);
+        }
         let Some(layout) = if_any(slf.py(), window::Layout::of(obj))? else { return Ok(false) };
         if let Some(block) = layout.block_behind_nothing(obj)? {
             return this.holds(slf, &block);
         }
-        Ok(this.within(slf.py(), |life| life.find(layout.addresses()))?.is_some())
+        Ok(this.within(slf.py(), |life| life.look_for(layout.addresses()))?.is_some())
     }
 
     /// Empties the group and keeps its memory, warm, for what comes next. Blocks from before are freed.
@@ -508,7 +512,7 @@ impl MemGroup {
 
     /// The same where nothing stands in the way.
     #[inline(always)]
-    fn take_at_once(&self, py: Python<'_>, size: usize, align: usize) -> Option<Piece> {
+    pub(super) fn take_at_once(&self, py: Python<'_>, size: usize, align: usize) -> Option<Piece> {
         self.gate.with(py, |life| {
             let piece = life.bump(py, size, align)?;
             self.count(size);
@@ -585,7 +589,7 @@ impl MemGroup {
 
     /// Counts a block.
     #[inline(always)]
-    fn count(&self, size: usize) {
+    pub(super) fn count(&self, size: usize) {
         self.blocks.add(1);
         self.requested.add(size);
     }
@@ -680,9 +684,13 @@ impl MemGroup {
         if let Ok(view) = obj.cast::<PyMemoryView>() {
             return Self::view_through(slf, view, to).map(Bound::into_any);
         }
+        if let Some(array) = numpy::Array::of(obj)? {
+            return numpy::through(slf, &array, to);
+        }
         let verb = if to == Mirror::ReadOnly { "protect" } else { "unprotect" };
         Err(PyTypeError::new_err(format!(
-            "{verb}() takes a MemBlock, a MemList or a memoryview, not {}: pass memoryview(object) for other views of a block",
+            "{verb}() takes a MemBlock, a MemList, a memoryview or a numpy array, not {}: pass memoryview(object) for other \
+             views of a block",
             type_name(obj)
         )))
     }
@@ -730,6 +738,22 @@ impl MemGroup {
         })?;
         let piece = piece.ok_or(Error::Foreign)?;
         layout.view_of(MemBlock::new(slf, piece.ok_or(Error::NoMirror)?, to)?)
+    }
+
+    /// The same for a block that was taken back.
+    pub(super) fn uncount(&self, size: usize) {
+        self.blocks.add(1_usize.wrapping_neg());
+        self.recount(size, 0);
+    }
+
+    /// Counts a block that has `size` bytes instead of `before`.
+    pub(super) fn recount(&self, before: usize, size: usize) {
+        self.requested.add(size.wrapping_sub(before));
+    }
+
+    /// Short work on the group by an attached thread, whatever has become of it.
+    pub(super) fn whatever<R>(&self, py: Python<'_>, work: impl FnOnce(&Life) -> R) -> R {
+        self.gate.with(py, work)
     }
 }
 

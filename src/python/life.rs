@@ -10,12 +10,13 @@
 //! Slots are kept by reference counts alone: the group holds one reference to each, every exporter another.
 
 use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, Last};
 use super::piece::{Held, Piece};
 use crate::group::Taken;
 use crate::list::{Columns, Run};
@@ -26,6 +27,7 @@ pub(super) struct Life {
     group: crate::MemGroup,
     /// Taken from the group and not handed out yet.
     chunk: Chunk,
+    last: Last,
     phase: Phase,
     /// Grows with every reset: a block is good in the era that it was made in.
     era: u64,
@@ -43,7 +45,7 @@ enum Phase {
 
 impl Life {
     pub(super) fn new(group: crate::MemGroup) -> Self {
-        Self { group, chunk: Chunk::default(), phase: Phase::Open, era: 0, aside: Vec::new() }
+        Self { group, chunk: Chunk::default(), last: Last::default(), phase: Phase::Open, era: 0, aside: Vec::new() }
     }
 
     /// The group, for what does not depend on its life: its options.
@@ -147,8 +149,25 @@ impl Life {
         Piece { address: taken.address, len, slot: taken.slot.as_ptr(), era: self.era }
     }
 
-    /// The bytes at these addresses, and the mirror that they are seen through, if they live in the group.
+    /// The bytes at these addresses, and the mirror that they are seen through, if they live in the group. Whoever finds
+    /// them may keep them: they are not given back singly any more.
     pub(super) fn find(&self, addresses: Range<usize>) -> Result<Option<(Piece, Mirror)>, Gone> {
+        let found = self.look_for(addresses)?;
+        if let Some((piece, mirror)) = found {
+            // SAFETY: look_for has just found it there.
+            let slot = unsafe { piece.slot() };
+            let address = match mirror {
+                Mirror::ReadWrite => piece.address,
+                // SAFETY: that is the mirror it was found in.
+                Mirror::ReadOnly => unsafe { slot.to_read_write(piece.address) },
+            };
+            slot.pin_below(address.addr().get() + piece.len);
+        }
+        Ok(found)
+    }
+
+    /// The same for those who only want to know.
+    pub(super) fn look_for(&self, addresses: Range<usize>) -> Result<Option<(Piece, Mirror)>, Gone> {
         self.check_open()?;
         Ok(self.group.locate(&addresses).map(|(slot, mirror, address)| {
             (Piece { address, len: addresses.len(), slot: slot.as_ptr(), era: self.era }, mirror)
@@ -194,12 +213,107 @@ impl Life {
         self.chunk.give_back(attached);
         let mut slots = self.group.release();
         slots.extend(self.aside.drain(..).filter_map(|slot| slot.upgrade()));
+        // Arrays that numpy allocated here look for their slots when they die.
+        self.aside.extend(slots.iter().filter(|slot| Arc::strong_count(slot) > 1).map(Arc::downgrade));
         Ok(LetGo(slots))
     }
 
     fn set_aside(&mut self, let_go: &[Arc<Slot>]) {
         self.aside.retain(|slot| slot.strong_count() > 0);
         self.aside.extend(let_go.iter().map(Arc::downgrade));
+    }
+}
+
+/// What an allocator of somebody else's needs, which may neither wait nor raise. The caller counts the views, and holds the
+/// slots.
+impl Life {
+    /// Bytes by whatever path gives some, without letting go of the GIL. `None` if there are none to be had.
+    pub(super) fn take_attached(&self, attached: Python<'_>, size: usize, align: usize) -> Option<Piece> {
+        let piece = match self.bump(attached, size, align) {
+            Some(piece) => piece,
+            None => match self.bump_slot(attached, size, align).ok()? {
+                Some(piece) => piece,
+                None => {
+                    let piece = self.take_slowly(size, align).ok()?.ok()?;
+                    self.take_ahead(attached);
+                    piece
+                }
+            },
+        };
+        self.last.set(attached, piece.address.addr().get(), size);
+        Some(piece)
+    }
+
+    /// The slot that an address in a read-write mirror is in, even of a slot that the group has let go, if anyone holds it.
+    pub(super) fn slot_of(&self, address: usize) -> Option<NonNull<Slot>> {
+        let bytes = address..address + 1;
+        let current = self.group.current().filter(|slot| slot.locate(&bytes).is_some());
+        if let Some(slot) = current.or_else(|| Some(self.group.locate(&bytes)?.0)) {
+            return Some(slot.as_ptr());
+        }
+        let mut aside = self.aside.iter().filter_map(Weak::upgrade);
+        // The reference that somebody else holds keeps it where it is.
+        aside.find(|slot| slot.locate(&bytes).is_some()).and_then(|slot| NonNull::new(Arc::as_ptr(&slot).cast_mut()))
+    }
+
+    /// Takes bytes back if they are what was handed out last, and nobody else knows them. Returns whether they were.
+    ///
+    /// # Safety
+    /// They must be `size` bytes of that slot, which somebody holds, got from [`take_attached`](Self::take_attached) and
+    /// nobody's any more.
+    pub(super) unsafe fn take_back(
+        &self,
+        attached: Python<'_>,
+        slot: NonNull<Slot>,
+        address: usize,
+        size: usize,
+    ) -> bool {
+        let end = address + size.max(1);
+        // SAFETY: the caller says that it lives.
+        let known = unsafe { slot.as_ref() };
+        if !self.is_open() || !known.takes_back(address) {
+            return false;
+        }
+        if self.chunk.is_of(slot) {
+            known.stain();
+            return self.chunk.take_back(attached, address, end);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { known.give_back(address, end, true) }
+    }
+
+    /// Makes bytes longer or shorter where they are, which only those that were handed out last can be. Returns how many
+    /// there were before, if it did.
+    ///
+    /// # Safety
+    /// As for [`take_back`](Self::take_back), but they are still the caller's.
+    pub(super) unsafe fn resize(
+        &self,
+        attached: Python<'_>,
+        slot: NonNull<Slot>,
+        address: usize,
+        size: usize,
+    ) -> Option<usize> {
+        let before = self.last.size_of(attached, address)?;
+        let (end, to) = (address + before.max(1), address + size.max(1));
+        if !self.is_open() {
+            return None;
+        }
+        // SAFETY: the caller says that it lives.
+        let known = unsafe { slot.as_ref() };
+        if to < end {
+            // SAFETY: the end of what is the caller's is nobody's from now on. Whether it is taken back makes no difference.
+            unsafe { self.take_back(attached, slot, to, end - to) };
+        } else if to > end && !(self.chunk.is_of(slot) && self.chunk.resize(attached, end, to)) {
+            self.chunk.give_back(attached);
+            let has_grown = self.group.grow(known, address, end, to);
+            self.take_ahead(attached);
+            if !has_grown {
+                return None;
+            }
+        }
+        self.last.set(attached, address, size);
+        Some(before)
     }
 }
 

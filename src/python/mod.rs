@@ -32,6 +32,7 @@ mod lent;
 mod life;
 mod list;
 mod native;
+mod numpy;
 mod operand;
 mod pickle;
 mod piece;
@@ -79,6 +80,7 @@ mod _memgroup {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("MemBlock", super::block_type::make(module.py())?)?;
         super::alloc::add_to(&module.py().get_type::<super::group::MemGroup>())?;
+        super::numpy::add_to(&module.py().get_type::<super::group::MemGroup>())?;
         // What it is to Python: integers in a row, as bytes and memoryview are.
         PySequence::register::<super::block::MemBlock>(module.py())?;
         PySequence::register::<super::list::MemList>(module.py())?;

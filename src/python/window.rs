@@ -69,7 +69,7 @@ impl Layout {
 }
 
 /// The addresses from the lowest to behind the highest byte; `None` if they are none.
-fn reach(origin: usize, item_size: isize, shape: &[isize], strides: &[isize]) -> Option<Range<usize>> {
+pub(super) fn reach(origin: usize, item_size: isize, shape: &[isize], strides: &[isize]) -> Option<Range<usize>> {
     if shape.contains(&0) {
         return Some(origin..origin);
     }

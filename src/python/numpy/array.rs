@@ -1,0 +1,88 @@
+//! An array as it lies in memory.
+
+use std::ffi::c_int;
+use std::ops::Range;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::super::window::reach;
+use super::api::{Api, Descr};
+
+/// The fields of an array that numpy has published since its beginnings.
+#[repr(C)]
+struct Fields {
+    head: ffi::PyObject,
+    data: *mut u8,
+    dimensions: c_int,
+    shape: *const isize,
+    strides: *const isize,
+    base: *mut ffi::PyObject,
+    descr: *mut ffi::PyObject,
+}
+
+/// A numpy array, of any class.
+pub(in super::super) struct Array<'a, 'py> {
+    pub(super) api: &'py Api,
+    pub(super) object: &'a Bound<'py, PyAny>,
+}
+
+impl<'a, 'py> Array<'a, 'py> {
+    /// The object, if it is an array.
+    pub(in super::super) fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        let Some(api) = Api::if_there(object.py())? else { return Ok(None) };
+        // SAFETY: both are alive.
+        let is_array = unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), api.array_type) } != 0;
+        Ok(is_array.then_some(Self { api, object }))
+    }
+
+    fn fields(&self) -> &Fields {
+        // SAFETY: it is an array, and alive.
+        unsafe { &*self.object.as_ptr().cast::<Fields>() }
+    }
+
+    /// Address of the element with all indices 0.
+    pub(super) fn origin(&self) -> usize {
+        self.fields().data.addr()
+    }
+
+    pub(super) fn shape(&self) -> Vec<isize> {
+        self.per_dimension(self.fields().shape)
+    }
+
+    pub(super) fn strides(&self) -> Vec<isize> {
+        self.per_dimension(self.fields().strides)
+    }
+
+    fn per_dimension(&self, numbers: *const isize) -> Vec<isize> {
+        match usize::try_from(self.fields().dimensions) {
+            // SAFETY: an array has as many numbers as it has dimensions.
+            Ok(many) if many > 0 => unsafe { std::slice::from_raw_parts(numbers, many) }.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn descr(&self) -> Descr<'py> {
+        // SAFETY: an array has an element type, which it keeps alive.
+        Descr(unsafe { Bound::from_borrowed_ptr(self.object.py(), self.fields().descr) })
+    }
+
+    /// What keeps its memory; `None` if the array itself does.
+    pub(super) fn base(&self) -> Option<Bound<'py, PyAny>> {
+        // SAFETY: it is null or an object that the array keeps alive.
+        unsafe { Bound::from_borrowed_ptr_or_opt(self.object.py(), self.fields().base) }
+    }
+
+    /// Addresses of all bytes that it can reach.
+    pub(super) fn addresses(&self) -> PyResult<Range<usize>> {
+        let size = self.descr().size(self.api) as isize;
+        reach(self.origin(), size, &self.shape(), &self.strides())
+            .ok_or_else(|| PyValueError::new_err("the array reaches beyond the address space"))
+    }
+
+    /// Whether one element is seen at several places, as in what `np.broadcast_to` gives: numpy lets nobody write to those.
+    pub(super) fn repeats(&self) -> bool {
+        self.shape().iter().zip(self.strides()).any(|(&extent, stride)| extent > 1 && stride == 0)
+    }
+}

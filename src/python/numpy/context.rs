@@ -1,0 +1,152 @@
+//! `MemGroup.numpy`: numpy allocates in the group while a `with` block lasts.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi::PyObject;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyModule, PyTuple, PyType};
+
+use super::super::group::MemGroup;
+use super::super::native::{add_method, answer, method};
+use super::api::Api;
+use super::handler;
+
+/// Adds the method to the class.
+pub(super) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let method = method(
+        c"numpy",
+        numpy,
+        c"numpy($self, /)
+--
+
+A context manager within which numpy allocates the memory of its arrays in the group.
+
+It holds for what the `with` block itself calls: not for other threads, nor for other asyncio tasks but those that are
+started in it. Each array that is made so counts as a view for as long as it lives, and may outlive the block. Where the
+group has no memory left, or has ended, numpy raises MemoryError.
+
+Raises:
+    ImportError: numpy is not installed.
+    ValueError: The group is freed.",
+    );
+    // SAFETY: the method takes its object for a MemGroup, which every object of the class is.
+    unsafe { add_method(class, "numpy", method) }
+}
+
+unsafe extern "C" fn numpy(slf: *mut PyObject, _nothing: *mut PyObject) -> *mut PyObject {
+    let body = |py: Python<'_>| {
+        // SAFETY: Python calls a method of the class with one of its objects.
+        let slf = unsafe { handler::group(py, &slf) };
+        slf.get().check_open(py)?;
+        Api::get(py)?;
+        let context = NumpyMemory { group: slf.clone().unbind(), handler: handler::capsule(slf)?.unbind() };
+        Ok(Bound::new(py, context)?.into_any().into_ptr())
+    };
+    // SAFETY: Python calls with the thread attached.
+    unsafe { answer(body) }
+}
+
+/// While it is entered, numpy allocates in the group.
+///
+/// The same one may be entered many times, in other threads and tasks too: who entered what, and what numpy did before, is
+/// in a context variable, as is what numpy does.
+#[pyclass(frozen, module = "memgroup")]
+struct NumpyMemory {
+    group: Py<MemGroup>,
+    handler: Py<PyAny>,
+}
+
+#[pymethods]
+impl NumpyMemory {
+    fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, MemGroup>> {
+        let (py, this) = (slf.py(), slf.get());
+        let group = this.group.bind(py);
+        group.get().check_open(py)?;
+        let entered = Entered::get(py)?;
+        let before = Api::get(py)?.set_handler(this.handler.bind(py))?;
+        entered.push(slf.as_any(), &before).inspect_err(|_| put_back(py, &before))?;
+        Ok(group.clone())
+    }
+
+    fn __exit__<'py>(
+        slf: &Bound<'py, Self>,
+        exc_type: &Bound<'py, PyAny>,
+        _exc_value: &Bound<'py, PyAny>,
+        _traceback: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        match Entered::get(slf.py())?.take(slf.as_any())? {
+            Taken::Last(before) => Api::get(slf.py())?.set_handler(&before).map(drop),
+            Taken::Earlier => Ok(()),
+            // What happened in the body is worse.
+            Taken::None if !exc_type.is_none() => Ok(()),
+            Taken::None => Err(PyRuntimeError::new_err(
+                "this numpy() block was entered in another context (another thread or task): leave it where it was entered",
+            )),
+        }
+    }
+}
+
+fn put_back(py: Python<'_>, handler: &Bound<'_, PyAny>) {
+    if let Ok(api) = Api::get(py) {
+        let _lost = api.set_handler(handler);
+    }
+}
+
+/// The blocks that this context is in, the outermost first: a tuple of pairs of a block and the handler before it.
+struct Entered<'py> {
+    variable: &'py Bound<'py, PyAny>,
+    pairs: Vec<Bound<'py, PyTuple>>,
+}
+
+enum Taken<'py> {
+    /// It was the last to be entered, and this was the handler before it.
+    Last(Bound<'py, PyAny>),
+    /// Others were entered after it, as generators can do: the next of these puts the handler back in its stead.
+    Earlier,
+    None,
+}
+
+impl<'py> Entered<'py> {
+    fn get(py: Python<'py>) -> PyResult<Self> {
+        static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let variable = VARIABLE.get_or_try_init(py, || {
+            let made = PyModule::import(py, "contextvars")?.call_method1("ContextVar", ("memgroup.numpy",))?;
+            Ok::<_, PyErr>(made.unbind())
+        })?;
+        let variable = variable.bind(py);
+        let pairs = variable.call_method1("get", (PyTuple::empty(py),))?;
+        let pairs = pairs.try_iter()?.map(|pair| Ok(pair?.cast_into::<PyTuple>()?));
+        Ok(Self { variable, pairs: pairs.collect::<PyResult<_>>()? })
+    }
+
+    fn push(mut self, block: &Bound<'py, PyAny>, before: &Bound<'py, PyAny>) -> PyResult<()> {
+        self.pairs.push(PyTuple::new(block.py(), [block, before])?);
+        self.put(block.py())
+    }
+
+    /// Takes the last entry of a block out.
+    fn take(mut self, block: &Bound<'py, PyAny>) -> PyResult<Taken<'py>> {
+        let py = block.py();
+        let mut at = None;
+        for (place, pair) in self.pairs.iter().enumerate() {
+            if pair.get_item(0)?.is(block) {
+                at = Some(place);
+            }
+        }
+        let Some(at) = at else { return Ok(Taken::None) };
+        let before = self.pairs.remove(at).get_item(1)?;
+        let taken = match self.pairs.get(at) {
+            None => Taken::Last(before),
+            Some(next) => {
+                self.pairs[at] = PyTuple::new(py, [next.get_item(0)?, before])?;
+                Taken::Earlier
+            }
+        };
+        self.put(py)?;
+        Ok(taken)
+    }
+
+    fn put(&self, py: Python<'py>) -> PyResult<()> {
+        self.variable.call_method1("set", (PyTuple::new(py, &self.pairs)?,)).map(drop)
+    }
+}

@@ -1,0 +1,213 @@
+//! numpy's arrays in a group: the functions that numpy calls to allocate (NEP 49).
+//!
+//! Each array that numpy allocates here counts as a view, and holds its slot by a reference of its own, as an exporter does.
+//! Nothing is noted anywhere else: where it is, is found by its address when it dies. What was allocated last is given back
+//! when it goes, so that the temporaries of an expression share their memory; the rest stays until the group is reset.
+//!
+//! numpy takes an error for no answer but null, and calls with locks of its own held. So nothing here raises, runs Python
+//! code, or lets the GIL go.
+
+use std::ffi::{c_char, c_void};
+use std::ptr::{NonNull, null_mut};
+use std::sync::Arc;
+
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+
+use super::super::group::MemGroup;
+use super::super::native::attached;
+use super::super::piece::Piece;
+use super::super::raw::Bytes;
+use super::api::Api;
+
+/// Of arrays: a cache line, and what the widest vectors of today want.
+pub(super) const ALIGN: usize = 64;
+
+const NAME: &std::ffi::CStr = c"mem_handler";
+
+/// What numpy finds behind a capsule of that name.
+#[repr(C)]
+struct DataMemHandler {
+    name: [c_char; 127],
+    version: u8,
+    /// A `MemGroup`, which the capsule keeps alive, and each array the capsule.
+    group: *mut PyObject,
+    malloc: unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
+    calloc: unsafe extern "C" fn(*mut c_void, usize, usize) -> *mut c_void,
+    realloc: unsafe extern "C" fn(*mut c_void, *mut c_void, usize) -> *mut c_void,
+    free: unsafe extern "C" fn(*mut c_void, *mut c_void, usize),
+}
+
+/// A capsule by which numpy allocates in a group.
+pub(super) fn capsule<'py>(slf: &Bound<'py, MemGroup>) -> PyResult<Bound<'py, PyAny>> {
+    let mut name = [0; 127];
+    for (place, &letter) in name.iter_mut().zip(b"memgroup") {
+        *place = letter.cast_signed();
+    }
+    let group = slf.clone().into_ptr();
+    let handler = Box::into_raw(Box::new(DataMemHandler { name, version: 1, group, malloc, calloc, realloc, free }));
+    // SAFETY: the name is a constant, and drop_handler takes what the pointer is to.
+    let made = unsafe { ffi::PyCapsule_New(handler.cast(), NAME.as_ptr(), Some(drop_handler)) };
+    if made.is_null() {
+        // SAFETY: it was just made, and nobody else knows it.
+        let handler = unsafe { Box::from_raw(handler) };
+        // SAFETY: the reference was the handler's.
+        unsafe { ffi::Py_DECREF(handler.group) };
+    }
+    // SAFETY: it is a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(slf.py(), made) }
+}
+
+unsafe extern "C" fn drop_handler(capsule: *mut PyObject) {
+    // SAFETY: Python passes the capsule, of that name, once, as it dies.
+    let handler = unsafe { ffi::PyCapsule_GetPointer(capsule, NAME.as_ptr()) }.cast::<DataMemHandler>();
+    // SAFETY: `capsule` made it, and nobody else takes it.
+    let handler = unsafe { Box::from_raw(handler) };
+    // SAFETY: Python calls with the thread attached, and the reference was the handler's.
+    unsafe { ffi::Py_DECREF(handler.group) };
+}
+
+/// Has numpy allocate in a group while something is done.
+pub(super) fn during<'py, R>(slf: &Bound<'py, MemGroup>, api: &Api, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    let before = api.set_handler(&capsule(slf)?)?;
+    let done = work();
+    match api.set_handler(&before) {
+        Ok(_) => done,
+        Err(error) => {
+            if let Err(first) = done {
+                attached(slf.py(), |_| drop(error));
+                return Err(first);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The group that a pointer to a pointer to one stands for.
+///
+/// # Safety
+/// It must point to a group, which lives for as long as the borrow.
+#[inline(always)]
+pub(super) unsafe fn group<'a, 'py>(_py: Python<'py>, slf: &'a *mut PyObject) -> &'a Bound<'py, MemGroup> {
+    // SAFETY: a Bound is a pointer to an object and nothing else; a shared one counts nothing, and drops nothing.
+    unsafe { &*std::ptr::from_ref(slf).cast() }
+}
+
+/// Works on a group, attached: numpy may call without the GIL, and from any thread.
+///
+/// pyo3's own way would let go of what others have dropped, which may run Python code; and it refuses while the interpreter
+/// ends, when arrays still die.
+///
+/// # Safety
+/// `context` must be the group of a handler.
+unsafe fn on_group<R>(context: *mut c_void, work: impl FnOnce(Python<'_>, &MemGroup) -> R) -> R {
+    // SAFETY: numpy calls while there is an interpreter.
+    let state = unsafe { ffi::PyGILState_Ensure() };
+    // SAFETY: the thread is attached now.
+    let py = unsafe { Python::assume_attached() };
+    let context = context.cast();
+    // SAFETY: the capsule keeps the group alive, and numpy the capsule while it calls.
+    let done = work(py, unsafe { group(py, &context) }.get());
+    // SAFETY: this belongs to the call above.
+    unsafe { ffi::PyGILState_Release(state) };
+    done
+}
+
+fn allocate(py: Python<'_>, group: &MemGroup, size: usize) -> Option<Piece> {
+    group.whatever(py, |life| {
+        let piece = life.take_attached(py, size, ALIGN)?;
+        // SAFETY: slots are made by Arc, and while the life of the group is looked at, it holds those that it takes from.
+        unsafe { Arc::increment_strong_count(piece.slot.as_ptr().cast_const()) };
+        group.add_view();
+        group.count(size);
+        Some(piece)
+    })
+}
+
+fn address_of(piece: Option<Piece>) -> *mut c_void {
+    piece.map_or(null_mut(), |piece| piece.address.as_ptr().cast())
+}
+
+unsafe extern "C" fn malloc(context: *mut c_void, size: usize) -> *mut c_void {
+    // SAFETY: numpy passes what the handler says.
+    unsafe { on_group(context, |py, group| address_of(allocate(py, group, size))) }
+}
+
+unsafe extern "C" fn calloc(context: *mut c_void, many: usize, size: usize) -> *mut c_void {
+    let Some(size) = many.checked_mul(size) else { return null_mut() };
+    let body = |py: Python<'_>, group: &MemGroup| {
+        let piece = allocate(py, group, size);
+        // SAFETY: the array that it is for holds the slot.
+        if let Some(piece) = piece.filter(|piece| !unsafe { piece.slot() }.is_fresh()) {
+            // SAFETY: the bytes were just taken, from a read-write mirror.
+            unsafe { piece.bytes().clear() };
+        }
+        address_of(piece)
+    };
+    // SAFETY: numpy passes what the handler says.
+    unsafe { on_group(context, body) }
+}
+
+unsafe extern "C" fn realloc(context: *mut c_void, array: *mut c_void, size: usize) -> *mut c_void {
+    let Some(address) = NonNull::new(array.cast::<u8>()) else {
+        // SAFETY: numpy passes what the handler says.
+        return unsafe { malloc(context, size) };
+    };
+    let body = |py: Python<'_>, group: &MemGroup| {
+        let start = address.addr().get();
+        let before = group.whatever(py, |life| {
+            let slot = life.slot_of(start)?;
+            // SAFETY: the bytes are that slot's, which the array holds, and the array's.
+            unsafe { life.resize(py, slot, start, size) }
+        });
+        if let Some(before) = before {
+            group.recount(before, size);
+            return array;
+        }
+        let Some(moved) = allocate(py, group, size) else { return null_mut() };
+        let slot = group.whatever(py, |life| life.slot_of(start));
+        // SAFETY: the array holds its slot.
+        let there = slot.map_or(0, |slot| unsafe { slot.as_ref() }.used_from(start));
+        // How long the array is nobody says. What is copied behind its end is as good as any other garbage.
+        let many = size.min(there);
+        // SAFETY: both ranges are mapped, in read-write mirrors, for what is used of a slot is committed.
+        unsafe { moved.bytes().copy_from(Bytes::new(address.as_ptr(), many)) };
+        // SAFETY: the bytes are the array's, which has forgotten them.
+        unsafe { release(py, group, start, None) };
+        address_of(Some(moved))
+    };
+    // SAFETY: numpy passes what the handler says.
+    unsafe { on_group(context, body) }
+}
+
+unsafe extern "C" fn free(context: *mut c_void, array: *mut c_void, size: usize) {
+    if array.is_null() {
+        return;
+    }
+    // SAFETY: numpy passes what it was given, and forgets it.
+    let body = |py: Python<'_>, group: &MemGroup| unsafe { release(py, group, array.addr(), Some(size)) };
+    // SAFETY: numpy passes what the handler says.
+    unsafe { on_group(context, body) };
+}
+
+/// The end of an array.
+///
+/// # Safety
+/// The bytes at that address must come from [`allocate`], and be nobody's any more.
+unsafe fn release(py: Python<'_>, group: &MemGroup, address: usize, size: Option<usize>) {
+    let slot = group.whatever(py, |life| {
+        let slot = life.slot_of(address)?;
+        if let Some(size) = size
+            // SAFETY: the array holds the slot, and the rest is the caller's promise.
+            && unsafe { life.take_back(py, slot, address, size) }
+        {
+            group.uncount(size);
+        }
+        Some(slot)
+    });
+    group.remove_view();
+    if let Some(slot) = slot {
+        // SAFETY: allocate took the reference that is given back here.
+        unsafe { Arc::decrement_strong_count(slot.as_ptr().cast_const()) };
+    }
+}

@@ -1,0 +1,323 @@
+//! `MemGroup.empty`, `zeros`, `full` and `array`.
+
+use std::ffi::c_int;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyModule, PyTuple, PyType};
+
+use super::super::arguments::{self, plain_integer};
+use super::super::block::MemBlock;
+use super::super::block_type::Get;
+use super::super::group::MemGroup;
+use super::super::native::{add_method, answer, fast_method_with_names};
+use super::super::piece::Piece;
+use super::api::{Api, Descr};
+use super::array::Array;
+use super::handler::{self, ALIGN};
+use super::signature::{Shape, Signature, check_device, check_like, is_fortran};
+use super::through::holds;
+use crate::slot::Mirror;
+
+/// numpy's flags of arrays.
+pub(super) const C_ORDER: c_int = 0x1;
+const F_ORDER: c_int = 0x2;
+pub(super) const WRITEABLE: c_int = 0x400;
+
+const EMPTY: Signature<5> =
+    Signature { function: "empty", names: ["shape", "dtype", "order", "device", "like"], by_position: 3 };
+const ZEROS: Signature<5> = Signature { function: "zeros", ..EMPTY };
+const FULL: Signature<6> =
+    Signature { function: "full", names: ["shape", "fill_value", "dtype", "order", "device", "like"], by_position: 4 };
+const ARRAY: Signature<8> = Signature {
+    function: "array",
+    names: ["object", "dtype", "copy", "order", "subok", "ndmin", "ndmax", "like"],
+    by_position: 2,
+};
+
+/// Adds the methods to the class.
+pub(super) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let empty = fast_method_with_names(
+        c"empty",
+        empty,
+        c"empty($self, shape, dtype=None, order='C', *, device=None, like=None)
+--
+
+A numpy array whose memory is in the group, 64-byte aligned. Its elements are unspecified.
+
+The array is a view: `free` and `reset` refuse while it, or anything made of it without a copy, lives.
+
+Args:
+    shape: Elements in each dimension: an int, or a sequence of ints.
+    dtype: The element type; float64 unless given. None that holds references to Python objects.
+    order: 'C' or 'F': whether the last index or the first varies fastest.
+    device: None or \"cpu\".
+    like: None or a numpy array; as without.
+
+Raises:
+    ImportError: numpy is not installed.
+    TypeError: `dtype` holds references to objects, or an argument is of the wrong type.
+    ValueError: A dimension is negative, or the group is freed.
+    MemoryError: As `alloc`.",
+    );
+    let zeros = fast_method_with_names(
+        c"zeros",
+        zeros,
+        c"zeros($self, shape, dtype=None, order='C', *, device=None, like=None)
+--
+
+As `empty`, with every element 0.
+
+Raises:
+    ImportError, TypeError, ValueError, MemoryError: As `empty`.",
+    );
+    let full = fast_method_with_names(
+        c"full",
+        full,
+        c"full($self, shape, fill_value, dtype=None, order='C', *, device=None, like=None)
+--
+
+As `empty`, with every element `fill_value`: a scalar, or an array that can be broadcast to `shape`.
+
+Args:
+    dtype: The element type; that of `fill_value` unless given.
+
+Raises:
+    ImportError, TypeError, ValueError, MemoryError: As `empty`.",
+    );
+    let array = fast_method_with_names(
+        c"array",
+        array,
+        c"array($self, object, dtype=None, *, copy=True, order='K', subok=False, ndmin=0, ndmax=0, like=None)
+--
+
+A numpy array of what `object` holds, as `numpy.array` makes it, whose memory is in the group, 64-byte aligned.
+
+Args:
+    object: An array, anything that exports one, or a sequence (of sequences) of elements.
+    copy: With None, an array that lives in the group already, and is as wanted, is returned as it is; with False,
+        others are refused (numpy 1 has no None, and means that by False).
+    ndmax: The most dimensions to look for, where numpy has that (2.4).
+    dtype, order, subok, ndmin: As for `numpy.array`.
+    like: As for `empty`.
+
+Raises:
+    ImportError, TypeError, MemoryError: As `empty`.
+    ValueError: `copy` is False and the data does not live in the group, or the group is freed.",
+    );
+    for (name, method) in [("empty", empty), ("zeros", zeros), ("full", full), ("array", array)] {
+        // SAFETY: the methods take their object for a MemGroup, which every object of the class is.
+        unsafe { add_method(class, name, method) }?;
+    }
+    Ok(())
+}
+
+// CPython calls each of the following with an object of the class, attached, and passes as many arguments as it says and
+// then one for each name. That is the whole argument for the unsafe blocks, unless they say more.
+
+unsafe extern "C" fn empty(
+    slf: *mut PyObject,
+    args: *const *mut PyObject,
+    given: ffi::Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    let body = |py: Python<'_>| {
+        // SAFETY: Python calls a method of the class.
+        let slf = unsafe { handler::group(py, &slf) };
+        let api = Api::get(py)?;
+        if names.is_null() && (1..=2).contains(&given) {
+            // SAFETY: Python passes as many objects as it says.
+            let args = unsafe { arguments::by_position(py, args, given) };
+            if let Some(extent) = plain_integer(&args[0]) {
+                let descr = api.descr(py, args.get(1))?;
+                let size = descr.size(api);
+                if size > 0
+                    && !descr.has_references(api)
+                    && !descr.needs_zeros(api)
+                    && let Some(bytes) = size.checked_mul(extent as usize)
+                    && let Some(piece) = slf.get().take_at_once(py, bytes, ALIGN)
+                {
+                    return Ok(over(slf, api, descr, &[extent], false, piece)?.into_ptr());
+                }
+            }
+        }
+        // SAFETY: the arguments are passed on.
+        let [shape, dtype, order, device, like] = unsafe { EMPTY.read(py, args, given, names) }?;
+        let shape = EMPTY.required(&[shape, dtype, order, device, like], 0)?;
+        Request { function: "empty", shape, dtype, order, device, like, zero: false }
+            .meet(slf, api)
+            .map(Bound::into_ptr)
+    };
+    // SAFETY: Python calls with the thread attached.
+    unsafe { answer(body) }
+}
+
+unsafe extern "C" fn zeros(
+    slf: *mut PyObject,
+    args: *const *mut PyObject,
+    given: ffi::Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    let body = |py: Python<'_>| {
+        // SAFETY: Python calls a method of the class.
+        let slf = unsafe { handler::group(py, &slf) };
+        // SAFETY: the arguments are passed on.
+        let passed = unsafe { ZEROS.read(py, args, given, names) }?;
+        let shape = ZEROS.required(&passed, 0)?;
+        let [_, dtype, order, device, like] = passed;
+        Request { function: "zeros", shape, dtype, order, device, like, zero: true }
+            .meet(slf, Api::get(py)?)
+            .map(Bound::into_ptr)
+    };
+    // SAFETY: Python calls with the thread attached.
+    unsafe { answer(body) }
+}
+
+unsafe extern "C" fn full(
+    slf: *mut PyObject,
+    args: *const *mut PyObject,
+    given: ffi::Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    let body = |py: Python<'_>| {
+        // SAFETY: Python calls a method of the class.
+        let slf = unsafe { handler::group(py, &slf) };
+        // SAFETY: the arguments are passed on.
+        let passed = unsafe { FULL.read(py, args, given, names) }?;
+        let (shape, fill) = (FULL.required(&passed, 0)?, FULL.required(&passed, 1)?);
+        let [_, _, dtype, order, device, like] = passed;
+        let api = Api::get(py)?;
+        let numpy = PyModule::import(py, "numpy")?;
+        let of_fill = match dtype.filter(|dtype| !dtype.is_none()) {
+            Some(_) => None,
+            None => Some(numpy.call_method1("asarray", (fill,))?.getattr("dtype")?),
+        };
+        let dtype = of_fill.as_ref().or(dtype);
+        let made = Request { function: "full", shape, dtype, order, device, like, zero: false }.meet(slf, api)?;
+        let unsafely = PyDict::new(py);
+        unsafely.set_item("casting", "unsafe")?;
+        numpy.call_method("copyto", (&made, fill), Some(&unsafely))?;
+        Ok(made.into_ptr())
+    };
+    // SAFETY: Python calls with the thread attached.
+    unsafe { answer(body) }
+}
+
+unsafe extern "C" fn array(
+    slf: *mut PyObject,
+    args: *const *mut PyObject,
+    given: ffi::Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    let body = |py: Python<'_>| {
+        // SAFETY: Python calls a method of the class.
+        let slf = unsafe { handler::group(py, &slf) };
+        // SAFETY: the arguments are passed on.
+        let passed = unsafe { ARRAY.read(py, args, given, names) }?;
+        let object = ARRAY.required(&passed, 0)?;
+        let [_, dtype, copy, order, subok, ndmin, ndmax, like] = passed;
+        let api = Api::get(py)?;
+        slf.get().check_open(py)?;
+        check_like(api, like)?;
+        if let Some(dtype) = dtype.filter(|dtype| !dtype.is_none()) {
+            refuse_references("array", api, &api.descr(py, Some(dtype))?)?;
+        }
+        let options = PyDict::new(py);
+        let given = [("dtype", dtype), ("copy", copy), ("order", order), ("subok", subok), ("ndmin", ndmin)];
+        for (name, value) in given.into_iter().chain([("ndmax", ndmax)]) {
+            if let Some(value) = value {
+                options.set_item(name, value)?;
+            }
+        }
+        let numpy = PyModule::import(py, "numpy")?;
+        handler::during(slf, api, || {
+            let made = numpy.call_method("array", (object,), Some(&options))?;
+            let found = Array::of(&made)?.ok_or_else(|| PyTypeError::new_err("numpy made no array of it"))?;
+            refuse_references("array", api, &found.descr())?;
+            if holds(slf, &found)? {
+                return Ok(made.into_ptr());
+            }
+            // What numpy took over instead of copying it: as it should, or because an __array__ gave what is no copy.
+            let is_two = numpy.getattr("__version__")?.extract::<String>()?.starts_with('2');
+            if is_two && copy.is_some_and(|copy| copy.is_truthy().is_ok_and(|copies| !copies) && !copy.is_none()) {
+                return Err(PyValueError::new_err(
+                    "cannot avoid a copy: the data does not live in this group; pass copy=None to copy where need be",
+                ));
+            }
+            options.set_item("copy", true)?;
+            numpy.call_method("array", (&made,), Some(&options)).map(Bound::into_ptr)
+        })
+    };
+    // SAFETY: Python calls with the thread attached.
+    unsafe { answer(body) }
+}
+
+/// An array that is asked for.
+struct Request<'a, 'py> {
+    function: &'static str,
+    shape: &'a Bound<'py, PyAny>,
+    dtype: Option<&'a Bound<'py, PyAny>>,
+    order: Option<&'a Bound<'py, PyAny>>,
+    device: Option<&'a Bound<'py, PyAny>>,
+    like: Option<&'a Bound<'py, PyAny>>,
+    zero: bool,
+}
+
+impl<'py> Request<'_, 'py> {
+    fn meet(self, slf: &Bound<'py, MemGroup>, api: &'py Api) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check_open(py)?;
+        check_device(self.device)?;
+        check_like(api, self.like)?;
+        let shape = Shape::of(self.shape)?;
+        let mut descr = api.descr(py, self.dtype)?;
+        refuse_references(self.function, api, &descr)?;
+        if descr.size(api) == 0 {
+            // numpy makes one of such a string type that has room for a letter.
+            let probe = PyModule::import(py, "numpy")?.call_method1("empty", (PyTuple::empty(py), &descr.0))?;
+            descr = Descr(probe.getattr("dtype")?);
+        }
+        let is_fortran = is_fortran(self.order)?;
+        let piece = this.take(py, shape.bytes(descr.size(api))?, ALIGN)?;
+        if self.zero || descr.needs_zeros(api) {
+            this.access(py, piece.into(), None, piece.len, move |bytes| {
+                // SAFETY: access has just checked that the piece is there.
+                if !unsafe { piece.slot() }.is_fresh() {
+                    // SAFETY: the bytes are mapped, and writable: the piece is in the read-write mirror.
+                    unsafe { bytes.clear() };
+                }
+            })?;
+        }
+        over(slf, api, descr, shape.extents(), is_fortran, piece)
+    }
+}
+
+/// A writable array over a piece that was just taken for it.
+#[inline(always)]
+fn over<'py>(
+    slf: &Bound<'py, MemGroup>,
+    api: &'py Api,
+    descr: Descr<'py>,
+    shape: &[isize],
+    is_fortran: bool,
+    piece: Piece,
+) -> PyResult<Bound<'py, PyAny>> {
+    let block = MemBlock::new(slf, piece, Mirror::ReadWrite)?;
+    block.get().show_as_array(slf.py())?;
+    let flags = WRITEABLE | if is_fortran { F_ORDER } else { C_ORDER };
+    let (data, nobody) = (piece.address.as_ptr(), std::ptr::null_mut());
+    // SAFETY: the block keeps the bytes, which are as many as such a shape needs, and in the read-write mirror.
+    unsafe { api.new_array(api.array_type, descr, shape, None, data, flags, nobody, block.into_any()) }
+}
+
+fn refuse_references(function: &str, api: &Api, descr: &Descr<'_>) -> PyResult<()> {
+    if !descr.has_references(api) {
+        return Ok(());
+    }
+    let dtype = &descr.0;
+    Err(PyTypeError::new_err(format!(
+        "{function}() cannot make an array of dtype {dtype} in a group: its elements refer to objects, which nobody would let \
+         go when the group's memory goes; name a dtype of plain bytes (numbers, 'S10', 'U10'), or use np.{function}"
+    )))
+}

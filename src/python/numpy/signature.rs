@@ -1,0 +1,174 @@
+//! Arguments as numpy's own functions read them.
+
+use pyo3::Borrowed;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyInt, PyString, PyTuple};
+
+use super::super::arguments::{self, integer, type_name};
+use super::super::native::attached;
+use super::api::Api;
+
+/// The names of a function's parameters, and how many of them may be given by position.
+pub(super) struct Signature<const N: usize> {
+    pub(super) function: &'static str,
+    pub(super) names: [&'static str; N],
+    pub(super) by_position: usize,
+}
+
+/// What was passed for each parameter.
+pub(super) type Passed<'a, 'py, const N: usize> = [Option<&'a Bound<'py, PyAny>>; N];
+
+impl<const N: usize> Signature<N> {
+    /// Sorts what CPython passes to a fast method.
+    ///
+    /// # Safety
+    /// `args` must be `given` objects and then one for each of `names`, null or a tuple of strings, all alive for 'a.
+    pub(super) unsafe fn read<'a, 'py>(
+        &self,
+        py: Python<'py>,
+        args: *const *mut ffi::PyObject,
+        given: ffi::Py_ssize_t,
+        names: *mut ffi::PyObject,
+    ) -> PyResult<Passed<'a, 'py, N>> {
+        // SAFETY: it is null or a tuple of strings.
+        let names = unsafe { Borrowed::from_ptr_or_opt(py, names) };
+        let names = names.as_deref().map(|names| names.cast::<PyTuple>()).transpose()?;
+        let named = names.map_or(0, |names| names.len());
+        // SAFETY: the caller's promise.
+        let args: &'a [Bound<'py, PyAny>] =
+            unsafe { arguments::by_position(py, args, given + named as ffi::Py_ssize_t) };
+        let (by_position, values) = args.split_at(given as usize);
+        let function = self.function;
+        if by_position.len() > self.by_position {
+            let (most, given) = (self.by_position, by_position.len());
+            return Err(PyTypeError::new_err(format!(
+                "{function}() takes from 1 to {most} positional arguments but {given} were given"
+            )));
+        }
+        let mut passed = [None; N];
+        for (place, value) in passed.iter_mut().zip(by_position) {
+            *place = Some(value);
+        }
+        for (name, value) in names.into_iter().flatten().zip(values) {
+            let name = name.cast::<PyString>()?.to_cow()?.into_owned();
+            let Some(at) = self.names.iter().position(|known| *known == name) else {
+                let message = format!("{function}() got an unexpected keyword argument '{name}'");
+                return Err(PyTypeError::new_err(message));
+            };
+            if passed[at].replace(value).is_some() {
+                return Err(PyTypeError::new_err(format!("{function}() got multiple values for argument '{name}'")));
+            }
+        }
+        Ok(passed)
+    }
+
+    /// What was passed for a parameter that has no default.
+    pub(super) fn required<'a, 'py>(&self, passed: &Passed<'a, 'py, N>, at: usize) -> PyResult<&'a Bound<'py, PyAny>> {
+        passed[at].ok_or_else(|| {
+            let (function, name) = (self.function, self.names[at]);
+            PyTypeError::new_err(format!("{function}() missing required argument '{name}' (pos {})", at + 1))
+        })
+    }
+}
+
+/// The most dimensions that numpy has ever had.
+const MAX_DIMENSIONS: usize = 64;
+
+/// Elements in each dimension.
+pub(super) struct Shape {
+    extents: [isize; MAX_DIMENSIONS],
+    dimensions: usize,
+}
+
+impl Shape {
+    /// Of one dimension.
+    #[inline(always)]
+    pub(super) fn flat(extent: isize) -> Self {
+        Self { extents: [extent; MAX_DIMENSIONS], dimensions: 1 }
+    }
+
+    pub(super) fn of(shape: &Bound<'_, PyAny>) -> PyResult<Self> {
+        const RULE: &str = "a shape must be an integer or a sequence of integers";
+        let one = |extent: &Bound<'_, PyAny>| {
+            let extent = integer(extent, RULE)?;
+            if extent < 0 { Err(PyValueError::new_err("negative dimensions are not allowed")) } else { Ok(extent) }
+        };
+        if shape.is_exact_instance_of::<PyInt>() {
+            return Ok(Self::flat(one(shape)?));
+        }
+        // SAFETY: it is alive. Whether it is a sequence is asked as numpy asks: its own arrays are of no abstract class.
+        let sequence = unsafe { ffi::PySequence_Check(shape.as_ptr()) } != 0;
+        // An array without dimensions is one that has no length.
+        let len = || shape.len().map_err(|error| attached(shape.py(), |_| drop(error))).ok();
+        let Some(dimensions) = sequence.then(len).flatten() else {
+            return Ok(Self::flat(one(shape)?));
+        };
+        if dimensions > MAX_DIMENSIONS {
+            return Err(PyValueError::new_err(format!(
+                "maximum supported dimension for an ndarray is {MAX_DIMENSIONS}, found {dimensions}"
+            )));
+        }
+        let mut extents = [0; MAX_DIMENSIONS];
+        for (at, place) in extents.iter_mut().take(dimensions).enumerate() {
+            *place = one(&shape.get_item(at)?)?;
+        }
+        Ok(Self { extents, dimensions })
+    }
+
+    #[inline(always)]
+    pub(super) fn extents(&self) -> &[isize] {
+        &self.extents[..self.dimensions]
+    }
+
+    /// Bytes of so many elements.
+    #[inline(always)]
+    pub(super) fn bytes(&self, size: usize) -> PyResult<usize> {
+        if self.extents().contains(&0) {
+            return Ok(0);
+        }
+        let bytes = self.extents().iter().try_fold(size as isize, |bytes, &extent| bytes.checked_mul(extent));
+        bytes.map(|bytes| bytes as usize).ok_or_else(|| {
+            PyValueError::new_err(
+                "array is too big: arr.size * arr.dtype.itemsize is larger than the maximum possible size",
+            )
+        })
+    }
+}
+
+/// Whether the first index is to vary fastest.
+pub(super) fn is_fortran(order: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    let Some(order) = order.filter(|order| !order.is_none()) else { return Ok(false) };
+    let Ok(order) = order.cast::<PyString>() else {
+        return Err(PyTypeError::new_err(format!("order must be str, not {}", type_name(order))));
+    };
+    match &*order.to_cow()? {
+        "C" | "c" => Ok(false),
+        "F" | "f" => Ok(true),
+        other => Err(PyValueError::new_err(format!("order must be one of 'C' and 'F' (got '{other}')"))),
+    }
+}
+
+/// Refuses devices other than the one there is.
+pub(super) fn check_device(device: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let Some(device) = device.filter(|device| !device.is_none()) else { return Ok(()) };
+    if device.is_instance_of::<PyString>() && device.eq("cpu")? {
+        return Ok(());
+    }
+    let device = device.repr()?;
+    Err(PyValueError::new_err(format!("Device not understood. Only \"cpu\" is allowed, but received: {device}")))
+}
+
+/// Refuses to make arrays of another library.
+pub(super) fn check_like(api: &Api, like: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let Some(like) = like.filter(|like| !like.is_none()) else { return Ok(()) };
+    // SAFETY: both are alive.
+    if unsafe { ffi::PyObject_TypeCheck(like.as_ptr(), api.array_type) } != 0 {
+        return Ok(());
+    }
+    let class = type_name(like);
+    Err(PyTypeError::new_err(format!(
+        "like= asks for an array as {class} makes them, which a group cannot hold: leave it out, or pass a numpy array"
+    )))
+}
