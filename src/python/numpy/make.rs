@@ -16,7 +16,7 @@ use super::super::piece::Piece;
 use super::api::{Api, Descr};
 use super::array::Array;
 use super::handler::{self, ALIGN};
-use super::signature::{Shape, Signature, check_device, check_like, is_fortran};
+use super::signature::{MAX_DIMENSIONS, Shape, Signature, check_device, check_like, is_fortran};
 use super::through::holds;
 use crate::slot::Mirror;
 
@@ -307,8 +307,11 @@ fn over<'py>(
     block.get().show_as_array(slf.py())?;
     let flags = WRITEABLE | if is_fortran { F_ORDER } else { C_ORDER };
     let (data, nobody) = (piece.address.as_ptr(), std::ptr::null_mut());
+    // What numpy gives arrays that have no bytes.
+    const NOWHERE: [isize; MAX_DIMENSIONS] = [0; MAX_DIMENSIONS];
+    let strides = (piece.len == 0).then(|| &NOWHERE[..shape.len()]);
     // SAFETY: the block keeps the bytes, which are as many as such a shape needs, and in the read-write mirror.
-    unsafe { api.new_array(api.array_type, descr, shape, None, data, flags, nobody, block.into_any()) }
+    unsafe { api.new_array(api.array_type, descr, shape, strides, data, flags, nobody, block.into_any()) }
 }
 
 fn refuse_references(function: &str, api: &Api, descr: &Descr<'_>) -> PyResult<()> {

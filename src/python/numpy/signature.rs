@@ -52,8 +52,8 @@ impl<const N: usize> Signature<N> {
             *place = Some(value);
         }
         for (name, value) in names.into_iter().flatten().zip(values) {
-            let name = name.cast::<PyString>()?.to_cow()?.into_owned();
-            let Some(at) = self.names.iter().position(|known| *known == name) else {
+            let name = name.cast::<PyString>()?.to_cow()?;
+            let Some(at) = self.names.iter().position(|known| **known == *name) else {
                 let message = format!("{function}() got an unexpected keyword argument '{name}'");
                 return Err(PyTypeError::new_err(message));
             };
@@ -74,7 +74,7 @@ impl<const N: usize> Signature<N> {
 }
 
 /// The most dimensions that numpy has ever had.
-const MAX_DIMENSIONS: usize = 64;
+pub(super) const MAX_DIMENSIONS: usize = 64;
 
 /// Elements in each dimension.
 pub(super) struct Shape {
