@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import inspect
+import json
 import subprocess
 import sys
 import threading
@@ -871,8 +872,8 @@ def test_leaving_a_block_in_another_context_is_an_error(group):
     assert handler_of() == "default_allocator"
 
 
-@pytest.mark.parametrize("grow", [1.1, 2, 30, 5000])
-@pytest.mark.parametrize("size", [1, 10, 1000, 100_000])
+@pytest.mark.parametrize("grow", [1.1, 2, 30])
+@pytest.mark.parametrize("size", [1, 10, 1000, 20_000])
 def test_a_resized_array_keeps_its_elements(group, size, grow):
     with group.numpy():
         for beside in (False, True):
@@ -905,7 +906,7 @@ def test_the_last_array_grows_where_it_is(group):
         assert made.ctypes.data == where
         assert np.empty(6000).ctypes.data < where + used
         assert made.tolist() == list(range(10))
-    assert group.stats().requested <= 10 * 8
+    assert group.stats().requested <= 128  # in whole lines of 64 bytes
 
 
 @given(
@@ -926,10 +927,9 @@ def test_arrays_never_share_memory_whatever_is_made_dropped_and_resized(steps):
             if step == "make":
                 arrays.append(np.full(size, number % 251, "u1"))
             elif step == "zeros":
-                zeros = np.zeros(size, "u1")
-                assert not zeros.any()
-                zeros[:] = number % 251
-                arrays.append(zeros)
+                arrays.append(np.zeros(size, "u1"))
+                assert not arrays[-1].any()
+                arrays[-1][:] = number % 251
             elif step == "block":
                 others.append((group.copy(bytes([number % 251]) * size), number % 251))
             elif arrays:
@@ -963,6 +963,16 @@ def test_temporaries_share_their_memory(group):
             assert ((a * a + a) / (a - -1) == a).all()
         after = group.stats()
     assert after.allocated < 20 * a.nbytes
+
+
+def test_a_loop_that_replaces_its_arrays_takes_no_more_with_every_round(group):
+    with group.numpy():
+        a, b = np.ones(10_000), np.ones(10_000)
+        for _ in range(300):
+            a, b = a * 0.5 + b, a - b * 2.0
+        allocated, blocks = group.stats().allocated, group.stats().blocks
+    assert allocated < 10 * a.nbytes
+    assert blocks == 2
 
 
 def test_what_was_protected_is_not_handed_out_again(group):
@@ -1231,17 +1241,23 @@ def test_a_numpy_that_cannot_be_imported_is_heard(child):
     assert output == "RuntimeError: broken numpy"
 
 
-@pytest.mark.parametrize(
-    "part", [["numpy.lib.tests.test_stride_tricks"], ["numpy._core.tests.test_shape_base", "-k", "not concurrent"]]
-)
 @pytest.mark.skipif(not IS_TWO, reason="its tests are elsewhere")
-def test_a_part_of_numpys_own_tests_passes_in_a_group(part):
-    script = Path(__file__).with_name("numpy_suite.py")
+def test_a_part_of_numpys_own_tests_passes_in_a_group(tmp_path):
+    """All of them: `python tests/numpy_suite.py`."""
+    script, place = Path(__file__).with_name("numpy_suite.py"), tmp_path / "outcomes.json"
+    parts = [Path(np.__file__).parent / "lib" / "tests" / f"test_{part}.py" for part in ("stride_tricks", "shape_base")]
     ended = subprocess.run(
-        [sys.executable, script, *part], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, script, "--within", place, *parts],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "tests made arrays in their group" in ended.stdout
+    ran = json.loads(place.read_text())
+    assert ran["code"] == 0, ended.stdout
+    assert ran["allocated"] > 60
 
 
 def test_a_block_that_is_never_left_is_no_warning(group):

@@ -17,6 +17,7 @@ use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
 
 use super::chunk::{Chunk, Last};
+use super::left::Left;
 use super::piece::{Held, Piece};
 use crate::group::Taken;
 use crate::list::{Columns, Run};
@@ -28,6 +29,7 @@ pub(super) struct Life {
     /// Taken from the group and not handed out yet.
     chunk: Chunk,
     last: Last,
+    left: Left,
     phase: Phase,
     /// Grows with every reset: a block is good in the era that it was made in.
     era: u64,
@@ -45,7 +47,15 @@ enum Phase {
 
 impl Life {
     pub(super) fn new(group: crate::MemGroup) -> Self {
-        Self { group, chunk: Chunk::default(), last: Last::default(), phase: Phase::Open, era: 0, aside: Vec::new() }
+        Self {
+            group,
+            chunk: Chunk::default(),
+            last: Last::default(),
+            left: Left::default(),
+            phase: Phase::Open,
+            era: 0,
+            aside: Vec::new(),
+        }
     }
 
     /// The group, for what does not depend on its life: its options.
@@ -188,6 +198,7 @@ impl Life {
         self.check_open().map_err(Refusal::Gone)?;
         check_unseen(views, "reset")?;
         self.era += 1;
+        self.left.clear(attached);
         self.chunk.give_back(attached);
         let let_go = self.group.rewind();
         self.set_aside(&let_go);
@@ -198,6 +209,7 @@ impl Life {
     pub(super) fn end(&mut self, attached: Python<'_>) -> Option<Vec<Arc<Slot>>> {
         self.check_open().ok()?;
         self.phase = Phase::Ended;
+        self.left.clear(attached);
         self.chunk.give_back(attached);
         let let_go = self.group.release();
         self.set_aside(&let_go);
@@ -210,6 +222,7 @@ impl Life {
             check_unseen(views, "free")?;
         }
         self.phase = Phase::Freed;
+        self.left.clear(attached);
         self.chunk.give_back(attached);
         let mut slots = self.group.release();
         slots.extend(self.aside.drain(..).filter_map(|slot| slot.upgrade()));
@@ -225,11 +238,12 @@ impl Life {
 }
 
 /// What an allocator of somebody else's needs, which may neither wait nor raise. The caller counts the views, and holds the
-/// slots.
+/// slots. Sizes are multiples of the alignment, so that what is taken in turn lies one behind the other without a gap.
 impl Life {
     /// Bytes by whatever path gives some, without letting go of the GIL. `None` if there are none to be had.
     pub(super) fn take_attached(&self, attached: Python<'_>, size: usize, align: usize) -> Option<Piece> {
-        let piece = match self.bump(attached, size, align) {
+        debug_assert!(size > 0 && size.is_multiple_of(align));
+        let piece = match self.take_left(attached, size).or_else(|| self.bump(attached, size, align)) {
             Some(piece) => piece,
             None => match self.bump_slot(attached, size, align).ok()? {
                 Some(piece) => piece,
@@ -244,6 +258,19 @@ impl Life {
         Some(piece)
     }
 
+    /// Bytes that others have left.
+    fn take_left(&self, attached: Python<'_>, size: usize) -> Option<Piece> {
+        let (slot, start) = self.left.take(attached, size)?;
+        // SAFETY: what is left is forgotten before the group lets a slot go.
+        let known = unsafe { slot.as_ref() };
+        // Others may know the bytes since, or this may be a child.
+        if !known.takes_back(start) {
+            return None;
+        }
+        let (_, address) = known.locate(&(start..start + size))?;
+        Some(Piece { address, len: size, slot, era: self.era })
+    }
+
     /// The slot that an address in a read-write mirror is in, even of a slot that the group has let go, if anyone holds it.
     pub(super) fn slot_of(&self, address: usize) -> Option<NonNull<Slot>> {
         let bytes = address..address + 1;
@@ -256,7 +283,8 @@ impl Life {
         aside.find(|slot| slot.locate(&bytes).is_some()).and_then(|slot| NonNull::new(Arc::as_ptr(&slot).cast_mut()))
     }
 
-    /// Takes bytes back if they are what was handed out last, and nobody else knows them. Returns whether they were.
+    /// Takes bytes back that nobody else knows: at once if they were handed out last, else to be left to others. Returns
+    /// whether it took them.
     ///
     /// # Safety
     /// They must be `size` bytes of that slot, which somebody holds, got from [`take_attached`](Self::take_attached) and
@@ -268,18 +296,36 @@ impl Life {
         address: usize,
         size: usize,
     ) -> bool {
-        let end = address + size.max(1);
         // SAFETY: the caller says that it lives.
         let known = unsafe { slot.as_ref() };
         if !self.is_open() || !known.takes_back(address) {
             return false;
         }
-        if self.chunk.is_of(slot) {
-            known.stain();
-            return self.chunk.take_back(attached, address, end);
+        known.stain();
+        let (mut start, mut end) = (address, address + size);
+        // SAFETY: the caller's promise; and what is left is nobody's.
+        while unsafe { self.take_end_back(attached, slot, start, end) } {
+            match self.left.take_before(attached, slot, start) {
+                Some(before) if known.takes_back(before) => (start, end) = (before, start),
+                _ => return true,
+            }
         }
+        self.left.put(attached, slot, start, end);
+        true
+    }
+
+    /// Takes bytes back if they were handed out last.
+    ///
+    /// # Safety
+    /// As for [`take_back`](Self::take_back).
+    unsafe fn take_end_back(&self, attached: Python<'_>, slot: NonNull<Slot>, start: usize, end: usize) -> bool {
+        if self.chunk.is_of(slot) {
+            return self.chunk.take_back(attached, start, end);
+        }
+        // SAFETY: the caller says that the slot lives.
+        let known = unsafe { slot.as_ref() };
         // SAFETY: the caller's promise.
-        unsafe { known.give_back(address, end, true) }
+        unsafe { known.give_back(start, end, true) }
     }
 
     /// Makes bytes longer or shorter where they are, which only those that were handed out last can be. Returns how many
@@ -295,7 +341,7 @@ impl Life {
         size: usize,
     ) -> Option<usize> {
         let before = self.last.size_of(attached, address)?;
-        let (end, to) = (address + before.max(1), address + size.max(1));
+        let (end, to) = (address + before, address + size);
         if !self.is_open() {
             return None;
         }

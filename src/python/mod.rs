@@ -28,6 +28,7 @@ mod gate;
 mod group;
 mod io;
 mod keywords;
+mod left;
 mod lent;
 mod life;
 mod list;

@@ -1,8 +1,9 @@
 //! numpy's arrays in a group: the functions that numpy calls to allocate (NEP 49).
 //!
 //! Each array that numpy allocates here counts as a view, and holds its slot by a reference of its own, as an exporter does.
-//! Nothing is noted anywhere else: where it is, is found by its address when it dies. What was allocated last is given back
-//! when it goes, so that the temporaries of an expression share their memory; the rest stays until the group is reset.
+//! Nothing is noted anywhere else: where it is, is found by its address when it dies. What it leaves is for the next arrays
+//! ([`Left`](super::super::left::Left)), so that the temporaries of an expression share their memory; what does not fit them
+//! stays until the group is reset.
 //!
 //! numpy takes an error for no answer but null, and calls with locks of its own held. So nothing here raises, runs Python
 //! code, or lets the GIL go.
@@ -19,6 +20,7 @@ use super::super::native::attached;
 use super::super::piece::Piece;
 use super::super::raw::Bytes;
 use super::api::Api;
+use crate::layout;
 
 /// Of arrays: a cache line, and what the widest vectors of today want.
 pub(super) const ALIGN: usize = 64;
@@ -113,13 +115,18 @@ unsafe fn on_group<R>(context: *mut c_void, work: impl FnOnce(Python<'_>, &MemGr
     done
 }
 
+/// Bytes taken for an array of so many.
+fn taken_for(size: usize) -> Option<usize> {
+    layout::align_up(size.max(1), ALIGN)
+}
+
 fn allocate(py: Python<'_>, group: &MemGroup, size: usize) -> Option<Piece> {
     group.whatever(py, |life| {
-        let piece = life.take_attached(py, size, ALIGN)?;
+        let piece = life.take_attached(py, taken_for(size)?, ALIGN)?;
         // SAFETY: slots are made by Arc, and while the life of the group is looked at, it holds those that it takes from.
         unsafe { Arc::increment_strong_count(piece.slot.as_ptr().cast_const()) };
         group.add_view();
-        group.count(size);
+        group.count(piece.len);
         Some(piece)
     })
 }
@@ -158,9 +165,9 @@ unsafe extern "C" fn realloc(context: *mut c_void, array: *mut c_void, size: usi
         let before = group.whatever(py, |life| {
             let slot = life.slot_of(start)?;
             // SAFETY: the bytes are that slot's, which the array holds, and the array's.
-            unsafe { life.resize(py, slot, start, size) }
+            unsafe { life.resize(py, slot, start, taken_for(size)?) }
         });
-        if let Some(before) = before {
+        if let (Some(before), Some(size)) = (before, taken_for(size)) {
             group.recount(before, size);
             return array;
         }
@@ -199,9 +206,9 @@ unsafe fn release(py: Python<'_>, group: &MemGroup, address: usize, size: Option
         let slot = life.slot_of(address)?;
         if let Some(size) = size
             // SAFETY: the array holds the slot, and the rest is the caller's promise.
-            && unsafe { life.take_back(py, slot, address, size) }
+            && unsafe { life.take_back(py, slot, address, taken_for(size)?) }
         {
-            group.uncount(size);
+            group.uncount(taken_for(size)?);
         }
         Some(slot)
     });

@@ -4,7 +4,7 @@ use pyo3::Borrowed;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyString, PyTuple};
+use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
 
 use super::super::arguments::{self, integer, type_name};
 use super::super::native::attached;
@@ -92,6 +92,9 @@ impl Shape {
     pub(super) fn of(shape: &Bound<'_, PyAny>) -> PyResult<Self> {
         const RULE: &str = "a shape must be an integer or a sequence of integers";
         let one = |extent: &Bound<'_, PyAny>| {
+            if extent.is_instance_of::<PyBool>() {
+                return Err(PyTypeError::new_err(format!("{RULE}, not bool")));
+            }
             let extent = integer(extent, RULE)?;
             if extent < 0 { Err(PyValueError::new_err("negative dimensions are not allowed")) } else { Ok(extent) }
         };
