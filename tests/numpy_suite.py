@@ -66,11 +66,29 @@ class Outcomes:
 def run(place: str, arguments: list[str], in_group: bool) -> None:
     """Run the tests in this process and write how they ended to a file."""
     outcomes, plugin = Outcomes(), InGroup()
-    options = ["-q", "-m", "not slow", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(SITE), "--tb=short"]
+    options = [
+        "-q",
+        "-m",
+        "not slow",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        str(SITE),
+        "--tb=short",
+    ]
     plugins: list[object] = [outcomes, plugin] if in_group else [outcomes]
     code = pytest.main([*options, *arguments], plugins=plugins)
     Path(place).write_text(
-        json.dumps({"code": int(code), "outcomes": outcomes.outcomes, "tests": plugin.tests, "allocated": plugin.allocated})
+        json.dumps(
+            {
+                "code": int(code),
+                "outcomes": outcomes.outcomes,
+                "tests": plugin.tests,
+                "allocated": plugin.allocated,
+            }
+        )
     )
 
 

@@ -129,7 +129,9 @@ def run_main(child, tmp_path, code, **modules):
     """Run a program of its own: what is not a fork imports it again."""
     for name, text in {"program": code, **modules}.items():
         (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
-    return child.output("import runpy; runpy.run_path(sys.argv[1], run_name='__main__')", tmp_path / "program.py")
+    return child.output(
+        "import runpy; runpy.run_path(sys.argv[1], run_name='__main__')", tmp_path / "program.py"
+    )
 
 
 WORKER = """

@@ -244,6 +244,20 @@ GOALS = (
             value("column-million", "memgroup-polars", "time", 0.03, "s"),
         ),
     ),
+    Goal(
+        "`g.empty(n)` ≤ 1.1 × `np.empty(n)` for 8 to 4,096 elements",
+        tuple(
+            python(f"array-{size}", "time", "memgroup-empty", "np.empty", most=1.1)
+            for size in (8, 64, 512, 4096)
+        ),
+    ),
+    Goal(
+        "a numpy array of 64 MiB made, filled and dropped, again and again: ≥ 2 × faster than `np.empty`",
+        (
+            faster("array-64MiB", "time", "memgroup-group", "np.empty", least=2),
+            faster("array-64MiB", "time", "memgroup-reset", "np.empty", least=2),
+        ),
+    ),
 )
 
 

@@ -3,10 +3,25 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, ClassVar, Final, Literal, Protocol, Self, SupportsIndex, TypeAlias, final, overload
+from typing import (
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    Protocol,
+    Self,
+    SupportsIndex,
+    TypeAlias,
+    TypeVar,
+    final,
+    overload,
+)
 
+import numpy as np
 from _typeshed import FileDescriptorLike, ReadableBuffer
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from rich.console import RenderableType
 
 from memgroup._draw.drawing import Drawing
@@ -42,6 +57,12 @@ __version__: Final[str]
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
 
+# Without numpy, which is optional, these are Any to a type checker; nobody else reads this file.
+_Array = TypeVar("_Array", bound=NDArray[Any])
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+_Dtype: TypeAlias = type[_Scalar] | np.dtype[_Scalar]
+_Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+_Order: TypeAlias = Literal["C", "F"] | None
 _ArrowType: TypeAlias = Literal[
     "binary_view", "string_view", "large_binary", "large_string", "binary", "string"
 ]
@@ -790,12 +811,207 @@ class MemGroup:
             MemoryError: There is no room for all of them; nothing is read then.
         """
     @overload
+    def empty(
+        self,
+        shape: _Shape,
+        dtype: None = None,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[np.float64]:
+        """Return a numpy array whose memory is in the group, 64-byte aligned. Its elements are unspecified.
+
+        The array is a view: `free` and `reset` refuse while it, or anything made of it without a copy, lives.
+
+        Args:
+            shape: Elements in each dimension: an int, or a sequence of ints.
+            dtype: The element type; float64 unless given. None that holds references to Python objects.
+            order: 'C' or 'F': whether the last index or the first varies fastest.
+            device: None or "cpu".
+            like: None or a numpy array; as without.
+
+        Raises:
+            ImportError: numpy is not installed.
+            TypeError: `dtype` holds references to objects, or an argument is of the wrong type.
+            ValueError: A dimension is negative, or the group is freed.
+            MemoryError: As `alloc`.
+        """
+    @overload
+    def empty(
+        self,
+        shape: _Shape,
+        dtype: _Dtype[_Scalar],
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[_Scalar]: ...
+    @overload
+    def empty(
+        self,
+        shape: _Shape,
+        dtype: DTypeLike,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[Any]: ...
+    @overload
+    def zeros(
+        self,
+        shape: _Shape,
+        dtype: None = None,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[np.float64]:
+        """Return what `empty` does, with every element 0.
+
+        Raises:
+            ImportError, TypeError, ValueError, MemoryError: As `empty`.
+        """
+    @overload
+    def zeros(
+        self,
+        shape: _Shape,
+        dtype: _Dtype[_Scalar],
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[_Scalar]: ...
+    @overload
+    def zeros(
+        self,
+        shape: _Shape,
+        dtype: DTypeLike,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[Any]: ...
+    @overload
+    def full(
+        self,
+        shape: _Shape,
+        fill_value: ArrayLike,
+        dtype: None = None,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[Any]:
+        """Return what `empty` does, with every element `fill_value`.
+
+        Args:
+            shape: Elements in each dimension: an int, or a sequence of ints.
+            fill_value: A scalar, or an array that can be broadcast to `shape`.
+            dtype: The element type; that of `fill_value` unless given.
+            order: As for `empty`.
+            device: As for `empty`.
+            like: As for `empty`.
+
+        Raises:
+            ImportError, TypeError, ValueError, MemoryError: As `empty`.
+        """
+    @overload
+    def full(
+        self,
+        shape: _Shape,
+        fill_value: ArrayLike,
+        dtype: _Dtype[_Scalar],
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[_Scalar]: ...
+    @overload
+    def full(
+        self,
+        shape: _Shape,
+        fill_value: ArrayLike,
+        dtype: DTypeLike,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[Any]: ...
+    @overload
+    def array(
+        self,
+        object: ArrayLike,
+        dtype: None = None,
+        *,
+        copy: bool | None = True,
+        order: Literal["K", "A", "C", "F"] | None = "K",
+        subok: bool = False,
+        ndmin: SupportsIndex = 0,
+        ndmax: SupportsIndex = 0,
+        like: ArrayLike | None = None,
+    ) -> NDArray[Any]:
+        """Return a numpy array of what `object` holds, in the group and 64-byte aligned.
+
+        Args:
+            object: An array, anything that exports one, or a sequence (of sequences) of elements.
+            dtype: As for `numpy.array`.
+            copy: With None, an array that lives in the group already, and is as wanted, is returned as it is;
+                with False, others are refused (numpy 1 has no None, and means that by False).
+            order: As for `numpy.array`.
+            subok: As for `numpy.array`.
+            ndmin: As for `numpy.array`.
+            ndmax: The most dimensions to look for, where numpy has that (2.4).
+            like: As for `empty`.
+
+        Raises:
+            ImportError, TypeError, MemoryError: As `empty`.
+            ValueError: `copy` is False and the data does not live in the group, or the group is freed.
+        """
+    @overload
+    def array(
+        self,
+        object: ArrayLike,
+        dtype: _Dtype[_Scalar],
+        *,
+        copy: bool | None = True,
+        order: Literal["K", "A", "C", "F"] | None = "K",
+        subok: bool = False,
+        ndmin: SupportsIndex = 0,
+        ndmax: SupportsIndex = 0,
+        like: ArrayLike | None = None,
+    ) -> NDArray[_Scalar]: ...
+    @overload
+    def array(
+        self,
+        object: ArrayLike,
+        dtype: DTypeLike,
+        *,
+        copy: bool | None = True,
+        order: Literal["K", "A", "C", "F"] | None = "K",
+        subok: bool = False,
+        ndmin: SupportsIndex = 0,
+        ndmax: SupportsIndex = 0,
+        like: ArrayLike | None = None,
+    ) -> NDArray[Any]: ...
+    def numpy(self) -> AbstractContextManager[MemGroup]:
+        """Return a context manager within which numpy allocates the memory of its arrays in the group.
+
+        It holds for what the `with` block itself calls: not for other threads, nor for other asyncio tasks
+        but those that are started in it. Each array that is made so counts as a view for as long as it lives,
+        and may outlive the block. Where the group has no memory left, or has ended, numpy raises MemoryError.
+
+        Raises:
+            ImportError: numpy is not installed.
+            ValueError: The group is freed.
+        """
+    @overload
     def protect(self, obj: MemBlock, /) -> MemBlock:
         """Return the same bytes through the read-only mirror: no system call, any size.
 
         Args:
-            obj: A MemBlock or a MemList of this group, or a memoryview of a block; the result is of the same
-                kind, shape and format.
+            obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the
+                result is of the same kind, shape, strides and format.
 
         Raises:
             TypeError: `obj` is none of these.
@@ -806,12 +1022,14 @@ class MemGroup:
     @overload
     def protect(self, obj: memoryview, /) -> memoryview: ...
     @overload
+    def protect(self, obj: _Array, /) -> _Array: ...
+    @overload
     def unprotect(self, obj: MemBlock, /) -> MemBlock:
         """Return the same bytes through the read-write mirror.
 
         Args:
-            obj: A MemBlock or a MemList of this group, or a memoryview of a block; the result is of the same
-                kind, shape and format.
+            obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the
+                result is of the same kind, shape, strides and format.
 
         Raises:
             TypeError: `obj` is none of these.
@@ -821,6 +1039,8 @@ class MemGroup:
     def unprotect(self, obj: MemList, /) -> MemList: ...
     @overload
     def unprotect(self, obj: memoryview, /) -> memoryview: ...
+    @overload
+    def unprotect(self, obj: _Array, /) -> _Array: ...
     def reset(self) -> None:
         """Empty the group and keep its memory, warm, for what comes next. Blocks from before are freed.
 

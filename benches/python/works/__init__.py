@@ -1,7 +1,21 @@
 """Everything that is measured, in the order of the tables."""
 
 from model import Work
-from works import article, columns, cycle, fill, frames, io, memory, million, one, protect, segments, start
+from works import (
+    arrays,
+    article,
+    columns,
+    cycle,
+    fill,
+    frames,
+    io,
+    memory,
+    million,
+    one,
+    protect,
+    segments,
+    start,
+)
 
 WORKS: tuple[Work, ...] = (
     *one.WORKS,
@@ -13,6 +27,7 @@ WORKS: tuple[Work, ...] = (
     *article.WORKS,
     *frames.WORKS,
     *protect.WORKS,
+    *arrays.WORKS,
     *columns.WORKS,
     *start.WORKS,
     *memory.WORKS,
