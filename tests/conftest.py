@@ -32,6 +32,7 @@ ALONE = {
     "test_forkcost": "forks and measures",
     "test_gather": "runs commands, which have one standard output",
     "test_history": "a history has one teller",
+    "test_io": "plays with signals, descriptors and directories of the process",
     "test_limits": "runs into limits of the whole process",
     "test_rmap": "a Machine is a model, used by one thread",
     "test_rmap_kernel": "compares with the kernel's mappings of this process",

@@ -63,6 +63,46 @@ def test_threads_never_share_bytes(backing, base, largest):
     assert stats.allocated == sum(slot.allocated for slot in stats.slots)
 
 
+def test_every_byte_of_many_threads_has_one_owner():
+    """At the scale that Python bears: 150,000 objects of four threads, by every way to get one."""
+    rounds, group = 3, MemGroup(base=4096)
+    together = threading.Barrier(4)
+    ends: list[int] = []
+
+    def own(me):
+        stamp = bytes([me + 1])
+        for number in range(rounds):
+            owned: list[tuple[MemBlock, int]] = []
+            for i in range(5000):
+                match i % 10:
+                    case 0:
+                        sizes = [i % 61, 0, i % 500, 3] * 4
+                        blocks = group.alloc_many(sizes)
+                        blocks.fill_from(stamp * sum(sizes))
+                        owned += zip(blocks, sizes, strict=True)
+                    case 1:
+                        block = group.alloc(i, zero=True)
+                        assert block == bytes(i)
+                        block[:] = stamp * i
+                        owned.append((block, i))
+                    case 2 | 3:
+                        owned.append((group.protect(group.copy(stamp * (i % 300))), i % 300))
+                    case _:
+                        block = group.alloc(i % 61, align=2 ** (i % 7))
+                        block[:] = stamp * (i % 61)
+                        owned.append((block, i % 61))
+            together.wait()
+            assert all(block == stamp * n for block, n in owned), "somebody else's bytes"
+            del owned, blocks, block
+            if together.wait() == 0:  # one of them
+                group.reset()
+                ends.append(number)
+            together.wait()
+
+    run_together(*(lambda me=me: own(me) for me in range(4)))
+    assert ends == list(range(rounds))
+
+
 def test_threads_may_look_and_count_while_others_allocate():
     group = MemGroup(base=1)
 
