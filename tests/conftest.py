@@ -30,6 +30,7 @@ ALONE = {
     "test_fork": "forks",
     "test_fork_load": "forks",
     "test_forkcost": "forks and measures",
+    "test_frames": "plays with signals",
     "test_gather": "runs commands, which have one standard output",
     "test_history": "a history has one teller",
     "test_io": "plays with signals, descriptors and directories of the process",
