@@ -1,7 +1,8 @@
 //! Scatter-gather input and output: whole lists through a descriptor, many ranges of a file or many files into a list.
 //!
-//! What is done is cut into calls that the kernel takes ([`batch`]); all of it can stop anywhere, for a signal above all, and
-//! go on there. Nobody waits in here with a lock: whoever calls sees to it that the memory stays.
+//! What is done is cut into calls that the kernel takes ([`batch`]), for which small pieces are put together ([`small`]). All of
+//! it can stop anywhere, for a signal above all, and go on there. Nobody waits in here with a lock: whoever calls sees to it
+//! that the memory stays.
 
 mod batch;
 pub(crate) mod files;

@@ -272,10 +272,10 @@ impl<P: Deref<Target = Placed>> Rest<P> {
     /// # Safety
     /// As for [`fill`](Self::fill).
     unsafe fn fill_small(&mut self, batch: &mut Batch, small: &mut Small) {
-        if self.taken > 0 || self.part.step() != 1 {
+        let object = self.part.object(self.next);
+        if self.taken > 0 || self.part.step() != 1 || self.placed.columns().size(object) >= SMALL {
             return;
         }
-        let object = self.part.object(self.next);
         let span = self.placed.object_near(&mut self.run, object);
         let columns = self.placed.columns();
         let end = self.placed.end_of(self.run).min(object + self.part.len() - self.next);
