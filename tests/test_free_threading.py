@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-without_gil = pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a GIL")
+without_gil = pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a GIL"
+)
 
 
 @without_gil

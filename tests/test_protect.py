@@ -408,7 +408,7 @@ def test_foreign_objects_are_refused(pair, verb, make):
 def test_objects_without_bytes_are_type_errors(pair, verb, thing):
     name = type(thing).__name__
     with pytest.raises(
-        TypeError, match=rf"{verb}\(\) takes a MemBlock, a MemList or a memoryview, not {name}"
+        TypeError, match=rf"{verb}\(\) takes a MemBlock, a MemList, a memoryview or a numpy array, not {name}"
     ):
         getattr(pair[0], verb)(thing)
 
