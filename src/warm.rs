@@ -23,7 +23,7 @@ const DEFAULT_LIMIT: usize = 256 * 1024 * 1024;
 /// The share.
 const DEFAULT_SHARE: usize = 16;
 
-/// The most slots kept. Each takes two of the mappings that a process may have (65,530 as Linux comes).
+/// The most slots kept. Each takes, with its guards, up to five of the mappings that a process may have (65,530 as Linux comes).
 const MAX_KEPT: usize = 1024;
 
 /// The environment variable that sets the bound, in bytes, for programs that cannot be changed.

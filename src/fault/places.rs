@@ -12,7 +12,7 @@ static PLACES: Pool<Entry> = Pool::new();
 const WORDS: usize = MAX_NAME.div_ceil(8);
 
 /// What is known of one slot. Written by one thread at a time, whoever has the slot's memory; read at any time.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Entry {
     /// Odd while the rest is being written; grows with each change.
     version: AtomicU32,
@@ -45,12 +45,12 @@ pub(super) enum State {
 
 /// The record of a slot's memory: it lasts as long as the addresses are reserved.
 #[derive(Debug)]
-pub(crate) struct Place(Option<u32>);
+pub(crate) struct Place(Option<(u32, &'static Entry)>);
 
 impl Place {
     /// Where these mirrors are.
     pub(crate) fn of(mirrors: &Mirrors) -> Self {
-        let place = Self(PLACES.claim());
+        let place = Self(PLACES.claim().and_then(|number| Some((number, PLACES.get(number)?))));
         let Range { start, end } = mirrors.addresses();
         place.write(|entry| {
             for (word, value) in [
@@ -68,15 +68,17 @@ impl Place {
 
     /// The memory is now slot `index` of a group of that name.
     pub(crate) fn belongs_to(&self, name: &str, index: SlotIndex) {
-        self.write(|entry| {
-            entry.index.store(index.get(), Ordering::Relaxed);
-            entry.name_len.store(name.len().min(MAX_NAME), Ordering::Relaxed);
-            for (word, part) in entry.name.iter().zip(name.as_bytes().chunks(8)) {
-                let mut bytes = [0; 8];
-                bytes[..part.len()].copy_from_slice(part);
-                word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
-            }
-        });
+        let Some((_, entry)) = self.0 else { return };
+        // Warm memory mostly comes back to where it was.
+        if entry.index.load(Ordering::Relaxed) != index.get() || !entry.is_named(name) {
+            self.write(|entry| {
+                entry.index.store(index.get(), Ordering::Relaxed);
+                entry.name_len.store(name.len(), Ordering::Relaxed);
+                for (word, part) in entry.name.iter().zip(words(name)) {
+                    word.store(part, Ordering::Relaxed);
+                }
+            });
+        }
         self.set(State::InUse);
     }
 
@@ -87,20 +89,20 @@ impl Place {
 
     /// The memory is kept for another group of this process.
     pub(crate) fn is_kept(&self) {
-        if let Some(entry) = self.entry() {
+        if let Some((_, entry)) = self.0 {
             entry.generation.store(fork::generation(), Ordering::Relaxed);
         }
         self.set(State::Kept);
     }
 
     fn set(&self, state: State) {
-        if let Some(entry) = self.entry() {
+        if let Some((_, entry)) = self.0 {
             entry.state.store(state as u32, Ordering::Relaxed);
         }
     }
 
     fn write(&self, change: impl FnOnce(&Entry)) {
-        if let Some(entry) = self.entry() {
+        if let Some((_, entry)) = self.0 {
             let version = entry.version.load(Ordering::Relaxed);
             entry.version.store(version.wrapping_add(1), Ordering::Relaxed);
             // A seqlock: no store below may be seen without the one above, nor the last without all before it.
@@ -109,15 +111,20 @@ impl Place {
             entry.version.store(version.wrapping_add(2), Ordering::Release);
         }
     }
+}
 
-    fn entry(&self) -> Option<&'static Entry> {
-        PLACES.get(self.0?)
-    }
+/// A name in words, the last filled up with zeros.
+fn words(name: &str) -> impl Iterator<Item = u64> {
+    name.as_bytes().chunks(8).map(|part| {
+        let mut bytes = [0; 8];
+        bytes[..part.len()].copy_from_slice(part);
+        u64::from_ne_bytes(bytes)
+    })
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let (Some(number), Some(entry)) = (self.0, self.entry()) else { return };
+        let Some((number, entry)) = self.0 else { return };
         entry.state.store(0, Ordering::Relaxed);
         self.write(|entry| {
             entry.start.store(0, Ordering::Relaxed);
@@ -162,6 +169,12 @@ pub(super) fn find(address: usize) -> Option<Sight> {
 }
 
 impl Entry {
+    /// Whether that is the name that its owner wrote last.
+    fn is_named(&self, name: &str) -> bool {
+        self.name_len.load(Ordering::Relaxed) == name.len()
+            && self.name.iter().zip(words(name)).all(|(word, part)| word.load(Ordering::Relaxed) == part)
+    }
+
     fn see(&'static self, address: usize) -> Option<Sight> {
         // An owner that is writing is opening or dropping a slot, which takes nanoseconds; but it may be the very thread
         // that was interrupted, so nobody waits for it.
@@ -202,5 +215,95 @@ impl Entry {
             entry: self,
             version,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::sys::Backing;
+
+    fn mirrors() -> Mirrors {
+        Mirrors::open(&Backing::Memfd, "place", 4096, false).unwrap()
+    }
+
+    fn index(number: usize) -> SlotIndex {
+        SlotIndex::new(number).unwrap()
+    }
+
+    fn seen(address: usize) -> Option<(State, usize, String)> {
+        find(address).map(|sight| (sight.state, sight.index, sight.name(&mut [0; size_of::<Name>()]).to_owned()))
+    }
+
+    #[test]
+    fn a_place_is_found_by_each_of_its_addresses_for_as_long_as_it_lasts() {
+        let mirrors = mirrors();
+        let place = Place::of(&mirrors);
+        let Range { start, end } = mirrors.addresses();
+        assert_eq!(seen(start), None); // nobody's yet
+        for (name, number) in [("", 0), ("short", 3), ("exactly8", 31), ("longer than a word", 1), ("x", 1)] {
+            place.belongs_to(name, index(number));
+            for address in
+                [start, mirrors.read_write().addr().get(), mirrors.read_only().unwrap().addr().get(), end - 1]
+            {
+                assert_eq!(seen(address), Some((State::InUse, number, name.to_owned())));
+            }
+        }
+        assert!(
+            seen(start - 1).is_none_or(|(_, _, name)| name != "x") && seen(end).is_none_or(|(_, _, name)| name != "x")
+        );
+        place.is_kept();
+        assert_eq!(seen(start).unwrap().0, State::Kept);
+        place.is_freed();
+        assert_eq!(seen(start).unwrap().0, State::Freed);
+        drop(place);
+        assert_eq!(seen(start), None);
+    }
+
+    #[test]
+    fn what_is_seen_was_written_at_one_time() {
+        let (mirrors, done) = (mirrors(), AtomicBool::new(false));
+        let place = Place::of(&mirrors);
+        let address = mirrors.read_write().addr().get();
+        place.belongs_to("0", index(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..20_000 {
+                    // The name says the number, as often as there is room.
+                    let number = round % 32;
+                    place.belongs_to(&format!("{number:02}").repeat(100)[..2 + 198 * (round % 2)], index(number));
+                }
+                done.store(true, Ordering::Release);
+            });
+            let mut looks = 0;
+            while !done.load(Ordering::Acquire) || looks == 0 {
+                let Some((_, number, name)) = seen(address) else { continue };
+                // Changed between the one look and the other, it is not shown.
+                assert!(name == "?" || name == "0" || name == format!("{number:02}").repeat(name.len() / 2), "{name}");
+                looks += 1;
+            }
+        });
+    }
+
+    #[test]
+    fn what_was_kept_when_the_process_forked_is_not_the_childs() {
+        let mirrors = mirrors();
+        let place = Place::of(&mirrors);
+        let address = mirrors.read_write().addr().get();
+        place.belongs_to("mine", index(0));
+        fork::establish().unwrap();
+        place.is_kept();
+        // SAFETY: the child only looks, and leaves without cleaning up.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: _exit never returns and runs nothing of the parent's.
+            unsafe { libc::_exit(i32::from(find(address).is_some())) };
+        }
+        let mut status = -1;
+        // SAFETY: child is this process's own, and status outlives the call.
+        unsafe { libc::waitpid(child, &mut status, 0) };
+        assert_eq!((status, find(address).is_some()), (0, true));
     }
 }
