@@ -61,7 +61,8 @@ class Ended:
 class Nursery:
     """A process that runs code, and forks children that do."""
 
-    def __init__(self, preparation: str = "", **environment: str) -> None:
+    def __init__(self, preparation: str = "", *, kind: str = "", **environment: str) -> None:
+        self.kind = kind
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         self._process = subprocess.Popen(
             [sys.executable, __file__],

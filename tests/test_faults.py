@@ -36,9 +36,8 @@ FULL = """
 @pytest.fixture(scope="module", params=["memfd", "directory"])
 def nursery(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     directory = str(tmp_path_factory.mktemp("crash")) if request.param == "directory" else request.param
-    made = Nursery()
+    made = Nursery(kind=request.param)
     made.run(FULL, BACKING=directory)
-    made.kind = request.param
     yield made
     made.close()
 
@@ -569,8 +568,8 @@ def test_names_are_shown_in_quotes_and_obeyed_by_no_terminal(empty, name, shown)
         NAME=name,
     )
     where, found = "1 byte before the read-write mirror", "1 byte before a block of 1 byte at offset 0"
-    place = {"obj": found, "group": f"group {shown}"}
-    crash(ended, report("read", int(ended.out) - 1, where, BEFORE, ended.pid, **place))
+    expected = report("read", int(ended.out) - 1, where, BEFORE, ended.pid, obj=found, group=f"group {shown}")
+    crash(ended, expected)
 
 
 # Who else hears of it

@@ -42,6 +42,8 @@ __all__ = [
     "WarmMemory",
     "__version__",
     "adopted",
+    "disable_fault_report",
+    "enable_fault_report",
     "gathered",
     "list_of_pieces",
     "non_blocking",
