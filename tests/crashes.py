@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,7 @@ class Nursery:
 
     def __init__(self, preparation: str = "", *, kind: str = "", **environment: str) -> None:
         self.kind = kind
+        self._alone = threading.Lock()  # tests may run in several threads at once
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         self._process = subprocess.Popen(
             [sys.executable, __file__],
@@ -86,9 +88,10 @@ class Nursery:
         assert self._process.stdin
         assert self._process.stdout
         request = {"code": textwrap.dedent(code), "names": names, "fork": fork}
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        with self._alone:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
         self._process.communicate()
