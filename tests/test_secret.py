@@ -428,8 +428,10 @@ def test_a_childs_own_secrets_are_overwritten_too():
     assert forked(work) == 0
 
 
-def test_the_owners_end_ends_it_for_a_child(witness):
-    group, _ = witness
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_the_owners_end_ends_it_for_a_child(end):
+    """And so the child, which has a mapping of its own, is a witness that needs no rights."""
+    group = MemGroup(secret=True)
     block = group.copy(SECRET)
     ours, theirs = os.pipe()
     answer, said = os.pipe()
@@ -438,7 +440,7 @@ def test_the_owners_end_ends_it_for_a_child(witness):
         os.read(ours, 1)
         os.write(said, bytes(block))
         os._exit(0)
-    group.free()
+    end(group)
     os.write(theirs, b"x")
     assert os.read(answer, 100) == bytes(len(SECRET))
     os.waitpid(pid, 0)
