@@ -46,7 +46,7 @@ def _show_bytes(match: re.Match[str]) -> str:
 def remedy(shortage: Shortage, limit: int | None, backing: str) -> str:
     """The one thing to do about `shortage` in a group of `backing` that could commit `limit` bytes."""
     exceeded = _RESOURCE_LIMIT.search(shortage.words)
-    if limit is not None and "limit" in shortage.reason:
+    if limit is not None and "group's limit" in shortage.reason:
         return "Raise --limit."
     if exceeded:
         return f"Raise {exceeded[1]} ({exceeded[2]})."
