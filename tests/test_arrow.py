@@ -212,7 +212,7 @@ def test_a_thread_that_python_never_saw_releases_an_array(group):
 def test_arrays_are_released_at_exit_in_a_child_and_over_a_forced_end(child):
     code = """
     import pyarrow as pa
-    warnings.simplefilter("ignore", DeprecationWarning)  # of fork where there are threads, which are pyarrow's
+    warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads of pyarrow's
     group = MemGroup()
     found = group.alloc_many([5, 50])
     found.fill_from(b"x" * 55)

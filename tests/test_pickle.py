@@ -186,6 +186,35 @@ def test_frames_received_into_a_group_stay_where_they_are(whole):
         assert all(is_within(block, ranges) for block in blocks_of(loaded))
 
 
+def test_frames_in_several_groups_are_brought_together(group):
+    sent = list_of(MemGroup(base=4096), [b"%d" % n * 90 for n in range(1000)])
+    data, buffers = out_of_band(sent)
+    homes = [MemGroup(), MemGroup()]
+    frames = [homes[n % 2].copy(buffer) for n, buffer in enumerate(buffers)]
+    with loads_into(group):
+        loaded = pickle.loads(data, buffers=frames)
+    assert is_same(loaded, sent)
+    assert loaded in group
+
+
+def test_frames_of_a_group_that_has_ended_are_copied_while_they_are_there(group):
+    block, records = MemGroup().copy(b"hello"), list_of(MemGroup(), RECORDS)
+    home, arrived = MemGroup(), []
+    for thing in (block, records):
+        data, buffers = out_of_band(thing)
+        arrived.append((data, [memoryview(home.copy(buffer)) for buffer in buffers]))
+    unseen = home.copy(b"hello")
+    with pytest.warns(ResourceWarning, match="live view"):
+        home.__exit__(None, None, None)
+    with loads_into(group):
+        assert pickle.loads(arrived[0][0], buffers=arrived[0][1]) == block
+        loaded = pickle.loads(arrived[1][0], buffers=arrived[1][1])
+        assert is_same(loaded, records)
+        assert loaded in group
+        with pytest.raises(ValueError, match="freed"):
+            pickle.loads(arrived[0][0], buffers=[unseen])
+
+
 def test_what_was_writable_and_arrives_protected_is_not_made_writable():
     home = MemGroup()
     block = MemGroup().copy(b"hello")
@@ -424,9 +453,12 @@ def test_a_copy_of_a_block_is_independent(group):
     assert (bytes(block), bytes(made), bytes(protected)) == (b"other", b"jello", b"hello")
 
 
-def test_a_copy_of_a_list_has_the_same_blocks_and_a_deep_one_others(thing):
-    if isinstance(thing, MemBlock):
-        pytest.skip("no list")
+LISTS = [name for name in (*THINGS, *SKIPPING) if "block" not in name and name != "no bytes"]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_copy_of_a_list_has_the_same_blocks_and_a_deep_one_others(name):
+    thing = {**THINGS, **SKIPPING}[name](MemGroup(base=4096))
     shallow, deep = copy.copy(thing), copy.deepcopy(thing)
     assert is_same(shallow, thing)
     assert is_same(deep, thing)
