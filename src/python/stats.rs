@@ -168,7 +168,7 @@ mod tests {
             "10.1 KiB",
             "94.4 MiB",
             "1 GiB",
-            "1 GiB",
+            "1.00 GiB",
             "5 PiB",
             "16 EiB",
         ];
