@@ -49,9 +49,14 @@ def test_signatures_are_numpys(name):
     except ValueError:
         pytest.skip("this numpy does not tell the signatures of its functions")
     ours = inspect.signature(getattr(MemGroup(), name))
-    assert {n: (p.kind, p.default) for n, p in ours.parameters.items()} == {
+    # What this numpy has not got yet, such as device=, is its way of saying no.
+    assert {n: (p.kind, p.default) for n, p in ours.parameters.items() if n in theirs.parameters} == {
         n: (p.kind, p.default) for n, p in theirs.parameters.items()
     }
+    is_newest = (
+        "ndmax" in str(inspect.signature(np.array)) if name == "array" else "device" in theirs.parameters
+    )
+    assert not is_newest or list(ours.parameters) == list(theirs.parameters)
 
 
 SHAPES = [
@@ -119,7 +124,7 @@ DTYPES = [
     np.dtype([("a", "i1"), ("b", "f8")], align=True),
     {"names": ["x"], "formats": ["f4"], "offsets": [12], "itemsize": 20},
     np.int32(0).dtype,
-    type(np.dtype("f4")),
+    *([type(np.dtype("f4"))] if IS_TWO else []),
     "no such type",
     [1, 2],
     5,
