@@ -15,8 +15,14 @@ import memgroup
 import pytest
 from hypothesis import HealthCheck, settings
 
+
+def cases(usual: int) -> int:
+    """How many examples a test tries: as many times more as the environment variable MEMGROUP_FUZZ says."""
+    return usual * int(os.environ.get("MEMGROUP_FUZZ") or 1)
+
+
 settings.register_profile(
-    "memgroup", deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow]
+    "memgroup", deadline=None, max_examples=cases(80), suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("memgroup")
 
@@ -33,6 +39,7 @@ ALONE = {
     "test_frames": "plays with signals",
     "test_gather": "runs commands, which have one standard output",
     "test_history": "a history has one teller",
+    "test_history_lists": "a history has one teller",
     "test_io": "plays with signals, descriptors and directories of the process",
     "test_limits": "runs into limits of the whole process",
     "test_rmap": "a Machine is a model, used by one thread",
