@@ -32,6 +32,11 @@ class Listed:
     views: list[tuple[memoryview, int]] = field(default_factory=list)
 
 
+def has_much(self):
+    """Whether there is something to end: short lives would show little."""
+    return len(self.lists) + len(self.live) > 3
+
+
 class ListHistory(History):
     def start(self):
         super().start()
@@ -183,6 +188,7 @@ class ListHistory(History):
 
     # Ends, and what goes on beside
 
+    @precondition(has_much)
     @rule()
     def reset(self):
         if self.exports():
@@ -192,6 +198,7 @@ class ListHistory(History):
         self.check_ended(lists)
         return None
 
+    @precondition(has_much)
     @rule(force=st.booleans())
     def free(self, force):
         lists = self.lists if force or not self.exports() else []
@@ -204,6 +211,7 @@ class ListHistory(History):
                 with pytest.raises(ValueError, match="freed"):
                     blocks.join()
 
+    @precondition(has_much)
     @rule()
     def end_gently(self):
         """What shows bytes goes on showing them, whoever comes next."""
@@ -221,6 +229,7 @@ class ListHistory(History):
     def forget(self, data):
         self.retired.pop(data.draw(st.integers(0, len(self.retired) - 1)))
 
+    @precondition(has_much)
     @rule(limit=st.sampled_from([0, 1, 100_000, WARM]))
     def bound_what_is_warm(self, limit):
         memgroup.set_warm_limit(limit)
@@ -254,8 +263,8 @@ class ListHistory(History):
 
 TestListHistory = ListHistory.TestCase
 TestListHistory.settings = settings(
-    max_examples=cases(60),
-    stateful_step_count=30,
+    max_examples=cases(80),
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
