@@ -61,7 +61,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Say what must not run in parallel; give each thread a group of its own in what does."""
     if not isinstance(item, pytest.Function) or item.config.getoption("parallel_threads", 1) == 1:
         return
-    reasons = [ALONE.get(item.module.__name__), *map(ALONE_WITH.get, item.fixturenames)]
+    reasons = [ALONE.get(item.path.stem), *map(ALONE_WITH.get, item.fixturenames)]
     if reason := next(filter(None, reasons), None):
         item.add_marker(pytest.mark.thread_unsafe(reason=reason))
     elif "group" in item.fixturenames:

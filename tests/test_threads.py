@@ -93,7 +93,8 @@ def test_every_byte_of_many_threads_has_one_owner():
                         owned.append((block, i % 61))
             together.wait()
             assert all(block == stamp * n for block, n in owned), "somebody else's bytes"
-            del owned, blocks, block
+            owned.clear()
+            blocks = block = None
             if together.wait() == 0:  # one of them
                 group.reset()
                 ends.append(number)

@@ -100,7 +100,7 @@ fn use_in_every_way(group: &MemGroup, owner: u8, objects: usize) {
         }
         // Now and then the end is given back, for others to take.
         if number % 400 == 399 {
-            drop(group.local().unwrap().alloc(40).unwrap());
+            group.local().unwrap().alloc(40).unwrap();
         }
     }
     let of_blocks = blocks.iter().flat_map(|block| block.iter());
