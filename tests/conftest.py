@@ -26,7 +26,7 @@ settings.register_profile(
 )
 settings.load_profile("memgroup")
 
-# Tests that pytest-run-parallel (`pytest --parallel-threads=4`) must not run in several threads at once, and why.
+# What pytest-run-parallel (`pytest --parallel-threads=4`) must not run in several threads at once, and why.
 
 ALONE = {
     "test_aio": "an event loop is one thread's",

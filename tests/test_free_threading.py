@@ -45,6 +45,6 @@ print(group.stats().blocks, sys._is_gil_enabled())
 
 
 def test_the_module_is_built_for_threads_without_a_gil():
-    """The source says so in so many words; a default of the library that makes the module would do, until it changes."""
+    """In so many words: a default of the library that makes the module would do, until it changes."""
     source = Path(__file__).parent.parent / "src/python/mod.rs"
     assert "#[pymodule(gil_used = false)]" in source.read_text()
