@@ -185,8 +185,8 @@ impl<T> From<Refused<T>> for Error {
 fn remedy(call: &str, code: i32) -> &'static str {
     let names_a_file = call.starts_with("open") || call.starts_with("mkostemp");
     match code {
-        libc::ENOMEM if call == "mmap" => {
-            "; address space (RLIMIT_AS, ulimit -v; of an anonymous group also RLIMIT_DATA, ulimit -d) or mappings (vm.max_map_count; a slot takes two) are used up: \
+        libc::ENOMEM if matches!(call, "mmap" | "mprotect") => {
+            "; address space (RLIMIT_AS, ulimit -v; of an anonymous group also RLIMIT_DATA, ulimit -d) or mappings (vm.max_map_count; a slot takes up to five) are used up: \
              raise the limit, or use fewer and larger groups"
         }
         libc::ENOMEM | libc::EAGAIN if call == "mlock" => {

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
 use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap};
 
 use super::{Refusal, page_size};
 
@@ -49,14 +49,15 @@ impl Reserved {
         mapped.map(NonNull::cast).map_err(Refusal::of("mmap"))
     }
 
-    /// Maps fresh private memory, to be read and written, as number `index`.
+    /// Makes number `index` fresh private memory, to be read and written.
     pub(super) fn map_anonymous(&self, index: usize) -> Result<NonNull<u8>, Refusal> {
         let (place, len) = self.place(index)?;
+        let start = self.start.with_addr(place);
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
-        // SAFETY: as for map.
-        let mapped = unsafe { mmap_anonymous(Some(place), len, access, flags) };
-        mapped.map(NonNull::cast).map_err(Refusal::of("mmap"))
+        // Not mapped anew over the reservation: the kernel does not hold that against RLIMIT_DATA, but what comes after it.
+        // SAFETY: the place is within what self reserved, private memory that nobody uses yet.
+        unsafe { mprotect(start, len.get(), access) }.map_err(Refusal::of("mprotect"))?;
+        Ok(start.cast())
     }
 
     fn place(&self, index: usize) -> Result<(NonZeroUsize, NonZeroUsize), Refusal> {

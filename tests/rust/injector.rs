@@ -15,6 +15,9 @@ pub struct Call {
     is_ours: fn(&[u64; 6]) -> bool,
 }
 
+/// Bytes in the first slot of the groups that are watched: a number that no heap grows by.
+pub const BASE: usize = 19 * 4096;
+
 pub const CALLS: &[Call] = &[
     Call {
         name: "memfd_create",
@@ -33,11 +36,21 @@ pub const CALLS: &[Call] = &[
         number: libc::SYS_mmap,
         errors: &[libc::ENOMEM, libc::EAGAIN, libc::EACCES, libc::EPERM, libc::ENODEV, libc::ENFILE],
         is_ours: |arguments| {
-            // Not the heap: that is private, reserved and larger than a page.
+            // Not the heap: that is private, and reserved or in halves of 128 MiB; nor what is larger than a page otherwise.
             let ours = libc::MAP_SHARED | libc::MAP_FIXED;
             let is_reserved = arguments[3] as i32 & libc::MAP_NORESERVE == 0;
-            let is_accessible = arguments[2] as i32 != libc::PROT_NONE;
-            arguments[3] as i32 & ours != 0 || arguments[1] <= 4096 || !is_reserved && is_accessible
+            let may_be_a_heap = is_reserved || arguments[1].is_power_of_two();
+            arguments[3] as i32 & ours != 0 || arguments[1] <= 4096 || !may_be_a_heap
+        },
+    },
+    Call {
+        name: "mprotect",
+        number: libc::SYS_mprotect,
+        errors: &[libc::ENOMEM, libc::EACCES],
+        // Not the heap, nor the stack of a thread.
+        is_ours: |arguments| {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            arguments[1].is_multiple_of(BASE as u64) && arguments[2] as i32 == access
         },
     },
     Call { name: "munmap", number: libc::SYS_munmap, errors: &[libc::ENOMEM, libc::EINVAL], is_ours: any },

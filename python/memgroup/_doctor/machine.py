@@ -69,8 +69,8 @@ def _mappings(root: Path) -> Iterator[Finding]:
     if most is None:
         return
     taken = _lines(root / "proc/self/maps")
-    slots = show_number(max(most - taken, 0) // 2)
-    meaning = f"a slot takes two, so this process can have some {slots} open (sysctl vm.max_map_count)"
+    slots = show_number(max(most - taken, 0) // 5)
+    meaning = f"a slot takes up to five, so this process can have some {slots} open (sysctl vm.max_map_count)"
     few = most - taken < _FEW_MAPPINGS
     yield Finding(
         LIMITS,
