@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import memgroup
 import pytest
@@ -173,7 +174,7 @@ def assign(target, key, value) -> None:
     target[key] = value
 
 
-def outcome(work):
+def outcome(work) -> Any:
     """What a call returned, or the type of what it raised: for comparing with another type's behaviour."""
     try:
         return work()
