@@ -336,7 +336,7 @@ def main() -> None:
                         raise
                     after = belongings()
                     assert after[0] == before[0], f"{at}: {before} {after}"
-                    # What the kernel does not let go stays mapped: both mirrors and, apart where it is locked, a part of one.
+                    # What the kernel does not let go stays mapped: both mirrors, and what is locked of one.
                     kept = 5 if call == "munmap" else 0
                     assert before[1] <= after[1] <= before[1] + kept, f"{at}: {before} {after}"
                     before = after

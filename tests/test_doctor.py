@@ -267,7 +267,7 @@ def test_few_mappings_are_noted(tmp_path):
     root = tree(tmp_path, {"proc/sys/vm/max_map_count": "700\n", "proc/self/maps": maps})
     found = by_name(limits(root))["max_map_count"]
     assert (found.state, found.facts) == ("note", {"count": 700, "taken": 500})
-    assert "some 100 open" in found.meaning
+    assert "some 40 open" in found.meaning
 
 
 def test_limits_of_the_process_are_told(child):
