@@ -91,6 +91,7 @@ def test_a_group_shows_its_name_everywhere(name):
     assert mappings(name) >= 2
 
 
+@pytest.mark.thread_unsafe(reason="other threads have descriptors open")
 def test_no_descriptor_is_left_open(backing):
     before = os.listdir("/proc/self/fd")
     group = MemGroup(base=1, backing=backing)
