@@ -7,6 +7,8 @@ import fcntl
 import mmap
 import os
 
+from memgroup._libc import libc
+
 MFD_NOEXEC_SEAL = 0x8
 SEALS_OF_SIZE = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 SEAL_FUTURE_WRITE = 0x10
@@ -16,21 +18,6 @@ READ, WRITE = mmap.PROT_READ, mmap.PROT_READ | mmap.PROT_WRITE
 
 _MEMFD_SECRET = 447  # the number is the same on x86-64 and arm64
 _FAILED = ctypes.c_void_p(-1).value
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-]
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_libc.syscall.restype = ctypes.c_long
 
 
 class Kernel:
@@ -46,26 +33,26 @@ class Kernel:
 
     def map(self, fd: int, nbytes: int, protection: int) -> int:
         """Map a file, shared, and return the address."""
-        address = _libc.mmap(None, nbytes, protection, mmap.MAP_SHARED, fd, 0)
+        address = libc.mmap(None, nbytes, protection, mmap.MAP_SHARED, fd, 0)
         if address == _FAILED:
             raise _error()
         return int(address)
 
     def unmap(self, address: int, nbytes: int) -> None:
         """Unmap what `map` has mapped."""
-        _check(_libc.munmap(address, nbytes))
+        _check(libc.munmap(address, nbytes))
 
     def protect(self, address: int, nbytes: int, protection: int) -> None:
         """Change what may be done with a mapping."""
-        _check(_libc.mprotect(address, nbytes, protection))
+        _check(libc.mprotect(address, nbytes, protection))
 
     def advise(self, address: int, nbytes: int, advice: int) -> None:
         """Advise the kernel about a mapping."""
-        _check(_libc.madvise(address, nbytes, advice))
+        _check(libc.madvise(address, nbytes, advice))
 
     def memfd_secret(self) -> int:
         """Make a file whose pages the kernel itself does not map, and return its descriptor."""
-        fd = _libc.syscall(ctypes.c_long(_MEMFD_SECRET), ctypes.c_uint(os.O_CLOEXEC))
+        fd = libc.syscall(ctypes.c_long(_MEMFD_SECRET), ctypes.c_uint(os.O_CLOEXEC))
         _check(min(int(fd), 0))
         return int(fd)
 

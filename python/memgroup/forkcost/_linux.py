@@ -8,28 +8,18 @@ import os
 import select
 import signal
 
+from memgroup._libc import libc
+
 MADV_DONTFORK, MADV_DOFORK, MADV_HUGEPAGE, MADV_NOHUGEPAGE = 10, 11, 14, 15
 
 _PR_SET_PDEATHSIG = 1
 _F_SETSIG = 10
 _PROT_NONE, _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0, 0x02, 0x20, 0x100000
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-]
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-
 
 def die_with(parent: int) -> None:
     """Have the kernel kill this process when the one that forked it ends; end now if `parent` has gone."""
-    if _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) or os.getppid() != parent:
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) or os.getppid() != parent:
         os._exit(1)
 
 
@@ -48,7 +38,7 @@ def advise(start: int, nbytes: int, advice: int) -> None:
     Raises:
         OSError: It does not take it, as where there are no huge pages.
     """
-    if _libc.madvise(start, nbytes, advice):
+    if libc.madvise(start, nbytes, advice):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
 
@@ -59,7 +49,7 @@ def fence(page: int) -> None:
     What is there already stays.
     """
     flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED_NOREPLACE
-    if _libc.mmap(page, 4096, _PROT_NONE, flags, -1, 0) == page:
+    if libc.mmap(page, 4096, _PROT_NONE, flags, -1, 0) == page:
         advise(page, 4096, MADV_DONTFORK)
 
 
