@@ -11,13 +11,14 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from memgroup._memgroup import MemBlock, MemGroup, MemList, adopted, gathered, list_of_pieces, pieces
 
 if TYPE_CHECKING:
+    from pickle import PickleBuffer
+
     from _typeshed import ReadableBuffer as Buffer
 
     _Table = tuple[int, int, int] | tuple[Buffer, Buffer]
@@ -112,7 +113,12 @@ def _receiver(nbytes: int, readonly: bool) -> MemGroup:
 
 
 def _sent(data: Any, protocol: int) -> PickleBuffer | bytes:
-    return PickleBuffer(data) if protocol >= FIRST_OUT_OF_BAND else bytes(data)
+    if protocol < FIRST_OUT_OF_BAND:
+        return bytes(data)
+    # Who pickles has imported it; who does not need not wait for it.
+    from pickle import PickleBuffer
+
+    return PickleBuffer(data)
 
 
 def reduce_block(block: MemBlock, protocol: int) -> tuple[Callable[..., MemBlock], tuple[Any, ...]]:
