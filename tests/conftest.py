@@ -27,24 +27,16 @@ settings.register_profile(
 )
 settings.load_profile("memgroup")
 
-# What pytest-run-parallel (`pytest --parallel-threads=4`) must not run in several threads at once, and why.
+# Folders and files that pytest-run-parallel must not run in several threads at once (`--parallel-threads=4`),
+# and why.
 
 ALONE = {
-    "test_aio": "an event loop is one thread's",
-    "test_benches": "runs the benchmarks, which share a directory",
-    "test_docs": "reads files only",
-    "test_draw": "draws, and never allocates",
-    "test_fork": "forks",
-    "test_fork_load": "forks",
-    "test_forkcost": "forks and measures",
-    "test_frames": "plays with signals",
     "test_gather": "runs commands, which have one standard output",
-    "test_history": "a history has one teller",
-    "test_history_lists": "a history has one teller",
-    "test_io": "plays with signals, descriptors and directories of the process",
+    "fork": "forks",
+    "io": "plays with signals, descriptors and directories of the process",
+    "model": "a model and a history are used by one thread",
+    "project": "reads the files of the project",
     "test_limits": "runs into limits of the whole process",
-    "test_rmap": "a Machine is a model, used by one thread",
-    "test_rmap_kernel": "compares with the kernel's mappings of this process",
     "test_threads": "has threads of its own",
     "test_warm": "counts what is warm in the whole process",
 }
@@ -62,7 +54,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Say what must not run in parallel; give each thread a group of its own in what does."""
     if not isinstance(item, pytest.Function) or item.config.getoption("parallel_threads", 1) == 1:
         return
-    reasons = [ALONE.get(item.path.stem), *map(ALONE_WITH.get, item.fixturenames)]
+    reasons = [
+        *map(ALONE.get, (item.path.stem, item.path.parent.name)),
+        *map(ALONE_WITH.get, item.fixturenames),
+    ]
     if reason := next(filter(None, reasons), None):
         item.add_marker(pytest.mark.thread_unsafe(reason=reason))
     elif "group" in item.fixturenames:

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from crashes import FREED, Nursery, crash, report
+from support.crashes import FREED, Nursery, crash, report
 
 pytest.importorskip("numpy")
 

@@ -16,7 +16,7 @@ from memgroup._draw.shapes import Box, Cell, Dot, Label, Line, text_width
 from memgroup._draw.state import excess, read
 from memgroup.rmap import POLICIES, Drawing, Machine
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -46,5 +46,5 @@ print(group.stats().blocks, sys._is_gil_enabled())
 
 def test_the_module_is_built_for_threads_without_a_gil():
     """In so many words: a default of the library that makes the module would do, until it changes."""
-    source = Path(__file__).parent.parent / "src/python/mod.rs"
+    source = Path(__file__).parents[2] / "src/python/mod.rs"
     assert "#[pymodule(gil_used = false)]" in source.read_text()

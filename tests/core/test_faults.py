@@ -13,9 +13,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import crashes
 import pytest
-from crashes import BEFORE, BEHIND, CHANGED, DATA, FREED, KEPT, NO_PAGE, PROTECTED, Nursery, crash, report
+from support import crashes
+from support.crashes import (
+    BEFORE,
+    BEHIND,
+    CHANGED,
+    DATA,
+    FREED,
+    KEPT,
+    NO_PAGE,
+    PROTECTED,
+    Nursery,
+    crash,
+    report,
+)
 
 # One group of four full slots. A child of the nursery shares them with it: what it has changed would be seen.
 FULL = """
@@ -930,7 +942,7 @@ def test_colours_are_for_terminals_that_know_them(environment, coloured):
     assert plain == said_of(crashes.Ended(pid, 0, address, plain))
 
 
-PAGE = Path(__file__).parent.parent / "docs" / "faults.md"
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 
 
 def test_the_page_on_faults_shows_what_is_said(empty):

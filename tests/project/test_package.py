@@ -12,7 +12,7 @@ from typing import Any
 import memgroup
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def manifest(name: str) -> dict[str, Any]:

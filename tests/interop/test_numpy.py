@@ -1287,8 +1287,8 @@ def test_a_numpy_that_cannot_be_imported_is_heard(child):
 
 @pytest.mark.skipif(not IS_TWO, reason="its tests are elsewhere")
 def test_a_part_of_numpys_own_tests_passes_in_a_group(tmp_path):
-    """All of them: `python tests/numpy_suite.py`."""
-    script, place = Path(__file__).with_name("numpy_suite.py"), tmp_path / "outcomes.json"
+    """All of them: `python tests/support/numpy_suite.py`."""
+    script, place = Path(__file__).parents[1] / "support/numpy_suite.py", tmp_path / "outcomes.json"
     parts = [
         Path(np.__file__).parent / "lib" / "tests" / f"test_{part}.py"
         for part in ("stride_tricks", "shape_base")

@@ -20,12 +20,11 @@ import textwrap
 from collections import Counter
 from pathlib import Path
 
-import kernel_objects
-import kernel_pages
 import pytest
-from kernel_pages import EXCLUSIVE, FILE_OR_SHARED, FRAME, PAGES, PRESENT, PRIVATE, SHARED
 from memgroup.forkcost import predict
 from memgroup.rmap import Machine, Process
+from support import kernel_objects, kernel_pages
+from support.kernel_pages import EXCLUSIVE, FILE_OR_SHARED, FRAME, PAGES, PRESENT, PRIVATE, SHARED
 
 MAPPINGS = 10
 

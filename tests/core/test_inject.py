@@ -6,8 +6,8 @@ import os
 import platform
 import resource
 
-import inject
 import pytest
+from support import inject
 
 MIRRORED = {"memfd_create", "ftruncate", "mmap", "munmap", "fcntl", "madvise", "openat"}
 EXPECTED = {

@@ -1,8 +1,8 @@
 """numpy's own tests, each within `with group.numpy():`, against the same tests without.
 
-    python tests/numpy_suite.py                        # numpy._core and numpy.lib: some minutes
-    python tests/numpy_suite.py numpy.linalg numpy.ma  # others
-    python tests/numpy_suite.py numpy.lib -k pad       # some of them; the rest is for pytest
+    python tests/support/numpy_suite.py                        # numpy._core and numpy.lib: some minutes
+    python tests/support/numpy_suite.py numpy.linalg numpy.ma  # others
+    python tests/support/numpy_suite.py numpy.lib -k pad       # some of them; the rest is for pytest
 
 Ends with 1 if a test fails in a group that does not fail in the same way without. Some of the tests compile
 extensions, for which they want meson, ninja and cython.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-USES = Path(__file__).parent / "typing" / "uses.py"
+USES = Path(__file__).with_name("uses.py")
 
 
 def test_typical_uses_run(tmp_path):
