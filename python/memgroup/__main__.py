@@ -2,7 +2,7 @@
 
 import sys
 
-from memgroup._cli import main
+from memgroup.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

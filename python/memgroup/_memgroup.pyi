@@ -24,7 +24,7 @@ from _typeshed import FileDescriptorLike, ReadableBuffer
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from rich.console import RenderableType
 
-from memgroup._draw.drawing import Drawing
+from memgroup.display.rmap.drawing import Drawing
 
 __all__ = [
     "ArrowArray",

@@ -12,8 +12,8 @@ A model that runs; it knows nothing of groups and asks nothing of the kernel::
     assert machine.unmap_visits(page) == 4
 """
 
-from memgroup._draw.drawing import Drawing
 from memgroup._memgroup import Broken, Machine, Process, Vma
+from memgroup.display.rmap.drawing import Drawing
 
 __all__ = ["POLICIES", "Broken", "Drawing", "Machine", "Process", "Vma"]
 

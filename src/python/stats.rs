@@ -57,7 +57,7 @@ impl SlotStats {
 
 /// Has Python draw what is to be seen of a group or its figures; how it looks is not decided here.
 pub(super) fn look<'py>(of: &Bound<'py, PyAny>, how: &str) -> PyResult<Bound<'py, PyAny>> {
-    of.py().import("memgroup._look")?.call_method1(how, (of,))
+    of.py().import("memgroup.display")?.call_method1(how, (of,))
 }
 
 /// Bytes as a repr for people shows them: all of them where they are few, else three digits and a unit.

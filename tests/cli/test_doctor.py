@@ -12,16 +12,15 @@ import sys
 import memgroup
 import pytest
 from conftest import mappings
-from memgroup._command import run
-from memgroup._doctor import examine
-from memgroup._doctor.cgroup import levels
-from memgroup._doctor.findings import Finding
-from memgroup._doctor.interpreter import interpreter
-from memgroup._doctor.machine import limits, memory
-from memgroup._doctor.probes import mechanisms
-from memgroup._doctor.report import as_json, report, works
-from memgroup._doctor.system import MFD_NOEXEC_SEAL, SEAL_FUTURE_WRITE, Kernel
-from memgroup._terminal import drawn
+from memgroup.cli.command import run
+from memgroup.doctor import examine
+from memgroup.doctor.cgroup import levels
+from memgroup.doctor.findings import Finding
+from memgroup.doctor.interpreter import interpreter
+from memgroup.doctor.kernel import MFD_NOEXEC_SEAL, SEAL_FUTURE_WRITE, Kernel
+from memgroup.doctor.machine import limits, memory
+from memgroup.doctor.probes import mechanisms
+from memgroup.doctor.report import as_json, report, works
 from rich.console import Console
 
 # What groups need on any machine that these tests pass on.
@@ -272,7 +271,7 @@ def test_few_mappings_are_noted(tmp_path):
 
 def test_limits_of_the_process_are_told(child):
     code = """
-    from memgroup._doctor.machine import limits
+    from memgroup.doctor.machine import limits
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
     for finding in limits():
@@ -350,7 +349,7 @@ def test_bad_usage_is_a_status_of_its_own():
 def test_a_terminal_shows_by_colour_what_is_missing():
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, color_system="standard", width=100)
-    console.print(drawn(report(list(mechanisms(Refusing("populate", "secret"))))))
+    console.print(report(list(mechanisms(Refusing("populate", "secret")))))
     lines = text.getvalue().splitlines()
     assert any("\x1b[1;31mMISSING" in line and "populate" in line for line in lines)
     assert any("\x1b[33mnote" in line and "memfd_secret" in line for line in lines)
@@ -359,7 +358,7 @@ def test_a_terminal_shows_by_colour_what_is_missing():
 
 def test_what_is_missing_is_said_first_and_by_status(monkeypatch, capsys):
     found = list(mechanisms(Refusing("populate")))
-    monkeypatch.setattr("memgroup._doctor.mechanisms", lambda: found)
+    monkeypatch.setattr("memgroup.doctor.mechanisms", lambda: found)
     assert run(["doctor"]) == 1
     assert (
         capsys.readouterr().out.splitlines()[0].endswith("does not work here as it should; missing: populate")

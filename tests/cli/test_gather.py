@@ -23,14 +23,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memgroup import MemGroup
-from memgroup._find import Finder, Found
-from memgroup._gather import Job, Outcome, gather, read_batch
-from memgroup._inspect import Search, Sizes, measure
-from memgroup._json import as_json
-from memgroup._plain import as_plain
-from memgroup._report import Bar, complaints, report
-from memgroup._shortage import Shortage, remedy, show_reason
-from memgroup._text import read_pattern, read_size, show_rate, show_seconds, show_size, show_text
+from memgroup.cli.gather.find import Finder, Found
+from memgroup.cli.gather.inspect import Search, Sizes, measure
+from memgroup.cli.gather.job import Job, Outcome, gather, read_batch
+from memgroup.cli.gather.json import as_json
+from memgroup.cli.gather.report import complaints, report
+from memgroup.cli.gather.shortage import Shortage, remedy, show_reason
+from memgroup.display.report import Bar
+from memgroup.display.text import read_pattern, read_size, show_rate, show_seconds, show_size, show_text
 
 COMMAND = [sys.executable, "-m", "memgroup", "gather"]
 ENOUGH = 60  # seconds after which a child is taken for hung
@@ -40,7 +40,7 @@ AFTER = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 {code}
-from memgroup._cli import main
+from memgroup.cli.main import main
 sys.exit(main())
 """
 
@@ -316,7 +316,7 @@ class TestGather:
         gather(Job((str(tree),), 10), group, unwatched)
         assert group.freed
 
-    @pytest.mark.parametrize("function", ["os.scandir", "memgroup._gather.read_batch"])
+    @pytest.mark.parametrize("function", ["os.scandir", "memgroup.cli.gather.job.read_batch"])
     def test_the_group_is_freed_when_interrupted(self, tree, function, monkeypatch):
         group = MemGroup()
         monkeypatch.setattr(function, interrupt)
@@ -357,14 +357,14 @@ class TestGather:
                 os.unlink(gone)
             return read_batch(group, paths, follow)
 
-        monkeypatch.setattr("memgroup._gather.read_batch", delete_first)
+        monkeypatch.setattr("memgroup.cli.gather.job.read_batch", delete_first)
         outcome = gather_here(tree)
         assert outcome.unreadable == ((gone, "No such file or directory"),)
         assert outcome.files == len(contents(tree))
         assert not outcome.complete
 
     def test_changed_files_are_counted(self, tree, monkeypatch):
-        monkeypatch.setattr("memgroup._gather.read_batch", Altered)
+        monkeypatch.setattr("memgroup.cli.gather.job.read_batch", Altered)
         outcome = gather_here(tree)
         assert outcome.changed == outcome.abandoned == len(contents(tree))
 
@@ -374,17 +374,17 @@ class TestGather:
         assert outcome.nbytes > 0
 
     def test_what_is_abandoned_is_waste(self, tree, monkeypatch):
-        monkeypatch.setattr("memgroup._gather.read_batch", Altered)
+        monkeypatch.setattr("memgroup.cli.gather.job.read_batch", Altered)
         outcome = gather_here(tree)
         assert json.loads(as_json(outcome))["group"]["abandoned"] == 200
         waste = outcome.stats.committed - outcome.stats.allocated + 200
-        text = as_plain(report(outcome))
+        text = str(report(outcome))
         assert f"{show_size(waste)} or " in text
         assert "200 B given up as files changed or failed" in text
 
     @pytest.mark.parametrize("batch", [1, 7, 200])
     def test_batches_change_nothing(self, tree, batch, monkeypatch):
-        monkeypatch.setattr("memgroup._gather._BATCH", batch)
+        monkeypatch.setattr("memgroup.cli.gather.job._BATCH", batch)
         outcome = gather_here(tree)
         assert (outcome.files, outcome.nbytes) == (200, sum(map(len, contents(tree).values())))
         short = gather_here(tree, limit=128 * 1024)
@@ -396,7 +396,7 @@ class TestGather:
     def test_the_rates_of_the_walk_are_those_of_what_was_found(self, tree):
         outcome = gather_here(tree, limit=128 * 1024)
         assert outcome.files < outcome.found == 200
-        row = re.search(r"^  walk +.*$", as_plain(report(outcome)), re.MULTILINE)
+        row = re.search(r"^  walk +.*$", str(report(outcome)), re.MULTILINE)
         assert row is not None
         assert show_rate(200 / outcome.seconds["walk"]) in row[0]
 
@@ -406,7 +406,7 @@ class TestGather:
                 os.unlink(path)
             return read_batch(group, paths, follow)
 
-        monkeypatch.setattr("memgroup._gather.read_batch", delete_all)
+        monkeypatch.setattr("memgroup.cli.gather.job.read_batch", delete_all)
         outcome = gather_here(tree)
         assert len(outcome.unreadable) == 200
         lines = list(complaints(outcome))
@@ -736,7 +736,7 @@ class TestCommand:
 
 # Ctrl-C from within, at call number `call` of a function.
 INTERRUPT_AT = """
-import builtins, itertools, memgroup._gather
+import builtins, itertools, memgroup.cli.gather.job
 real, calls = {owner}.{function}, itertools.count(1)
 def interrupted(*arguments, **options):
     if next(calls) == {call}:
@@ -753,7 +753,7 @@ class TestEnds:
             ("os", "lstat", 1),
             ("os", "scandir", 1),
             ("os", "scandir", 5),
-            ("memgroup._gather", "read_batch", 1),
+            ("memgroup.cli.gather.job", "read_batch", 1),
             ("builtins", "print", 1),
         ],
     )
@@ -770,7 +770,7 @@ class TestEnds:
 import importlib.abc
 class Impatient(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "memgroup._gather":
+        if name == "memgroup.cli.gather.job":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Impatient())
 """
@@ -780,14 +780,14 @@ sys.meta_path.insert(0, Impatient())
     def test_ctrl_c_from_outside_in_the_midst_of_a_read(self, tree):
         ready, started = os.pipe()
         code = f"""
-import memgroup._gather
-read_batch = memgroup._gather.read_batch
+import memgroup.cli.gather.job
+read_batch = memgroup.cli.gather.job.read_batch
 def hang(group, paths, follow):
     os.write({started}, b"!")
     while True:
         read_batch(group, paths, follow)
         group.reset()
-memgroup._gather.read_batch = hang
+memgroup.cli.gather.job.read_batch = hang
 """
         with subprocess.Popen(
             after(code, tree), stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[started]
@@ -801,7 +801,7 @@ memgroup._gather.read_batch = hang
 
     def test_ctrl_c_is_ignored_where_the_caller_says_so(self, tree):
         code = "signal.signal(signal.SIGINT, signal.SIG_IGN)" + INTERRUPT_AT.format(
-            owner="memgroup._gather", function="read_batch", call=1
+            owner="memgroup.cli.gather.job", function="read_batch", call=1
         )
         done = subprocess.run(after(code, tree), capture_output=True, text=True, timeout=ENOUGH, check=False)
         assert done.returncode == 0
@@ -890,15 +890,15 @@ class Terminal:
 
 # The first read waits until the test opens the gate; the progress bar does not wait.
 HELD = """
-import memgroup._progress
-memgroup._progress._PATIENCE = 0
-import memgroup._gather
-real = memgroup._gather.read_batch
+import memgroup.display.progress
+memgroup.display.progress._PATIENCE = 0
+import memgroup.cli.gather.job
+real = memgroup.cli.gather.job.read_batch
 def held(*arguments):
-    memgroup._gather.read_batch = real
+    memgroup.cli.gather.job.read_batch = real
     os.read(GATE, 1)
     return real(*arguments)
-memgroup._gather.read_batch = held
+memgroup.cli.gather.job.read_batch = held
 """
 
 # A second Ctrl-C comes when the first has begun to take the bar away.
@@ -931,7 +931,7 @@ class TestTerminal:
         assert terminal.seen.index("Gathered 200 files") > terminal.seen.rindex(" of 200 files")
 
     def test_short_work_shows_none(self, tree):
-        code = "import memgroup._progress; memgroup._progress._PATIENCE = 3600"
+        code = "import memgroup.display.progress; memgroup.display.progress._PATIENCE = 3600"
         terminal = Terminal(after(code, tree))
         assert terminal.finish() == 0
         assert HIDE_CURSOR not in terminal.seen
@@ -949,7 +949,7 @@ class TestTerminal:
 
     def test_no_progress_where_stderr_is_no_terminal(self, tree):
         done = subprocess.run(
-            after("import memgroup._progress; memgroup._progress._PATIENCE = 0", tree),
+            after("import memgroup.display.progress; memgroup.display.progress._PATIENCE = 0", tree),
             capture_output=True, text=True, timeout=ENOUGH, check=False,
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")

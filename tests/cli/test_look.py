@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import memgroup
 import pytest
 from memgroup import MemGroup
-from memgroup._look.slots import see
-from memgroup._report import Bar
+from memgroup.display.report import Bar
+from memgroup.display.slots import slot_map
 from rich.console import Console
 
 VOID = {"br", "hr", "img", "input", "meta", "link"}
@@ -221,7 +221,7 @@ def test_what_is_protected_again_and_again_is_no_more_than_what_is_used(group):
         group.protect(block)
     group.alloc(1000)
     assert group.stats().protected == 5000
-    (row,) = see(group).rows
+    (row,) = slot_map(group).rows
     assert row.protected == row.used == 1008 + 1000
     assert row.tail == row.committed - row.used
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memgroup._draw.layout import lay_out
-from memgroup._draw.shapes import Box, Cell, Dot, Label, Line, text_width
-from memgroup._draw.state import excess, read
+from memgroup.display.rmap.layout import lay_out
+from memgroup.display.rmap.shapes import Box, Cell, Dot, Label, Line, text_width
+from memgroup.display.rmap.state import excess, read
 from memgroup.rmap import POLICIES, Drawing, Machine
 
 DOCS = Path(__file__).parents[2] / "docs"

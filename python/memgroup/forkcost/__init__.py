@@ -11,8 +11,9 @@
     print(cost.fork, cost.tables)
 """
 
+from memgroup.display.watch import Watch
 from memgroup.forkcost._backing import DEFAULT_BACKINGS
-from memgroup.forkcost._measure import Measurement, Watch, compare, measure
+from memgroup.forkcost._measure import Measurement, compare, measure
 from memgroup.forkcost._objects import KernelObject
 from memgroup.forkcost._predict import Prediction, Walks, predict
 

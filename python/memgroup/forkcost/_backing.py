@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from memgroup._text import show_text
+from memgroup.display.text import show_text
 
 DEFAULT_BACKINGS = ("none", "memfd", "memfd+huge", "anonymous", "anonymous+huge", "anonymous+dontfork")
 """What is compared if nothing else is asked for."""

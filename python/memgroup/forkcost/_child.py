@@ -126,7 +126,7 @@ class Family:
 
     def live(self) -> dict[str, Any]:
         """Fork everybody, have the parent look at the last one, and let all of them end."""
-        signal.signal(signal.SIGCHLD, self._mourn)
+        signal.signal(signal.SIGCHLD, self._on_sigchld)
         self._grow()
         self._close(self._say_ready)
         self._wait_for_all()
@@ -170,7 +170,7 @@ class Family:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         return pid
 
-    def _mourn(self, *_: object) -> None:
+    def _on_sigchld(self, *_: object) -> None:
         """End, as a child has died before its time; the parent will follow, up to the first process."""
         with suppress(ChildProcessError):
             while pid := os.waitpid(-1, os.WNOHANG)[0]:

@@ -15,6 +15,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from memgroup._libc import libc
 from memgroup.forkcost._linux import MADV_DOFORK, MADV_DONTFORK, advise, read_kilobytes
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 _SLEEP = 3
 
 _STACK = 64 * 1024
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.pthread_self.restype = ctypes.c_void_p
-_libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
 
 
 def fork_and_look(stack: ctypes.Array[ctypes.c_char], look: bool) -> dict[str, int]:
@@ -43,7 +40,7 @@ def fork_and_look(stack: ctypes.Array[ctypes.c_char], look: bool) -> dict[str, i
     top = ctypes.addressof(stack) + len(stack)
     figures: dict[str, int] = {}
     start = time.monotonic_ns()
-    pid = _libc.clone(_libc.sleep, top, signal.SIGCHLD, _SLEEP)
+    pid = libc.clone(libc.sleep, top, signal.SIGCHLD, _SLEEP)
     forked = time.monotonic_ns()
     if pid < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -78,7 +75,7 @@ def new_stack() -> ctypes.Array[ctypes.c_char]:
 def kept_from_children(but: Iterable[tuple[int, int]]) -> Generator[None]:
     """Keep from children what is mapped now, but for ranges, the C library and the thread's own data."""
     # The kernel and the C library read and write a thread's own data, whatever the thread does.
-    own = _libc.pthread_self()
+    own = libc.pthread_self()
     needed = [*but, *_library(), (own, own + 1)]
     kept = [
         (start, stop - start)
@@ -97,7 +94,7 @@ def kept_from_children(but: Iterable[tuple[int, int]]) -> Generator[None]:
 def _library() -> Iterable[tuple[int, int]]:
     """Where the C library is, with the data behind its file that begin as zeros."""
     mappings = list(_mappings())
-    function = ctypes.cast(_libc.sleep, ctypes.c_void_p).value or 0
+    function = ctypes.cast(libc.sleep, ctypes.c_void_p).value or 0
     (library,) = (path for start, stop, path in mappings if start <= function < stop)
     end = 0
     for start, stop, path in mappings:

@@ -7,7 +7,7 @@ import resource
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from memgroup._text import show_size
+from memgroup.display.text import show_size
 from memgroup.forkcost._linux import read_kilobytes
 from memgroup.forkcost._objects import PAGE, PAGE_TABLE
 

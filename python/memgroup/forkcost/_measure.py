@@ -10,15 +10,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from memgroup.display.watch import Watch
 from memgroup.forkcost._backing import DEFAULT_BACKINGS, read_backing
 from memgroup.forkcost._machine import check_machine
 from memgroup.forkcost._predict import Prediction, check_integers, predict
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from io import FileIO
 
 _PACKAGES = str(Path(__file__).parents[2])
@@ -28,13 +29,6 @@ _HELPER = (
     "import sys; sys.path.append(sys.argv[1]); "
     "from memgroup.forkcost._child import main; main(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))"
 )
-
-
-class Watch(Protocol):
-    """Told of each backing: its name, what says how many rounds are done, and how many there are."""
-
-    def __call__(self, step: str, done: Callable[[], int], total: int | None) -> None:
-        """Follow `step` from now on."""
 
 
 @dataclass(frozen=True, slots=True)

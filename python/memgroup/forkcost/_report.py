@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memgroup._memgroup import __version__
-from memgroup._report import Bar, Column, Report, Table
-from memgroup._text import show_number, show_seconds, show_size, show_text
+from memgroup.display.report import Bar, Column, Report, Table
+from memgroup.display.text import show_number, show_seconds, show_size, show_text
 from memgroup.forkcost._backing import read_backing
 
 if TYPE_CHECKING:

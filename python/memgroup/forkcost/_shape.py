@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from memgroup._text import show_text
+from memgroup.display.text import show_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -221,13 +221,13 @@ impl Machine {
     ///     RuntimeError: Other threads never left the machine alone for long enough.
     #[pyo3(signature = (page=None))]
     fn draw<'py>(slf: &Bound<'py, Self>, page: Option<PageId>) -> PyResult<Bound<'py, PyAny>> {
-        let drawing = slf.py().import("memgroup._draw")?;
+        let drawing = slf.py().import("memgroup.display.rmap")?;
         drawing.call_method1("draw", (slf, page.map(PageId::number)))
     }
 
     /// What Jupyter shows: None for a family that is too large for one picture.
     fn _repr_svg_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("memgroup._draw")?.call_method1("svg_or_none", (slf,))
+        slf.py().import("memgroup.display.rmap")?.call_method1("svg_or_none", (slf,))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

@@ -1,0 +1,59 @@
+"""What arguments of all commands have in common: how they are read, and how they are refused."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from memgroup.cli.status import UNUSABLE
+from memgroup.display.text import read_size, show_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+SIZE_HELP = """
+SIZE:
+  Bytes, or with a suffix: K, M, G, T (or KiB, ...) are powers of 1024, KB, MB, ... are powers of 1000.
+"""
+
+
+def argument(read: Callable[[str], object]) -> Callable[[str], object]:
+    """`read` for argparse, with the words of its ValueError, which argparse would replace by its own."""
+
+    def convert(text: str) -> object:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+size = argument(read_size)
+"""A number of bytes."""
+
+
+@argument
+def count_or_all(text: str) -> int:
+    """A number from 0 on, or all."""
+    if text == "all":
+        return sys.maxsize
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    raise ValueError(f"give a number from 0 on, or all; not {show_text(text)}")
+
+
+@argument
+def positive(text: str) -> int:
+    """A number from 1 on."""
+    if text.isascii() and text.isdecimal() and int(text):
+        return int(text)
+    raise ValueError(f"give a number from 1 on, not {show_text(text)}")
+
+
+def refuse(command: str, reason: str) -> NoReturn:
+    """End before any work is done. No usage is shown: the arguments were understood."""
+    print(f"memgroup {command}: {reason}", file=sys.stderr)
+    raise SystemExit(UNUSABLE)

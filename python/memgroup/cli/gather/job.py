@@ -1,0 +1,237 @@
+"""The main job: find files, gather them into one group, protect and inspect them, free them all in one shot.
+
+Nothing here prints. What was done comes back as an `Outcome`; a `Watch` can follow the work meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from memgroup.cli.gather.find import Finder, Found, Unreadable
+from memgroup.cli.gather.inspect import Matches, Search, Sizes, measure
+from memgroup.cli.gather.shortage import Shortage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from memgroup import GroupStats, MemBlock, MemGroup, ReadResult
+    from memgroup.display.watch import Watch
+
+# Files read in one call: as many as read_files opens at once, which saves asking for their sizes by path. A
+# batch for which there is no room costs little.
+_BATCH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to gather, and what to look for.
+
+    Attributes:
+        paths: Files and directories.
+        inspection: A search, or how many of the largest files to list.
+    """
+
+    paths: tuple[str, ...]
+    inspection: Search | int
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Files in a group: `paths[i]` has the content `blocks[i]`.
+
+    Two lists and not a list of pairs: a hundred thousand files need no object each but path and block.
+
+    Attributes:
+        paths: The files that were read.
+        blocks: Their content.
+        changed: How many had changed their size when they were read.
+        unsized: How many announced no size but had content, as the files of /proc.
+        abandoned: Bytes that were allocated and then given up, since a file was not as long as announced.
+        unreadable: Those that could not be read.
+        shortage: Why not all files are here, if memory ended.
+    """
+
+    paths: list[str] = field(default_factory=list[str])
+    blocks: list[MemBlock] = field(default_factory=list["MemBlock"])
+    changed: int = 0
+    unsized: int = 0
+    abandoned: int = 0
+    unreadable: list[Unreadable] = field(default_factory=list[Unreadable])
+    shortage: Shortage | None = None
+
+    def add(self, paths: Sequence[str], result: ReadResult) -> None:
+        """Add what was read of `paths`, up to a file that the group had no memory for."""
+        blocks, errors = result
+        for number, (path, block) in enumerate(zip(paths, blocks, strict=True)):
+            error = errors.get(number)
+            if error is None:
+                self.paths.append(path)
+                self.blocks.append(block)
+            elif isinstance(error, OSError):
+                self.unreadable.append(Unreadable.because(path, error))
+                self.abandoned += len(block)
+            else:
+                self.shortage = Shortage(path, 0, str(error))
+                break
+        self.changed += len(result.changed)
+        self.unsized += len(result.unannounced)
+        self.abandoned += result.abandoned
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a job did; all that a report can say.
+
+    Attributes:
+        paths: What was asked for.
+        found: Files found.
+        files: Files gathered.
+        nbytes: Bytes of content in them.
+        changed: As in `Gathered`.
+        unsized: As in `Gathered`.
+        abandoned: As in `Gathered`.
+        shortage: As in `Gathered`.
+        skipped: What was no regular file, number by kind.
+        unreadable: Files and directories that could not be read.
+        seconds: How long each step took: walk, gather, protect (not in an anonymous group), inspect, free.
+        finding: What the inspection found.
+        backing: Where the group's memory came from.
+        base: Bytes of the group's first slot.
+        limit: Bytes the group could commit, or None.
+        stats: The group before it was freed.
+    """
+
+    paths: tuple[str, ...]
+    found: int
+    files: int
+    nbytes: int
+    changed: int
+    unsized: int
+    abandoned: int
+    shortage: Shortage | None
+    skipped: dict[str, int]
+    unreadable: tuple[Unreadable, ...]
+    seconds: dict[str, float]
+    finding: Sizes | Matches
+    backing: str
+    base: int
+    limit: int | None
+    stats: GroupStats
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file was gathered."""
+        return not self.unreadable and self.shortage is None
+
+
+def gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
+    """Do `job` in `group`, and free the group, also when this ends early."""
+    try:
+        return _gather(job, group, watch)
+    finally:
+        # Forced: after an interruption a block may have been on its way into a system call.
+        group.free(force=True)
+
+
+def _gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "walk"):
+        found = _walk(job.paths, watch)
+    with _timed(seconds, "gather"):
+        gathered = _read_all(found.paths, group, watch)
+    if group.backing != "anonymous":
+        with _timed(seconds, "protect"):
+            gathered.blocks[:] = map(group.protect, gathered.blocks)
+    with _timed(seconds, "inspect"):
+        finding = _inspect(job.inspection, gathered, watch)
+    stats = group.stats()
+    with _timed(seconds, "free"):
+        group.free()
+    return Outcome(
+        paths=job.paths,
+        found=len(found.paths),
+        files=len(gathered.paths),
+        nbytes=finding.nbytes,
+        changed=gathered.changed,
+        unsized=gathered.unsized,
+        abandoned=gathered.abandoned,
+        shortage=gathered.shortage,
+        skipped=dict(found.skipped),
+        unreadable=(*found.unreadable, *gathered.unreadable),
+        seconds=seconds,
+        finding=finding,
+        backing=group.backing,
+        base=group.base,
+        limit=group.limit,
+        stats=stats,
+    )
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Generator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[step] = time.perf_counter() - start
+
+
+def _walk(paths: Sequence[str], watch: Watch) -> Found:
+    found = Found()
+    watch("walk", found.paths.__len__, None)
+    Finder(found).find(paths)
+    return found
+
+
+def _read_all(paths: Sequence[str], group: MemGroup, watch: Watch) -> Gathered:
+    """Read every file into a block of its own, up to the one that the group has no memory for."""
+    gathered = Gathered()
+    done = 0
+    watch("gather", lambda: done, len(paths))
+
+    def follow(in_batch: int, _: int) -> None:
+        nonlocal done
+        done = first + in_batch
+
+    for first in range(0, len(paths), _BATCH):
+        batch = paths[first : first + _BATCH]
+        try:
+            gathered.add(batch, read_batch(group, batch, follow))
+        except MemoryError:
+            _read_singly(batch, group, gathered)
+        if gathered.shortage is not None:
+            left = len(paths) - len(gathered.paths) - len(gathered.unreadable)
+            gathered.shortage = gathered.shortage._replace(left=left)
+            break
+    return gathered
+
+
+def _read_singly(batch: Sequence[str], group: MemGroup, gathered: Gathered) -> None:
+    """Read as many files of a batch as there is room for, where there is none for all of them."""
+    for path in batch:
+        try:
+            gathered.add((path,), read_batch(group, (path,), None))
+        except MemoryError as error:
+            gathered.shortage = Shortage(path, 0, str(error))
+        if gathered.shortage is not None:
+            break
+
+
+def read_batch(
+    group: MemGroup, paths: Sequence[str], follow: Callable[[int, int], None] | None
+) -> ReadResult:
+    """Read some files; `follow` is told how many are done, and of how many.
+
+    Raises:
+        MemoryError: The group has no room for all of them; nothing is read then.
+    """
+    return group.read_files(paths, progress=follow)
+
+
+def _inspect(inspection: Search | int, gathered: Gathered, watch: Watch) -> Sizes | Matches:
+    if not isinstance(inspection, Search):
+        return measure(gathered.paths, gathered.blocks, inspection)
+    counts: list[int] = []
+    watch("inspect", counts.__len__, len(gathered.blocks))
+    return inspection.run(gathered.paths, gathered.blocks, counts)

@@ -1,0 +1,105 @@
+"""What an outcome says to programs: one JSON object, everything in bytes and seconds.
+
+A file is an object with the key `path`. Where its name is no valid text, `path` has U+FFFD for what could not
+be decoded, and `path_hex` has all the bytes of the name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from memgroup._memgroup import __version__
+from memgroup.cli.gather.inspect import Matches, Sizes
+
+if TYPE_CHECKING:
+    from memgroup.cli.gather.job import Outcome
+
+Facts = dict[str, Any]
+
+
+def as_json(outcome: Outcome) -> str:
+    """`outcome` as the text of one JSON object."""
+    return json.dumps(_outcome(outcome), indent=2)
+
+
+def _outcome(outcome: Outcome) -> Facts:
+    return {
+        "version": __version__,
+        "paths": [_path(path) for path in outcome.paths],
+        "complete": outcome.complete,
+        "files": outcome.files,
+        "bytes": outcome.nbytes,
+        "changed": outcome.changed,
+        "unsized": outcome.unsized,
+        "skipped": outcome.skipped,
+        "unreadable": _unreadable(outcome),
+        "shortage": _shortage(outcome),
+        "seconds": outcome.seconds,
+        "rates": _rates(outcome),
+        **_finding(outcome.finding),
+        "group": _group(outcome),
+    }
+
+
+def _path(path: str) -> Facts:
+    """The path as an object, to be merged with what else is to say about the file."""
+    raw = os.fsencode(path)
+    text = raw.decode("utf-8", "replace")
+    return {"path": text} if text.encode() == raw else {"path": text, "path_hex": raw.hex()}
+
+
+def _unreadable(outcome: Outcome) -> Facts:
+    files = [{**_path(path), "reason": reason} for path, reason in outcome.unreadable]
+    return {"count": len(files), "files": files}
+
+
+def _shortage(outcome: Outcome) -> Facts | None:
+    if outcome.shortage is None:
+        return None
+    shortage = outcome.shortage
+    return {**_path(shortage.path), "left": shortage.left, "reason": shortage.reason}
+
+
+def _rates(outcome: Outcome) -> Facts:
+    seconds = outcome.seconds["gather"]
+    return {"files_per_second": outcome.files / seconds, "bytes_per_second": outcome.nbytes / seconds}
+
+
+def _finding(finding: Sizes | Matches) -> Facts:
+    return {"matches": _matches(finding)} if isinstance(finding, Matches) else {"sizes": _sizes(finding)}
+
+
+def _matches(found: Matches) -> Facts:
+    return {
+        "pattern_hex": found.pattern.hex(),
+        "count": found.matches,
+        "files": found.files,
+        "listed": [
+            {**_path(path), "count": count, "offsets": offsets} for path, count, offsets in found.listed
+        ],
+    }
+
+
+def _sizes(sizes: Sizes) -> Facts:
+    return {
+        "mean": sizes.mean,
+        "median": sizes.median,
+        "p90": sizes.p90,
+        "distribution": [
+            {"from": low, "below": high, "files": files, "bytes": nbytes}
+            for low, high, files, nbytes in sizes.distribution
+        ],
+        "largest": [{**_path(path), "bytes": nbytes} for path, nbytes in sizes.largest],
+    }
+
+
+def _group(outcome: Outcome) -> Facts:
+    return {
+        "backing": outcome.backing,
+        "base": outcome.base,
+        "limit": outcome.limit,
+        "abandoned": outcome.abandoned,
+        **outcome.stats.as_dict(),
+    }

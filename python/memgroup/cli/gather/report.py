@@ -1,0 +1,209 @@
+"""What an outcome says to people: a headline, remarks and tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memgroup.cli.gather.inspect import Matches, Sizes
+from memgroup.cli.gather.shortage import remedy, show_reason
+from memgroup.display.report import Bar, Column, Report, Table
+from memgroup.display.text import show_number, show_rate, show_seconds, show_share, show_size, show_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from memgroup import GroupStats, SlotStats
+    from memgroup.cli.gather.job import Outcome
+
+# A longer list of unreadable files would push everything else off the screen.
+_MOST_COMPLAINTS = 20
+
+
+def report(outcome: Outcome) -> Report:
+    """`outcome` for people."""
+    return Report(_headline(outcome), tuple(_remarks(outcome)), tuple(_tables(outcome)))
+
+
+def complaints(outcome: Outcome) -> Iterator[str]:
+    """What kept `outcome` from being complete, in lines; of the unreadable files only the first."""
+    for unreadable in outcome.unreadable[:_MOST_COMPLAINTS]:
+        yield f"cannot read {show_text(unreadable.path)}: {unreadable.reason}"
+    more = len(outcome.unreadable) - _MOST_COMPLAINTS
+    if more > 0:
+        yield f"cannot read {show_number(more, 'more file')}; --json lists them all"
+    if outcome.shortage:
+        yield f"memory ended at {show_text(outcome.shortage.path)}: {show_reason(outcome.shortage)}"
+        yield (
+            f"gathered {show_number(outcome.files, 'file')}, {show_size(outcome.nbytes)}; "
+            f"left out {show_number(outcome.shortage.left)}. "
+            f"{remedy(outcome.shortage, outcome.limit, outcome.backing)}"
+        )
+
+
+def _headline(outcome: Outcome) -> str:
+    files = show_number(outcome.files, "file")
+    slots = show_number(len(outcome.stats.slots), "slot")
+    return f"Gathered {files}, {show_size(outcome.nbytes)}, into one group of {slots}"
+
+
+def _remarks(outcome: Outcome) -> Iterator[str]:
+    if outcome.skipped:
+        kinds = (show_number(number, kind) for kind, number in sorted(outcome.skipped.items()))
+        yield f"Skipped {', '.join(kinds)}"
+    if outcome.changed:
+        yield f"{show_number(outcome.changed, 'file')} changed size between being found and being read"
+    if outcome.unsized:
+        yield f"{show_number(outcome.unsized, 'file')} announced no size, yet had content"
+    if outcome.unreadable:
+        yield f"{show_number(len(outcome.unreadable), 'file')} could not be read"
+    if outcome.shortage:
+        yield f"{show_number(outcome.shortage.left, 'file')} left out: memory ended"
+
+
+def _tables(outcome: Outcome) -> Iterator[Table]:
+    if isinstance(outcome.finding, Matches):
+        yield _matches_table(outcome.finding)
+    elif outcome.files:
+        yield _sizes_table(outcome.finding)
+        if outcome.finding.largest:
+            yield _largest_table(outcome.finding)
+    if outcome.stats.slots:
+        yield _slots_table(outcome)
+    yield _steps_table(outcome)
+
+
+def _matches_table(found: Matches) -> Table:
+    pattern = show_text(found.pattern.decode("utf-8", "surrogateescape"))
+    left = found.files - len(found.listed)
+    return Table(
+        title=f"{show_number(found.matches, 'match', 'matches')} of {pattern} "
+        f"in {show_number(found.files, 'file')}",
+        columns=(Column("file", "text"), Column("matches"), Column("at byte", "text")),
+        rows=tuple(
+            (show_text(path), show_number(number), _offsets(number, offsets))
+            for path, number, offsets in found.listed
+        ),
+        note=_unlisted(left, bool(found.listed)),
+    )
+
+
+def _unlisted(files: int, some_are_listed: bool) -> str:
+    if not files:
+        return ""
+    shown = f"and {show_number(files, 'more file')}" if some_are_listed else show_number(files, "file")
+    return f"{shown}; --max-files lists them"
+
+
+def _offsets(number: int, offsets: tuple[int, ...]) -> str:
+    more = ["..."] if number > len(offsets) else []
+    return " ".join([*map(str, offsets), *more])
+
+
+def _sizes_table(sizes: Sizes) -> Table:
+    most = max(group.files for group in sizes.distribution)
+    return Table(
+        title="Sizes",
+        columns=(Column("from"), Column("below"), Column("files"), Column("bytes"), Column("", "bar")),
+        rows=tuple(
+            (show_size(low), show_size(high), show_number(files), show_size(nbytes), Bar(files / most))
+            for low, high, files, nbytes in sizes.distribution
+        ),
+        note=f"mean {show_size(sizes.mean)}, median {show_size(sizes.median)}, "
+        f"nine of ten at most {show_size(sizes.p90)}",
+    )
+
+
+def _largest_table(sizes: Sizes) -> Table:
+    return Table(
+        title="Largest",
+        columns=(Column("bytes"), Column("share"), Column("file", "text")),
+        rows=tuple(
+            (show_size(nbytes), show_share(nbytes, sizes.nbytes), show_text(path))
+            for path, nbytes in sizes.largest
+        ),
+    )
+
+
+def _slots_table(outcome: Outcome) -> Table:
+    stats = outcome.stats
+    return Table(
+        title="Slots: filled what is allocated, shaded what is only committed",
+        columns=(
+            Column("slot"),
+            Column("capacity"),
+            Column("", "bar"),
+            Column("full"),
+            Column("allocated", spare=True),
+            Column("committed", spare=True),
+            Column("unused"),
+        ),
+        rows=tuple(map(_slot_row, stats.slots)),
+        note=_slots_note(outcome),
+    )
+
+
+def _slot_row(slot: SlotStats) -> tuple[str | Bar, ...]:
+    return (
+        str(slot.index),
+        show_size(slot.capacity),
+        Bar(slot.allocated / slot.capacity, slot.committed / slot.capacity),
+        show_share(slot.allocated, slot.capacity),
+        show_size(slot.allocated),
+        show_size(slot.committed),
+        show_size(_unused(slot)),
+    )
+
+
+def _slots_note(outcome: Outcome) -> str:
+    stats = outcome.stats
+    gaps = stats.allocated - stats.requested
+    unused = _unused(stats)
+    waste = unused + outcome.abandoned
+    kinds = (
+        f"{show_size(unused)} in no block, {show_size(outcome.abandoned)} given up as files changed or failed"
+    )
+    return (
+        f"{show_size(stats.allocated)} allocated, {show_size(gaps)} of it gaps for alignment; "
+        f"{show_size(stats.committed)} committed ({outcome.backing}), "
+        f"{show_size(waste)} or {show_share(waste, stats.committed)} of it waste: "
+        f"{kinds if outcome.abandoned else 'in no block'}; "
+        f"{show_size(stats.mapped)} of address space"
+    )
+
+
+def _unused(stats: SlotStats | GroupStats) -> int:
+    """Bytes of memory that no block was given."""
+    return max(stats.committed - stats.allocated, 0)
+
+
+def _steps_table(outcome: Outcome) -> Table:
+    read = outcome.nbytes
+    searched = read if isinstance(outcome.finding, Matches) else None
+    nbytes = {"gather": read, "inspect": searched}
+    files = dict.fromkeys(outcome.seconds, outcome.files) | {"walk": outcome.found}
+    return Table(
+        title="Steps",
+        columns=(
+            Column("step", "word"),
+            Column("time"),
+            Column("per file", spare=True),
+            Column("files"),
+            Column("bytes"),
+        ),
+        rows=tuple(
+            _step_row(step, seconds, files[step], nbytes.get(step))
+            for step, seconds in outcome.seconds.items()
+        ),
+        note="" if "protect" in outcome.seconds else "no protect: an anonymous group has no read-only mirror",
+    )
+
+
+def _step_row(step: str, seconds: float, files: int, nbytes: int | None) -> tuple[str, ...]:
+    """One step; rates only where there was something to do."""
+    return (
+        step,
+        show_seconds(seconds),
+        show_seconds(seconds / files) if files else "",
+        show_rate(files / seconds) if files else "",
+        f"{show_size(nbytes / seconds)}/s" if nbytes else "",
+    )

@@ -1,0 +1,57 @@
+"""Why a group had no memory for a file, and what can be done about it on the command line."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from memgroup.display.text import show_size, show_text
+
+# A group's message: the reason, and behind the first of these what a program could do about it.
+_REMEDY = "; "
+
+# Bytes within a reason. A number of more digits than three is one even where nothing says so; digits within
+# a path are left alone.
+_BYTES = re.compile(r"(?<![\w./-])(?:(\d+)( more)? bytes\b|(\d{4,})(?![\w./-]))")
+
+# The kernel's words say as much as its number.
+_ERROR_NUMBER = re.compile(r" \(os error \d+\)")
+
+_RESOURCE_LIMIT = re.compile(r"(RLIMIT_\w+)\W+(ulimit -\w)")
+
+
+class Shortage(NamedTuple):
+    """The file that the group had no memory for, how many were left out with it, and the group's words."""
+
+    path: str
+    left: int
+    words: str
+
+    @property
+    def reason(self) -> str:
+        """The group's words without its remedy, which is one for programs."""
+        return self.words.partition(_REMEDY)[0]
+
+
+def show_reason(shortage: Shortage) -> str:
+    """Why memory ended, with sizes for people: `cannot commit 64 KiB more: ...`."""
+    return _BYTES.sub(_show_bytes, _ERROR_NUMBER.sub("", shortage.reason))
+
+
+def _show_bytes(match: re.Match[str]) -> str:
+    number, more, bare = match.groups(default="")
+    return f"{show_size(int(number or bare))}{more}"
+
+
+def remedy(shortage: Shortage, limit: int | None, backing: str) -> str:
+    """The one thing to do about `shortage` in a group of `backing` that could commit `limit` bytes."""
+    exceeded = _RESOURCE_LIMIT.search(shortage.words)
+    if limit is not None and "group's limit" in shortage.reason:
+        return "Raise --limit."
+    if exceeded:
+        return f"Raise {exceeded[1]} ({exceeded[2]})."
+    if shortage.reason.startswith("cannot allocate"):
+        return "Raise --base."  # it bounds the largest slot, and no backing has a larger one
+    if backing in ("memfd", "anonymous"):
+        return "Name a directory with room: --backing DIR."
+    return f"Make room in {show_text(backing)} or name another with --backing."
