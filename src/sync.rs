@@ -1,4 +1,7 @@
-//! What threads share, so that loom can put its own in its place (`--cfg loom`) and try every interleaving.
+//! What threads and mirrors share: loom's own in its place (`--cfg loom`), so that every interleaving is tried, and a barrier
+//! against what compilers know of two addresses.
+
+use std::ptr::NonNull;
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{
@@ -35,4 +38,18 @@ pub(crate) fn take<T>(place: &mut AtomicPtr<T>) -> *mut T {
     #[cfg(loom)]
     place.with_mut(|pointer| std::mem::swap(pointer, &mut taken));
     taken
+}
+
+/// Passes the pointer on, and makes the compiler forget what it knows of memory.
+///
+/// To the compiler the mirrors are two objects: it could move a load through one before a store through the other. And
+/// bytes that were a value of some type, padding included, count as written again. No instruction results.
+#[inline(always)]
+pub(crate) fn opaque(address: NonNull<u8>) -> NonNull<u8> {
+    #[cfg(not(miri))]
+    // SAFETY: the template is empty, so nothing is executed; without `nomem` it counts as accessing all memory.
+    unsafe {
+        std::arch::asm!("/* {0} */", in(reg) address.as_ptr(), options(nostack, preserves_flags));
+    }
+    address
 }

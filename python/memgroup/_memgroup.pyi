@@ -41,17 +41,17 @@ __all__ = [
     "Vma",
     "WarmMemory",
     "__version__",
-    "adopted",
+    "block_from_buffer",
     "disable_fault_report",
     "enable_fault_report",
     "gathered",
     "list_of_pieces",
     "non_blocking",
     "pieces",
-    "read_at_once",
+    "read_nonblocking",
     "set_warm_limit",
     "warm_memory",
-    "write_at_once",
+    "write_nonblocking",
 ]
 
 __version__: Final[str]
@@ -508,7 +508,7 @@ class FrameReader(Iterator[MemBlock]):
 
 # These three serve memgroup.aio.
 
-def read_at_once(
+def read_nonblocking(
     blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
 ) -> tuple[int, int, int]:
     """Read what there is into the blocks from `index` on, past `offset` of the first: at most `most` bytes.
@@ -516,7 +516,7 @@ def read_at_once(
     Returns the index and the offset to go on with, and how many bytes came.
     """
 
-def write_at_once(
+def write_nonblocking(
     blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
 ) -> tuple[int, int, int]:
     """Write what there is room for of the blocks from `index` on, past `offset` of the first.
@@ -526,7 +526,7 @@ def write_at_once(
     Returns the index and the offset to go on with, and how many bytes were taken.
     """
 
-def adopted(buffer: ReadableBuffer, readonly: bool) -> MemBlock | None:
+def block_from_buffer(buffer: ReadableBuffer, readonly: bool) -> MemBlock | None:
     """Return the block that shares the bytes of `buffer`, if these live in a group of this process.
 
     Args:

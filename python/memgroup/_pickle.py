@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from memgroup._memgroup import MemBlock, MemGroup, MemList, adopted, gathered, list_of_pieces, pieces
+from memgroup._memgroup import MemBlock, MemGroup, MemList, block_from_buffer, gathered, list_of_pieces, pieces
 
 if TYPE_CHECKING:
     from pickle import PickleBuffer
@@ -128,7 +128,7 @@ def reduce_block(block: MemBlock, protocol: int) -> tuple[Callable[..., MemBlock
 
 def load_block(buffer: Buffer, readonly: bool) -> MemBlock:
     """Return a block with the bytes of `buffer`: just these, if they live in a group of this process."""
-    block = adopted(buffer, readonly)
+    block = block_from_buffer(buffer, readonly)
     if block is not None:
         return block
     group = _receiver(memoryview(buffer).nbytes, readonly)

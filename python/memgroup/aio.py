@@ -25,8 +25,8 @@ from memgroup._memgroup import (
     MemGroup,
     MemList,
     non_blocking,
-    read_at_once,
-    write_at_once,
+    read_nonblocking,
+    write_nonblocking,
 )
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def recvmsg_into(blocks: MemList, sock: FileDescriptorLike) -> Transfer:
         OSError: What the socket reports.
     """
     _check_writable(blocks)
-    return Transfer(blocks, sock, read_at_once, "read")
+    return Transfer(blocks, sock, read_nonblocking, "read")
 
 
 def sendmsg(blocks: MemList, sock: FileDescriptorLike) -> Transfer:
@@ -138,7 +138,7 @@ def sendmsg(blocks: MemList, sock: FileDescriptorLike) -> Transfer:
         ValueError: The socket blocks or is no stream, or the group is freed.
         OSError: What the socket reports.
     """
-    return Transfer(blocks, sock, write_at_once, "write")
+    return Transfer(blocks, sock, write_nonblocking, "write")
 
 
 def readv(blocks: MemList, source: FileDescriptorLike) -> Transfer:
@@ -154,7 +154,7 @@ def readv(blocks: MemList, source: FileDescriptorLike) -> Transfer:
         OSError: What the stream reports.
     """
     _check_writable(blocks)
-    return Transfer(blocks, source, read_at_once, "read")
+    return Transfer(blocks, source, read_nonblocking, "read")
 
 
 def writev(blocks: MemList, target: FileDescriptorLike) -> Transfer:
@@ -169,7 +169,7 @@ def writev(blocks: MemList, target: FileDescriptorLike) -> Transfer:
         ValueError: The stream blocks, or the group is freed.
         OSError: What the stream reports.
     """
-    return Transfer(blocks, target, write_at_once, "write")
+    return Transfer(blocks, target, write_nonblocking, "write")
 
 
 def _check_writable(blocks: MemList) -> None:

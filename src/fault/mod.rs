@@ -3,7 +3,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `pool` | records that a signal handler can read: nobody waits, nothing moves |
-//! | `places` | which slots there are, and where |
+//! | `registry` | which slots there are, and where |
 //! | `objects` | whose addresses were given out |
 //! | `report` | the words |
 //!
@@ -11,16 +11,16 @@
 //! costs nothing on any path that allocates or protects. Objects are written down while it is on.
 
 mod objects;
-mod places;
 mod pool;
+mod registry;
 mod report;
 
 #[cfg(feature = "python")]
 pub(crate) use objects::{forget, note};
-pub(crate) use places::Place;
+pub(crate) use registry::Place;
 
 use crate::error::Error;
-use crate::sys::signals;
+use crate::os::signals;
 
 /// Has the process say on standard error what happened before it dies of an access to group memory: a store into a read-only
 /// mirror, an access to the guard pages around a mirror, or to what a group has given back.

@@ -56,7 +56,7 @@ pub(super) enum Relation {
 }
 
 /// How far from an object an address may be to be taken for one that was meant to be in it.
-const NEAR: usize = 4096;
+const NEAR_BYTES: usize = 4096;
 
 /// The smallest object at an address, or else the one that ends or begins nearest to it, of those within a range. It neither
 /// waits nor allocates.
@@ -64,7 +64,7 @@ pub(super) fn find(address: usize, within: &Range<usize>) -> Option<Found> {
     let found = OBJECTS.iter().filter_map(Entry::look);
     let found = found.filter(|&(start, len)| within.start <= start && start + len <= within.end);
     let found = found.map(|(start, len)| Found { start, len, at: relation(address, start, len) });
-    found.filter(|found| found.distance().0 <= NEAR).min_by_key(Found::distance)
+    found.filter(|found| found.distance().0 <= NEAR_BYTES).min_by_key(Found::distance)
 }
 
 impl Entry {

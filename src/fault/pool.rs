@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Records in the first chunk; each further one has twice as many as the one before.
-const FIRST: usize = 64;
+const FIRST_CHUNK_ENTRIES: usize = 64;
 
 /// Enough for all numbers that a record can have.
 const CHUNKS: usize = 26;
@@ -68,7 +68,7 @@ impl<T: Default> Pool<T> {
         if !chunk.load(Ordering::Acquire).is_null() {
             return Some(());
         }
-        let (mut records, len) = (Vec::new(), FIRST << index);
+        let (mut records, len) = (Vec::new(), FIRST_CHUNK_ENTRIES << index);
         records.try_reserve_exact(len).ok()?;
         records.extend((0..len).map(|_| Record::default()));
         let mine: *mut [Record<T>] = Box::into_raw(records.into_boxed_slice());
@@ -123,10 +123,10 @@ fn after(free: u64, first: u32) -> u64 {
 
 /// The chunk that a record stands in, and where in it.
 fn place(number: u32) -> (usize, usize) {
-    // Chunk c begins with number FIRST * (2^c - 1): with FIRST added, the highest bit tells c, the rest is the offset.
-    let shifted = number as usize + FIRST;
-    let chunk = shifted.ilog2() - FIRST.ilog2();
-    (chunk as usize, shifted - (FIRST << chunk))
+    // GilChunk c begins with number FIRST * (2^c - 1): with FIRST added, the highest bit tells c, the rest is the offset.
+    let shifted = number as usize + FIRST_CHUNK_ENTRIES;
+    let chunk = shifted.ilog2() - FIRST_CHUNK_ENTRIES.ilog2();
+    (chunk as usize, shifted - (FIRST_CHUNK_ENTRIES << chunk))
 }
 
 #[cfg(test)]
@@ -141,7 +141,7 @@ mod tests {
         for number in 0..10_000 {
             assert_eq!(place(number), expected);
             expected.1 += 1;
-            if expected.1 == FIRST << expected.0 {
+            if expected.1 == FIRST_CHUNK_ENTRIES << expected.0 {
                 expected = (expected.0 + 1, 0);
             }
         }

@@ -5,14 +5,14 @@ use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::objects::{self, Found, Relation};
-use super::places::{self, Sight, State};
-use crate::sys::signals::{self, Access, Fault};
+use super::registry::{self, SlotSnapshot, State};
+use crate::os::signals::{self, Access, Fault};
 
 /// Bytes in the longest report.
-const LONGEST: usize = 1536;
+const MAX_REPORT_BYTES: usize = 1536;
 
 /// The most characters of a group's name that are shown.
-const NAME: usize = 80;
+const MAX_NAME_BYTES: usize = 80;
 
 /// Whether the user has nothing against colours.
 static MAY_COLOUR: AtomicBool = AtomicBool::new(false);
@@ -26,7 +26,7 @@ pub(super) fn choose_look() {
 
 /// Reports a fault, if it is one in the memory of a group.
 pub(super) fn write(fault: &Fault) {
-    let Some(sight) = places::find(fault.address) else { return };
+    let Some(sight) = registry::find(fault.address) else { return };
     let look = Look::new(MAY_COLOUR.load(Ordering::Relaxed) && signals::stderr_is_terminal());
     with_scratch(|Scratch { text, name }| {
         // What does not fit is left out.
@@ -38,14 +38,17 @@ pub(super) fn write(fault: &Fault) {
 /// What a report is made in. A signal stack may have room for little more than what the kernel puts there.
 struct Scratch {
     text: Text,
-    name: places::Name,
+    name: registry::Name,
 }
 
 /// Some for threads that fault at once, and whether somebody has each of them.
 static SCRATCH: [(AtomicBool, Place<Scratch>); 4] = {
-    const EMPTY: Text = Text { bytes: [0; LONGEST], len: 0 };
+    const EMPTY: Text = Text { bytes: [0; MAX_REPORT_BYTES], len: 0 };
     [const {
-        (AtomicBool::new(false), Place(UnsafeCell::new(Scratch { text: EMPTY, name: [0; size_of::<places::Name>()] })))
+        (
+            AtomicBool::new(false),
+            Place(UnsafeCell::new(Scratch { text: EMPTY, name: [0; size_of::<registry::Name>()] })),
+        )
     }; 4]
 };
 
@@ -65,7 +68,7 @@ fn with_scratch(work: impl FnOnce(&mut Scratch)) {
 
 /// Text that is not allocated.
 struct Text {
-    bytes: [u8; LONGEST],
+    bytes: [u8; MAX_REPORT_BYTES],
     len: usize,
 }
 
@@ -136,7 +139,7 @@ impl Zone {
 
 struct Report<'a> {
     fault: &'a Fault,
-    sight: &'a Sight,
+    sight: &'a SlotSnapshot,
     name: &'a str,
     /// The nearest mirror, and what is where in it.
     mirror: &'static str,
@@ -145,7 +148,7 @@ struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn new(fault: &'a Fault, sight: &'a Sight, name: &'a str) -> Self {
+    fn new(fault: &'a Fault, sight: &'a SlotSnapshot, name: &'a str) -> Self {
         let zone = |base| Zone::of(fault.address, base, sight.capacity);
         let read_write = (READ_WRITE, zone(sight.read_write), sight.read_write);
         let read_only = sight.read_only.map(|base| (READ_ONLY, zone(base), base));
@@ -279,7 +282,7 @@ struct Name<'a>(&'a str);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.char_indices().nth(NAME) {
+        match self.0.char_indices().nth(MAX_NAME_BYTES) {
             Some((end, _)) => write!(f, "{:?}...", self.0.get(..end).unwrap_or_default()),
             None => write!(f, "{:?}", self.0),
         }

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use libc::iovec;
 
-use crate::sys::vectored::MOST_STRETCHES;
+use crate::os::iovecs::MAX_IOVECS;
 
 /// One call moves no more bytes than this, so that a signal need not wait for gigabytes. A thousand calls a second and more
 /// could be made of that size, so they cost nothing.
-const MOST_BYTES: usize = 64 << 20;
+const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// Stretches of memory in the order in which bytes go into them or come out, less what is done already.
 #[derive(Debug, Default)]
@@ -27,14 +27,14 @@ impl Batch {
     /// where it has some means that the batch is full.
     #[inline(always)]
     pub(crate) fn push(&mut self, start: *mut u8, len: usize) -> usize {
-        let len = len.min(MOST_BYTES - self.bytes.min(MOST_BYTES));
+        let len = len.min(MAX_BATCH_BYTES - self.bytes.min(MAX_BATCH_BYTES));
         if len == 0 {
             return 0;
         }
         let many = self.stretches.len();
         match self.stretches.last_mut() {
             Some(last) if last.iov_base.addr() + last.iov_len == start.addr() => last.iov_len += len,
-            _ if many < MOST_STRETCHES => self.stretches.push(iovec { iov_base: start.cast(), iov_len: len }),
+            _ if many < MAX_IOVECS => self.stretches.push(iovec { iov_base: start.cast(), iov_len: len }),
             _ => return 0,
         }
         self.bytes += len;
@@ -60,8 +60,8 @@ impl Batch {
     /// How many bytes of a stretch that begins there [`push`](Self::push) would take.
     pub(crate) fn room(&self, start: *mut u8) -> usize {
         let joins = |last: &iovec| last.iov_base.addr() + last.iov_len == start.addr();
-        match self.stretches.len() < MOST_STRETCHES || self.stretches.last().is_some_and(joins) {
-            true => MOST_BYTES - self.bytes.min(MOST_BYTES),
+        match self.stretches.len() < MAX_IOVECS || self.stretches.last().is_some_and(joins) {
+            true => MAX_BATCH_BYTES - self.bytes.min(MAX_BATCH_BYTES),
             false => 0,
         }
     }
@@ -148,15 +148,15 @@ mod tests {
     fn a_full_batch_takes_what_it_has_room_for() {
         let mut batch = Batch::default();
         let far = |index: usize| std::ptr::without_provenance_mut::<u8>(index << 32);
-        assert_eq!(batch.push(far(1), MOST_BYTES - 1), MOST_BYTES - 1);
+        assert_eq!(batch.push(far(1), MAX_BATCH_BYTES - 1), MAX_BATCH_BYTES - 1);
         assert_eq!((batch.push(far(2), 5), batch.push(far(3), 5)), (1, 0));
         batch.clear();
-        for index in 0..MOST_STRETCHES {
+        for index in 0..MAX_IOVECS {
             assert_eq!(batch.push(far(index + 1), 2), 2);
         }
-        assert_eq!(batch.push(far(MOST_STRETCHES + 1), 2), 0, "no further stretch");
-        assert_eq!(batch.push(far(MOST_STRETCHES).wrapping_add(2), 2), 2, "but a longer one");
+        assert_eq!(batch.push(far(MAX_IOVECS + 1), 2), 0, "no further stretch");
+        assert_eq!(batch.push(far(MAX_IOVECS).wrapping_add(2), 2), 2, "but a longer one");
         batch.advance(3);
-        assert_eq!(batch.push(far(MOST_STRETCHES + 1), 2), 0, "what is done makes no room before all is");
+        assert_eq!(batch.push(far(MAX_IOVECS + 1), 2), 0, "what is done makes no room before all is");
     }
 }

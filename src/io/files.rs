@@ -5,23 +5,23 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
 
 use super::batch::Batch;
-use super::transfer::{BREATH, address};
-use crate::list::Placed;
+use super::transfer::{SIGNAL_CHECK_INTERVAL, address};
+use crate::list::ListLayout;
+use crate::os::iovecs::{self, Call};
+use crate::os::regular::{self, Kind};
 use crate::slot::Mirror;
-use crate::sys::regular::{self, Kind};
-use crate::sys::vectored::{self, Call};
 
 /// Offered to each read behind the object, and left untouched unless there is more than was announced: so one call reads a
 /// file and finds that this was all of it.
-const SPILL: usize = 64 * 1024;
+const SPILL_BYTES: usize = 64 * 1024;
 
 /// Most bytes that are read of a file beyond what it announced, which is nothing for those of /proc: some of them go on for
 /// longer than any memory lasts, as /proc/self/pagemap does.
-const MOST_UNANNOUNCED: usize = 64 << 20;
+const MAX_UNANNOUNCED_BYTES: usize = 64 << 20;
 
 /// So many files are opened at once and asked then, which saves looking up each path a second time. A process may commonly
 /// have a thousand descriptors, and others need some.
-const MOST_OPEN: usize = 128;
+const MAX_OPEN_FILES: usize = 128;
 
 /// Why a file could not be read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Announced {
     /// Asks until all have been or it is time to pause. No object can have more than `largest` bytes.
     pub(crate) fn ask(&mut self, paths: &[CString], largest: usize) {
         let start = Instant::now();
-        while self.sizes.len() < paths.len() && start.elapsed() < BREATH {
+        while self.sizes.len() < paths.len() && start.elapsed() < SIGNAL_CHECK_INTERVAL {
             let file = self.sizes.len();
             let size = match self.kind(&paths[file]) {
                 Err(libc::EINTR) => return,
@@ -75,7 +75,7 @@ impl Announced {
 impl Announced {
     /// What is at the next path. It may be opened for that.
     fn kind(&mut self, path: &CString) -> Result<Kind, i32> {
-        if self.sizes.len() >= MOST_OPEN || self.are_scarce {
+        if self.sizes.len() >= MAX_OPEN_FILES || self.are_scarce {
             return regular::kind_at(path);
         }
         let (file, kind) = match regular::open_at_once(path) {
@@ -103,7 +103,7 @@ impl Announced {
 /// Files on their way in.
 pub(crate) struct Files<'a> {
     paths: &'a [CString],
-    placed: &'a Placed,
+    layout: &'a ListLayout,
     /// Those that are not even to be tried, in order, and later found so.
     unreadable: Vec<(usize, Unreadable)>,
     /// How many of them were found in advance and are still to be passed over.
@@ -153,16 +153,16 @@ pub(crate) struct Outcome {
 }
 
 impl<'a> Files<'a> {
-    /// The objects of `placed` must be of the sizes that were announced.
+    /// The objects of `layout` must be of the sizes that were announced.
     pub(crate) fn new(
         paths: &'a [CString],
-        placed: &'a Placed,
+        layout: &'a ListLayout,
         unreadable: Vec<(usize, Unreadable)>,
         open: Vec<Option<OwnedFd>>,
     ) -> Self {
         Self {
             paths,
-            placed,
+            layout,
             skipped: 0,
             shorter: unreadable.iter().map(|&(file, _)| (file, 0)).collect(),
             unreadable,
@@ -170,7 +170,7 @@ impl<'a> Files<'a> {
             current: None,
             open,
             batch: Batch::default(),
-            spill: vec![0; SPILL].into(),
+            spill: vec![0; SPILL_BYTES].into(),
         }
     }
 
@@ -204,7 +204,7 @@ impl<'a> Files<'a> {
                 Ok(None) => {}
                 Err(why) => self.give_up(why),
             }
-            if start.elapsed() > BREATH {
+            if start.elapsed() > SIGNAL_CHECK_INTERVAL {
                 return Stop::Pause;
             }
         }
@@ -244,23 +244,23 @@ impl<'a> Files<'a> {
             self.current = Some(Current { file, got: 0, rest: Vec::new() });
             return Ok(None);
         };
-        let span = self.placed.object(object);
+        let span = self.layout.object(object);
         // SAFETY: the slots are there, by the promise to run.
         let start = unsafe { address(span, Mirror::ReadWrite) };
         let room = span.len - current.got;
         self.batch.clear();
         if self.batch.push(start.wrapping_add(current.got), room) == room {
-            self.batch.push(self.spill.as_mut_ptr(), SPILL);
+            self.batch.push(self.spill.as_mut_ptr(), SPILL_BYTES);
         }
         // SAFETY: the same, and nothing is borrowed of the spill.
-        let read = match unsafe { vectored::transfer(current.file.as_raw_fd(), Call::Read, self.batch.pending()) } {
+        let read = match unsafe { iovecs::transfer(current.file.as_raw_fd(), Call::Read, self.batch.pending()) } {
             Err(libc::EINTR) => return Ok(Some(Stop::Pause)),
             read => read.map_err(Unreadable::Refused)?.bytes,
         };
         let spilled = read.saturating_sub(room);
         current.got += read - spilled;
         if spilled > 0 {
-            if current.rest.len() + spilled > MOST_UNANNOUNCED {
+            if current.rest.len() + spilled > MAX_UNANNOUNCED_BYTES {
                 return Err(Unreadable::GoesOn { announced: span.len > 0 });
             }
             current.rest.try_reserve(spilled).map_err(|_| Unreadable::Refused(libc::ENOMEM))?;

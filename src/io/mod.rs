@@ -1,22 +1,23 @@
 //! Scatter-gather input and output: whole lists through a descriptor, many ranges of a file or many files into a list.
 //!
-//! What is done is cut into calls that the kernel takes ([`batch`]), for which small pieces are put together ([`small`]). All of
+//! What is done is cut into calls that the kernel takes ([`batch`]), for which small pieces are put together ([`bounce`]). All of
 //! it can stop anywhere, for a signal above all, and go on there. Nobody waits in here with a lock: whoever calls sees to it
 //! that the memory stays.
 
 mod batch;
+mod bounce;
 pub(crate) mod files;
+pub(crate) mod framing;
 pub(crate) mod ranges;
 mod read;
-mod small;
 mod transfer;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use crate::list::{List, Part, Placed, ProtectedList};
+use crate::list::{List, ListLayout, Part, ProtectedList};
+use crate::os::iovecs::Call;
 use crate::slot::Mirror;
-use crate::sys::vectored::Call;
 pub use read::{ReadError, ReadOutcome};
 use transfer::Borrowed;
 #[cfg(feature = "python")]
@@ -49,13 +50,13 @@ impl From<TransferError> for io::Error {
 unsafe fn move_all(
     fd: impl AsFd,
     call: Call,
-    placed: &Placed,
+    layout: &ListLayout,
     mirror: Mirror,
     start: usize,
 ) -> Result<usize, TransferError> {
     let fd = fd.as_fd().as_raw_fd();
     let failed = |moved, code| TransferError { moved, error: io::Error::from_raw_os_error(code) };
-    let rest = Rest::new(placed, Part::all(placed.columns().len()), mirror).behind(start);
+    let rest = Rest::new(layout, Part::all(layout.columns().len()), mirror).behind(start);
     let transfer = Transfer::new(fd, call, rest, None);
     let mut transfer = transfer.map_err(|code| failed(0, code))?;
     loop {
@@ -103,7 +104,7 @@ impl List<'_> {
     /// As [`readv`](Self::readv).
     pub fn readv_from(&mut self, fd: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: the list owns its bytes, and is borrowed uniquely.
-        unsafe { move_all(fd, Call::Read, self.placed(), Mirror::ReadWrite, start) }
+        unsafe { move_all(fd, Call::Read, self.layout(), Mirror::ReadWrite, start) }
     }
 
     /// As [`readv`](Self::readv), from an offset of a file, the position of which stays as it is.
@@ -120,7 +121,7 @@ impl List<'_> {
     /// As [`preadv`](Self::preadv).
     pub fn preadv_from(&mut self, fd: impl AsFd, offset: u64, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for readv.
-        unsafe { move_all(fd, Call::ReadAt(offset), self.placed(), Mirror::ReadWrite, start) }
+        unsafe { move_all(fd, Call::ReadAt(offset), self.layout(), Mirror::ReadWrite, start) }
     }
 
     /// As [`readv`](Self::readv), from a socket. From one that knows messages it takes exactly one.
@@ -137,7 +138,7 @@ impl List<'_> {
     /// As [`recvmsg`](Self::recvmsg).
     pub fn recvmsg_from(&mut self, socket: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for readv.
-        unsafe { move_all(socket, Call::Receive, self.placed(), Mirror::ReadWrite, start) }
+        unsafe { move_all(socket, Call::Receive, self.layout(), Mirror::ReadWrite, start) }
     }
 
     /// Writes the bytes of all allocations, in order, to a file, pipe or socket.
@@ -154,7 +155,7 @@ impl List<'_> {
     /// As [`writev`](Self::writev).
     pub fn writev_from(&self, fd: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: the list owns its bytes.
-        unsafe { move_all(fd, Call::Write, self.placed(), Mirror::ReadWrite, start) }
+        unsafe { move_all(fd, Call::Write, self.layout(), Mirror::ReadWrite, start) }
     }
 
     /// As [`writev`](Self::writev), to an offset of a file, the position of which stays as it is.
@@ -171,7 +172,7 @@ impl List<'_> {
     /// As [`pwritev`](Self::pwritev).
     pub fn pwritev_from(&self, fd: impl AsFd, offset: u64, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for writev.
-        unsafe { move_all(fd, Call::WriteAt(offset), self.placed(), Mirror::ReadWrite, start) }
+        unsafe { move_all(fd, Call::WriteAt(offset), self.layout(), Mirror::ReadWrite, start) }
     }
 
     /// As [`writev`](Self::writev), to a socket. To one that knows messages it is one.
@@ -188,7 +189,7 @@ impl List<'_> {
     /// As [`sendmsg`](Self::sendmsg).
     pub fn sendmsg_from(&self, socket: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for writev.
-        unsafe { move_all(socket, Call::Send, self.placed(), Mirror::ReadWrite, start) }
+        unsafe { move_all(socket, Call::Send, self.layout(), Mirror::ReadWrite, start) }
     }
 }
 
@@ -207,7 +208,7 @@ impl ProtectedList<'_> {
     /// As [`writev`](Self::writev).
     pub fn writev_from(&self, fd: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: the list owns its bytes.
-        unsafe { move_all(fd, Call::Write, self.placed(), Mirror::ReadOnly, start) }
+        unsafe { move_all(fd, Call::Write, self.layout(), Mirror::ReadOnly, start) }
     }
 
     /// As [`List::pwritev`].
@@ -224,7 +225,7 @@ impl ProtectedList<'_> {
     /// As [`pwritev`](Self::pwritev).
     pub fn pwritev_from(&self, fd: impl AsFd, offset: u64, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for writev.
-        unsafe { move_all(fd, Call::WriteAt(offset), self.placed(), Mirror::ReadOnly, start) }
+        unsafe { move_all(fd, Call::WriteAt(offset), self.layout(), Mirror::ReadOnly, start) }
     }
 
     /// As [`List::sendmsg`].
@@ -241,6 +242,6 @@ impl ProtectedList<'_> {
     /// As [`sendmsg`](Self::sendmsg).
     pub fn sendmsg_from(&self, socket: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for writev.
-        unsafe { move_all(socket, Call::Send, self.placed(), Mirror::ReadOnly, start) }
+        unsafe { move_all(socket, Call::Send, self.layout(), Mirror::ReadOnly, start) }
     }
 }

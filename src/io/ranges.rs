@@ -6,15 +6,15 @@ use std::os::fd::RawFd;
 use std::time::Instant;
 
 use super::batch::Batch;
-use super::transfer::{BREATH, Stop, address};
+use super::transfer::{SIGNAL_CHECK_INTERVAL, Stop, address};
 use crate::error::Error;
-use crate::list::Placed;
+use crate::list::ListLayout;
+use crate::os::iovecs::{self, Call};
 use crate::slot::Mirror;
-use crate::sys::vectored::{self, Call};
 
 /// Bytes between two ranges that are rather read, and forgotten, than made the end of a call: reading so many takes about as
 /// long as a call.
-const MOST_BETWEEN: u64 = 4096;
+const MAX_GAP_BYTES: u64 = 4096;
 
 /// An object that did not get all of its range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(crate) struct Ranges<'a> {
 /// What is to be read.
 struct Job<'a> {
     file: RawFd,
-    placed: &'a Placed,
+    layout: &'a ListLayout,
     offsets: &'a [u64],
     /// The objects by their place in the file, unless that is their order anyway.
     order: Option<Vec<usize>>,
@@ -67,15 +67,15 @@ struct Lane {
 const LANE_BYTES: usize = 32 << 20;
 
 /// Few processors fill the memory's bandwidth.
-const MOST_LANES: usize = 8;
+const MAX_LANES: usize = 8;
 
 impl<'a> Ranges<'a> {
     /// There must be an offset for each object, less than 2^63.
     ///
     /// # Errors
     /// [`Error::Table`]: there is no memory to put them in order.
-    pub(crate) fn new(file: RawFd, placed: &'a Placed, offsets: &'a [u64]) -> Result<Self, Error> {
-        debug_assert_eq!(offsets.len(), placed.columns().len());
+    pub(crate) fn new(file: RawFd, layout: &'a ListLayout, offsets: &'a [u64]) -> Result<Self, Error> {
+        debug_assert_eq!(offsets.len(), layout.columns().len());
         let mut order = None;
         if !offsets.is_sorted() {
             let mut objects = Vec::new();
@@ -85,8 +85,8 @@ impl<'a> Ranges<'a> {
             objects.sort_unstable_by_key(|&object: &usize| (offsets[object], object));
             order = Some(objects);
         }
-        let job = Job { file, placed, offsets, order };
-        let lanes = job.lanes(lanes_for(placed.columns().nbytes()));
+        let job = Job { file, layout, offsets, order };
+        let lanes = job.lanes(lanes_for(layout.columns().nbytes()));
         Ok(Self { job, lanes })
     }
 
@@ -127,7 +127,7 @@ impl<'a> Ranges<'a> {
 
 /// How many threads are to read so many bytes: no more than this one may run on.
 fn lanes_for(nbytes: usize) -> usize {
-    match (nbytes / LANE_BYTES).min(MOST_LANES) {
+    match (nbytes / LANE_BYTES).min(MAX_LANES) {
         0 | 1 => 1,
         most => std::thread::available_parallelism().map_or(1, NonZero::get).min(most),
     }
@@ -136,7 +136,7 @@ fn lanes_for(nbytes: usize) -> usize {
 impl Job<'_> {
     /// Shares the ranges out, about as many bytes to each lane.
     fn lanes(&self, many: usize) -> Vec<Lane> {
-        let columns = self.placed.columns();
+        let columns = self.layout.columns();
         let share = columns.nbytes() / many;
         let mut lanes = Vec::with_capacity(many);
         let (mut first, mut end) = (0, 0);
@@ -164,7 +164,7 @@ impl Job<'_> {
 
 impl Lane {
     fn new(first: usize, end: usize) -> Self {
-        let between = vec![0; MOST_BETWEEN as usize].into();
+        let between = vec![0; MAX_GAP_BYTES as usize].into();
         Self { first, next: first, end, taken: 0, batch: Batch::default(), between, unread: Vec::new() }
     }
 
@@ -182,13 +182,13 @@ impl Lane {
             }
             let at = job.offset(self.next) + self.taken as u64;
             // SAFETY: the caller's promise, and nothing is borrowed of what lies between.
-            match unsafe { vectored::transfer(job.file, Call::ReadAt(at), self.batch.pending()) } {
+            match unsafe { iovecs::transfer(job.file, Call::ReadAt(at), self.batch.pending()) } {
                 Ok(moved) if moved.bytes > 0 => self.advance(job, at + moved.bytes as u64, end),
                 Ok(_) => self.give_up(job, Why::Ended),
                 Err(libc::EINTR) => return Stop::Pause,
                 Err(code) => self.give_up(job, Why::Refused(code)),
             }
-            if start.elapsed() > BREATH {
+            if start.elapsed() > SIGNAL_CHECK_INTERVAL {
                 return Stop::Pause;
             }
         }
@@ -196,7 +196,7 @@ impl Lane {
 
     /// Makes a batch of what comes next, as far as it hangs together. Returns up to which object, in the order of the file.
     unsafe fn fill(&mut self, job: &Job<'_>) -> usize {
-        let columns = job.placed.columns();
+        let columns = job.layout.columns();
         while self.next < self.end && columns.size(job.object(self.next)) == 0 {
             self.next += 1;
         }
@@ -207,15 +207,15 @@ impl Lane {
         let mut last: Option<(u64, *mut u8, usize)> = None;
         while end < self.end {
             let object = job.object(end);
-            let span = job.placed.object_near(&mut run, object);
+            let span = job.layout.object_near(&mut run, object);
             // SAFETY: the slots are there, by the promise to run.
             let start = unsafe { address(span, Mirror::ReadWrite) };
             let taken = if last.is_none() { self.taken } else { 0 };
             if let Some((at, memory, before)) = last {
-                let Some(gap) = job.offset(end).checked_sub(at).filter(|&gap| gap <= MOST_BETWEEN) else { break };
+                let Some(gap) = job.offset(end).checked_sub(at).filter(|&gap| gap <= MAX_GAP_BYTES) else { break };
                 // Padding between two objects is the list's own and may as well get what lies between their ranges.
                 let is_padding = before + 1 == object
-                    && job.placed.runs()[run].first < object
+                    && job.layout.runs()[run].first < object
                     && memory.addr() + gap as usize == start.addr();
                 let into = if is_padding { memory } else { self.between.as_mut_ptr() };
                 if gap > 0 && self.batch.push(into, gap as usize) < gap as usize {
@@ -237,7 +237,7 @@ impl Lane {
     /// Notes that the batch is done up to a place in the file, and with it no object from `end` on.
     fn advance(&mut self, job: &Job<'_>, place: u64, end: usize) {
         while self.next < end {
-            let (offset, size) = (job.offset(self.next), job.placed.columns().size(job.object(self.next)));
+            let (offset, size) = (job.offset(self.next), job.layout.columns().size(job.object(self.next)));
             if offset + size as u64 > place {
                 self.taken = place.saturating_sub(offset) as usize;
                 return;

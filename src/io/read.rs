@@ -12,7 +12,7 @@ use super::transfer::{Stop, address};
 use crate::error::Error;
 use crate::group::MemGroup;
 use crate::layout::DEFAULT_ALIGN;
-use crate::list::{Builder, Change, List, Placed, Span};
+use crate::list::{Builder, Change, List, ListLayout, Span};
 use crate::slot::Mirror;
 
 /// What was read, and what could not be.
@@ -61,12 +61,12 @@ impl MemGroup {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn read_ranges(&self, file: impl AsFd, ranges: &[(u64, usize)]) -> Result<ReadOutcome<'_>, Error> {
-        let placed = self.placed_for(ranges.iter().map(|&(_, size)| size))?;
+        let layout = self.placed_for(ranges.iter().map(|&(_, size)| size))?;
         let mut offsets = Vec::new();
         offsets.try_reserve_exact(ranges.len()).map_err(|_| Error::Table { objects: ranges.len() })?;
         // No file reaches beyond, and the kernel says so.
         offsets.extend(ranges.iter().map(|&(offset, _)| offset.min(i64::MAX as u64)));
-        let mut reading = Ranges::new(file.as_fd().as_raw_fd(), &placed, &offsets)?;
+        let mut reading = Ranges::new(file.as_fd().as_raw_fd(), &layout, &offsets)?;
         // SAFETY: the group is borrowed, and nobody else was given the list.
         while unsafe { reading.run() } != Stop::Done {}
         let mut unread = reading.into_unread();
@@ -79,10 +79,10 @@ impl MemGroup {
             },
         });
         let errors = errors.collect();
-        let abandoned = unread.iter().map(|unread| placed.columns().size(unread.object) - unread.read).sum();
+        let abandoned = unread.iter().map(|unread| layout.columns().size(unread.object) - unread.read).sum();
         let changes: Vec<_> = unread.iter().map(|unread| (unread.object, Change::Shorter(unread.read))).collect();
         Ok(ReadOutcome {
-            list: List::of_placed(self, placed.changed(&changes)?),
+            list: List::of_placed(self, layout.changed(&changes)?),
             errors,
             changed: Vec::new(),
             abandoned,
@@ -114,22 +114,22 @@ impl MemGroup {
             announced.ask(&paths, self.largest());
         }
         let Announced { sizes, unreadable, open, .. } = announced;
-        let placed = self.placed_for(sizes.into_iter())?;
-        let mut reading = Files::new(&paths, &placed, unreadable, open);
-        let (mut moved, mut changed, mut abandoned, mut homeless) = (Vec::new(), Vec::new(), 0, Vec::new());
+        let layout = self.placed_for(sizes.into_iter())?;
+        let mut reading = Files::new(&paths, &layout, unreadable, open);
+        let (mut moved, mut changed, mut abandoned, mut unplaced) = (Vec::new(), Vec::new(), 0, Vec::new());
         loop {
             // SAFETY: the group is borrowed, and nobody else was given the list.
             match unsafe { reading.run() } {
                 files::Stop::Done => break,
                 files::Stop::Pause => {}
-                files::Stop::Longer(longer) => match self.moved(&placed, &longer) {
+                files::Stop::Longer(longer) => match self.moved(&layout, &longer) {
                     Ok(span) => {
                         moved.push((longer.object, Change::Moved(span)));
                         changed.extend((!longer.is_unannounced).then_some(longer.object));
-                        abandoned += placed.columns().size(longer.object);
+                        abandoned += layout.columns().size(longer.object);
                     }
                     // It keeps what it has.
-                    Err(error) => homeless.push(ReadError {
+                    Err(error) => unplaced.push(ReadError {
                         index: longer.object,
                         error: io::Error::new(io::ErrorKind::OutOfMemory, error),
                     }),
@@ -137,31 +137,31 @@ impl MemGroup {
             }
         }
         let files::Outcome { unreadable, shorter } = reading.into_outcome();
-        abandoned += shorter.iter().map(|&(file, len)| placed.columns().size(file) - len).sum::<usize>();
+        abandoned += shorter.iter().map(|&(file, len)| layout.columns().size(file) - len).sum::<usize>();
         let is_readable = |file: &usize| unreadable.binary_search_by_key(file, |&(file, _)| file).is_err();
         changed.extend(shorter.iter().map(|&(file, _)| file).filter(is_readable));
         changed.sort_unstable();
         let mut errors: Vec<_> =
-            unreadable.into_iter().map(|(index, why)| ReadError { index, error: why.into() }).chain(homeless).collect();
+            unreadable.into_iter().map(|(index, why)| ReadError { index, error: why.into() }).chain(unplaced).collect();
         errors.sort_unstable_by_key(|error| error.index);
         let mut changes = moved;
         changes.extend(shorter.iter().map(|&(file, len)| (file, Change::Shorter(len))));
         changes.sort_unstable_by_key(|&(file, _)| file);
-        Ok(ReadOutcome { list: List::of_placed(self, placed.changed(&changes)?), errors, changed, abandoned })
+        Ok(ReadOutcome { list: List::of_placed(self, layout.changed(&changes)?), errors, changed, abandoned })
     }
 
     /// Room for objects of these sizes.
-    fn placed_for(&self, sizes: impl ExactSizeIterator<Item = usize>) -> Result<Placed, Error> {
+    fn placed_for(&self, sizes: impl ExactSizeIterator<Item = usize>) -> Result<ListLayout, Error> {
         let mut builder = Builder::new(DEFAULT_ALIGN, self.largest());
         builder.extend(sizes)?;
         let columns = builder.finish();
         let runs = self.take_many(&columns)?;
-        Ok(Placed::new(columns, runs))
+        Ok(ListLayout::new(columns, runs))
     }
 
     /// Puts a file that is longer than its object where there is room for it.
-    fn moved(&self, placed: &Placed, longer: &Longer) -> Result<Span, Error> {
-        let object = placed.object(longer.object);
+    fn moved(&self, layout: &ListLayout, longer: &Longer) -> Result<Span, Error> {
+        let object = layout.object(longer.object);
         let len = object.len + longer.rest.len();
         let taken = self.take(len, DEFAULT_ALIGN)?;
         let to = taken.address.as_ptr();

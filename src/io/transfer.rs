@@ -5,20 +5,20 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
-use super::small::{FEW, SMALL, Small};
-use crate::list::{Part, Placed, Span};
+use super::bounce::{BOUNCE_BELOW_BYTES, BOUNCE_MIN_PIECES, Bounce};
+use crate::list::{ListLayout, Part, Span};
+use crate::os::iovecs::{self, Call};
 use crate::slot::Mirror;
-use crate::sys::vectored::{self, Call};
 
 /// Whoever runs a transfer is asked for news this often, so that signals are heard of that interrupt no call.
-pub(crate) const BREATH: Duration = Duration::from_millis(50);
+pub(crate) const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why a transfer stopped where it did. It can be run again, and goes on there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// All is done, or the input is at its end: the count says which.
     Done,
-    /// A signal came, or it is [time](BREATH) to look whether one has.
+    /// A signal came, or it is [time](SIGNAL_CHECK_INTERVAL) to look whether one has.
     Pause,
     /// Nothing can be moved without waiting, and the descriptor is one that does not wait.
     WouldBlock,
@@ -62,14 +62,14 @@ pub(crate) struct Transfer<P> {
     rest: Rest<P>,
     batch: Batch,
     /// For the small pieces of the batch, unless they are to be left where they are.
-    small: Option<Small>,
+    bounce: Option<Bounce>,
     moved: usize,
 }
 
 /// What of a list no call has been given yet: all of it to begin with.
 #[derive(Debug)]
 pub(crate) struct Rest<P> {
-    placed: P,
+    layout: P,
     part: Part,
     mirror: Mirror,
     /// The next object.
@@ -81,18 +81,19 @@ pub(crate) struct Rest<P> {
     most: usize,
 }
 
-impl<P: Deref<Target = Placed>> Transfer<P> {
+impl<P: Deref<Target = ListLayout>> Transfer<P> {
     /// `deadline` is for a descriptor that does not wait by itself.
     pub(crate) fn new(fd: RawFd, call: Call, rest: Rest<P>, deadline: Option<Instant>) -> Result<Self, i32> {
-        let has_messages = vectored::has_messages(fd);
+        let has_messages = iovecs::has_messages(fd);
         let is_message = match call {
             Call::Receive | Call::Send => has_messages?,
             // They would take part of a message and lose the rest, or make several of one.
             Call::Read | Call::Write if has_messages == Ok(true) => return Err(libc::EOPNOTSUPP),
             _ => false,
         };
-        let small = (!is_message && rest.part.len() - rest.next >= FEW).then(|| Small::new(call.is_input()));
-        Ok(Self { fd, call, is_message, deadline, rest, batch: Batch::default(), small, moved: 0 })
+        let bounce =
+            (!is_message && rest.part.len() - rest.next >= BOUNCE_MIN_PIECES).then(|| Bounce::new(call.is_input()));
+        Ok(Self { fd, call, is_message, deadline, rest, batch: Batch::default(), bounce, moved: 0 })
     }
 
     /// Bytes moved so far.
@@ -122,10 +123,10 @@ impl<P: Deref<Target = Placed>> Transfer<P> {
             }
             let call = self.call.behind(self.moved);
             // SAFETY: the caller's promise.
-            match unsafe { vectored::transfer(self.fd, call, self.batch.pending()) } {
+            match unsafe { iovecs::transfer(self.fd, call, self.batch.pending()) } {
                 Ok(moved) => {
                     // SAFETY: the caller's promise.
-                    if !unsafe { self.land(moved.bytes, keeper) } {
+                    if !unsafe { self.copy_out(moved.bytes, keeper) } {
                         return Stop::Failed(libc::EFAULT);
                     }
                     self.moved += moved.bytes;
@@ -148,7 +149,7 @@ impl<P: Deref<Target = Placed>> Transfer<P> {
                     if Instant::now() >= deadline {
                         return Stop::TimedOut;
                     }
-                    match vectored::wait(self.fd, call, deadline) {
+                    match iovecs::wait(self.fd, call, deadline) {
                         Ok(true) => {}
                         Ok(false) => return Stop::TimedOut,
                         Err(libc::EINTR) => return Stop::Pause,
@@ -157,50 +158,50 @@ impl<P: Deref<Target = Placed>> Transfer<P> {
                 }
                 Err(code) => return Stop::Failed(code),
             }
-            if start.elapsed() > BREATH {
+            if start.elapsed() > SIGNAL_CHECK_INTERVAL {
                 return Stop::Pause;
             }
         }
     }
 }
 
-impl<P: Deref<Target = Placed>> Transfer<P> {
+impl<P: Deref<Target = ListLayout>> Transfer<P> {
     /// Makes the next batch. Whether the memory was there, if that had to be known.
     ///
     /// # Safety
     /// As for [`run`](Self::run).
     unsafe fn fill(&mut self, keeper: &impl Keeper) -> bool {
-        let Self { rest, batch, small, .. } = self;
-        let Some(small) = small else {
+        let Self { rest, batch, bounce, .. } = self;
+        let Some(bounce) = bounce else {
             // SAFETY: the caller's promise; nothing is copied.
             unsafe { rest.fill(batch, None) };
             return true;
         };
-        small.clear();
+        bounce.clear();
         // SAFETY: the caller's promise, and the keeper says that the memory is mapped.
-        keeper.while_there(|| unsafe { rest.fill(batch, Some(small)) })
+        keeper.while_there(|| unsafe { rest.fill(batch, Some(bounce)) })
     }
 
     /// Puts what has just arrived where it belongs, if it went by way of a buffer. Whether the memory was there for that.
     ///
     /// # Safety
     /// As for [`run`](Self::run).
-    unsafe fn land(&mut self, moved: usize, keeper: &impl Keeper) -> bool {
-        let Self { batch, small, .. } = self;
-        match small {
-            Some(small) if small.has_pieces() => keeper.while_there(|| {
+    unsafe fn copy_out(&mut self, moved: usize, keeper: &impl Keeper) -> bool {
+        let Self { batch, bounce, .. } = self;
+        match bounce {
+            Some(bounce) if bounce.has_pieces() => keeper.while_there(|| {
                 // SAFETY: the keeper says that they are mapped; the rest is the caller's promise.
-                unsafe { small.land(batch, moved) };
+                unsafe { bounce.copy_out(batch, moved) };
             }),
             _ => true,
         }
     }
 }
 
-impl<P: Deref<Target = Placed>> Rest<P> {
+impl<P: Deref<Target = ListLayout>> Rest<P> {
     /// All bytes of some objects, in order.
-    pub(crate) fn new(placed: P, part: Part, mirror: Mirror) -> Self {
-        Self { placed, part, mirror, next: 0, run: 0, taken: 0, most: usize::MAX }
+    pub(crate) fn new(layout: P, part: Part, mirror: Mirror) -> Self {
+        Self { layout, part, mirror, next: 0, run: 0, taken: 0, most: usize::MAX }
     }
 
     /// The same from a byte of an object on; the byte must be there, or the object have none.
@@ -216,13 +217,13 @@ impl<P: Deref<Target = Placed>> Rest<P> {
     }
 
     fn is_empty(&self) -> bool {
-        (self.next..self.part.len()).all(|index| self.placed.columns().size(self.part.object(index)) == 0)
+        (self.next..self.part.len()).all(|index| self.layout.columns().size(self.part.object(index)) == 0)
     }
 
     /// The same without its first bytes, as many as are to be skipped or there are.
     pub(crate) fn behind(mut self, mut bytes: usize) -> Self {
         while self.next < self.part.len() {
-            let size = self.placed.columns().size(self.part.object(self.next));
+            let size = self.layout.columns().size(self.part.object(self.next));
             if bytes < size {
                 self.taken = bytes;
                 break;
@@ -237,23 +238,23 @@ impl<P: Deref<Target = Placed>> Rest<P> {
     ///
     /// # Safety
     /// The slots must be there and, with a buffer, the objects mapped.
-    unsafe fn fill(&mut self, batch: &mut Batch, mut small: Option<&mut Small>) {
+    unsafe fn fill(&mut self, batch: &mut Batch, mut bounce: Option<&mut Bounce>) {
         while self.next < self.part.len() {
-            if let Some(small) = &mut small {
+            if let Some(bounce) = &mut bounce {
                 // SAFETY: the caller's promise.
-                unsafe { self.fill_small(batch, small) };
+                unsafe { self.fill_small(batch, bounce) };
                 if self.next == self.part.len() {
                     return;
                 }
             }
-            let (span, objects) = self.placed.span_at(self.part, self.next, &mut self.run);
+            let (span, objects) = self.layout.span_at(self.part, self.next, &mut self.run);
             // SAFETY: the caller's promise.
             let start = unsafe { address(span, self.mirror) };
             let (left, start) = (span.len - self.taken, start.wrapping_add(self.taken));
             let wanted = left.min(self.most);
-            let pushed = match &mut small {
+            let pushed = match &mut bounce {
                 // SAFETY: the caller's promise.
-                Some(small) if wanted < SMALL => unsafe { small.push(batch, start, wanted) },
+                Some(bounce) if wanted < BOUNCE_BELOW_BYTES => unsafe { bounce.push(batch, start, wanted) },
                 _ => batch.push(start, wanted),
             };
             self.most -= pushed;
@@ -271,23 +272,23 @@ impl<P: Deref<Target = Placed>> Rest<P> {
     ///
     /// # Safety
     /// As for [`fill`](Self::fill).
-    unsafe fn fill_small(&mut self, batch: &mut Batch, small: &mut Small) {
+    unsafe fn fill_small(&mut self, batch: &mut Batch, bounce: &mut Bounce) {
         let object = self.part.object(self.next);
-        if self.taken > 0 || self.part.step() != 1 || self.placed.columns().size(object) >= SMALL {
+        if self.taken > 0 || self.part.step() != 1 || self.layout.columns().size(object) >= BOUNCE_BELOW_BYTES {
             return;
         }
-        let span = self.placed.object_near(&mut self.run, object);
-        let columns = self.placed.columns();
-        let end = self.placed.end_of(self.run).min(object + self.part.len() - self.next);
+        let span = self.layout.object_near(&mut self.run, object);
+        let columns = self.layout.columns();
+        let end = self.layout.end_of(self.run).min(object + self.part.len() - self.next);
         // SAFETY: the caller's promise.
         let base = unsafe { address(span, self.mirror) }.wrapping_sub(columns.start(object));
-        let mut filling = small.fill(batch, self.most);
+        let mut filling = bounce.fill(batch, self.most);
         let (mut together, mut last) = (0, usize::MAX);
         columns.each(object..end, |start, size| {
             together = if start == last { together + size } else { size };
             last = start + size;
             // SAFETY: the object is mapped, by the caller's promise.
-            let is_taken = together < SMALL && unsafe { filling.take(base.wrapping_add(start), size) };
+            let is_taken = together < BOUNCE_BELOW_BYTES && unsafe { filling.take(base.wrapping_add(start), size) };
             self.next += usize::from(is_taken);
             is_taken
         });
@@ -299,7 +300,7 @@ impl<P: Deref<Target = Placed>> Rest<P> {
         self.taken += bytes;
         // Objects without padding between them were offered as one.
         while self.next + 1 < self.part.len() {
-            let size = self.placed.columns().size(self.part.object(self.next));
+            let size = self.layout.columns().size(self.part.object(self.next));
             if self.taken < size {
                 return;
             }

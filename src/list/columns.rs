@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::error::Error;
 use crate::layout;
-use crate::sys;
+use crate::os;
 
 /// So many sizes are read between two looks at whether they can be served. That many of the largest there are do not
 /// overflow a word on top of [`MAX_EXTENT`].
@@ -296,8 +296,8 @@ impl Builder {
         let no_memory = |_| Error::Table { objects };
         self.starts.try_reserve_exact(objects).map_err(no_memory)?;
         self.sizes.try_reserve_exact(objects).map_err(no_memory)?;
-        sys::ask_for_huge_pages(self.starts.spare_capacity_mut());
-        sys::ask_for_huge_pages(self.sizes.spare_capacity_mut());
+        os::ask_for_huge_pages(self.starts.spare_capacity_mut());
+        os::ask_for_huge_pages(self.sizes.spare_capacity_mut());
         Ok(())
     }
 

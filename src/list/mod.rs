@@ -1,10 +1,11 @@
 //! Many allocations from one call: [`List`], and [`ProtectedList`] for the same bytes through the read-only mirror.
 //!
 //! A list is held as columns, not as blocks: the size of each object and where it begins, as if all lay one behind the
-//! other (`columns`), and the few runs that they really lie in (`placed`). `reserve` finds room for them.
+//! other (`columns`), and the few runs that they really lie in (`layout`). `reserve` finds room for them.
 
+pub(crate) mod arrow;
 mod columns;
-mod placed;
+mod layout;
 mod reserve;
 
 use std::fmt;
@@ -12,17 +13,18 @@ use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
 use std::ptr::NonNull;
 
-use crate::block::{Block, opaque};
 use crate::error::{Error, Refused};
-use crate::group::{MemGroup, Taken};
+use crate::group::MemGroup;
+use crate::group::block::Block;
 use crate::layout::DEFAULT_ALIGN;
-use crate::slot::{Mirror, SlotRef};
+use crate::slot::{Mirror, SlotRef, Taken};
+use crate::sync::opaque;
 #[cfg(feature = "python")]
 pub(crate) use columns::Unfit;
 pub(crate) use columns::{Builder, Columns};
 #[cfg(any(test, feature = "python"))]
-pub(crate) use placed::Run;
-pub(crate) use placed::{Change, Part, Placed, Span};
+pub(crate) use layout::Run;
+pub(crate) use layout::{Change, ListLayout, Part, Span};
 
 /// Many allocations made in one call, owned alone, as a `Vec` of [`Block`]s would be; 16 bytes for each, or none at all
 /// where all are of one size.
@@ -41,7 +43,7 @@ pub(crate) use placed::{Change, Part, Placed, Span};
 /// # Ok::<(), memgroup::Error>(())
 /// ```
 pub struct List<'g> {
-    placed: Box<Placed>,
+    layout: Box<ListLayout>,
     group: &'g MemGroup,
     bytes: PhantomData<&'g mut [u8]>,
 }
@@ -49,7 +51,7 @@ pub struct List<'g> {
 /// A list seen through the read-only mirror. It can be read and shared, and is its bytes' only owner, so that
 /// [`unprotect_many`](MemGroup::unprotect_many) can give the writer back.
 pub struct ProtectedList<'g> {
-    placed: Box<Placed>,
+    layout: Box<ListLayout>,
     group: &'g MemGroup,
     bytes: PhantomData<&'g mut [u8]>,
 }
@@ -84,7 +86,7 @@ impl MemGroup {
 
     fn list(&self, columns: Columns) -> Result<List<'_>, Error> {
         let runs = self.take_many(&columns)?;
-        Ok(List { placed: Box::new(Placed::new(columns, runs)), group: self, bytes: PhantomData })
+        Ok(List { layout: Box::new(ListLayout::new(columns, runs)), group: self, bytes: PhantomData })
     }
 
     /// A whole list through the read-only mirror, in no time. Taking the list proves that no writer is left.
@@ -99,9 +101,9 @@ impl MemGroup {
         if !self.has_mirror() {
             return Err(Refused { error: Error::NoMirror, value: list });
         }
-        let List { placed, group, bytes } = list;
+        let List { layout, group, bytes } = list;
         forget_memory();
-        Ok(ProtectedList { placed, group, bytes })
+        Ok(ProtectedList { layout, group, bytes })
     }
 
     /// A whole list through the read-write mirror. Taking the protected list proves that no reader is left.
@@ -112,9 +114,9 @@ impl MemGroup {
         if !std::ptr::eq(self, list.group) {
             return Err(Refused { error: Error::Foreign, value: list });
         }
-        let ProtectedList { placed, group, bytes } = list;
+        let ProtectedList { layout, group, bytes } = list;
         forget_memory();
-        Ok(List { placed, group, bytes })
+        Ok(List { layout, group, bytes })
     }
 }
 
@@ -126,7 +128,7 @@ fn forget_memory() {
 impl<'g> List<'g> {
     /// How many allocations there are.
     pub fn len(&self) -> usize {
-        self.placed.columns().len()
+        self.layout.columns().len()
     }
 
     /// Whether there are none.
@@ -136,19 +138,19 @@ impl<'g> List<'g> {
 
     /// The sum of all sizes.
     pub fn nbytes(&self) -> usize {
-        self.placed.columns().nbytes()
+        self.layout.columns().nbytes()
     }
 
     /// The bytes of one allocation.
     pub fn get(&self, index: usize) -> Option<&[u8]> {
-        let span = (index < self.len()).then(|| self.placed.object(index))?;
+        let span = (index < self.len()).then(|| self.layout.object(index))?;
         // SAFETY: its bytes are borrowed from their only owner, this list.
         Some(unsafe { bytes(span, Mirror::ReadWrite) })
     }
 
     /// The bytes of one allocation, to be written.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut [u8]> {
-        let span = (index < self.len()).then(|| self.placed.object(index))?;
+        let span = (index < self.len()).then(|| self.layout.object(index))?;
         // SAFETY: the borrow of their only owner is unique.
         Some(unsafe { bytes_mut(span) })
     }
@@ -167,9 +169,9 @@ impl<'g> List<'g> {
 
     /// The allocations as blocks of their own.
     pub fn into_blocks(self) -> impl DoubleEndedIterator<Item = Block<'g>> + ExactSizeIterator {
-        let Self { placed, .. } = self;
-        (0..placed.columns().len()).map(move |index| {
-            let Span { slot, offset, len } = placed.object(index);
+        let Self { layout, .. } = self;
+        (0..layout.columns().len()).map(move |index| {
+            let Span { slot, offset, len } = layout.object(index);
             // SAFETY: the slot is one of the table of a group that is borrowed for 'g.
             let slot = unsafe { SlotRef::new(slot) };
             // SAFETY: reserve got the offset from the slot, with len bytes behind it.
@@ -186,7 +188,7 @@ impl<'g> List<'g> {
         if data.len() != self.nbytes() {
             return Err(Error::Length { nbytes: self.nbytes(), given: data.len() });
         }
-        for span in self.placed.spans(self.all()) {
+        for span in self.layout.spans(self.all()) {
             let (now, later) = data.split_at(span.len);
             // SAFETY: as for get_mut.
             unsafe { bytes_mut(span) }.copy_from_slice(now);
@@ -200,16 +202,16 @@ impl<'g> List<'g> {
     /// # Errors
     /// As [`MemGroup::alloc`].
     pub fn join(&self) -> Result<Block<'g>, Error> {
-        join(self.group, &self.placed, Mirror::ReadWrite)
+        join(self.group, &self.layout, Mirror::ReadWrite)
     }
 
     /// A list of what the group has placed and nobody else was given.
-    pub(crate) fn of_placed(group: &'g MemGroup, placed: Placed) -> Self {
-        Self { placed: Box::new(placed), group, bytes: PhantomData }
+    pub(crate) fn of_placed(group: &'g MemGroup, layout: ListLayout) -> Self {
+        Self { layout: Box::new(layout), group, bytes: PhantomData }
     }
 
-    pub(crate) fn placed(&self) -> &Placed {
-        &self.placed
+    pub(crate) fn layout(&self) -> &ListLayout {
+        &self.layout
     }
 
     fn all(&self) -> Part {
@@ -217,18 +219,18 @@ impl<'g> List<'g> {
     }
 
     fn objects(&self) -> impl DoubleEndedIterator<Item = Span> + ExactSizeIterator {
-        self.placed.objects(self.all())
+        self.layout.objects(self.all())
     }
 }
 
 impl<'g> ProtectedList<'g> {
-    pub(crate) fn placed(&self) -> &Placed {
-        &self.placed
+    pub(crate) fn layout(&self) -> &ListLayout {
+        &self.layout
     }
 
     /// How many allocations there are.
     pub fn len(&self) -> usize {
-        self.placed.columns().len()
+        self.layout.columns().len()
     }
 
     /// Whether there are none.
@@ -238,12 +240,12 @@ impl<'g> ProtectedList<'g> {
 
     /// The sum of all sizes.
     pub fn nbytes(&self) -> usize {
-        self.placed.columns().nbytes()
+        self.layout.columns().nbytes()
     }
 
     /// The bytes of one allocation.
     pub fn get(&self, index: usize) -> Option<&[u8]> {
-        let span = (index < self.len()).then(|| self.placed.object(index))?;
+        let span = (index < self.len()).then(|| self.layout.object(index))?;
         // SAFETY: their only owner, this list, is borrowed, and cannot write.
         Some(unsafe { bytes(span, Mirror::ReadOnly) })
     }
@@ -251,7 +253,7 @@ impl<'g> ProtectedList<'g> {
     /// The bytes of each allocation.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
         // SAFETY: as for get.
-        self.placed.objects(Part::all(self.len())).map(|span| unsafe { bytes(span, Mirror::ReadOnly) })
+        self.layout.objects(Part::all(self.len())).map(|span| unsafe { bytes(span, Mirror::ReadOnly) })
     }
 
     /// Gathers the bytes of all allocations, in order, into one new block of the group.
@@ -259,7 +261,7 @@ impl<'g> ProtectedList<'g> {
     /// # Errors
     /// As [`MemGroup::alloc`].
     pub fn join(&self) -> Result<Block<'g>, Error> {
-        join(self.group, &self.placed, Mirror::ReadOnly)
+        join(self.group, &self.layout, Mirror::ReadOnly)
     }
 }
 
@@ -289,10 +291,10 @@ unsafe fn bytes_mut<'a>(span: Span) -> &'a mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(address.as_ptr(), span.len) }
 }
 
-fn join<'g>(group: &'g MemGroup, placed: &Placed, mirror: Mirror) -> Result<Block<'g>, Error> {
-    let mut joined = group.alloc(placed.columns().nbytes())?;
+fn join<'g>(group: &'g MemGroup, layout: &ListLayout, mirror: Mirror) -> Result<Block<'g>, Error> {
+    let mut joined = group.alloc(layout.columns().nbytes())?;
     let mut rest = &mut joined[..];
-    for span in placed.spans(Part::all(placed.columns().len())) {
+    for span in layout.spans(Part::all(layout.columns().len())) {
         let (now, later) = rest.split_at_mut(span.len);
         // SAFETY: the list is borrowed by the caller, and joined is another allocation.
         now.copy_from_slice(unsafe { bytes(span, mirror) });

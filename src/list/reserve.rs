@@ -1,12 +1,12 @@
 //! Room for a whole list: one atomic operation for each slot touched, and all of it or nothing.
 
 use super::columns::Columns;
-use super::placed::Run;
+use super::layout::Run;
 use crate::error::Error;
+use crate::group::slot_table::SlotTable;
 use crate::group::{MemGroup, becomes_current};
 use crate::layout::MAX_SLOTS;
 use crate::slot::{Slot, SlotRef};
-use crate::table::Table;
 
 impl MemGroup {
     /// Takes room for all objects of `columns`: the runs that they go to. On an error nothing is taken, but for what could
@@ -47,7 +47,7 @@ impl MemGroup {
     }
 
     /// Refuses what certainly cannot be committed before any of it is: committed memory stays so.
-    fn check_at_all(&self, table: &Table, columns: &Columns) -> Result<(), Error> {
+    fn check_at_all(&self, table: &SlotTable, columns: &Columns) -> Result<(), Error> {
         // In each slot the padding behind the last object is not needed.
         let needed = columns.extent().saturating_sub(MAX_SLOTS * (columns.align() - 1));
         let idle: usize = table.iter().map(|slot| slot.idle()).sum();
@@ -59,13 +59,13 @@ impl MemGroup {
 /// Objects that found room, until the rest has as well: else they are given back.
 struct Taking<'a> {
     columns: &'a Columns,
-    pieces: Vec<Piece>,
+    pieces: Vec<RawBlock>,
     /// The first object that has no room yet.
     first: usize,
 }
 
 /// A run, and where its slot's cursor stood before.
-struct Piece {
+struct RawBlock {
     run: Run,
     before: usize,
 }
@@ -81,7 +81,7 @@ struct Taken {
 
 impl Taking<'_> {
     /// Takes room for as many objects as should go to that slot, if any can.
-    fn take(&self, table: &Table, slot: &Slot, may_commit: bool) -> Result<Option<Taken>, Error> {
+    fn take(&self, table: &SlotTable, slot: &Slot, may_commit: bool) -> Result<Option<Taken>, Error> {
         let align = self.columns.align();
         loop {
             let room = if may_commit { slot.room(align) } else { slot.ready_room(align) };
@@ -120,7 +120,7 @@ impl Taking<'_> {
         let run = Run { first: self.first, slot: slot.as_ptr(), offset: taken.offset };
         let end = self.first + taken.objects;
         if !self.pieces.last().is_some_and(|last| self.continues(&last.run, &run, taken.before)) {
-            let piece = Piece { run, before: taken.before };
+            let piece = RawBlock { run, before: taken.before };
             if self.pieces.try_reserve(1).is_err() {
                 self.give_back(&piece, end);
                 return Err(Error::Table { objects: self.columns.len() });
@@ -149,8 +149,8 @@ impl Taking<'_> {
     }
 
     /// Gives a run of objects up to `end` back.
-    fn give_back(&self, piece: &Piece, end: usize) {
-        let Piece { run, before } = piece;
+    fn give_back(&self, piece: &RawBlock, end: usize) {
+        let RawBlock { run, before } = piece;
         let extent = self.columns.end(end - 1) - self.columns.start(run.first);
         // SAFETY: the slot is one of the table's, which is borrowed for as long as this takes.
         let slot = unsafe { run.slot.as_ref() };

@@ -27,7 +27,7 @@ impl<T> Ix<T> {
         self.number.get() as usize - 1
     }
 
-    /// The place as a number below 2³⁰: no arena holds more, see [`Arena::MOST`].
+    /// The place as a number below 2³⁰: no arena holds more, see [`Arena::MAX_PLACES`].
     #[inline]
     pub(super) fn word(self) -> u32 {
         self.number.get() - 1
@@ -122,7 +122,7 @@ impl<T> Place<T> {
 
 impl<T: Default> Arena<T> {
     /// The most records an arena holds: page table entries have thirty bits for a page.
-    pub(super) const MOST: usize = 1 << 30;
+    pub(super) const MAX_PLACES: usize = 1 << 30;
 
     pub(super) fn new() -> Self {
         Self { places: Vec::new(), used: 0, free: Vec::new() }
@@ -144,7 +144,7 @@ impl<T: Default> Arena<T> {
     }
 
     fn grow(&mut self, fresh: usize, what: &'static str) -> Result<(), Error> {
-        if fresh > Self::MOST - self.used {
+        if fresh > Self::MAX_PLACES - self.used {
             return Err(Error::Full { what });
         }
         let places = self.used + fresh;
@@ -275,11 +275,11 @@ mod tests {
     #[test]
     fn there_is_an_end_to_places() {
         let mut arena = Arena::<u8>::new();
-        assert_eq!(arena.make_room(Arena::<u8>::MOST + 1, "numbers"), Err(Error::Full { what: "numbers" }));
+        assert_eq!(arena.make_room(Arena::<u8>::MAX_PLACES + 1, "numbers"), Err(Error::Full { what: "numbers" }));
         arena.make_room(3, "numbers").unwrap();
         let taken = [arena.take(), arena.take(), arena.take()];
         arena.remove(taken[1]);
-        assert_eq!(arena.make_room(Arena::<u8>::MOST - 1, "numbers"), Err(Error::Full { what: "numbers" }));
+        assert_eq!(arena.make_room(Arena::<u8>::MAX_PLACES - 1, "numbers"), Err(Error::Full { what: "numbers" }));
         assert_eq!((arena.len(), arena.places()), (2, 3));
     }
 

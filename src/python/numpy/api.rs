@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
 
-use super::super::native::attached;
+use crate::python::ffi::trampoline::attached;
 
 /// The oldest numpy that this was written for: what its functions are called there.
 const LEAST_FEATURES: c_uint = 0x11; // 1.25 and 1.26

@@ -7,8 +7,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::super::window::reach;
 use super::api::{Api, Descr};
+use crate::python::export::strided_view::reach;
 
 /// The fields of an array that numpy has published since its beginnings.
 #[repr(C)]
@@ -23,14 +23,14 @@ struct Fields {
 }
 
 /// A numpy array, of any class.
-pub(in super::super) struct Array<'a, 'py> {
+pub(crate) struct Array<'a, 'py> {
     pub(super) api: &'py Api,
     pub(super) object: &'a Bound<'py, PyAny>,
 }
 
 impl<'a, 'py> Array<'a, 'py> {
     /// The object, if it is an array.
-    pub(in super::super) fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+    pub(crate) fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
         let Some(api) = Api::if_there(object.py())? else { return Ok(None) };
         // SAFETY: both are alive.
         let is_array = unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), api.array_type) } != 0;

@@ -6,10 +6,10 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyModule, PyTuple, PyType};
 
-use super::super::group::MemGroup;
-use super::super::native::{add_method, answer, method};
 use super::api::Api;
 use super::handler;
+use crate::python::ffi::trampoline::{add_method, method, trampoline};
+use crate::python::group::object::MemGroup;
 
 /// Adds the method to the class.
 pub(super) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
@@ -43,7 +43,7 @@ unsafe extern "C" fn numpy(slf: *mut PyObject, _nothing: *mut PyObject) -> *mut 
         Ok(Bound::new(py, context)?.into_any().into_ptr())
     };
     // SAFETY: Python calls with the thread attached.
-    unsafe { answer(body) }
+    unsafe { trampoline(body) }
 }
 
 /// While it is entered, numpy allocates in the group.

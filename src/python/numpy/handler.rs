@@ -2,7 +2,7 @@
 //!
 //! Each array that numpy allocates here counts as a view, and holds its slot by a reference of its own, as an exporter does.
 //! Nothing is noted anywhere else: where it is, is found by its address when it dies. What it leaves is for the next arrays
-//! ([`Left`](super::super::left::Left)), so that the temporaries of an expression share their memory; what does not fit them
+//! ([`FreeRanges`](crate::python::group::free_ranges::FreeRanges)), so that the temporaries of an expression share their memory; what does not fit them
 //! stays until the group is reset.
 //!
 //! numpy takes an error for no answer but null, and calls with locks of its own held. So nothing here raises, runs Python
@@ -15,12 +15,12 @@ use std::sync::Arc;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
-use super::super::group::MemGroup;
-use super::super::native::attached;
-use super::super::piece::Piece;
-use super::super::raw::Bytes;
 use super::api::Api;
 use crate::layout;
+use crate::python::block::raw::RawBlock;
+use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::ffi::trampoline::attached;
+use crate::python::group::object::MemGroup;
 
 /// Of arrays: a cache line, and what the widest vectors of today want.
 pub(super) const ALIGN: usize = 64;
@@ -120,7 +120,7 @@ fn taken_for(size: usize) -> Option<usize> {
     layout::align_up(size.max(1), ALIGN)
 }
 
-fn allocate(py: Python<'_>, group: &MemGroup, size: usize) -> Option<Piece> {
+fn allocate(py: Python<'_>, group: &MemGroup, size: usize) -> Option<RawBlock> {
     group.whatever(py, |life| {
         let piece = life.take_attached(py, taken_for(size)?, ALIGN)?;
         // SAFETY: slots are made by Arc, and while the life of the group is looked at, it holds those that it takes from.
@@ -131,7 +131,7 @@ fn allocate(py: Python<'_>, group: &MemGroup, size: usize) -> Option<Piece> {
     })
 }
 
-fn address_of(piece: Option<Piece>) -> *mut c_void {
+fn address_of(piece: Option<RawBlock>) -> *mut c_void {
     piece.map_or(null_mut(), |piece| piece.address.as_ptr().cast())
 }
 

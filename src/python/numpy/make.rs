@@ -7,17 +7,17 @@ use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyTuple, PyType};
 
-use super::super::arguments::{self, plain_integer};
-use super::super::block::MemBlock;
-use super::super::block_type::Get;
-use super::super::group::MemGroup;
-use super::super::native::{add_method, answer, fast_method_with_names};
-use super::super::piece::Piece;
 use super::api::{Api, Descr};
 use super::array::Array;
 use super::handler::{self, ALIGN};
+use super::protect::holds;
 use super::signature::{MAX_DIMENSIONS, Shape, Signature, check_device, check_like, is_fortran};
-use super::through::holds;
+use crate::python::block::class::Get;
+use crate::python::block::object::MemBlock;
+use crate::python::block::raw::RawBlock;
+use crate::python::ffi::arguments::{self, plain_integer};
+use crate::python::ffi::trampoline::{add_method, fast_method_with_names, trampoline};
+use crate::python::group::object::MemGroup;
 use crate::slot::Mirror;
 
 /// numpy's flags of arrays.
@@ -150,7 +150,7 @@ unsafe extern "C" fn empty(
             .map(Bound::into_ptr)
     };
     // SAFETY: Python calls with the thread attached.
-    unsafe { answer(body) }
+    unsafe { trampoline(body) }
 }
 
 unsafe extern "C" fn zeros(
@@ -171,7 +171,7 @@ unsafe extern "C" fn zeros(
             .map(Bound::into_ptr)
     };
     // SAFETY: Python calls with the thread attached.
-    unsafe { answer(body) }
+    unsafe { trampoline(body) }
 }
 
 unsafe extern "C" fn full(
@@ -201,7 +201,7 @@ unsafe extern "C" fn full(
         Ok(made.into_ptr())
     };
     // SAFETY: Python calls with the thread attached.
-    unsafe { answer(body) }
+    unsafe { trampoline(body) }
 }
 
 unsafe extern "C" fn array(
@@ -250,7 +250,7 @@ unsafe extern "C" fn array(
         })
     };
     // SAFETY: Python calls with the thread attached.
-    unsafe { answer(body) }
+    unsafe { trampoline(body) }
 }
 
 /// An array that is asked for.
@@ -301,7 +301,7 @@ fn over<'py>(
     descr: Descr<'py>,
     shape: &[isize],
     is_fortran: bool,
-    piece: Piece,
+    piece: RawBlock,
 ) -> PyResult<Bound<'py, PyAny>> {
     let block = MemBlock::new(slf, piece, Mirror::ReadWrite)?;
     block.get().show_as_array(slf.py())?;

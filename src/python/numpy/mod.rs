@@ -8,14 +8,14 @@ mod array;
 mod context;
 mod handler;
 mod make;
+mod protect;
 mod signature;
-mod through;
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 pub(super) use array::Array;
-pub(super) use through::{holds, through};
+pub(super) use protect::{holds, through};
 
 /// Adds what is for numpy to the class `MemGroup`.
 pub(super) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {

@@ -6,9 +6,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
 
-use super::super::arguments::{self, integer, type_name};
-use super::super::native::attached;
 use super::api::Api;
+use crate::python::ffi::arguments::{self, integer, type_name};
+use crate::python::ffi::trampoline::attached;
 
 /// The names of a function's parameters, and how many of them may be given by position.
 pub(super) struct Signature<const N: usize> {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use pyo3::exceptions::{PyLookupError, PyMemoryError, PyPermissionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use super::super::arguments::{integer, type_name};
+use crate::python::ffi::arguments::{integer, type_name};
 use crate::rmap::{Advice, CloneOrder, Error, PageId, Policy, Prot};
 
 impl From<Error> for PyErr {

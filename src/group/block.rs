@@ -1,0 +1,169 @@
+//! What a group hands out: [`Block`], and [`Protected`] for the same bytes through the read-only mirror.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+use crate::error::{Error, Refused};
+use crate::slot::Slot;
+use crate::slot::Taken;
+use crate::sync::opaque;
+
+/// One allocation: bytes in the read-write mirror, owned alone, as a `&'g mut [u8]` would be.
+///
+/// Dropping a block frees nothing; its bytes last as long as the group.
+pub struct Block<'g> {
+    address: NonNull<u8>,
+    len: usize,
+    slot: &'g Slot,
+    bytes: PhantomData<&'g mut [u8]>,
+}
+
+/// One allocation seen through the read-only mirror. It can be read and shared, and is its bytes' only owner, so
+/// that [`unprotect`](crate::MemGroup::unprotect) can give the writer back.
+pub struct Protected<'g> {
+    address: NonNull<u8>,
+    len: usize,
+    slot: &'g Slot,
+    bytes: PhantomData<&'g mut [u8]>,
+}
+
+// SAFETY: a block owns its bytes as a `&mut [u8]` does, and that may be sent.
+unsafe impl Send for Block<'_> {}
+// SAFETY: a shared block can only be read.
+unsafe impl Sync for Block<'_> {}
+// SAFETY: as for Block.
+unsafe impl Send for Protected<'_> {}
+// SAFETY: as for Block.
+unsafe impl Sync for Protected<'_> {}
+
+impl<'g> Block<'g> {
+    /// Makes a block of the first `len` bytes of what was taken; at least that many must have been.
+    #[inline(always)]
+    pub(crate) fn new(taken: Taken<'g>, len: usize) -> Self {
+        Self { address: taken.address, len, slot: taken.slot.get(), bytes: PhantomData }
+    }
+
+    /// First byte, in the read-write mirror.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.address.as_ptr()
+    }
+
+    /// First byte, in the read-write mirror.
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.address.as_ptr()
+    }
+
+    /// The bytes, for as long as the group is borrowed. There is no way back to the block.
+    pub fn into_slice(self) -> &'g mut [u8] {
+        // SAFETY: see Deref; the block is gone, so the slice owns the bytes alone.
+        unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), self.len) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot(&self) -> &'g Slot {
+        self.slot
+    }
+
+    #[inline(always)]
+    pub(crate) fn into_protected(self) -> Result<Protected<'g>, Refused<Self>> {
+        // SAFETY: the address of a block lies in the read-write mirror of its slot.
+        match unsafe { self.slot.to_read_only(self.address) } {
+            Some(address) => {
+                let Self { len, slot, bytes, .. } = self;
+                Ok(Protected { address: opaque(address), len, slot, bytes })
+            }
+            None => Err(Refused { error: Error::NoMirror, value: self }),
+        }
+    }
+}
+
+impl<'g> Protected<'g> {
+    /// First byte, in the read-only mirror: a store through it ends in SIGSEGV.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.address.as_ptr()
+    }
+
+    /// The bytes, for as long as the group is borrowed, to be copied and shared freely. There is no way back to the
+    /// writable block.
+    pub fn into_slice(self) -> &'g [u8] {
+        // SAFETY: see Deref; no writer can come into being any more.
+        unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.len) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot(&self) -> &'g Slot {
+        self.slot
+    }
+
+    #[inline(always)]
+    pub(crate) fn into_block(self) -> Block<'g> {
+        let Self { address, len, slot, bytes } = self;
+        // SAFETY: the address of a protected block lies in the read-only mirror of its slot.
+        let address = unsafe { slot.to_read_write(address) };
+        Block { address: opaque(address), len, slot, bytes }
+    }
+}
+
+// The bytes are plain memory to Rust: always initialised (the kernel hands out zeros, later rounds find the bytes of
+// earlier ones), reachable through one owner at a time, and not open to other processes: no descriptor is left, and
+// forking a process that goes on using Rust is unsafe to begin with.
+
+impl Deref for Block<'_> {
+    type Target = [u8];
+
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: len bytes at address are mapped and initialised for 'g, and borrowed from their only owner.
+        unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Block<'_> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for deref, and the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), self.len) }
+    }
+}
+
+impl Deref for Protected<'_> {
+    type Target = [u8];
+
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: len bytes at address are mapped and initialised for 'g; their only owner is borrowed, and cannot write.
+        unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.len) }
+    }
+}
+
+impl AsRef<[u8]> for Block<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsMut<[u8]> for Block<'_> {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+impl AsRef<[u8]> for Protected<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Block<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Block({} bytes in slot {})", self.len, self.slot.index().get())
+    }
+}
+
+impl fmt::Debug for Protected<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Protected({} bytes in slot {})", self.len, self.slot.index().get())
+    }
+}

@@ -1,0 +1,85 @@
+//! The slots that one process allocates from.
+
+use std::ptr::NonNull;
+use std::sync::PoisonError;
+
+use crate::layout::{MAX_SLOTS, SlotIndex};
+use crate::slot::{Slot, SlotRef};
+use crate::sync::{self, Arc, AtomicPtr, Mutex, MutexGuard, Ordering};
+
+/// Up to 32 slots, the one that small requests are served from, and the lock under which slots are opened and committed.
+#[derive(Default)]
+pub(crate) struct SlotTable {
+    /// Null until the first slot is opened.
+    current: AtomicPtr<Slot>,
+    /// Each null or one reference of an [`Arc`].
+    slots: [AtomicPtr<Slot>; MAX_SLOTS],
+    opening: Mutex<()>,
+}
+
+impl SlotTable {
+    /// The slot that small requests are served from.
+    #[inline(always)]
+    pub(crate) fn current(&self) -> Option<SlotRef<'_>> {
+        self.borrow(&self.current)
+    }
+
+    /// Serves small requests from `slot`, which must be one of this table's, from now on.
+    pub(crate) fn set_current(&self, slot: SlotRef<'_>) {
+        self.current.store(slot.as_ptr().as_ptr(), Ordering::Release);
+    }
+
+    /// Slot `index`, if it is open.
+    pub(crate) fn get(&self, index: SlotIndex) -> Option<SlotRef<'_>> {
+        self.borrow(&self.slots[index.get()])
+    }
+
+    #[inline(always)]
+    fn borrow(&self, place: &AtomicPtr<Slot>) -> Option<SlotRef<'_>> {
+        // Acquire pairs with the Release in put: whoever sees the slot sees it whole.
+        let slot = NonNull::new(place.load(Ordering::Acquire))?;
+        // SAFETY: put got the pointer from Arc::into_raw, and a slot leaves the table only through a unique reference to
+        // the table, so it lives as long as this borrow.
+        Some(unsafe { SlotRef::new(slot) })
+    }
+
+    /// The open slots, smallest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SlotRef<'_>> {
+        (0..MAX_SLOTS).filter_map(SlotIndex::new).filter_map(|index| self.get(index))
+    }
+
+    /// The right to open, commit and choose slots.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
+        // What the lock guards is consistent at every step, so a panic under it breaks nothing.
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a slot. The caller holds the lock, and there is none of that number.
+    pub(crate) fn put(&self, slot: Arc<Slot>) -> SlotRef<'_> {
+        let place = &self.slots[slot.index().get()];
+        debug_assert!(place.load(Ordering::Relaxed).is_null());
+        // SAFETY: Arc::into_raw returns no null pointer.
+        let slot = unsafe { NonNull::new_unchecked(Arc::into_raw(slot).cast_mut()) };
+        place.store(slot.as_ptr(), Ordering::Release);
+        // SAFETY: as for borrow.
+        unsafe { SlotRef::new(slot) }
+    }
+
+    /// Takes every slot out.
+    pub(crate) fn drain(&mut self) -> Vec<Arc<Slot>> {
+        self.current = AtomicPtr::default();
+        self.slots.iter_mut().filter_map(take).collect()
+    }
+}
+
+fn take(place: &mut AtomicPtr<Slot>) -> Option<Arc<Slot>> {
+    let slot = sync::take(place);
+    // SAFETY: a place that is not null holds one reference made by Arc::into_raw, and is null from now on.
+    (!slot.is_null()).then(|| unsafe { Arc::from_raw(slot) })
+}
+
+impl Drop for SlotTable {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}

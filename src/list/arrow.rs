@@ -1,0 +1,569 @@
+//! Lists as Arrow lays out strings: a table of views into few stretches of memory, or one stretch and a table of offsets.
+//!
+//! A view is 16 bytes: a length and, of up to 12 bytes, these themselves; of more, the first four, a number of a *window*
+//! and where in it they begin. Lengths and offsets are 32 bits wide and have a sign, so a window reaches [`MOST`] bytes far, and
+//! a slot that is larger takes several. Nothing but the tables is written here, and no byte of a record moves.
+
+use std::ops::Range;
+use std::ptr::NonNull;
+
+use crate::list::{ListLayout, Part, Span};
+use crate::os;
+use crate::slot::{Mirror, Slot};
+
+/// The largest length and offset there is.
+pub(crate) const MOST: usize = i32::MAX as usize;
+
+/// Bytes that a view holds itself.
+const MAX_INLINE_BYTES: usize = 12;
+
+/// Stretches of a slot so close together are one window.
+const MERGE_GAP_BYTES: usize = 64 * 1024;
+
+/// Four words at the alignment that consumers want: how many bytes the record has, and all of them and zeros; or the first four,
+/// the number of the window and the offset in it.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct View([u32; 4]);
+
+/// A list cannot be laid out so: why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// The record at an index is longer than a length can say.
+    TooLong {
+        index: usize,
+        len: usize,
+    },
+    /// The record at an index is no UTF-8 from some byte on.
+    NotUtf8 {
+        index: usize,
+        byte: usize,
+    },
+    /// All records together are longer than an offset can say.
+    TooMuch {
+        nbytes: usize,
+    },
+    NoMemory,
+}
+
+/// A list of views.
+#[derive(Debug)]
+pub(crate) struct Views {
+    pub(crate) views: Vec<View>,
+    /// What the views point into, by number.
+    pub(crate) windows: Vec<Span>,
+}
+
+/// Whether records are to be text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Content {
+    Bytes,
+    Utf8,
+}
+
+/// The slots that some objects of a list are in, each once.
+pub(crate) fn slots(layout: &ListLayout, part: Part) -> Vec<NonNull<Slot>> {
+    let mut slots: Vec<NonNull<Slot>> = Vec::new();
+    let Some(objects) = reach(part) else { return slots };
+    for run in &layout.runs()[layout.run_of(objects.start)..=layout.run_of(objects.end - 1)] {
+        if !slots.contains(&run.slot) {
+            slots.push(run.slot);
+        }
+    }
+    slots
+}
+
+/// The objects from the first to the last of a part, by their numbers in the list, those that it skips among them.
+fn reach(part: Part) -> Option<Range<usize>> {
+    let last = part.object(part.len().checked_sub(1)?);
+    let first = part.object(0);
+    Some(first.min(last)..first.max(last) + 1)
+}
+
+/// Lays some objects of a list out as views.
+///
+/// # Errors
+/// [`Unfit::TooLong`], [`Unfit::NoMemory`] and, for text, [`Unfit::NotUtf8`].
+///
+/// # Safety
+/// The list must be there.
+pub(crate) unsafe fn views(layout: &ListLayout, part: Part, content: Content) -> Result<Views, Unfit> {
+    let Windows { windows, stretches } = Windows::of(layout, part, MOST)?;
+    let mut views = Vec::new();
+    views.try_reserve_exact(part.len()).map_err(|_| Unfit::NoMemory)?;
+    os::ask_for_huge_pages(views.spare_capacity_mut());
+    let mut text = Utf8::new(content)?;
+    let columns = layout.columns();
+    let (mut at, mut objects, mut base) = (0, 0..0, NonNull::dangling());
+    for index in 0..part.len() {
+        let object = part.object(index);
+        if !objects.contains(&object) {
+            at = stretches.partition_point(|stretch| stretch.first <= object).saturating_sub(1);
+            objects = stretches[at].first..stretches.get(at + 1).map_or(usize::MAX, |next| next.first);
+            // SAFETY: the caller's promise.
+            let slot = unsafe { windows[stretches[at].window].slot.as_ref() };
+            // Through the mirror that the bytes were written by: its pages are there, those of the other may not be.
+            // SAFETY: a window lies within its slot.
+            base = unsafe { slot.at(windows[stretches[at].window].offset) };
+        }
+        let Stretch { window, shift, .. } = stretches[at];
+        // Hardly two records are in one cache line, and they are too far apart for the processor to see it coming.
+        let ahead = object.wrapping_add_signed(part.step().wrapping_mul(PREFETCH_RECORDS));
+        if objects.contains(&ahead) && index + (PREFETCH_RECORDS as usize) < part.len() {
+            prefetch(base.as_ptr().wrapping_add(columns.start(ahead).wrapping_add(shift)));
+        }
+        let (len, offset) = (columns.size(object), columns.start(object).wrapping_add(shift));
+        // SAFETY: the objects of a stretch lie within its window.
+        let bytes = unsafe { base.add(offset) };
+        let rest = if len <= MAX_INLINE_BYTES {
+            let mut copy = [0; MAX_INLINE_BYTES];
+            // SAFETY: the caller's promise; there are len bytes, and copy has room for them.
+            unsafe { fetch(&mut copy[..len], bytes) };
+            if let Some(byte) = text.check_copied(&copy[..len]) {
+                return Err(Unfit::NotUtf8 { index, byte });
+            }
+            let (words, _) = copy.as_chunks();
+            [u32::from_ne_bytes(words[0]), u32::from_ne_bytes(words[1]), u32::from_ne_bytes(words[2])]
+        } else {
+            // SAFETY: the caller's promise.
+            if let Some(byte) = unsafe { text.check(bytes, len) } {
+                return Err(Unfit::NotUtf8 { index, byte });
+            }
+            let mut prefix = [0; 4];
+            // SAFETY: the same; there are more than four bytes.
+            unsafe { fetch(&mut prefix, bytes) };
+            [u32::from_ne_bytes(prefix), window as u32, offset as u32]
+        };
+        views.push(View([len as u32, rest[0], rest[1], rest[2]]));
+    }
+    Ok(Views { views, windows })
+}
+
+/// So many records ahead is soon enough.
+const PREFETCH_RECORDS: isize = 16;
+
+/// Has a cache line fetched that will be read soon. The address may be any.
+#[inline(always)]
+fn prefetch(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: the instruction reads nothing, and faults at no address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch(address.cast(), std::arch::x86_64::_MM_HINT_T0);
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
+}
+
+/// Where each of some objects begins and the last ends, as if they lay one behind the other: numbers as wide as `T`.
+///
+/// # Errors
+/// [`Unfit::TooMuch`] and [`Unfit::NoMemory`].
+pub(crate) fn offsets<T: TryFrom<usize>>(layout: &ListLayout, part: Part) -> Result<Vec<T>, Unfit> {
+    let mut offsets = Vec::new();
+    offsets.try_reserve_exact(part.len() + 1).map_err(|_| Unfit::NoMemory)?;
+    let nbytes = nbytes(layout, part);
+    // The last is the largest: if that fits, all do.
+    let fits = |offset: usize| T::try_from(offset).map_err(|_| Unfit::TooMuch { nbytes });
+    let mut end = 0;
+    offsets.push(fits(end)?);
+    for index in 0..part.len() {
+        end += layout.columns().size(part.object(index));
+        offsets.push(fits(end)?);
+    }
+    Ok(offsets)
+}
+
+/// The sum of the sizes of some objects.
+pub(crate) fn nbytes(layout: &ListLayout, part: Part) -> usize {
+    (0..part.len()).map(|index| layout.columns().size(part.object(index))).sum()
+}
+
+/// The bytes of some objects where they lie one behind the other in one slot, with nothing between them; `None` where they
+/// do not, or have none.
+pub(crate) fn adjoining(layout: &ListLayout, part: Part) -> Option<Span> {
+    let mut whole: Option<Span> = None;
+    for span in layout.spans(part).filter(|span| span.len > 0) {
+        whole = match whole {
+            None => Some(span),
+            Some(before) if before.slot == span.slot && before.offset + before.len == span.offset => {
+                Some(Span { len: before.len + span.len, ..before })
+            }
+            Some(_) => return None,
+        };
+    }
+    whole
+}
+
+/// Says which of some objects, if any, is no UTF-8.
+///
+/// # Errors
+/// [`Unfit::NotUtf8`] and [`Unfit::NoMemory`].
+///
+/// # Safety
+/// The list must be there.
+pub(crate) unsafe fn check_utf8(layout: &ListLayout, part: Part) -> Result<(), Unfit> {
+    let mut text = Utf8::new(Content::Utf8)?;
+    for (index, span) in layout.objects(part).enumerate() {
+        // SAFETY: the caller's promise.
+        let slot = unsafe { span.slot.as_ref() };
+        // SAFETY: the objects of a list lie within their slots.
+        let bytes = unsafe { slot.at(span.offset) };
+        // SAFETY: the caller's promise.
+        if let Some(byte) = unsafe { text.check(bytes, span.len) } {
+            return Err(Unfit::NotUtf8 { index, byte });
+        }
+    }
+    Ok(())
+}
+
+/// Where a window begins in memory, in the read-only mirror; `None` if its slot has none.
+///
+/// # Safety
+/// The slot must be there.
+pub(crate) unsafe fn read_only(window: Span) -> Option<NonNull<u8>> {
+    // SAFETY: the caller's promise.
+    let slot = unsafe { window.slot.as_ref() };
+    // SAFETY: a window lies within its slot.
+    unsafe { slot.address(window.offset, Mirror::ReadOnly) }
+}
+
+/// Copies bytes that somebody else may write to meanwhile.
+///
+/// # Safety
+/// There must be as many as `to` has room for.
+#[inline(always)]
+unsafe fn fetch(to: &mut [u8], from: NonNull<u8>) {
+    // SAFETY: the caller's promise; memory of a group is never on a stack or heap of Rust's.
+    unsafe { libc::memcpy(to.as_mut_ptr().cast(), from.as_ptr().cast(), to.len()) };
+}
+
+/// The windows of some objects, and which of them each object is in.
+#[derive(Debug)]
+struct Windows {
+    windows: Vec<Span>,
+    /// By `first`.
+    stretches: Vec<Stretch>,
+}
+
+/// Consecutive objects that are seen through one window.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    /// Number of the first object.
+    first: usize,
+    window: usize,
+    /// What is to be added to where an object begins in its list for where it begins in the window.
+    shift: usize,
+}
+
+/// The same before it is known which window: what lies in one slot, at most as long as a window.
+struct RawBlock {
+    first: usize,
+    /// Where it begins in the list.
+    start: usize,
+    span: Span,
+}
+
+impl Windows {
+    /// Few windows of at most `most` bytes, which show little but the objects asked for.
+    fn of(layout: &ListLayout, part: Part, most: usize) -> Result<Self, Unfit> {
+        let pieces = pieces(layout, part, most)?;
+        let mut by_place: Vec<usize> = Vec::new();
+        let mut stretches = Vec::new();
+        let mut windows: Vec<Span> = Vec::new();
+        by_place.try_reserve_exact(pieces.len()).map_err(|_| Unfit::NoMemory)?;
+        stretches.try_reserve_exact(pieces.len()).map_err(|_| Unfit::NoMemory)?;
+        windows.try_reserve_exact(pieces.len()).map_err(|_| Unfit::NoMemory)?;
+        by_place.extend(0..pieces.len());
+        by_place.sort_unstable_by_key(|&piece| (pieces[piece].span.slot, pieces[piece].span.offset));
+        stretches.extend(pieces.iter().map(|piece| Stretch { first: piece.first, window: 0, shift: 0 }));
+        for piece in by_place {
+            let RawBlock { start, span, .. } = pieces[piece];
+            let window = match windows.last_mut() {
+                Some(last) if is_near(*last, span, most) => {
+                    last.len = last.len.max(span.offset + span.len - last.offset);
+                    *last
+                }
+                _ => {
+                    windows.push(span);
+                    span
+                }
+            };
+            stretches[piece].window = windows.len() - 1;
+            stretches[piece].shift = (span.offset - window.offset).wrapping_sub(start);
+        }
+        Ok(Self { windows, stretches })
+    }
+}
+
+/// Whether bytes that do not begin before a window are to be seen through it.
+fn is_near(window: Span, span: Span, most: usize) -> bool {
+    let end = window.offset + window.len;
+    // The gap is somebody else's: not more of it than there is of the window.
+    window.slot == span.slot
+        && span.offset + span.len - window.offset <= most
+        && span.offset.saturating_sub(end) <= window.len.max(MERGE_GAP_BYTES)
+}
+
+/// The runs of some objects, each cut where it is longer than `most`.
+fn pieces(layout: &ListLayout, part: Part, most: usize) -> Result<Vec<RawBlock>, Unfit> {
+    let columns = layout.columns();
+    let mut pieces = Vec::new();
+    let Some(reach) = reach(part) else { return Ok(pieces) };
+    let runs = layout.run_of(reach.start)..layout.run_of(reach.end - 1) + 1;
+    pieces.try_reserve(runs.len()).map_err(|_| Unfit::NoMemory)?;
+    for run in runs {
+        let objects = layout.runs()[run].first.max(reach.start)..layout.end_of(run).min(reach.end);
+        let mut near = run;
+        let end = |object| columns.start(object) + columns.size(object);
+        let piece = |first, last, near: &mut usize| RawBlock {
+            first,
+            start: columns.start(first),
+            span: Span { len: end(last) - columns.start(first), ..layout.object_near(near, first) },
+        };
+        if end(objects.end - 1) - columns.start(objects.start) <= most {
+            pieces.push(piece(objects.start, objects.end - 1, &mut near));
+            continue;
+        }
+        // By the objects that are asked for, for those that are skipped may be as long as they like.
+        let step = part.step().unsigned_abs();
+        let origin = part.object(0) % step;
+        let mut asked = objects.clone().skip((origin + step - objects.start % step) % step).step_by(step).peekable();
+        while let Some(first) = asked.next() {
+            let mut last = first;
+            if columns.size(first) > most {
+                return Err(Unfit::TooLong { index: first.abs_diff(part.object(0)) / step, len: columns.size(first) });
+            }
+            while let Some(next) = asked.next_if(|&next| end(next) - columns.start(first) <= most) {
+                last = next;
+            }
+            pieces.try_reserve(1).map_err(|_| Unfit::NoMemory)?;
+            pieces.push(piece(first, last, &mut near));
+        }
+    }
+    Ok(pieces)
+}
+
+/// Looks whether records are UTF-8. They are copied into a place of its own first, a part at a time: what may change while
+/// it is looked at can be nothing to the compiler.
+struct Utf8(Vec<u8>);
+
+/// Bytes looked at in one go: what a fast cache holds.
+const UTF8_CHECK_BYTES: usize = 16 * 1024;
+
+impl Utf8 {
+    fn new(content: Content) -> Result<Self, Unfit> {
+        let mut place = Vec::new();
+        if content == Content::Utf8 {
+            place.try_reserve_exact(UTF8_CHECK_BYTES).map_err(|_| Unfit::NoMemory)?;
+            place.resize(UTF8_CHECK_BYTES, 0);
+        }
+        Ok(Self(place))
+    }
+
+    /// Where a record that was copied stops being UTF-8; nothing if that is not asked for.
+    #[inline(always)]
+    fn check_copied(&self, record: &[u8]) -> Option<usize> {
+        if self.0.is_empty() { None } else { std::str::from_utf8(record).err().map(|error| error.valid_up_to()) }
+    }
+
+    /// The same of one in a group.
+    ///
+    /// # Safety
+    /// There must be `len` bytes at `from`.
+    #[inline(always)]
+    unsafe fn check(&mut self, from: NonNull<u8>, len: usize) -> Option<usize> {
+        // SAFETY: the caller's promise.
+        if self.0.is_empty() { None } else { unsafe { self.look(from, len) } }
+    }
+
+    /// # Safety
+    /// As for `check`.
+    unsafe fn look(&mut self, from: NonNull<u8>, len: usize) -> Option<usize> {
+        let place = &mut self.0[..];
+        // Of a character that the last part had no end of, so many bytes stand at the beginning of the place.
+        let (mut at, mut carried) = (0, 0);
+        while at < len {
+            let many = (len - at).min(place.len() - carried);
+            // SAFETY: at is less than len.
+            let bytes = unsafe { from.add(at) };
+            // SAFETY: there are many bytes left.
+            unsafe { fetch(&mut place[carried..carried + many], bytes) };
+            let there = carried + many;
+            at += many;
+            carried = match std::str::from_utf8(&place[..there]) {
+                Ok(_) => 0,
+                Err(error) if error.error_len().is_none() && at < len => {
+                    place.copy_within(error.valid_up_to()..there, 0);
+                    there - error.valid_up_to()
+                }
+                Err(error) => return Some(at - there + error.valid_up_to()),
+            };
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::list::{Columns, Run};
+    use crate::{List, MemGroup};
+    use proptest::prelude::*;
+
+    fn slot(number: usize) -> NonNull<Slot> {
+        NonNull::without_provenance(std::num::NonZero::new(number << 12).unwrap_or(std::num::NonZero::<usize>::MIN))
+    }
+
+    fn bytes_of(view: &View, windows: &[Span]) -> Vec<u8> {
+        let View([len, rest @ ..]) = view;
+        let (len, bytes) = (*len as usize, rest.map(u32::to_ne_bytes).concat());
+        if len <= MAX_INLINE_BYTES {
+            assert!(bytes[len..].iter().all(|&byte| byte == 0));
+            return bytes[..len].to_vec();
+        }
+        let number = |word: u32| usize::try_from(word.cast_signed()).unwrap();
+        let (prefix, window, offset) = (&bytes[..4], windows[number(rest[1])], number(rest[2]));
+        assert!(offset + len <= window.len);
+        // SAFETY: the callers hold the list.
+        let base = unsafe { read_only(window) }.unwrap();
+        // SAFETY: the same; they are within the window, and nobody writes to them.
+        let bytes = unsafe { std::slice::from_raw_parts(base.as_ptr().wrapping_add(offset), len) };
+        assert_eq!(&bytes[..4], prefix);
+        bytes.to_vec()
+    }
+
+    fn laid_out(list: &List<'_>, part: Part, content: Content) -> Result<Views, Unfit> {
+        // SAFETY: a list is there while it is borrowed.
+        unsafe { super::views(list.layout(), part, content) }
+    }
+
+    fn checked(list: &List<'_>, part: Part) -> Result<(), Unfit> {
+        // SAFETY: as for laid_out.
+        unsafe { check_utf8(list.layout(), part) }
+    }
+
+    fn filled<'g>(group: &'g MemGroup, sizes: &[usize]) -> List<'g> {
+        let mut list = group.alloc_many(sizes).unwrap();
+        for (number, bytes) in list.iter_mut().enumerate() {
+            bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = (number * 31 + at) as u8);
+        }
+        list
+    }
+
+    proptest! {
+        #[test]
+        fn views_show_the_records(
+            sizes in prop::collection::vec(prop_oneof![0..30usize, 4000..70_000usize], 0..40),
+            start in any::<prop::sample::Index>(), step in prop_oneof![1..4isize, -3..0isize], most in 0..40usize,
+        ) {
+            let group = MemGroup::with_base(8192).unwrap();
+            let list = filled(&group, &sizes);
+            let mut part = Part::all(sizes.len());
+            let mut expected: Vec<usize> = (0..sizes.len()).collect();
+            if !sizes.is_empty() {
+                let start = start.index(sizes.len()) as isize;
+                let objects = (0..most as isize).map(|n| start + n * step);
+                let objects = objects.take_while(|at| (0..sizes.len() as isize).contains(at));
+                expected = objects.map(|at| at as usize).collect();
+                part = part.part(start as usize, step, expected.len());
+            }
+            let Views { views, windows } = laid_out(&list, part, Content::Bytes).unwrap();
+            let shown: Vec<_> = views.iter().map(|view| bytes_of(view, &windows)).collect();
+            let expected: Vec<_> = expected.into_iter().map(|object| list[object].to_vec()).collect();
+            prop_assert_eq!(shown, expected);
+            prop_assert!(windows.len() <= list.layout().runs().len());
+        }
+
+        #[test]
+        fn windows_reach_no_further_than_they_may(
+            sizes in prop::collection::vec((0..90usize, any::<bool>(), 0..3usize), 1..40),
+            start in any::<prop::sample::Index>(), step in prop_oneof![1..4isize, -3..0isize],
+        ) {
+            const MOST: usize = 100;
+            let mut builder = crate::list::Builder::new(16, 1 << 20);
+            sizes.iter().for_each(|size| builder.push(size.0).unwrap());
+            let columns = builder.finish();
+            // A run begins wherever the flag says, in one of a few slots.
+            let runs = sizes.iter().enumerate().filter(|(object, size)| *object == 0 || size.1);
+            let runs = runs.map(|(first, size)| Run { first, slot: slot(size.2 + 1), offset: 200 * first }).collect();
+            let layout = ListLayout::new(columns, runs);
+            let start = start.index(sizes.len());
+            let many = if step > 0 { (sizes.len() - 1 - start) / step as usize } else { start / step.unsigned_abs() } + 1;
+            let part = Part::all(sizes.len()).part(start, step, many);
+            let Windows { windows, stretches } = Windows::of(&layout, part, MOST).unwrap();
+            prop_assert!(windows.iter().all(|window| window.len <= MOST));
+            prop_assert!(stretches.is_sorted_by_key(|stretch| stretch.first));
+            for index in 0..part.len() {
+                let object = part.object(index);
+                let stretch = stretches.iter().rfind(|stretch| stretch.first <= object).unwrap();
+                let window = windows[stretch.window];
+                let offset = layout.columns().start(object).wrapping_add(stretch.shift);
+                let really = layout.object(object);
+                prop_assert_eq!((window.slot, window.offset + offset), (really.slot, really.offset));
+                prop_assert!(offset + really.len <= window.len);
+            }
+        }
+
+        #[test]
+        fn text_is_what_std_takes_for_text(
+            records in prop::collection::vec(
+                prop_oneof![any::<String>().prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..20)], 1..20,
+            ),
+        ) {
+            let group = MemGroup::new().unwrap();
+            let sizes: Vec<_> = records.iter().map(Vec::len).collect();
+            let mut list = group.alloc_many(&sizes).unwrap();
+            list.fill_from(&records.concat()).unwrap();
+            let bad = records.iter().enumerate().find_map(|(index, record)| {
+                Some(Unfit::NotUtf8 { index, byte: std::str::from_utf8(record).err()?.valid_up_to() })
+            });
+            let part = Part::all(sizes.len());
+            prop_assert_eq!(laid_out(&list, part, Content::Utf8).err(), bad);
+            prop_assert_eq!(checked(&list, part).err(), bad);
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_looked_at_across_the_parts() {
+        let group = MemGroup::new().unwrap();
+        let text = "a€".repeat(2 * UTF8_CHECK_BYTES); // each part ends within a character
+        let mut list = group.alloc_many(&[text.len()]).unwrap();
+        list[0].copy_from_slice(text.as_bytes());
+        let part = Part::all(1);
+        assert_eq!(checked(&list, part), Ok(()));
+        for byte in [text.len() - 1, UTF8_CHECK_BYTES, UTF8_CHECK_BYTES + 1, 3 * UTF8_CHECK_BYTES - 1, 0] {
+            list[0].copy_from_slice(text.as_bytes());
+            list[0][byte] = 0xff;
+            let expected = std::str::from_utf8(&list[0]).unwrap_err().valid_up_to();
+            let found = checked(&list, part);
+            assert_eq!(found, Err(Unfit::NotUtf8 { index: 0, byte: expected }));
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_a_window_is_named() {
+        let columns = Columns::uniform(5, 200, 16, 1 << 20).unwrap();
+        let layout = ListLayout::new(columns, Box::new([Run { first: 0, slot: slot(1), offset: 0 }]));
+        let found = Windows::of(&layout, Part::all(5).part(3, -2, 2), 100);
+        assert_eq!(found.err(), Some(Unfit::TooLong { index: 1, len: 200 }));
+        assert!(Windows::of(&layout, Part::all(5), 208).unwrap().windows.len() == 5);
+    }
+
+    #[test]
+    fn what_adjoins_is_one_stretch_and_what_does_not_is_none() {
+        let group = MemGroup::new().unwrap();
+        let adjoin = |sizes: &[usize], step: isize| {
+            let list = group.alloc_many(sizes).unwrap();
+            let len = sizes.len();
+            let part = Part::all(len).part(if step < 0 { len - 1 } else { 0 }, step, len.div_ceil(step.unsigned_abs()));
+            adjoining(list.layout(), part).map(|span| span.len)
+        };
+        assert_eq!(adjoin(&[16, 32, 48], 1), Some(96));
+        assert_eq!(adjoin(&[16, 32, 47], 1), Some(95));
+        assert_eq!(adjoin(&[16, 31, 48], 1), None);
+        assert_eq!(adjoin(&[16, 32, 48], -1), None);
+        assert_eq!(adjoin(&[16, 32, 48], 2), None);
+        assert_eq!(adjoin(&[0, 0], 1), None);
+        assert_eq!(adjoin(&[16, 0], 1), Some(16));
+    }
+}

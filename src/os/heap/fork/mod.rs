@@ -1,0 +1,69 @@
+//! What [`fork`](crate::os::fork) says where nobody forks, unless a test has it look as if.
+
+#[path = "../../linux/fork/fork_zeroed.rs"]
+pub(crate) mod fork_zeroed;
+mod page;
+#[path = "../../linux/fork/per_process.rs"]
+mod per_process;
+
+use crate::os::Refusal;
+use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, shared};
+pub(crate) use per_process::{PerProcess, SharedPerProcess};
+
+pub(crate) struct AroundForks {
+    pub(crate) before: fn(),
+    pub(crate) after: fn(),
+}
+
+shared! {
+    static GENERATION: AtomicUsize = AtomicUsize::new(1);
+}
+shared! {
+    static FORKS: AtomicUsize = AtomicUsize::new(0);
+}
+shared! {
+    static FORKING: Mutex<()> = Mutex::new(());
+}
+shared! {
+    static AROUND: std::sync::OnceLock<&'static AroundForks> = std::sync::OnceLock::new();
+}
+
+pub(crate) fn count() -> u32 {
+    FORKS.load(Relaxed) as u32
+}
+
+pub(crate) fn hold_off() -> Option<MutexGuard<'static, ()>> {
+    FORKING.lock().ok()
+}
+
+pub(crate) fn set_around(around: &'static AroundForks) {
+    let _already = AROUND.set(around);
+}
+
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Relaxed) as u32
+}
+
+pub(crate) fn establish() -> Result<u32, Refusal> {
+    Ok(generation())
+}
+
+/// From now on this process is a child of what it was. Only while no other thread looks.
+#[cfg(test)]
+pub(crate) fn become_a_child() {
+    GENERATION.fetch_add(1, Relaxed);
+}
+
+/// Does what a parent does around a fork.
+#[cfg(test)]
+pub(crate) fn act_as_parent() {
+    let _held = hold_off();
+    if let Some(around) = AROUND.get() {
+        (around.before)();
+    }
+    FORKS.fetch_add(1, Relaxed);
+    if let Some(around) = AROUND.get() {
+        (around.after)();
+    }
+}

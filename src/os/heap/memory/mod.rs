@@ -1,0 +1,3 @@
+//! Memory without end.
+
+pub(crate) mod headroom;

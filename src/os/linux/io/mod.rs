@@ -1,0 +1,4 @@
+//! Files and descriptors.
+
+pub(crate) mod iovecs;
+pub(crate) mod regular;

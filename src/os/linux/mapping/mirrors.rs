@@ -1,0 +1,346 @@
+//! One piece of memory seen through two mappings.
+
+mod secret;
+
+use std::ffi::c_void;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::sys::mman::{MmapAdvise, ProtFlags, madvise};
+use nix::sys::resource::{Resource, getrlimit};
+
+pub(crate) use secret::Unlocked;
+
+use super::huge::{self, Offer};
+use super::reserved::Reserved;
+use super::{directory, memfd};
+use crate::os::system::memory::overcommit;
+use crate::os::{Backing, Refusal, page_size};
+
+/// A slot's memory: the read-write mirror and, unless the backing is anonymous, the read-only one.
+///
+/// Each mirror keeps a base pointer of its own. One is never computed from the other: to the compiler they are
+/// different objects, and it may reorder accesses that it believes cannot meet.
+#[derive(Debug)]
+pub(crate) struct Mirrors {
+    read_write: NonNull<u8>,
+    read_only: Option<NonNull<u8>>,
+    /// Bytes in each.
+    len: usize,
+    /// Where they are mapped, and what is around them.
+    reserved: Reserved,
+    /// Whether a page that the file system cannot store would be reported by a signal as it is touched.
+    on_file_system: bool,
+    /// Whether the ledger of promises may have an entry for it, which has to go when the mapping does.
+    has_promise: AtomicBool,
+    /// Bytes in the pages that the kernel hands out: all that is committed is a multiple.
+    granule: usize,
+}
+
+// SAFETY: the pointers are to mappings that self owns, and that no thread owns more than another.
+unsafe impl Send for Mirrors {}
+// SAFETY: as for Send; what self does with the mappings through a shared reference, the kernel does, or `revoke`.
+unsafe impl Sync for Mirrors {}
+
+impl Mirrors {
+    /// Maps `len` bytes of fresh memory, of huge pages if they are wanted and to be had. No descriptor stays open.
+    pub(crate) fn open(backing: &Backing, name: &str, len: usize, wants_huge_pages: bool) -> Result<Self, Refusal> {
+        let offer = huge::offer(backing);
+        let align = offer.size().filter(|_| wants_huge_pages).unwrap_or(page_size());
+        let mut mirrors = Self::map(backing, name, len, align)?;
+        mirrors.choose_pages(offer, wants_huge_pages);
+        Ok(mirrors)
+    }
+
+    fn map(backing: &Backing, name: &str, len: usize, align: usize) -> Result<Self, Refusal> {
+        let writable = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let reserve = |many| Reserved::new(len, many, align);
+        let (reserved, read_write, read_only) = match backing {
+            Backing::Memfd => {
+                let file = memfd::create(name)?;
+                resize(&file, len)?;
+                let reserved = reserve(2)?;
+                let read_write = reserved.map(0, &file, writable)?;
+                memfd::seal(&file)?;
+                let read_only = reserved.map(1, &file, ProtFlags::PROT_READ)?;
+                (reserved, read_write, Some(read_only))
+            }
+            Backing::Directory(directory) => {
+                let file = directory::unlinked(directory)?;
+                resize(&file, len)?;
+                let reserved = reserve(2)?;
+                let read_write = reserved.map(0, &file, writable)?;
+                let read_only = reserved.map(1, &directory::reopened_read_only(&file)?, ProtFlags::PROT_READ)?;
+                (reserved, read_write, Some(read_only))
+            }
+            Backing::Anonymous => {
+                let reserved = reserve(1)?;
+                let read_write = reserved.map_anonymous(0)?;
+                (reserved, read_write, None)
+            }
+        };
+        let on_file_system = matches!(backing, Backing::Directory(_));
+        let (has_promise, granule) = (AtomicBool::new(false), page_size());
+        Ok(Self { read_write, read_only, len, reserved, on_file_system, has_promise, granule })
+    }
+
+    /// Asks for huge pages, or refuses those that the system would hand out unasked: a group accounts for what it commits, so
+    /// the kernel must not find more than that for it.
+    fn choose_pages(&mut self, offer: Offer, wanted: bool) {
+        // Where a mapping does not begin at a huge page's boundary, huge pages and the slot's windows would overlap.
+        let is_aligned = |size: usize| self.bases().all(|base| base.addr().get().is_multiple_of(size));
+        match offer {
+            Offer::OnRequest(size) | Offer::Always(size) if wanted && is_aligned(size) => {
+                self.advise(MmapAdvise::MADV_HUGEPAGE);
+                self.granule = size;
+            }
+            Offer::Always(_) => self.advise(MmapAdvise::MADV_NOHUGEPAGE),
+            Offer::Never | Offer::OnRequest(_) => {}
+        }
+    }
+
+    fn advise(&self, advice: MmapAdvise) {
+        for base in self.bases() {
+            // What is not to be had is done without.
+            // SAFETY: the range is a mapping that self owns, and the advice changes no byte of it.
+            let _refused = unsafe { madvise(base.cast(), self.len, advice) };
+        }
+    }
+
+    /// Says whether children that are forked from now on are to have these mappings; returns whether the kernel agrees. In a
+    /// child that has not, the addresses are anybody's: it must not drop its copy of this.
+    pub(crate) fn set_inherited(&self, inherited: bool) -> bool {
+        self.reserved.advise(if inherited { MmapAdvise::MADV_DOFORK } else { MmapAdvise::MADV_DONTFORK }).is_ok()
+    }
+
+    fn bases(&self) -> impl Iterator<Item = NonNull<u8>> {
+        [Some(self.read_write()), self.read_only()].into_iter().flatten()
+    }
+
+    /// What is committed must be a multiple of so many bytes.
+    pub(crate) fn granule(&self) -> usize {
+        self.granule
+    }
+
+    /// First byte of the read-write mirror.
+    pub(crate) fn read_write(&self) -> NonNull<u8> {
+        self.read_write
+    }
+
+    /// First byte of the read-only mirror.
+    pub(crate) fn read_only(&self) -> Option<NonNull<u8>> {
+        self.read_only
+    }
+
+    /// Whether a forked child sees what this process writes, and the other way round.
+    pub(crate) fn are_shared_by_forks(&self) -> bool {
+        // Only anonymous memory is private, and only that has no second mirror.
+        self.read_only.is_some()
+    }
+
+    /// Address space taken, in bytes.
+    pub(crate) fn mapped(&self) -> usize {
+        self.bases().count() * self.len
+    }
+
+    /// Bytes in each mirror.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All addresses that are set aside, the guards around the mirrors among them.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        self.reserved.addresses()
+    }
+
+    /// Commits the bytes `start..end` (whole pages): memory is found now, or the refusal is.
+    ///
+    /// With `ahead` the pages are also mapped, which is cheaper than a fault for each. Without, a memfd or anonymous
+    /// memory is left to be faulted in as it is touched; a file system is asked all the same, for one that is full
+    /// would answer the touch with SIGBUS.
+    pub(crate) fn commit(&self, start: usize, end: usize, ahead: bool) -> Result<(), Refusal> {
+        if !ahead && !self.on_file_system {
+            self.has_promise.store(true, Ordering::Relaxed); // only the thread that commits comes here
+            overcommit::promise(self.read_write().addr().get(), end, end - start);
+            return Ok(());
+        }
+        debug_assert!(start <= end && end <= self.len);
+        // SAFETY: start is within the mapping (or at its end, with a length of 0), so the sum stays in bounds.
+        let first = unsafe { self.read_write().add(start) }.cast();
+        loop {
+            // SAFETY: the range lies in a mapping that self owns; populating it changes no byte and unmaps nothing.
+            match unsafe { madvise(first, end - start, MmapAdvise::MADV_POPULATE_WRITE) } {
+                // It may stop part-way when a signal arrives; what is populated stays, so begin again.
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                // Kernels before 5.14 do not know it. Memory can be faulted in page by page.
+                Err(Errno::EINVAL) if !self.on_file_system => return Ok(()),
+                Err(errno) => {
+                    self.punch(first, end - start);
+                    return Err(Refusal::of("madvise(MADV_POPULATE_WRITE)")(errno));
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    /// Strikes out what was promised of it; whether anything was. Nobody may commit any more.
+    pub(crate) fn settle(&self) -> bool {
+        // Relaxed: who ends a slot has seen all that was done to it. Most slots never promise, and need no lock then.
+        let had_promise = self.has_promise.swap(false, Ordering::Relaxed);
+        if had_promise {
+            overcommit::forget(self.read_write().addr().get());
+        }
+        had_promise
+    }
+
+    /// How many of the bytes `start..end` (whole pages) are in memory before the first that is not.
+    pub(crate) fn resident_from(&self, start: usize, end: usize) -> usize {
+        debug_assert!(start <= end && end <= self.len);
+        // SAFETY: the range lies in a mapping that self owns.
+        unsafe { overcommit::resident_at_first(self.read_write().addr().get() + start, end - start) }
+    }
+
+    /// Gives back what was committed of a range in vain, so that others find the room. A sealed memfd keeps its pages
+    /// for a later attempt.
+    fn punch(&self, first: NonNull<c_void>, len: usize) {
+        if self.on_file_system {
+            // SAFETY: the range lies in a mapping that self owns, and nothing in it was handed out yet.
+            let _refused = unsafe { madvise(first, len, MmapAdvise::MADV_REMOVE) };
+        }
+    }
+
+    /// Gives all memory back but keeps the addresses, without access: whoever still holds one crashes cleanly
+    /// instead of reading what was mapped there next.
+    ///
+    /// Where the kernel refuses, the memory stays until the mirrors are dropped: later, but never wrong.
+    ///
+    /// # Safety
+    /// No Rust reference into either mirror may be left.
+    pub(crate) unsafe fn revoke(&self) {
+        self.settle();
+        // SAFETY: all of it is self's; by contract no Rust reference into it is left.
+        unsafe { self.reserved.revoke() };
+    }
+}
+
+impl Drop for Mirrors {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+fn resize(file: &impl AsFd, len: usize) -> Result<(), Refusal> {
+    // Beyond RLIMIT_FSIZE ftruncate sends SIGXFSZ, which ends a process that does not expect it.
+    let (most, _) = getrlimit(Resource::RLIMIT_FSIZE).map_err(Refusal::of("getrlimit"))?;
+    if len as u64 > most {
+        return Err(Refusal::of("ftruncate")(Errno::EFBIG));
+    }
+    // Slots are at most 2^46 bytes, so the length fits.
+    let end = libc::off_t::try_from(len).unwrap_or(libc::off_t::MAX);
+    loop {
+        match nix::unistd::ftruncate(file, end) {
+            Err(Errno::EINTR) => {}
+            result => return result.map_err(Refusal::of("ftruncate")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    const LEN: usize = 1 << 20;
+
+    fn backings() -> [Backing; 3] {
+        [Backing::Memfd, Backing::Directory(std::env::temp_dir()), Backing::Anonymous]
+    }
+
+    #[test]
+    fn both_mirrors_show_the_same_bytes() {
+        for backing in backings() {
+            let mirrors = Mirrors::open(&backing, "test", LEN, false).unwrap();
+            let Some(read_only) = mirrors.read_only() else {
+                assert_eq!(backing, Backing::Anonymous);
+                continue;
+            };
+            assert_ne!(read_only, mirrors.read_write());
+            let writable = mirrors.read_write().as_ptr().wrapping_add(4097);
+            // SAFETY: the byte is one of LEN mapped ones that nobody else knows of.
+            unsafe { writable.write_volatile(42) };
+            // SAFETY: the same.
+            assert_eq!(unsafe { read_only.as_ptr().wrapping_add(4097).read_volatile() }, 42);
+        }
+    }
+
+    #[test]
+    fn the_read_only_mirror_can_never_be_made_writable() {
+        for backing in backings() {
+            let mirrors = Mirrors::open(&backing, "test", LEN, false).unwrap();
+            let Some(read_only) = mirrors.read_only() else { continue };
+            for protection in [ProtFlags::PROT_WRITE, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE] {
+                // SAFETY: the range is a mapping of this test; the call is to fail and changes nothing.
+                let result = unsafe { nix::sys::mman::mprotect(read_only.cast::<c_void>(), LEN, protection) };
+                assert_eq!(result, Err(Errno::EACCES), "{backing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mapping_leaves_no_descriptor_behind() {
+        // Other tests open descriptors at the same time, so look for this mapping's own by name.
+        let mirrors = Mirrors::open(&Backing::Memfd, "no-descriptor-test", LEN, false).unwrap();
+        let open_files = std::fs::read_dir("/proc/self/fd").unwrap();
+        let names = open_files.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        assert!(!names.into_iter().any(|name| name.to_string_lossy().contains("no-descriptor-test")));
+        drop(mirrors);
+    }
+
+    #[test]
+    fn committing_ahead_makes_pages_resident() {
+        for backing in backings() {
+            let mirrors = Mirrors::open(&backing, "test", LEN, false).unwrap();
+            mirrors.commit(0, LEN / 2, true).unwrap();
+            // SAFETY: the mirrors are mapped, LEN bytes each.
+            let resident = |len| unsafe { overcommit::resident(mirrors.read_write().addr().get(), len) };
+            assert_eq!(resident(LEN / 2), LEN / 2, "{backing:?}");
+            // A file system may read ahead of what was asked for.
+            let is_file = matches!(backing, Backing::Directory(_));
+            assert!(is_file || resident(LEN) == LEN / 2, "{backing:?}");
+        }
+    }
+
+    #[test]
+    fn revoked_addresses_stay_reserved_without_access_or_memory() {
+        for backing in backings() {
+            let mirrors = Mirrors::open(&backing, "revoked", LEN, false).unwrap();
+            mirrors.commit(0, LEN, true).unwrap();
+            // SAFETY: the test makes no reference.
+            unsafe { mirrors.revoke() };
+            for base in [Some(mirrors.read_write()), mirrors.read_only()].into_iter().flatten() {
+                // SAFETY: mincore checks the addresses, and writes a byte for each page to the array.
+                let result = unsafe { libc::mincore(base.as_ptr().cast(), LEN, [0u8; LEN / 4096].as_mut_ptr()) };
+                assert_eq!(result, 0, "{backing:?}: the addresses are not mapped any more");
+                assert_eq!(readable(base), Err(Errno::EFAULT), "{backing:?}");
+            }
+        }
+    }
+
+    /// Whether the kernel can read a byte there.
+    fn readable(address: NonNull<u8>) -> Result<usize, Errno> {
+        let (_reader, writer) = nix::unistd::pipe().unwrap();
+        // SAFETY: the kernel checks the address.
+        let written = unsafe { libc::write(writer.as_raw_fd(), address.as_ptr().cast(), 1) };
+        Errno::result(written).map(|written| written as usize)
+    }
+
+    #[test]
+    fn missing_directories_are_named_by_the_kernel() {
+        let missing = Backing::Directory("/nonexistent/directory".into());
+        assert_eq!(Mirrors::open(&missing, "test", LEN, false).unwrap_err().errno, Errno::ENOENT);
+    }
+}

@@ -1,0 +1,25 @@
+//! The memory of slots: made, mapped twice, sealed, committed.
+
+mod directory;
+mod huge;
+mod memfd;
+mod mirrors;
+mod reserved;
+
+pub(crate) use huge::ask_for as ask_for_huge_pages;
+pub(crate) use mirrors::{Mirrors, Unlocked};
+
+use crate::os::{Backing, Refusal};
+
+/// Bytes in a huge page, where the system offers such to slots of that backing.
+pub(crate) fn huge_page_size(backing: &Backing) -> Option<usize> {
+    huge::offer(backing).size()
+}
+
+/// Makes sure that slots of this backing can be made, so that a wrong directory is reported where it was named.
+pub(crate) fn check_backing(backing: &Backing) -> Result<(), Refusal> {
+    match backing {
+        Backing::Directory(directory) => directory::unlinked(directory).map(drop),
+        Backing::Memfd | Backing::Anonymous => Ok(()),
+    }
+}

@@ -1,0 +1,100 @@
+//! The operating system. nix lives here and nowhere else; the rest of the crate sees [`Mirrors`] of a
+//! [`Backing`], [`fork`], [`fork_zeroed`] memory, [`regular`] files, [`iovecs`], [`headroom`], the
+//! [`signals`] of faults, the limits of the system and, where a call was refused, a [`Refusal`].
+//!
+//! There are two folders with the same names in them: `linux`, and `heap`, which stands in for it where the tools that run
+//! the tests know no mappings. This is the one place that chooses.
+//!
+//! What this rests on (order of sealing, what populates, what survives a fork) was checked on Linux 6.18.
+
+#[cfg(heap)]
+#[path = "heap/mod.rs"]
+mod system;
+#[cfg(not(heap))]
+#[path = "linux/mod.rs"]
+mod system;
+
+pub(crate) use system::fork::{self, fork_zeroed};
+pub(crate) use system::io::{iovecs, regular};
+pub(crate) use system::mapping::{Mirrors, Unlocked, ask_for_huge_pages, check_backing, huge_page_size};
+pub(crate) use system::memory::headroom;
+pub(crate) use system::signals;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nix::errno::Errno;
+
+use crate::error::Error;
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+compile_error!(
+    "memgroup runs on Linux on x86-64 and arm64 only: two mappings of one page must be coherent, \
+     and other architectures do not all promise that"
+);
+
+/// Where a slot's memory comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Backing {
+    /// Sealed anonymous files (`memfd_create(2)`): fast, shared with forked children, never on a disk.
+    #[default]
+    Memfd,
+    /// Unlinked temporary files in this directory: for more data than the machine has memory.
+    Directory(PathBuf),
+    /// Private anonymous memory without a read-only mirror: nothing can be protected.
+    Anonymous,
+}
+
+/// The longest name a group can have, in bytes; `memfd_create(2)` allows 249.
+pub(crate) const MAX_NAME: usize = 200;
+
+/// A system call that the kernel refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    call: &'static str,
+    errno: Errno,
+}
+
+impl Refusal {
+    /// For `map_err`: names the call that an error belongs to.
+    fn of(call: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self { call, errno }
+    }
+
+    /// The error for users, of a call that serves to tell forked processes apart.
+    pub(crate) fn in_preparation(self) -> Error {
+        self.during("preparing for fork".into())
+    }
+
+    /// The error for users; `action` says in words what was being done.
+    pub(crate) fn during(self, action: String) -> Error {
+        Error::Os { action, call: self.call, code: self.errno as i32 }
+    }
+}
+
+/// Bytes in a page.
+pub(crate) fn page_size() -> usize {
+    // Relaxed, and not a OnceLock: threads that come here at once find the same number, and a fork leaves no one waiting.
+    static PAGE: AtomicUsize = AtomicUsize::new(0);
+    match PAGE.load(Ordering::Relaxed) {
+        0 => {
+            let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+            let page = page.ok().flatten().and_then(|page| usize::try_from(page).ok()).unwrap_or(4096);
+            PAGE.store(page, Ordering::Relaxed);
+            page
+        }
+        page => page,
+    }
+}
+
+impl Backing {
+    /// The backing in words.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Memfd => "memfd".into(),
+            Self::Directory(directory) => directory.display().to_string(),
+            Self::Anonymous => "anonymous".into(),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The buffers of other objects.
+//!
+//! pyo3 has a type for this too, but it refuses buffers without dimensions (numpy's scalars).
+
+use std::ffi::{CStr, c_int};
+
+use pyo3::exceptions::PyMemoryError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::python::ffi::raw_bytes::Bytes;
+
+/// A buffer that some object exports, which keeps its bytes in place until this is dropped.
+///
+/// It holds the proof that the thread is attached, so that it can be released without asking.
+pub(crate) struct Buffer<'py>(Box<ffi::Py_buffer>, Python<'py>);
+
+impl<'py> Buffer<'py> {
+    /// Asks an object for its bytes, readable at least, in whatever order they lie.
+    pub(crate) fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let mut buffer = Box::new(ffi::Py_buffer::new());
+        // SAFETY: both pointers are valid, and the Py_buffer stays where it is for it is boxed.
+        let refused = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &mut *buffer, ffi::PyBUF_FULL_RO) } != 0;
+        if refused { Err(PyErr::fetch(object.py())) } else { Ok(Self(buffer, object.py())) }
+    }
+
+    /// Whether the bytes lie one behind the other in C order.
+    pub(crate) fn is_c_contiguous(&self) -> bool {
+        // SAFETY: the Py_buffer was filled by `of`.
+        unsafe { ffi::PyBuffer_IsContiguous(&*self.0, b'C'.cast_signed() as std::ffi::c_char) != 0 }
+    }
+
+    /// The bytes; all of them where the buffer is C-contiguous.
+    pub(crate) fn bytes(&self) -> Bytes {
+        Bytes::new(self.0.buf.cast(), self.0.len as usize)
+    }
+
+    /// A copy of the bytes in C order.
+    ///
+    /// # Errors
+    /// MemoryError: there is no room for it.
+    pub(crate) fn gathered(&self) -> PyResult<Vec<u8>> {
+        let len = self.0.len as usize;
+        let mut copy = Vec::new();
+        let no_room = |_| PyMemoryError::new_err(format!("no memory for {len} bytes put in order: pass fewer at once"));
+        copy.try_reserve_exact(len).map_err(no_room)?;
+        copy.resize(len, 0);
+        // SAFETY: the vector has the length that is passed, which is the buffer's; the function does not change it.
+        let refused = unsafe {
+            let order = b'C'.cast_signed() as std::ffi::c_char;
+            ffi::PyBuffer_ToContiguous(copy.as_mut_ptr().cast(), &*self.0, self.0.len, order)
+        };
+        if refused != 0 { Err(PyErr::fetch(self.1)) } else { Ok(copy) }
+    }
+
+    /// Address of the element with all indices 0.
+    pub(crate) fn origin(&self) -> usize {
+        self.0.buf.addr()
+    }
+
+    pub(crate) fn item_size(&self) -> isize {
+        self.0.itemsize
+    }
+
+    /// How an element is laid out, in the notation of `struct`.
+    pub(crate) fn format(&self) -> &CStr {
+        if self.0.format.is_null() {
+            return c"B";
+        }
+        // SAFETY: a format is a C string that lives as long as the buffer.
+        unsafe { CStr::from_ptr(self.0.format) }
+    }
+
+    /// Elements in each dimension.
+    pub(crate) fn shape(&self) -> &[isize] {
+        self.per_dimension(self.0.shape)
+    }
+
+    /// Bytes from one element to the next in each dimension.
+    pub(crate) fn strides(&self) -> &[isize] {
+        self.per_dimension(self.0.strides)
+    }
+
+    /// Whether elements lie behind pointers instead of in one place.
+    pub(crate) fn is_indirect(&self) -> bool {
+        !self.0.suboffsets.is_null()
+    }
+
+    fn per_dimension(&self, numbers: *const isize) -> &[isize] {
+        match usize::try_from(self.0.ndim as c_int) {
+            // SAFETY: asked for everything, an object gives an array of ndim numbers, which lives as long as the buffer.
+            Ok(dimensions) if dimensions > 0 && !numbers.is_null() => unsafe {
+                std::slice::from_raw_parts(numbers, dimensions)
+            },
+            _ => &[],
+        }
+    }
+}
+
+impl Drop for Buffer<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the Py_buffer was filled by `of` and is released once, here, by an attached thread.
+        unsafe { ffi::PyBuffer_Release(&mut *self.0) };
+    }
+}

@@ -1,0 +1,112 @@
+//! The other side of a copy, a comparison, an assignment or a search.
+
+use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::python::block::buffer::Buffer;
+use crate::python::block::class::Get;
+use crate::python::block::object::MemBlock;
+use crate::python::block::raw::Held;
+use crate::python::ffi::arguments::{self, type_name};
+use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::ffi::trampoline::attached;
+use crate::python::group::object::MemGroup;
+
+/// Some bytes, kept in place for as long as this lives.
+pub(crate) enum BytesLike<'py> {
+    /// A block of the same group. Borrowed through the buffer protocol it would become an exporter.
+    Held(Held),
+    /// Of any bytes-like object, in whatever order they lie.
+    ExportGuard(Buffer<'py>),
+    /// Copied from such an object, in C order.
+    Gathered(Vec<u8>),
+    /// Boxed, for its address must not change when the operand moves.
+    Byte(Box<u8>),
+}
+
+impl<'py> BytesLike<'py> {
+    /// Borrows the bytes of any bytes-like object, for an operation on the blocks of `group`.
+    pub(crate) fn of(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
+        match object.cast::<MemBlock>() {
+            Ok(block) if block.get().belongs_to(group) => Ok(Self::Held(block.get().held())),
+            _ => Buffer::of(object).map(Self::ExportGuard).map_err(|error| explained(object, error)),
+        }
+    }
+
+    /// The same, where an integer stands for one byte.
+    pub(crate) fn or_byte(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
+        // numpy's integers export buffers, and numpy's arrays have an __index__ that seldom works: an integer counts as
+        // one, whatever else it is.
+        if object.hasattr("__index__")? {
+            match arguments::byte(object) {
+                Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {
+                    attached(object.py(), |_| drop(error))
+                }
+                byte => return byte.map(|byte| Self::Byte(Box::new(byte))),
+            }
+        }
+        Self::of(object, group)?.in_order()
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Held(held) => held.piece.len,
+            Self::ExportGuard(buffer) => buffer.bytes().len,
+            Self::Gathered(copy) => copy.len(),
+            Self::Byte(_) => 1,
+        }
+    }
+
+    /// The same with its bytes one behind the other, copied if need be.
+    pub(crate) fn in_order(self) -> PyResult<Self> {
+        match self {
+            Self::ExportGuard(buffer) if !buffer.is_c_contiguous() => buffer.gathered().map(Self::Gathered),
+            in_order => Ok(in_order),
+        }
+    }
+
+    /// The bytes, of an operand that is [in order](Self::in_order).
+    pub(crate) fn bytes(&self) -> Bytes {
+        match self {
+            Self::Held(held) => held.piece.bytes(),
+            Self::ExportGuard(buffer) => buffer.bytes(),
+            Self::Gathered(copy) => Bytes::new(copy.as_ptr().cast_mut(), copy.len()),
+            Self::Byte(byte) => Bytes::new(std::ptr::from_ref(&**byte).cast_mut(), 1),
+        }
+    }
+
+    /// What must still be there for the bytes to be touched.
+    pub(crate) fn held(&self) -> Option<Held> {
+        match self {
+            Self::Held(held) => Some(*held),
+            _ => None,
+        }
+    }
+}
+
+/// Turns the errors that say an object lends no bytes (now) into `None`. Others are the user's to see.
+pub(crate) fn if_any<T>(py: Python<'_>, lent: PyResult<T>) -> PyResult<Option<T>> {
+    match lent {
+        Ok(lent) => Ok(Some(lent)),
+        Err(error) => {
+            let lends_none = error.is_instance_of::<PyTypeError>(py)
+                || error.is_instance_of::<PyBufferError>(py)
+                || error.is_instance_of::<PyValueError>(py);
+            if !lends_none {
+                return Err(error);
+            }
+            attached(py, |_| drop(error));
+            Ok(None)
+        }
+    }
+}
+
+fn explained(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyTypeError>(object.py()) {
+        return error;
+    }
+    let remedy = if object.is_instance_of::<PyString>() { ": encode it first" } else { "" };
+    PyTypeError::new_err(format!("a bytes-like object is required, not {}{remedy}", type_name(object)))
+}

@@ -1,0 +1,8 @@
+//! `MemBlock`, and the bytes of other objects that blocks take in.
+
+pub(crate) mod buffer;
+pub(crate) mod bytes_like;
+pub(crate) mod class;
+pub(crate) mod free_list;
+pub(crate) mod object;
+pub(crate) mod raw;

@@ -1,0 +1,534 @@
+//! `MemBlock`: one allocation as a bytes-like object.
+
+use std::ffi::c_int;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::PyTypeInfo;
+use pyo3::basic::CompareOp;
+use pyo3::exceptions::{PyBufferError, PyIndexError, PyMemoryError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMemoryView, PySlice};
+use pyo3::{IntoPyObjectExt, ffi};
+
+use crate::layout::DEFAULT_ALIGN;
+use crate::python::block::bytes_like::{BytesLike, if_any};
+use crate::python::block::class::Get;
+use crate::python::block::free_list::FreeList;
+use crate::python::block::raw::{Held, RawBlock};
+use crate::python::export::arrow::no_mirror;
+use crate::python::export::guard::ExportGuard;
+use crate::python::ffi::arguments;
+use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::group::fault::Exported;
+use crate::python::group::object::MemGroup;
+use crate::python::group::state::plural;
+use crate::slot::Mirror;
+
+/// How many bytes a repr shows.
+const PREVIEW_BYTES: usize = 32;
+
+/// Of dead blocks.
+pub(crate) static FREE_LIST: FreeList<{ size_of::<MemBlock>() }> = FreeList::new();
+
+/// One allocation of a group: a bytes-like object, writable unless protected, that compares by content.
+///
+/// Indexing gives integers; a slice shares the block's bytes. Blocks are made by a group's `alloc`, `copy`, `protect` and
+/// `unprotect`, and keep their group alive. Every use of a block of a freed group raises ValueError.
+#[repr(C)]
+pub(crate) struct MemBlock {
+    /// Python's part: the type and the reference count. The rest is never seen by Python.
+    head: ffi::PyObject,
+    body: Body,
+}
+
+struct Body {
+    group: Py<MemGroup>,
+    piece: RawBlock,
+    mirror: Mirror,
+    /// Whether the block ever gave out its address. It then holds a reference to its slot for as long as it lives: who
+    /// took the address (`np.ndarray(buffer=block)`, say) may have kept nothing but the block.
+    exported: Exported,
+    /// Whether an array shows the block's bytes and holds it: such an exporter is itself a view, for as long as it lives.
+    is_lent: AtomicBool,
+}
+
+/// What Python calls.
+impl MemBlock {
+    #[inline(always)]
+    pub(crate) fn len(&self, py: Python<'_>) -> PyResult<usize> {
+        self.access(py, 0, |bytes| bytes.len)
+    }
+
+    /// Whether the block shows the read-only mirror.
+    pub(crate) fn readonly(&self, py: Python<'_>) -> PyResult<bool> {
+        self.check(py).map(|()| self.is_protected())
+    }
+
+    /// Address of the first byte, for C code. It stays reserved for as long as the block lives.
+    pub(crate) fn address(&self, py: Python<'_>) -> PyResult<usize> {
+        self.body.group.get().while_there(py, self.held(), || self.hold_slot())?;
+        Ok(self.body.piece.address.addr().get())
+    }
+
+    /// `self[key]` for an integer or a slice.
+    pub(crate) fn get_item<'py>(slf: &Bound<'py, Self>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        if let Some(at) = arguments::plain_integer(key) {
+            return this.byte_at(py, at)?.into_bound_py_any(py);
+        }
+        this.check(py)?;
+        let Ok(slice) = key.cast::<PySlice>() else {
+            return this.byte_at(py, this.offset_of(key)?)?.into_bound_py_any(py);
+        };
+        match this.contiguous_range(slice)? {
+            Some((start, len)) => Ok(this.part(py, start, len)?.into_any()),
+            None => PyMemoryView::from(slf.as_any())?.get_item(key),
+        }
+    }
+
+    /// The byte at an offset that a negative index was made into already, as CPython does for sequences.
+    #[inline(always)]
+    pub(crate) fn byte_at(&self, py: Python<'_>, at: isize) -> PyResult<u8> {
+        let at = self.within(at);
+        // SAFETY: `within` says what is within the block, and access checks that its bytes are there.
+        let byte = self.access(py, 1, |bytes| at.map(|at| unsafe { bytes.get(at) }))?;
+        byte.ok_or_else(|| self.out_of_range())
+    }
+
+    /// Sets the byte at such an offset.
+    pub(crate) fn set_byte_at(&self, py: Python<'_>, at: isize, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.check_writable(py)?;
+        let at = self.within(at).ok_or_else(|| self.out_of_range())?;
+        let byte = arguments::byte(value)?;
+        // SAFETY: `within` checked that at is within the block, access that its bytes are there, and check_writable that
+        // they are in the read-write mirror.
+        self.access(py, 1, |bytes| unsafe { bytes.set(at, byte) })
+    }
+
+    /// `self[key] = value` for an integer or a slice.
+    pub(crate) fn set_item(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        this.check_writable(py)?;
+        let Ok(slice) = key.cast::<PySlice>() else {
+            return this.set_byte_at(py, this.offset_of(key)?, value);
+        };
+        let Some((start, len)) = this.contiguous_range(slice)? else {
+            return PyMemoryView::from(slf.as_any())?.set_item(key, value);
+        };
+        let from = BytesLike::of(value, &this.body.group)?;
+        if from.len() != len {
+            let given = from.len();
+            return Err(PyValueError::new_err(format!(
+                "cannot assign {given} bytes to a slice of {len}: a block cannot change its size"
+            )));
+        }
+        let from = from.in_order()?;
+        let piece = this.body.piece;
+        this.access_with(py, &from, len, move |bytes, from| {
+            // memmove is safe where ranges of addresses overlap. These may be the same bytes at other addresses.
+            // SAFETY: access_with has just checked that the piece is there.
+            let from = unsafe { piece.in_read_write_mirror(from) };
+            // SAFETY: both sides are there, as many bytes each, and these writable.
+            unsafe { bytes.part(start, len).copy_from(from) }
+        })
+    }
+
+    /// What `del self[key]` raises.
+    pub(crate) fn no_deletion() -> PyErr {
+        PyTypeError::new_err("cannot delete bytes of a block: its size is fixed")
+    }
+
+    pub(crate) fn iter<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().check(slf.py())?;
+        // SAFETY: slf is a sequence, and alive.
+        let iterator = unsafe { ffi::PySeqIter_New(slf.as_ptr()) };
+        // SAFETY: it is a new reference, or null with an exception set.
+        unsafe { Bound::from_owned_ptr_or_err(slf.py(), iterator) }
+    }
+
+    /// Whether a byte (an integer) or a run of bytes (a bytes-like object) occurs in the block.
+    pub(crate) fn contains(&self, py: Python<'_>, sub: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.find_in(py, sub, 0, self.body.piece.len)?.is_some())
+    }
+
+    /// Offset of the first occurrence of `sub` (a bytes-like object or an integer) in `self[start:end]`, or -1.
+    pub(crate) fn find(
+        &self,
+        py: Python<'_>,
+        sub: &Bound<'_, PyAny>,
+        start: Option<&Bound<'_, PyAny>>,
+        end: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<isize> {
+        self.check(py)?;
+        let Some((start, len)) = self.span(start, end)? else { return Ok(-1) };
+        let found = self.find_in(py, sub, start, len)?;
+        Ok(found.map_or(-1, |offset| (start + offset) as isize))
+    }
+
+    /// As `find`, but what does not occur is an error.
+    ///
+    /// Raises:
+    ///     ValueError: `sub` does not occur.
+    pub(crate) fn index(
+        &self,
+        py: Python<'_>,
+        sub: &Bound<'_, PyAny>,
+        start: Option<&Bound<'_, PyAny>>,
+        end: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<isize> {
+        match self.find(py, sub, start, end)? {
+            -1 => Err(PyValueError::new_err("subsection not found")),
+            found => Ok(found),
+        }
+    }
+
+    /// How often `sub` (a bytes-like object or an integer) occurs in `self[start:end]` without overlapping itself.
+    pub(crate) fn count(
+        &self,
+        py: Python<'_>,
+        sub: &Bound<'_, PyAny>,
+        start: Option<&Bound<'_, PyAny>>,
+        end: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        self.check(py)?;
+        let needle = BytesLike::or_byte(sub, &self.body.group)?;
+        let Some((start, len)) = self.span(start, end)? else { return Ok(0) };
+        // SAFETY: access_with checks that both are there; the part is within the block.
+        self.access_with(py, &needle, len, move |bytes, needle| unsafe { bytes.part(start, len).count(needle) })
+    }
+
+    /// A copy of the bytes.
+    pub(crate) fn tobytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        PyBytes::new_with(py, self.body.piece.len, |copy| {
+            let copy = Bytes::new(copy.as_mut_ptr(), copy.len());
+            // SAFETY: access checks that the bytes are there; the copy is as long, and nobody else knows it yet.
+            self.access(py, copy.len, move |bytes| unsafe { copy.copy_from(bytes) })
+        })
+    }
+
+    pub(crate) fn compare<'py>(
+        &self,
+        py: Python<'py>,
+        other: &Bound<'py, PyAny>,
+        operator: CompareOp,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.check(py)?;
+        let Some(other) = if_any(py, BytesLike::of(other, &self.body.group))? else {
+            return Ok(py.NotImplemented().into_bound(py));
+        };
+        if matches!(operator, CompareOp::Eq | CompareOp::Ne) && other.len() != self.body.piece.len {
+            return matches!(operator, CompareOp::Ne).into_bound_py_any(py);
+        }
+        let other = other.in_order()?;
+        // SAFETY: access_with checks that both are there.
+        let order =
+            self.access_with(py, &other, self.body.piece.len, |bytes, other| unsafe { bytes.compare(other) })?;
+        operator.matches(order).into_bound_py_any(py)
+    }
+
+    /// A new block of the group with the same bytes, writable.
+    pub(crate) fn copied<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        let group = self.body.group.bind(py);
+        let len = self.body.piece.len;
+        self.check(py)?;
+        let copy = group.get().take(py, len, DEFAULT_ALIGN)?;
+        let to = copy.bytes();
+        // SAFETY: access has just checked that both are there; the copy is writable, and as long.
+        group.get().access(py, self.held(), Some(copy.into()), len, move |from| unsafe { to.copy_from(from) })?;
+        Self::new(group, copy, Mirror::ReadWrite)
+    }
+
+    /// A new block of the group with the same bytes, through the same mirror.
+    pub(crate) fn duplicate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        let copy = self.copied(py)?;
+        if !self.is_protected() {
+            return Ok(copy);
+        }
+        let protected = copy.get().protected(py)?;
+        protected.ok_or_else(|| crate::Error::NoMirror.into())
+    }
+
+    /// The same bytes through the read-only mirror, if there is one.
+    pub(crate) fn protected<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Self>>> {
+        let whole = self.part(py, 0, self.body.piece.len)?;
+        // SAFETY: part has just found the bytes there, and a block's piece lies in the block's mirror.
+        let piece = unsafe { self.body.piece.move_to(self.body.mirror, Mirror::ReadOnly) };
+        let Some(piece) = piece else { return Ok(None) };
+        let protected = Self::new(self.body.group.bind(py), piece, Mirror::ReadOnly)?;
+        if whole.get().held().by_exporter {
+            protected.get().hold_slot();
+        }
+        Ok(Some(protected))
+    }
+
+    pub(crate) fn repr(&self, py: Python<'_>) -> PyResult<String> {
+        let is_secret = self.body.group.get().is_secret(py);
+        let shown = if is_secret { 0 } else { self.body.piece.len.min(PREVIEW_BYTES) };
+        let preview = PyBytes::new_with(py, shown, |copy| {
+            let copy = Bytes::new(copy.as_mut_ptr(), shown);
+            // SAFETY: as in tobytes, for the first bytes only.
+            self.access(py, shown, move |bytes| unsafe { copy.copy_from(bytes.part(0, shown)) })
+        });
+        let Ok(preview) = preview else { return Ok("<MemBlock, freed>".into()) };
+        let protected = if self.is_protected() { ", protected" } else { "" };
+        let more = if shown < self.body.piece.len { "..." } else { "" };
+        let (len, bytes) = (self.body.piece.len, plural(self.body.piece.len));
+        if is_secret {
+            return Ok(format!("<MemBlock, {len} byte{bytes}{protected}, secret>"));
+        }
+        Ok(format!("<MemBlock, {len} byte{bytes}{protected}: {}{more}>", preview.repr()?))
+    }
+
+    /// # Safety
+    /// `view` must be one that CPython asks to be filled.
+    pub(crate) unsafe fn export(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let this = slf.get();
+        // SAFETY: CPython passes a Py_buffer to be filled; obj must be null where that fails.
+        unsafe { (*view).obj = std::ptr::null_mut() };
+        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE && this.is_protected() {
+            return Err(PyBufferError::new_err(READ_ONLY));
+        }
+        this.add_view(slf.py())?;
+        let Bytes { start, len } = this.body.piece.bytes();
+        // SAFETY: the view and the block are alive, and its bytes stay mapped for as long as the block, which the view
+        // holds: add_view has seen to that. A length fits, for no slot is larger than 2^46 bytes.
+        let filled = unsafe {
+            let readonly = c_int::from(this.is_protected());
+            ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start.cast(), len as ffi::Py_ssize_t, readonly, flags)
+        };
+        if filled != 0 {
+            this.body.group.get().remove_view();
+            return Err(PyErr::fetch(slf.py()));
+        }
+        Ok(())
+    }
+}
+
+const READ_ONLY: &str = "this block is protected: the group's unprotect() gives a writable one";
+
+impl MemBlock {
+    /// A new object. Nothing but this makes one.
+    #[inline(always)]
+    pub(crate) fn new<'py>(
+        group: &Bound<'py, MemGroup>,
+        piece: RawBlock,
+        mirror: Mirror,
+    ) -> PyResult<Bound<'py, Self>> {
+        let py = group.py();
+        let memory = FREE_LIST.take(py);
+        if memory.is_null() {
+            return Err(PyMemoryError::new_err("no memory for a MemBlock"));
+        }
+        // SAFETY: the memory has the size that the type is made with.
+        let new = unsafe { ffi::PyObject_Init(memory.cast(), Self::type_object_raw(py)) }.cast::<Self>();
+        // SAFETY: it is not null.
+        let body = unsafe { &raw mut (*new).body };
+        let (exported, is_lent) = (Exported::not_yet(), AtomicBool::new(false));
+        // SAFETY: Python has written the head and nothing else, and nobody knows the object yet.
+        unsafe { body.write(Body { group: group.clone().unbind(), piece, mirror, exported, is_lent }) };
+        // SAFETY: it is a new reference.
+        let block = unsafe { Bound::from_owned_ptr(py, new.cast()) };
+        // SAFETY: of the type that it was just made with.
+        Ok(unsafe { block.cast_into_unchecked() })
+    }
+
+    /// The end of an object that nobody refers to any more.
+    ///
+    /// # Safety
+    /// `this` must come from [`new`](Self::new), be called for once, and by an attached thread.
+    #[inline(always)]
+    pub(crate) unsafe fn delete(this: *mut Self) {
+        // SAFETY: the caller's promise.
+        let body = unsafe { &raw const (*this).body };
+        // SAFETY: nobody reads it after this.
+        let Body { group, piece, exported, is_lent, .. } = unsafe { body.read() };
+        // SAFETY: the caller's promise.
+        let kind = unsafe { ffi::Py_TYPE(this.cast()) };
+        if exported.end() {
+            if is_lent.into_inner() {
+                group.get().remove_view();
+            }
+            // SAFETY: hold_slot took the reference that is given back here.
+            unsafe { Arc::decrement_strong_count(piece.slot.as_ptr().cast_const()) };
+        }
+        // SAFETY: the thread is attached, by the caller's promise.
+        let py = unsafe { Python::assume_attached() };
+        // SAFETY: new has taken it from there.
+        unsafe { FREE_LIST.put(py, this.cast()) };
+        // SAFETY: the reference was the block's, and pyo3 need not find out whether the thread is attached.
+        unsafe { ffi::Py_DECREF(group.into_ptr()) };
+        // SAFETY: since Python 3.8 each object of a type made at run time holds a reference to it.
+        unsafe { ffi::Py_DECREF(kind.cast()) };
+    }
+
+    /// Whether the block is of that group.
+    pub(crate) fn belongs_to(&self, group: &Py<MemGroup>) -> bool {
+        self.body.group.is(group)
+    }
+
+    pub(crate) fn group(&self) -> &Py<MemGroup> {
+        &self.body.group
+    }
+
+    pub(crate) fn piece(&self) -> RawBlock {
+        self.body.piece
+    }
+
+    pub(crate) fn mirror(&self) -> Mirror {
+        self.body.mirror
+    }
+
+    /// Counts a view, and holds the slot from now on.
+    pub(crate) fn add_view(&self, py: Python<'_>) -> PyResult<()> {
+        let group = self.body.group.get();
+        group.while_there(py, self.held(), || {
+            self.hold_slot();
+            group.add_view();
+        })
+    }
+
+    /// Makes it the block of an array, which counts as a view for as long as it lives.
+    ///
+    /// # Errors
+    /// ValueError: It is freed.
+    #[inline(always)]
+    pub(crate) fn show_as_array(&self, py: Python<'_>) -> PyResult<()> {
+        debug_assert!(!self.body.is_lent.load(Ordering::Relaxed));
+        self.add_view(py)?;
+        self.body.is_lent.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends a view that [`add_view`](Self::add_view) counted.
+    pub(crate) fn remove_view(&self) {
+        self.body.group.get().remove_view();
+    }
+
+    /// Lends the bytes, through the block's own mirror, to a consumer outside of Python.
+    pub(crate) fn lend(&self, py: Python<'_>) -> PyResult<(ExportGuard, NonNull<u8>, usize)> {
+        let RawBlock { address, len, slot, .. } = self.body.piece;
+        // SAFETY: the slot of a block is there while the block is.
+        let lent = unsafe { ExportGuard::new(py, self.body.group.get(), self.held(), &[slot]) }?;
+        Ok((lent, address, len))
+    }
+
+    /// The same through the read-only mirror.
+    ///
+    /// # Errors
+    /// ValueError: There is none, or the block is freed.
+    pub(crate) fn lend_read_only(&self, py: Python<'_>) -> PyResult<(ExportGuard, NonNull<u8>, usize)> {
+        let (lent, _, len) = self.lend(py)?;
+        // SAFETY: the slot is lent, and a block's piece lies in the block's mirror.
+        let piece = unsafe { self.body.piece.move_to(self.body.mirror, Mirror::ReadOnly) };
+        Ok((lent, piece.ok_or_else(no_mirror)?.address, len))
+    }
+
+    /// Ends what [`MemGroup::add_pin`] counted.
+    pub(crate) fn remove_pin(&self, generation: u32) {
+        self.body.group.get().remove_pin(generation);
+    }
+
+    /// To be called while the slot certainly lives.
+    fn hold_slot(&self) {
+        if !self.body.exported.swap(&self.body.piece) {
+            // SAFETY: slots are made by Arc, and the caller says that this one lives.
+            unsafe { Arc::increment_strong_count(self.body.piece.slot.as_ptr().cast_const()) };
+        }
+    }
+
+    pub(crate) fn held(&self) -> Held {
+        Held { piece: self.body.piece, by_exporter: self.body.exported.get() }
+    }
+
+    /// Works on the bytes, if they are still there.
+    #[inline(always)]
+    fn access<R: Send>(&self, py: Python<'_>, many: usize, work: impl FnOnce(Bytes) -> R + Send) -> PyResult<R> {
+        self.body.group.get().access(py, self.held(), None, many, work)
+    }
+
+    /// The same with a second operand.
+    fn access_with<R: Send>(
+        &self,
+        py: Python<'_>,
+        other: &BytesLike<'_>,
+        many: usize,
+        work: impl FnOnce(Bytes, Bytes) -> R + Send,
+    ) -> PyResult<R> {
+        let theirs = other.bytes();
+        self.body.group.get().access(py, self.held(), other.held(), many, move |bytes| work(bytes, theirs))
+    }
+
+    /// Whether the block shows the read-only mirror.
+    pub(crate) fn is_protected(&self) -> bool {
+        self.body.mirror == Mirror::ReadOnly
+    }
+
+    /// Whether the bytes are still there: asked before anything else, so that no use of a freed block goes unnoticed.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        self.access(py, 0, drop)
+    }
+
+    fn check_writable(&self, py: Python<'_>) -> PyResult<()> {
+        self.check(py)?;
+        if self.is_protected() { Err(PyTypeError::new_err(READ_ONLY)) } else { Ok(()) }
+    }
+
+    /// The block that shares `len` bytes from `start` on. What an exporter is part of must last as long as the exporter.
+    pub(crate) fn part<'py>(&self, py: Python<'py>, start: usize, len: usize) -> PyResult<Bound<'py, Self>> {
+        let part = Self::new(self.body.group.bind(py), self.body.piece.part(start, len), self.body.mirror)?;
+        self.body.group.get().while_there(py, self.held(), || {
+            if self.body.exported.get() {
+                part.get().hold_slot();
+            }
+        })?;
+        Ok(part)
+    }
+
+    /// An index as an offset from the start; still out of range if it was.
+    fn offset_of(&self, key: &Bound<'_, PyAny>) -> PyResult<isize> {
+        let index = arguments::integer(key, "block indices must be integers or slices")?;
+        Ok(if index < 0 { index.saturating_add(self.body.piece.len as isize) } else { index })
+    }
+
+    fn within(&self, at: isize) -> Option<usize> {
+        usize::try_from(at).ok().filter(|&at| at < self.body.piece.len)
+    }
+
+    #[cold]
+    fn out_of_range(&self) -> PyErr {
+        PyIndexError::new_err(format!("index out of range for a block of {} bytes", self.body.piece.len))
+    }
+
+    /// Start and length of a slice, unless it skips bytes.
+    fn contiguous_range(&self, slice: &Bound<'_, PySlice>) -> PyResult<Option<(usize, usize)>> {
+        let range = slice.indices(self.body.piece.len as isize)?;
+        Ok((range.step == 1).then_some((range.start as usize, range.slicelength)))
+    }
+
+    /// Start and length of `self[start:end]` where both are within reach, as `bytes.find` has it.
+    fn span(
+        &self,
+        start: Option<&Bound<'_, PyAny>>,
+        end: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<(usize, usize)>> {
+        let len = self.body.piece.len as isize;
+        let from_start = |at: Option<&Bound<'_, PyAny>>, otherwise| match at {
+            None => Ok(otherwise),
+            Some(at) => arguments::integer(at, "start and end must be integers")
+                .map(|at| if at < 0 { at.saturating_add(len).max(0) } else { at }),
+        };
+        let start = from_start(start.filter(|at| !at.is_none()), 0)?;
+        let end = from_start(end.filter(|at| !at.is_none()), len)?.min(len);
+        Ok((start <= end).then_some((start as usize, (end - start) as usize)))
+    }
+
+    fn find_in(&self, py: Python<'_>, sub: &Bound<'_, PyAny>, start: usize, len: usize) -> PyResult<Option<usize>> {
+        let needle = BytesLike::or_byte(sub, &self.body.group)?;
+        // SAFETY: access_with checks that both are there; the part is within the block.
+        self.access_with(py, &needle, len, move |bytes, needle| unsafe { bytes.part(start, len).find(needle) })
+    }
+}

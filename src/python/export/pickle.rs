@@ -1,0 +1,269 @@
+//! What pickling and copying need of Rust: blocks and lists taken to pieces and put together. The rest is `memgroup._pickle`.
+
+use std::ptr::NonNull;
+
+use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
+
+use crate::list::{Columns, ListLayout, Run};
+use crate::python::block::buffer::Buffer;
+use crate::python::block::bytes_like::BytesLike;
+use crate::python::block::class::Get;
+use crate::python::block::object::MemBlock;
+use crate::python::block::raw::RawBlock;
+use crate::python::group::object::MemGroup;
+use crate::python::list::object::MemList;
+use crate::slot::{Mirror, Slot};
+
+/// What `__reduce_ex__` of an object returns: `memgroup._pickle` has a function for each kind.
+pub(crate) fn reduced<'py>(object: &Bound<'py, PyAny>, kind: &str, protocol: i32) -> PyResult<Bound<'py, PyAny>> {
+    object.py().import("memgroup._pickle")?.call_method1(kind, (object, protocol))
+}
+
+/// What pickling and copying a group raise.
+pub(crate) fn no_copy_of_a_group() -> PyErr {
+    PyTypeError::new_err(
+        "cannot pickle or copy a MemGroup: its memory is this process's; pickle its blocks and lists, which are loaded into a \
+         group of the receiver (see memgroup.loads_into)",
+    )
+}
+
+/// The block that shares the bytes of `buffer`, if these live in a group of this process: a block, or a buffer of one.
+///
+/// Args:
+///     buffer: Any object that exports a buffer.
+///     readonly: Whether a protected block is wanted. What is protected stays so.
+///
+/// Returns:
+///     A block, or None if the bytes live elsewhere or cannot be protected where they are.
+#[pyfunction]
+pub(crate) fn block_from_buffer<'py>(
+    buffer: &Bound<'py, PyAny>,
+    readonly: bool,
+) -> PyResult<Option<Bound<'py, MemBlock>>> {
+    let Some(block) = block_behind(buffer)? else { return Ok(None) };
+    match block.get().is_protected() || !readonly {
+        true => Ok(Some(block)),
+        false => block.get().protected(block.py()),
+    }
+}
+
+fn block_behind<'py>(buffer: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, MemBlock>>> {
+    let py = buffer.py();
+    if let Ok(block) = buffer.cast::<MemBlock>() {
+        return block.get().part(py, 0, block.get().len(py)?).map(Some);
+    }
+    let view = PyMemoryView::from(buffer)?;
+    let Ok(block) = view.getattr("obj")?.cast_into::<MemBlock>() else { return Ok(None) };
+    let shown = Buffer::of(&view)?;
+    if !shown.is_c_contiguous() {
+        return Ok(None);
+    }
+    let whole = block.get().piece().bytes();
+    match shown.bytes().start.addr().checked_sub(whole.start.addr()) {
+        Some(start) if start + shown.bytes().len <= whole.len => {
+            block.get().part(py, start, shown.bytes().len).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The stretches of memory that a list lies in, as blocks, and where the records are in them.
+///
+/// What lies between records is cleared before: it belongs to the list, and what was there is nobody's business.
+///
+/// Returns:
+///     The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many, size, from one
+///     to the next) or as two memoryviews of unsigned 64-bit integers; and the alignment. None if the list skips records
+///     of another, or if there is more between the records than in them.
+#[pyfunction]
+pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let py = list.py();
+    let this = list.get();
+    let stretches = this.stretches(py)?;
+    let Some(stretches) = stretches else { return Ok(None) };
+    let many = stretches.iter().map(|stretch| stretch.piece.len).fold(0, usize::saturating_add);
+    if many / 2 > this.nbytes(py)?.saturating_add(COPY_THRESHOLD) {
+        return Ok(None);
+    }
+    this.clear_gaps(py)?;
+    let group = this.group().bind(py);
+    let blocks = stretches.iter().map(|stretch| MemBlock::new(group, stretch.piece, this.mirror()));
+    let blocks = PyTuple::new(py, blocks.collect::<PyResult<Vec<_>>>()?)?;
+    let firsts = PyTuple::new(py, stretches.iter().map(|stretch| stretch.first))?;
+    let table = match this.columns().uniform_sizes() {
+        Some((size, stride)) => (this.len(), size, stride).into_pyobject(py)?,
+        None => (this.sizes(py)?, this.offsets(py)?).into_pyobject(py)?,
+    };
+    Ok(Some((blocks, firsts, table, this.columns().align()).into_pyobject(py)?))
+}
+
+/// So much between records is not worth a copy.
+const COPY_THRESHOLD: usize = 64 * 1024;
+
+/// The bytes of all records of a list, one after the other.
+#[pyfunction]
+pub(crate) fn gathered<'py>(list: &Bound<'py, MemList>) -> PyResult<Bound<'py, PyBytes>> {
+    let py = list.py();
+    let nbytes = list.get().nbytes(py)?;
+    PyBytes::new_with(py, nbytes, |copy| {
+        // SAFETY: the place is as long as the list.
+        unsafe { list.get().gather_into(py, copy.as_mut_ptr(), nbytes) }
+    })
+}
+
+/// The list of which `pieces` are what [`pieces`] made of it, here or in another process.
+///
+/// Args:
+///     group: Where bytes go that do not live in one open group of this process. With None, the result is None then.
+///     buffers, firsts, table, align: As `pieces` returned them; the numbers as any buffers of unsigned 64-bit integers.
+///     readonly: Whether a protected list is wanted.
+///
+/// Raises:
+///     ValueError: They do not fit together, or a protected list is wanted of an anonymous group.
+#[pyfunction]
+pub(crate) fn list_of_pieces<'py>(
+    group: Option<&Bound<'py, MemGroup>>,
+    buffers: Vec<Bound<'py, PyAny>>,
+    firsts: Vec<usize>,
+    table: &Bound<'py, PyTuple>,
+    align: usize,
+    readonly: bool,
+) -> PyResult<Option<Bound<'py, MemList>>> {
+    let columns = columns(table, align)?;
+    if !fit(&columns, &buffers, &firsts)? {
+        return Err(damaged());
+    }
+    let (group, runs, epoch) = match find_in_process(&buffers, &firsts, readonly)? {
+        Some(home) => home,
+        None => match group {
+            Some(group) => moved(group, &buffers, &firsts, align)?,
+            None => return Ok(None),
+        },
+    };
+    let layout = ListLayout::new(columns, runs.into_boxed_slice());
+    let list = MemList::of_placed(&group, layout, epoch)?;
+    if readonly { MemList::through(&group, &list, Mirror::ReadOnly).map(Some) } else { Ok(Some(list)) }
+}
+
+#[cold]
+fn damaged() -> PyErr {
+    PyValueError::new_err(
+        "this is no pickled MemList, or a damaged one: sizes, offsets and buffers do not fit together",
+    )
+}
+
+fn columns(table: &Bound<'_, PyTuple>, align: usize) -> PyResult<Columns> {
+    if !align.is_power_of_two() || align > crate::MAX_ALIGN {
+        return Err(damaged());
+    }
+    if table.len() == 3 {
+        let (count, size, stride): (usize, usize, usize) = table.extract()?;
+        let columns = Columns::uniform(count, size, align, crate::MAX_SLOT_BYTES)?;
+        return match columns.uniform_sizes() == Some((size, stride)) {
+            true => Ok(columns),
+            false => Err(damaged()),
+        };
+    }
+    let (sizes, starts): (Bound<'_, PyAny>, Bound<'_, PyAny>) = table.extract()?;
+    let (sizes, starts) = (numbers(&sizes)?, numbers(&starts)?);
+    Columns::of_table(starts, sizes, align).ok_or_else(damaged)
+}
+
+/// A copy of 64-bit integers in the order of this machine.
+fn numbers(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+    let bytes = Buffer::of(object)?.gathered()?;
+    let (words, rest) = bytes.as_chunks::<{ size_of::<usize>() }>();
+    if !rest.is_empty() {
+        return Err(damaged());
+    }
+    let mut numbers = Vec::new();
+    let no_room = |_| PyMemoryError::new_err(format!("no memory for a table of {} numbers", words.len()));
+    numbers.try_reserve_exact(words.len()).map_err(no_room)?;
+    numbers.extend(words.iter().map(|&word| usize::from_le_bytes(word)));
+    Ok(numbers)
+}
+
+/// Whether each buffer holds the records that it is to hold.
+fn fit(columns: &Columns, buffers: &[Bound<'_, PyAny>], firsts: &[usize]) -> PyResult<bool> {
+    let ends = firsts.iter().skip(1).copied().chain([columns.len()]);
+    if buffers.len() != firsts.len() || firsts.is_empty() != (columns.len() == 0) {
+        return Ok(false);
+    }
+    for (number, (buffer, (&first, end))) in buffers.iter().zip(firsts.iter().zip(ends)).enumerate() {
+        if first >= end || end > columns.len() || (number == 0 && first != 0) {
+            return Ok(false);
+        }
+        let reach = columns.start(end - 1) + columns.size(end - 1) - columns.start(first);
+        if Buffer::of(buffer)?.bytes().len < reach {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+type Home<'py> = (Bound<'py, MemGroup>, Vec<Run>, u64);
+
+/// Where the records are, if all of them live in one group of this process that is open.
+fn find_in_process<'py>(
+    buffers: &[Bound<'py, PyAny>],
+    firsts: &[usize],
+    readonly: bool,
+) -> PyResult<Option<Home<'py>>> {
+    let mut home: Option<Home<'py>> = None;
+    for (buffer, &first) in buffers.iter().zip(firsts) {
+        let Some(block) = block_from_buffer(buffer, readonly)? else { return Ok(None) };
+        // Nothing leads from a protected block to a writable list.
+        if block.get().is_protected() && !readonly {
+            return Ok(None);
+        }
+        let (group, piece) = (block.get().group().bind(block.py()), block.get().piece());
+        let Some(run) = group.get().within(block.py(), |life| Ok(life.is_open().then(|| run_of(first, piece))))? else {
+            return Ok(None);
+        };
+        let (known, runs, epoch) = home.get_or_insert_with(|| (group.clone(), Vec::new(), piece.epoch));
+        if !known.is(group) || *epoch != piece.epoch {
+            return Ok(None);
+        }
+        runs.push(run);
+    }
+    Ok(home)
+}
+
+/// Copies the bytes of buffers into a group.
+fn moved<'py>(
+    group: &Bound<'py, MemGroup>,
+    buffers: &[Bound<'py, PyAny>],
+    firsts: &[usize],
+    align: usize,
+) -> PyResult<Home<'py>> {
+    let (py, this) = (group.py(), group.get());
+    let mut runs = Vec::with_capacity(buffers.len());
+    let mut epoch = this.within(py, |life| {
+        life.check_open()?;
+        Ok(life.epoch())
+    })?;
+    for (buffer, &first) in buffers.iter().zip(firsts) {
+        let from = BytesLike::of(buffer, group.as_unbound())?.in_order()?;
+        let piece = this.take(py, from.len(), align.max(crate::DEFAULT_ALIGN))?;
+        let bytes = from.bytes();
+        // SAFETY: the buffer keeps its bytes in place, and the piece is as long and in the read-write mirror.
+        this.access(py, piece.into(), from.held(), bytes.len, move |to| unsafe { to.copy_from(bytes) })?;
+        if !runs.is_empty() && piece.epoch != epoch {
+            return Err(PyValueError::new_err("the group was reset while a list was loaded into it: load it again"));
+        }
+        epoch = piece.epoch;
+        runs.push(run_of(first, piece));
+    }
+    Ok((group.clone(), runs, epoch))
+}
+
+/// A run that begins where a piece does.
+fn run_of(first: usize, piece: RawBlock) -> Run {
+    let slot: NonNull<Slot> = piece.slot;
+    // SAFETY: whoever has the piece has just found it there.
+    let there = unsafe { slot.as_ref() };
+    let start = piece.address.addr().get();
+    Run { first, slot, offset: there.offset_within(&(start..start + piece.len)).unwrap_or_default() }
+}

@@ -1,0 +1,126 @@
+//! Memoryviews of any shape through the other mirror.
+//!
+//! Python can cast and slice a memoryview but not lay one out: a `StridedView` exports one part of a block in the shape of a
+//! view of the same bytes.
+
+use std::ffi::{CString, c_int};
+use std::ops::Range;
+
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
+
+use crate::python::block::buffer::Buffer;
+use crate::python::block::class::Get;
+use crate::python::block::object::MemBlock;
+
+/// How a buffer lies in memory.
+pub(crate) struct Layout {
+    /// Address of the element with all indices 0.
+    origin: usize,
+    /// Addresses of all bytes that it can reach.
+    addresses: Range<usize>,
+    item_size: isize,
+    format: CString,
+    /// Elements in each dimension.
+    shape: Vec<isize>,
+    /// Bytes from one element to the next in each dimension; may be negative.
+    strides: Vec<isize>,
+}
+
+impl Layout {
+    /// The layout of any object that exports a buffer.
+    pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let buffer = Buffer::of(object)?;
+        if buffer.is_indirect() {
+            return Err(PyBufferError::new_err("a buffer with suboffsets does not live in one place"));
+        }
+        let (shape, strides) = (buffer.shape().to_vec(), buffer.strides().to_vec());
+        let (origin, item_size) = (buffer.origin(), buffer.item_size());
+        let addresses = reach(origin, item_size, &shape, &strides)
+            .ok_or_else(|| PyBufferError::new_err("the buffer reaches beyond the address space"))?;
+        Ok(Self { origin, addresses, item_size, format: buffer.format().to_owned(), shape, strides })
+    }
+
+    /// The block behind a memoryview that shows no bytes: these have no address of their own to tell it by.
+    pub(crate) fn block_behind_nothing<'py>(&self, view: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        if !self.addresses.is_empty() || !view.is_instance_of::<PyMemoryView>() {
+            return Ok(None);
+        }
+        let exporter = view.getattr("obj")?;
+        if let Ok(window) = exporter.cast::<StridedView>() {
+            return Ok(Some(window.get().block.bind(view.py()).clone()));
+        }
+        Ok(exporter.cast_into::<MemBlock>().ok())
+    }
+
+    /// Addresses of all bytes that the buffer can reach.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        self.addresses.clone()
+    }
+
+    /// A memoryview of this layout over a block that holds just the bytes it can reach.
+    pub(crate) fn view_of<'py>(self, block: Bound<'py, MemBlock>) -> PyResult<Bound<'py, PyMemoryView>> {
+        let py = block.py();
+        let window = StridedView { block: block.unbind(), layout: self };
+        PyMemoryView::from(Bound::new(py, window)?.as_any())
+    }
+}
+
+/// The addresses from the lowest to behind the highest byte; `None` if they are none.
+pub(crate) fn reach(origin: usize, item_size: isize, shape: &[isize], strides: &[isize]) -> Option<Range<usize>> {
+    if shape.contains(&0) {
+        return Some(origin..origin);
+    }
+    let (mut below, mut above) = (0_isize, item_size);
+    for (&extent, &stride) in shape.iter().zip(strides) {
+        let span = (extent - 1).checked_mul(stride)?;
+        below = below.checked_add(span.min(0))?;
+        above = above.checked_add(span.max(0))?;
+    }
+    Some(origin.checked_add_signed(below)?..origin.checked_add_signed(above)?)
+}
+
+/// Exports a block's bytes in a layout. Only memoryviews ask it to.
+#[pyclass(frozen, module = "memgroup")]
+struct StridedView {
+    block: Py<MemBlock>,
+    layout: Layout,
+}
+
+#[pymethods]
+impl StridedView {
+    unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let Self { block, layout } = slf.get();
+        let block = block.get();
+        // SAFETY: CPython passes a Py_buffer to be filled, and nobody else has it yet.
+        let view = unsafe { &mut *view };
+        view.obj = std::ptr::null_mut();
+        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE && block.is_protected() {
+            return Err(PyBufferError::new_err("this view is protected: the group's unprotect() gives a writable one"));
+        }
+        if flags & ffi::PyBUF_FULL_RO != ffi::PyBUF_FULL_RO {
+            return Err(PyBufferError::new_err("ask for memoryview(object), which can lay bytes out in any shape"));
+        }
+        block.add_view(slf.py())?;
+        let bytes = block.piece().bytes();
+        view.buf = bytes.start.wrapping_add(layout.origin - layout.addresses.start).cast();
+        view.obj = slf.clone().into_ptr();
+        view.len = layout.shape.iter().product::<isize>() * layout.item_size;
+        view.itemsize = layout.item_size;
+        view.readonly = c_int::from(block.is_protected());
+        view.ndim = layout.shape.len() as c_int;
+        // CPython does not write to these, and they live as long as obj.
+        view.format = layout.format.as_ptr().cast_mut();
+        view.shape = layout.shape.as_ptr().cast_mut();
+        view.strides = layout.strides.as_ptr().cast_mut();
+        view.suboffsets = std::ptr::null_mut();
+        view.internal = std::ptr::null_mut();
+        Ok(())
+    }
+
+    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
+        self.block.get().remove_view();
+    }
+}

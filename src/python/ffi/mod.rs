@@ -1,0 +1,8 @@
+//! Between Python's C interface and Rust: what users pass into what the crate takes, errors into Python's, slots of types that
+//! are made by hand into functions, and bytes that others may write into raw pointers.
+
+pub(crate) mod arguments;
+mod errors;
+pub(crate) mod keywords;
+pub(crate) mod raw_bytes;
+pub(crate) mod trampoline;

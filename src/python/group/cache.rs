@@ -1,0 +1,85 @@
+//! What is kept warm between groups, and how much may be.
+
+use pyo3::exceptions::PyRuntimeWarning;
+use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyDict};
+
+use crate::python::block::object::FREE_LIST;
+use crate::python::ffi::arguments::WarmLimit;
+use crate::python::group::stats::listed;
+use crate::slot::cache;
+
+/// What this process keeps of groups that have ended, for those that come.
+#[pyclass(frozen, get_all, eq, module = "memgroup")]
+#[derive(PartialEq, Eq)]
+pub(crate) struct WarmMemory {
+    /// The most bytes that are kept; see `set_warm_limit`.
+    limit: usize,
+    /// Bytes kept: up to where the slots were committed.
+    committed: usize,
+    /// How many slots are kept.
+    slots: usize,
+    /// How many dead `MemBlock` objects are kept, of 64 bytes each: not counted in `committed`, and of at most a quarter of
+    /// the limit.
+    handles: usize,
+}
+
+#[pymethods]
+impl WarmMemory {
+    /// The same as a dict, for JSON.
+    fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.numbers().into_py_dict(py)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("WarmMemory({})", listed(self.numbers()))
+    }
+}
+
+impl WarmMemory {
+    fn numbers(&self) -> [(&'static str, usize); 4] {
+        [("limit", self.limit), ("committed", self.committed), ("slots", self.slots), ("handles", self.handles)]
+    }
+}
+
+/// What this process keeps of groups that have ended, for those that come: `WarmMemory`.
+#[pyfunction]
+pub(crate) fn warm_memory(py: Python<'_>) -> WarmMemory {
+    // Looking may unmap what a fork has made useless.
+    let cache::WarmMemory { limit, committed, slots } = py.detach(cache::warm_memory);
+    WarmMemory { limit, committed, slots, handles: FREE_LIST.many() }
+}
+
+/// Set the most bytes that are kept warm for the next groups; 0 keeps none.
+///
+/// What is more than that goes back to the kernel at once, the oldest first. The objects of dead blocks are kept too, for a
+/// quarter of the limit. A program begins with the value of the
+/// environment variable MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the memory that the
+/// machine and its cgroups allow, whichever is less.
+///
+/// Args:
+///     bytes: The limit.
+///
+/// Raises:
+///     TypeError: `bytes` is no integer.
+///     ValueError: It is negative.
+#[pyfunction]
+#[pyo3(signature = (bytes))]
+pub(crate) fn set_warm_limit(py: Python<'_>, bytes: WarmLimit) {
+    py.detach(|| cache::set_warm_limit(bytes.0));
+    limit_handles(py);
+}
+
+/// Makes the limit count for the objects of dead blocks too.
+pub(crate) fn limit_handles(py: Python<'_>) {
+    // A block of a hundred bytes has an object of sixty-four.
+    FREE_LIST.limit(py, cache::warm_memory().limit / 4);
+}
+
+/// Warns of a limit in the environment that is none, while whoever set it is likely to look.
+pub(crate) fn check_environment(py: Python<'_>) -> PyResult<()> {
+    let Err(complaint) = cache::limit_in_environment() else { return Ok(()) };
+    // The complaint quotes the value in Rust's way, which leaves no NUL in it.
+    let complaint = std::ffi::CString::new(complaint)?;
+    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &complaint, 1)
+}

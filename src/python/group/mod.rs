@@ -1,0 +1,11 @@
+//! `MemGroup`: which state it is in, who may touch it when, and what it hands out.
+
+pub(crate) mod alloc;
+pub(crate) mod cache;
+pub(crate) mod fault;
+pub(crate) mod free_ranges;
+mod gil_chunk;
+mod lock;
+pub(crate) mod object;
+pub(crate) mod state;
+pub(crate) mod stats;

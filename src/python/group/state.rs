@@ -1,0 +1,443 @@
+//! The life of a group: what may be used when, and what each end takes away.
+//!
+//! | | blocks | what exporters hold |
+//! | --- | --- | --- |
+//! | open | usable in the epoch they were made in | – |
+//! | after a reset | freed | stays untouched until they die |
+//! | ended (gently) | freed, but for exporters | stays untouched until they die |
+//! | freed | freed | addresses stay reserved, without access, until they die |
+//!
+//! Slots are kept by reference counts alone: the group holds one reference to each, every exporter another.
+
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::{Arc, Weak};
+
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::list::{Columns, Run};
+use crate::python::block::raw::{Held, RawBlock};
+use crate::python::group::free_ranges::FreeRanges;
+use crate::python::group::gil_chunk::{GilChunk, Last};
+use crate::slot::Taken;
+use crate::slot::{Mirror, Slot};
+
+/// A group and where it is in its life.
+pub(crate) struct GroupState {
+    group: crate::MemGroup,
+    /// Taken from the group and not handed out yet.
+    gil_chunk: GilChunk,
+    last: Last,
+    free_ranges: FreeRanges,
+    phase: Phase,
+    /// Grows with every reset: a block is good in the epoch that it was made in.
+    epoch: u64,
+    /// Slots that the group has let go and that exporters may keep.
+    aside: Vec<Weak<Slot>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Ended gently: exporters live on.
+    Ended,
+    Freed,
+}
+
+impl GroupState {
+    pub(crate) fn new(group: crate::MemGroup) -> Self {
+        Self {
+            group,
+            gil_chunk: GilChunk::default(),
+            last: Last::default(),
+            free_ranges: FreeRanges::default(),
+            phase: Phase::Open,
+            epoch: 0,
+            aside: Vec::new(),
+        }
+    }
+
+    /// The group, for what does not depend on its life: its options.
+    pub(crate) fn group(&self) -> &crate::MemGroup {
+        &self.group
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// The epoch that blocks are made in now.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    #[inline(always)]
+    pub(crate) fn check_open(&self) -> Result<(), Unavailable> {
+        match self.phase {
+            Phase::Open => Ok(()),
+            Phase::Ended => Err(Unavailable::Ended),
+            Phase::Freed => Err(Unavailable::Freed),
+        }
+    }
+
+    /// Whether what holds a slot finds its memory still mapped, used by nobody else.
+    pub(crate) fn keeps_memory(&self) -> bool {
+        self.phase != Phase::Freed
+    }
+
+    /// Whether the bytes of a piece may be touched.
+    #[inline(always)]
+    pub(crate) fn check(&self, held: Held) -> Result<(), Unavailable> {
+        if self.phase == Phase::Open && self.epoch == held.piece.epoch {
+            return Ok(());
+        }
+        match self.phase {
+            Phase::Freed => Err(Unavailable::Freed),
+            _ if self.epoch != held.piece.epoch => Err(Unavailable::Reset),
+            Phase::Ended if !held.by_exporter => Err(Unavailable::Ended),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes that are ready: of the chunk or, without a GIL, of the current slot. `None` if there are not enough, or the
+    /// group is not open.
+    #[inline(always)]
+    pub(crate) fn bump(&self, attached: Python<'_>, size: usize, align: usize) -> Option<RawBlock> {
+        if cfg!(Py_GIL_DISABLED) {
+            self.check_open().ok()?;
+            return self.group.bump(size, align).map(|taken| self.piece(taken, size));
+        }
+        // An empty chunk has enough for nobody, and the chunk of a group that has ended is empty.
+        let (address, slot) = self.gil_chunk.bump(attached, size, align)?;
+        Some(RawBlock { address, len: size, slot, epoch: self.epoch })
+    }
+
+    /// Bytes that are ready in the current slot; see [`crate::MemGroup::bump`].
+    pub(crate) fn bump_slot(
+        &self,
+        attached: Python<'_>,
+        size: usize,
+        align: usize,
+    ) -> Result<Option<RawBlock>, Unavailable> {
+        self.check_open()?;
+        self.gil_chunk.give_back(attached);
+        let taken = self.group.bump(size, align).map(|taken| self.piece(taken, size));
+        if taken.is_some() {
+            self.take_ahead(attached);
+        }
+        Ok(taken)
+    }
+
+    /// Bytes that may have to be committed first; see [`crate::MemGroup::take_slowly`].
+    pub(crate) fn take_slowly(&self, size: usize, align: usize) -> Result<Result<RawBlock, crate::Error>, Unavailable> {
+        self.check_open()?;
+        Ok(self.group.take_slowly(size, align).map(|taken| self.piece(taken, size)))
+    }
+
+    /// Makes what is ready in the current slot the chunk, unless there is one.
+    pub(crate) fn take_ahead(&self, attached: Python<'_>) {
+        // Without a GIL, threads that are attached would share the chunk.
+        if cfg!(not(Py_GIL_DISABLED))
+            && self.gil_chunk.is_empty()
+            && let Some(slot) = self.group.current()
+        {
+            self.gil_chunk.fill(attached, slot);
+        }
+    }
+
+    /// Room for a whole list in what is ready; see [`crate::MemGroup::bump_many`].
+    pub(crate) fn bump_many(&self, attached: Python<'_>, columns: &Columns) -> Result<Option<Runs>, Unavailable> {
+        self.check_open()?;
+        self.gil_chunk.give_back(attached);
+        Ok(self.group.bump_many(columns).map(|runs| Runs { runs, epoch: self.epoch }))
+    }
+
+    /// The same with memory that may have to be committed first; see [`crate::MemGroup::take_many_slowly`].
+    pub(crate) fn take_many(&self, columns: &Columns) -> Result<Result<Runs, crate::Error>, Unavailable> {
+        self.check_open()?;
+        Ok(self.group.take_many_slowly(columns).map(|runs| Runs { runs, epoch: self.epoch }))
+    }
+
+    #[inline(always)]
+    fn piece(&self, taken: Taken<'_>, len: usize) -> RawBlock {
+        RawBlock { address: taken.address, len, slot: taken.slot.as_ptr(), epoch: self.epoch }
+    }
+
+    /// The bytes at these addresses, and the mirror that they are seen through, if they live in the group. Whoever finds
+    /// them may keep them: they are not given back singly any more.
+    pub(crate) fn find(&self, addresses: Range<usize>) -> Result<Option<(RawBlock, Mirror)>, Unavailable> {
+        let found = self.look_for(addresses)?;
+        if let Some((piece, mirror)) = found {
+            // SAFETY: look_for has just found it there.
+            let slot = unsafe { piece.slot() };
+            let address = match mirror {
+                Mirror::ReadWrite => piece.address,
+                // SAFETY: that is the mirror it was found in.
+                Mirror::ReadOnly => unsafe { slot.to_read_write(piece.address) },
+            };
+            slot.pin_below(address.addr().get() + piece.len);
+        }
+        Ok(found)
+    }
+
+    /// The same for those who only want to know.
+    pub(crate) fn look_for(&self, addresses: Range<usize>) -> Result<Option<(RawBlock, Mirror)>, Unavailable> {
+        self.check_open()?;
+        Ok(self.group.locate(&addresses).map(|(slot, mirror, address)| {
+            (RawBlock { address, len: addresses.len(), slot: slot.as_ptr(), epoch: self.epoch }, mirror)
+        }))
+    }
+
+    /// What the group holds, with the address space of what it has let go and exporters still keep.
+    pub(crate) fn stats(&self, attached: Python<'_>) -> Result<crate::Stats, Unavailable> {
+        self.check_open()?;
+        self.gil_chunk.give_back(attached); // it was not handed out
+        let mut stats = self.group.stats();
+        stats.mapped += self.aside.iter().filter_map(Weak::upgrade).map(|slot| slot.stats().mapped).sum::<usize>();
+        Ok(stats)
+    }
+
+    /// Begins anew: blocks are freed, memory stays. What is to be dropped is returned.
+    pub(crate) fn reset(&mut self, attached: Python<'_>, views: usize) -> Result<Vec<Arc<Slot>>, Refusal> {
+        self.check_open().map_err(Refusal::Unavailable)?;
+        check_unseen(views, "reset")?;
+        self.epoch += 1;
+        self.free_ranges.clear(attached);
+        self.gil_chunk.give_back(attached);
+        let let_go = self.group.rewind();
+        self.set_aside(&let_go);
+        Ok(let_go)
+    }
+
+    /// The gentle end. What is to be dropped is returned, or `None` if the group had ended before.
+    pub(crate) fn end(&mut self, attached: Python<'_>) -> Option<Vec<Arc<Slot>>> {
+        self.check_open().ok()?;
+        self.phase = Phase::Ended;
+        self.free_ranges.clear(attached);
+        self.gil_chunk.give_back(attached);
+        let let_go = self.group.release();
+        self.set_aside(&let_go);
+        Some(let_go)
+    }
+
+    /// The strict end, or with `force` the blunt one.
+    pub(crate) fn free(&mut self, attached: Python<'_>, views: usize, force: bool) -> Result<LetGo, Refusal> {
+        if self.phase != Phase::Freed && !force {
+            check_unseen(views, "free")?;
+        }
+        self.phase = Phase::Freed;
+        self.free_ranges.clear(attached);
+        self.gil_chunk.give_back(attached);
+        let mut slots = self.group.release();
+        slots.extend(self.aside.drain(..).filter_map(|slot| slot.upgrade()));
+        // Arrays that numpy allocated here look for their slots when they die.
+        self.aside.extend(slots.iter().filter(|slot| Arc::strong_count(slot) > 1).map(Arc::downgrade));
+        Ok(LetGo(slots))
+    }
+
+    fn set_aside(&mut self, let_go: &[Arc<Slot>]) {
+        self.aside.retain(|slot| slot.strong_count() > 0);
+        self.aside.extend(let_go.iter().map(Arc::downgrade));
+    }
+}
+
+/// What an allocator of somebody else's needs, which may neither wait nor raise. The caller counts the views, and holds the
+/// slots. Sizes are multiples of the alignment, so that what is taken in turn lies one behind the other without a gap.
+impl GroupState {
+    /// Bytes by whatever path gives some, without letting go of the GIL. `None` if there are none to be had.
+    pub(crate) fn take_attached(&self, attached: Python<'_>, size: usize, align: usize) -> Option<RawBlock> {
+        debug_assert!(size > 0 && size.is_multiple_of(align));
+        let piece = match self.take_left(attached, size).or_else(|| self.bump(attached, size, align)) {
+            Some(piece) => piece,
+            None => match self.bump_slot(attached, size, align).ok()? {
+                Some(piece) => piece,
+                None => {
+                    let piece = self.take_slowly(size, align).ok()?.ok()?;
+                    self.take_ahead(attached);
+                    piece
+                }
+            },
+        };
+        self.last.set(attached, piece.address.addr().get(), size);
+        Some(piece)
+    }
+
+    /// Bytes that others have left.
+    fn take_left(&self, attached: Python<'_>, size: usize) -> Option<RawBlock> {
+        let (slot, start) = self.free_ranges.take(attached, size)?;
+        // SAFETY: what is left is forgotten before the group lets a slot go.
+        let known = unsafe { slot.as_ref() };
+        // Others may know the bytes since, or this may be a child.
+        if !known.takes_back(start) {
+            return None;
+        }
+        let (_, address) = known.locate(&(start..start + size))?;
+        Some(RawBlock { address, len: size, slot, epoch: self.epoch })
+    }
+
+    /// The slot that an address in a read-write mirror is in, even of a slot that the group has let go, if anyone holds it.
+    pub(crate) fn slot_of(&self, address: usize) -> Option<NonNull<Slot>> {
+        let bytes = address..address + 1;
+        let current = self.group.current().filter(|slot| slot.locate(&bytes).is_some());
+        if let Some(slot) = current.or_else(|| Some(self.group.locate(&bytes)?.0)) {
+            return Some(slot.as_ptr());
+        }
+        let mut aside = self.aside.iter().filter_map(Weak::upgrade);
+        // The reference that somebody else holds keeps it where it is.
+        aside.find(|slot| slot.locate(&bytes).is_some()).and_then(|slot| NonNull::new(Arc::as_ptr(&slot).cast_mut()))
+    }
+
+    /// Takes bytes back that nobody else knows: at once if they were handed out last, else to be left to others. Returns
+    /// whether it took them.
+    ///
+    /// # Safety
+    /// They must be `size` bytes of that slot, which somebody holds, got from [`take_attached`](Self::take_attached) and
+    /// nobody's any more.
+    pub(crate) unsafe fn take_back(
+        &self,
+        attached: Python<'_>,
+        slot: NonNull<Slot>,
+        address: usize,
+        size: usize,
+    ) -> bool {
+        // SAFETY: the caller says that it lives.
+        let known = unsafe { slot.as_ref() };
+        if !self.is_open() || !known.takes_back(address) {
+            return false;
+        }
+        known.mark_reused();
+        let (mut start, mut end) = (address, address + size);
+        // SAFETY: the caller's promise; and what is left is nobody's.
+        while unsafe { self.take_end_back(attached, slot, start, end) } {
+            match self.free_ranges.take_before(attached, slot, start) {
+                Some(before) if known.takes_back(before) => (start, end) = (before, start),
+                _ => return true,
+            }
+        }
+        self.free_ranges.put(attached, slot, start, end);
+        true
+    }
+
+    /// Takes bytes back if they were handed out last.
+    ///
+    /// # Safety
+    /// As for [`take_back`](Self::take_back).
+    unsafe fn take_end_back(&self, attached: Python<'_>, slot: NonNull<Slot>, start: usize, end: usize) -> bool {
+        if self.gil_chunk.is_of(slot) {
+            return self.gil_chunk.take_back(attached, start, end);
+        }
+        // SAFETY: the caller says that the slot lives.
+        let known = unsafe { slot.as_ref() };
+        // SAFETY: the caller's promise.
+        unsafe { known.give_back(start, end, true) }
+    }
+
+    /// Makes bytes longer or shorter where they are, which only those that were handed out last can be. Returns how many
+    /// there were before, if it did.
+    ///
+    /// # Safety
+    /// As for [`take_back`](Self::take_back), but they are still the caller's.
+    pub(crate) unsafe fn resize(
+        &self,
+        attached: Python<'_>,
+        slot: NonNull<Slot>,
+        address: usize,
+        size: usize,
+    ) -> Option<usize> {
+        let before = self.last.size_of(attached, address)?;
+        let (end, to) = (address + before, address + size);
+        if !self.is_open() {
+            return None;
+        }
+        // SAFETY: the caller says that it lives.
+        let known = unsafe { slot.as_ref() };
+        if to < end {
+            // SAFETY: the end of what is the caller's is nobody's from now on. Whether it is taken back makes no difference.
+            unsafe { self.take_back(attached, slot, to, end - to) };
+        } else if to > end && !(self.gil_chunk.is_of(slot) && self.gil_chunk.resize(attached, end, to)) {
+            self.gil_chunk.give_back(attached);
+            let has_grown = self.group.grow(known, address, end, to);
+            self.take_ahead(attached);
+            if !has_grown {
+                return None;
+            }
+        }
+        self.last.set(attached, address, size);
+        Some(before)
+    }
+}
+
+/// Where the objects of a list are, while the epoch lasts.
+pub(crate) struct Runs {
+    pub(crate) runs: Box<[Run]>,
+    pub(crate) epoch: u64,
+}
+
+/// Slots that a freed group has let go: nothing is allocated from them, and no block of theirs can be used any more.
+pub(crate) struct LetGo(Vec<Arc<Slot>>);
+
+impl LetGo {
+    /// Gives the memory back. Where an exporter holds a slot, its addresses stay reserved without access.
+    pub(crate) fn revoke(self) {
+        for slot in self.0.iter().filter(|slot| Arc::strong_count(slot) > 1) {
+            // SAFETY: only GroupState::free makes this, so nobody bumps the slot any more. This layer makes no Rust reference
+            // into group memory, and its raw accesses are over: they hold the gate, or are a view's that was overruled.
+            unsafe { slot.revoke() };
+        }
+    }
+}
+
+fn check_unseen(views: usize, end: &'static str) -> Result<(), Refusal> {
+    if views == 0 { Ok(()) } else { Err(Refusal::Views { views, end }) }
+}
+
+/// Why a block or a group cannot be used any more.
+#[derive(Clone, Copy)]
+pub(crate) enum Unavailable {
+    Reset,
+    Ended,
+    Freed,
+}
+
+impl Unavailable {
+    #[cold]
+    pub(crate) fn error(self, group: &str) -> PyErr {
+        PyValueError::new_err(match self {
+            Self::Reset => format!("this block was freed when its group {group:?} was reset: allocate a new one"),
+            Self::Ended => format!("the group {group:?} has ended and is freed: use it within its with block"),
+            Self::Freed => format!("the group {group:?} is freed: make a new one"),
+        })
+    }
+}
+
+/// Why the end of a group was refused.
+pub(crate) enum Refusal {
+    Unavailable(Unavailable),
+    /// So many views, and the end that they stand in the way of.
+    Views {
+        views: usize,
+        end: &'static str,
+    },
+}
+
+impl Refusal {
+    pub(crate) fn error(self, group: &str) -> PyErr {
+        match self {
+            Self::Unavailable(gone) => gone.error(group),
+            Self::Views { views, end } => {
+                let force = if end == "free" { ", or pass force=True" } else { "" };
+                PyBufferError::new_err(format!(
+                    "cannot {end} the group {group:?}, it has {views} live view{}: release memoryviews and delete \
+                     arrays made from its blocks{force}",
+                    plural(views),
+                ))
+            }
+        }
+    }
+}
+
+/// The ending of a noun that there are so many of.
+pub(crate) fn plural(number: usize) -> &'static str {
+    if number == 1 { "" } else { "s" }
+}

@@ -1,0 +1,177 @@
+//! `GroupStats` and `SlotStats`: what a group holds, as plain numbers.
+
+use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyDict, PyTuple};
+
+use crate::python::group::state::plural;
+
+/// One slot of a group.
+#[pyclass(frozen, get_all, eq, module = "memgroup")]
+#[derive(PartialEq, Eq)]
+pub(crate) struct SlotStats {
+    /// Number of the slot; it holds `base << index` bytes.
+    index: usize,
+    /// Bytes it can hold.
+    capacity: usize,
+    /// Bytes handed out, the gaps between blocks among them.
+    allocated: usize,
+    /// Bytes accounted for as memory in use.
+    committed: usize,
+    /// Address space of its mirrors, in bytes.
+    mapped: usize,
+    /// Bytes that `protect` has handed out; what was protected twice counts twice.
+    protected: usize,
+}
+
+impl From<crate::SlotStats> for SlotStats {
+    fn from(slot: crate::SlotStats) -> Self {
+        let crate::SlotStats { index, capacity, allocated, committed, mapped, protected } = slot;
+        Self { index, capacity, allocated, committed, mapped, protected }
+    }
+}
+
+#[pymethods]
+impl SlotStats {
+    /// The same as a dict, for JSON.
+    fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.numbers().into_py_dict(py)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("SlotStats({})", listed(self.numbers()))
+    }
+}
+
+impl SlotStats {
+    fn numbers(&self) -> [(&'static str, usize); 6] {
+        [
+            ("index", self.index),
+            ("capacity", self.capacity),
+            ("allocated", self.allocated),
+            ("committed", self.committed),
+            ("mapped", self.mapped),
+            ("protected", self.protected),
+        ]
+    }
+}
+
+/// Has Python draw what is to be seen of a group or its figures; how it looks is not decided here.
+pub(crate) fn look<'py>(of: &Bound<'py, PyAny>, how: &str) -> PyResult<Bound<'py, PyAny>> {
+    of.py().import("memgroup.display")?.call_method1(how, (of,))
+}
+
+/// Bytes as a repr for people shows them: all of them where they are few, else three digits and a unit.
+pub(crate) fn show_size(bytes: usize) -> String {
+    if bytes < 1024 {
+        return format!("{bytes} byte{}", plural(bytes));
+    }
+    let mut scaled = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] {
+        // What rounds to a whole step is said in the next unit: no 1024 KiB.
+        if scaled < 1023.5 {
+            let digits = if scaled.fract() == 0.0 || scaled >= 99.95 { 0 } else { 1 + usize::from(scaled < 9.995) };
+            return format!("{scaled:.digits$} {unit}");
+        }
+        scaled /= 1024.0;
+    }
+    format!("{scaled:.0} EiB")
+}
+
+/// Figures as a repr shows them.
+pub(crate) fn listed<const N: usize>(numbers: [(&'static str, usize); N]) -> String {
+    numbers.map(|(name, number)| format!("{name}={number}")).join(", ")
+}
+
+/// A group. All figures but `slots`, `blocks` and `exports` are bytes.
+#[pyclass(frozen, get_all, module = "memgroup")]
+pub(crate) struct GroupStats {
+    /// The open slots, smallest first, as a tuple of `SlotStats`; in a forked child, behind them those of its parent.
+    pub(crate) slots: Py<PyTuple>,
+    /// What was asked for.
+    pub(crate) requested: usize,
+    /// What was handed out: `requested` and the gaps for alignment.
+    pub(crate) allocated: usize,
+    /// What is accounted for as memory in use; what `limit` limits.
+    pub(crate) committed: usize,
+    /// Address space taken by the mirrors.
+    pub(crate) mapped: usize,
+    /// What `protect` has handed out since the group was made or reset; what was protected twice counts twice.
+    pub(crate) protected: usize,
+    /// How many blocks were allocated since the group was made or reset.
+    pub(crate) blocks: usize,
+    /// How many views (live buffer exports) there are.
+    pub(crate) exports: usize,
+}
+
+#[pymethods]
+impl GroupStats {
+    /// The same as a dict of numbers and, under `"slots"`, dicts; for JSON.
+    fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let slots: Vec<_> =
+            self.slots.bind(py).iter().map(|slot| slot.call_method0("as_dict")).collect::<Result<_, _>>()?;
+        let dict = PyDict::new(py);
+        dict.set_item("slots", slots)?;
+        for (name, number) in self.numbers() {
+            dict.set_item(name, number)?;
+        }
+        Ok(dict)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        format!("GroupStats({}, slots={})", listed(self.numbers()), self.slots.bind(py).as_any())
+    }
+
+    /// A map of the slots, for people.
+    fn __str__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        look(slf.as_any(), "as_text")
+    }
+
+    /// What rich shows: a map of the slots.
+    fn __rich__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        look(slf.as_any(), "as_rich")
+    }
+
+    /// What Jupyter shows: a map of the slots.
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        look(slf.as_any(), "as_html")
+    }
+}
+
+impl GroupStats {
+    fn numbers(&self) -> [(&'static str, usize); 7] {
+        [
+            ("requested", self.requested),
+            ("allocated", self.allocated),
+            ("committed", self.committed),
+            ("mapped", self.mapped),
+            ("protected", self.protected),
+            ("blocks", self.blocks),
+            ("exports", self.exports),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::show_size;
+
+    #[test]
+    fn sizes_have_three_digits_and_are_exact_where_they_are_few() {
+        let shown =
+            [0, 1, 1023, 1024, 1536, 10_300, 99_000_000, 1 << 30, (1 << 30) - 1, 5 << 50, usize::MAX].map(show_size);
+        let wanted = [
+            "0 bytes",
+            "1 byte",
+            "1023 bytes",
+            "1 KiB",
+            "1.50 KiB",
+            "10.1 KiB",
+            "94.4 MiB",
+            "1 GiB",
+            "1.00 GiB",
+            "5 PiB",
+            "16 EiB",
+        ];
+        assert_eq!(shown, wanted);
+    }
+}

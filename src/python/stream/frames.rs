@@ -1,0 +1,463 @@
+//! `FrameReader`: length-prefixed messages of a stream as blocks of a group.
+
+use std::ops::{Deref, DerefMut};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use libc::iovec;
+use pyo3::exceptions::{PyEOFError, PyMemoryError, PyRuntimeError, PyStopIteration, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
+use pyo3::types::{PyBytes, PyString};
+
+use crate::io::framing::{ByteOrder, Format, Frames, Misfit, Room, Unfinished};
+use crate::layout::DEFAULT_ALIGN;
+use crate::os::fork;
+use crate::os::iovecs::{self, Call};
+use crate::python::block::class::Get;
+use crate::python::block::object::MemBlock;
+use crate::python::block::raw::RawBlock;
+use crate::python::ffi::arguments::{integer, shown, type_name};
+use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::group::object::MemGroup;
+use crate::python::group::state::plural;
+use crate::python::stream::source;
+use crate::slot::{Mirror, Slot};
+
+/// Receives length-prefixed messages from a stream, each as a block of a group: an iterator of blocks.
+///
+/// Made by a group's `frames`. What was received of an unfinished message stays with the reader, and whatever a call
+/// raises, the next goes on where it stopped. An unfinished message counts as a view of the group. One thread at a time
+/// can receive; `free()` in another does not wait for it.
+#[pyclass(frozen, weakref, module = "memgroup")]
+pub(crate) struct FrameReader {
+    group: Py<MemGroup>,
+    source: Py<PyAny>,
+    /// Who is receiving: 0 for nobody, else a thread of the process of that generation.
+    receiver: AtomicU32,
+    /// Locked by the receiver only.
+    state: Mutex<State>,
+}
+
+/// A reader's state, in its receiver's hands.
+struct Receiving<'a> {
+    state: MutexGuard<'a, State>,
+    /// Ended after the lock is let go.
+    _turn: Turn<'a>,
+}
+
+/// The right to be a reader's receiver.
+struct Turn<'a>(&'a AtomicU32);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
+impl Deref for Receiving<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Receiving<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+struct State {
+    frames: Frames,
+    /// There while the frames have a body that is not complete.
+    filling: Option<Filling>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The stream ended between two frames.
+    Ended,
+    Closed,
+}
+
+/// What became of the wish for a frame.
+enum Received<'py> {
+    Frame(Bound<'py, MemBlock>),
+    End,
+    /// As much was read as was to be at once.
+    NotYet,
+}
+
+#[pymethods]
+impl FrameReader {
+    /// The part that has arrived of a message that is unfinished: a block that shares its bytes.
+    ///
+    /// None if there is no such message.
+    #[getter]
+    fn partial<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        let state = self.state()?;
+        let (Some(filling), Unfinished::Body { there, .. }) = (&state.filling, state.frames.unfinished()) else {
+            return Ok(None);
+        };
+        self.group.get().while_there(py, filling.piece().into(), || ())?;
+        MemBlock::new(self.group.bind(py), filling.piece().part(0, there), Mirror::ReadWrite).map(Some)
+    }
+
+    /// How many bytes an unfinished message still lacks; 0 if there is no such message.
+    #[getter]
+    fn missing(&self) -> PyResult<usize> {
+        Ok(match self.state()?.frames.unfinished() {
+            Unfinished::Body { there, size } => size - there,
+            Unfinished::Prefix { .. } | Unfinished::Nothing => 0,
+        })
+    }
+
+    /// A copy of what was read from the stream and is in no message yet.
+    #[getter]
+    fn ahead<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, self.state()?.frames.ahead()))
+    }
+
+    /// Gives an unfinished message up, so that it is no view of the group any more. The stream itself stays open.
+    ///
+    /// Receiving raises ValueError afterwards.
+    fn close(&self) -> PyResult<()> {
+        // One that a fork found receiving holds nothing of this process, and receives nothing.
+        if self.is_orphaned() {
+            return Ok(());
+        }
+        let mut state = self.state()?;
+        state.phase = Phase::Closed;
+        state.filling = None;
+        Ok(())
+    }
+
+    fn __iter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        match self.receive(py, None)? {
+            Received::Frame(block) => Ok(Some(block)),
+            Received::End | Received::NotYet => Ok(None),
+        }
+    }
+
+    /// For `memgroup.aio`: the next message; None if it is not complete after reading `most` bytes.
+    ///
+    /// Raises:
+    ///     BlockingIOError: There is nothing to read right now.
+    ///     StopIteration: The stream has ended.
+    fn _advance<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        match self.receive(py, Some(most))? {
+            Received::Frame(block) => Ok(Some(block)),
+            Received::NotYet => Ok(None),
+            Received::End => Err(PyStopIteration::new_err(())),
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.source)
+    }
+}
+
+impl FrameReader {
+    pub(crate) fn new(
+        group: &Bound<'_, MemGroup>,
+        source: &Bound<'_, PyAny>,
+        format: Format,
+        read_ahead: ReadAhead,
+    ) -> PyResult<Self> {
+        group.get().check_open(group.py())?;
+        source::stream_descriptor(source)?;
+        let ReadAhead(most) = read_ahead;
+        let frames = Frames::new(format, most).map_err(|_| {
+            PyMemoryError::new_err(format!("no memory to read {most} bytes ahead: pass a smaller read_ahead"))
+        })?;
+        let state = Mutex::new(State { frames, filling: None, phase: Phase::Open });
+        let (group, source) = (group.clone().unbind(), source.clone().unbind());
+        Ok(Self { group, source, receiver: AtomicU32::new(0), state })
+    }
+
+    /// Nobody waits here: who has it may be waiting for the stream, or be the caller's caller, interrupted by a signal.
+    fn state(&self) -> PyResult<Receiving<'_>> {
+        // Whoever made the group has made sure that processes can be told apart.
+        let this = fork::establish().map_err(crate::os::Refusal::in_preparation)?;
+        if self.receiver.compare_exchange(0, this, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return Err(PyRuntimeError::new_err(match self.is_orphaned() {
+                true => {
+                    "another thread was receiving when this process was forked, and what it received is its parent's: make \
+                     a new reader where the stream is in step"
+                }
+                false => {
+                    "this reader is receiving right now, in another thread or below a signal handler: wait for that call"
+                }
+            }));
+        }
+        // Nobody else has the turn, so nobody has the lock.
+        Ok(Receiving { state: self.state.lock().unwrap_or_else(PoisonError::into_inner), _turn: Turn(&self.receiver) })
+    }
+
+    /// Whether it is the parent's reader for good: a thread was receiving when this process was forked.
+    fn is_orphaned(&self) -> bool {
+        let receiver = self.receiver.load(Ordering::Relaxed);
+        receiver != 0 && receiver != fork::generation()
+    }
+
+    /// The next frame. With `most`, never waits for the stream, and reads about so many bytes.
+    fn receive<'py>(&self, py: Python<'py>, most: Option<usize>) -> PyResult<Received<'py>> {
+        let mut state = self.state()?;
+        let (mut left, mut deadline) = (most, None);
+        loop {
+            // Each time: a signal handler may have forked.
+            state.check_process()?;
+            self.group.get().check_open(py)?;
+            match state.phase {
+                Phase::Open => {}
+                Phase::Ended => return Ok(Received::End),
+                Phase::Closed => return Err(PyValueError::new_err("this reader is closed: make a new one")),
+            }
+            if let Some(block) = self.begin(py, &mut state)? {
+                return Ok(Received::Frame(block));
+            }
+            if left == Some(0) {
+                return Ok(Received::NotYet);
+            }
+            let count = self.read(py, &mut state, left, &mut deadline)?;
+            if count == 0 {
+                // A group that was freed meanwhile is the worse news.
+                self.group.get().check_open(py)?;
+                return state.end().map(|()| Received::End);
+            }
+            left = left.map(|left| left.saturating_sub(count));
+            if state.frames.arrived(count)
+                && let Some(filling) = state.filling.take()
+            {
+                // It may have been freed meanwhile, by force.
+                self.group.get().while_there(py, filling.piece().into(), || ())?;
+                return Ok(Received::Frame(filling.block.clone_ref(py).into_bound(py)));
+            }
+            py.check_signals()?;
+        }
+    }
+
+    /// Begins the next frame if its size is known: all of it, if all of it was read ahead.
+    fn begin<'py>(&self, py: Python<'py>, state: &mut State) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        if let Some(filling) = &state.filling {
+            self.group.get().while_there(py, filling.piece().into(), || ())?;
+            return Ok(None);
+        }
+        let frames = &mut state.frames;
+        let Some(size) = frames.next_size().map_err(|misfit| explained(misfit, frames.format()))? else {
+            return Ok(None);
+        };
+        let group = self.group.bind(py);
+        // Until there is a block, nothing is taken out of what was read: this may be tried again.
+        let piece = group.get().take(py, size, DEFAULT_ALIGN)?;
+        if let Some(body) = frames.whole(size) {
+            self.copy(py, piece, body)?;
+            let block = MemBlock::new(group, piece, Mirror::ReadWrite)?;
+            frames.pass(size);
+            return Ok(Some(block));
+        }
+        let filling = Filling::new(group, piece)?;
+        let there = frames.begin(size);
+        state.filling = Some(filling);
+        self.copy(py, piece, there)?;
+        Ok(None)
+    }
+
+    /// Copies bytes of the reader's own to the start of a piece.
+    fn copy(&self, py: Python<'_>, piece: RawBlock, from: &[u8]) -> PyResult<()> {
+        let from = Bytes::new(from.as_ptr().cast_mut(), from.len());
+        // SAFETY: access checks that the piece is there; it is writable, at least as long, and nobody else's yet.
+        self.group.get().access(py, piece.into(), None, from.len, move |bytes| unsafe { bytes.copy_from(from) })
+    }
+
+    /// Reads from the stream to where it belongs; how many bytes, and none at its end. With `most`, no more than about
+    /// so many, and never waits.
+    fn read(
+        &self,
+        py: Python<'_>,
+        state: &mut State,
+        most: Option<usize>,
+        deadline: &mut Option<Instant>,
+    ) -> PyResult<usize> {
+        let source = self.source.bind(py);
+        loop {
+            state.check_process()?;
+            let descriptor = source::descriptor(source)?;
+            let Room { from, lacking, mut ahead } = state.frames.room();
+            let wanted = lacking.min(most.unwrap_or(usize::MAX));
+            if wanted < lacking {
+                ahead = &mut [];
+            }
+            let body = state
+                .filling
+                .as_ref()
+                .map_or(Bytes::new(std::ptr::dangling_mut(), 0), |filling| filling.piece().part(from, wanted).bytes());
+            let ahead = Bytes::new(ahead.as_mut_ptr(), ahead.len());
+            match py.detach(move || read(descriptor, body, ahead)) {
+                Ok(count) => return Ok(count),
+                Err(libc::EINTR) => py.check_signals()?,
+                Err(libc::EAGAIN) if most.is_none() => source::wait_to_read(source, deadline)?,
+                Err(code) => {
+                    // Where the group was freed by force, that is the reason.
+                    self.group.get().check_open(py)?;
+                    return Err(source::os_error(code, None));
+                }
+            }
+        }
+    }
+}
+
+/// Reads into the rest of a body and what lies behind it, with the code of the error as in `errno(3)`.
+fn read(descriptor: RawFd, body: Bytes, ahead: Bytes) -> Result<usize, i32> {
+    let stretches = [body, ahead].map(|bytes| iovec { iov_base: bytes.start.cast(), iov_len: bytes.len });
+    let stretches = if body.len == 0 { &stretches[1..] } else { &stretches[..] };
+    // SAFETY: the one is the rest of a body that nobody else was given. Its slot is held, so its addresses are mapped or
+    // at least reserved, whatever becomes of the group. The other is the reader's own, which nobody else is the receiver of.
+    unsafe { iovecs::transfer(descriptor, Call::Read, stretches) }.map(|moved| moved.bytes)
+}
+
+impl State {
+    /// The rest of a message that was begun before a fork is the parent's to receive: both would write it to the same bytes.
+    fn check_process(&self) -> PyResult<()> {
+        match &self.filling {
+            Some(filling) if filling.generation != fork::generation() => Err(PyRuntimeError::new_err(
+                "a message was unfinished when this process was forked, and is its parent's to receive: close this \
+                 reader, and make a new one where the stream is in step",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The stream has ended.
+    fn end(&mut self) -> PyResult<()> {
+        let width = self.frames.format().width;
+        match self.frames.unfinished() {
+            Unfinished::Nothing => {
+                self.phase = Phase::Ended;
+                Ok(())
+            }
+            Unfinished::Prefix { there } => Err(PyEOFError::new_err(format!(
+                "the stream ended within a prefix: {there} of its {width} bytes arrived, see ahead"
+            ))),
+            Unfinished::Body { there, size } => Err(PyEOFError::new_err(format!(
+                "the stream ended within a message: {there} of its {size} byte{} arrived, see partial",
+                plural(size)
+            ))),
+        }
+    }
+}
+
+#[cold]
+fn explained(misfit: Misfit, format: Format) -> PyErr {
+    let Format { width, limit, .. } = format;
+    PyValueError::new_err(match misfit {
+        Misfit::TooLarge { size } => format!(
+            "a message of {size} bytes is larger than the limit of {limit}: it is not received, and the stream is out \
+             of step from here on; close it, and if such messages are to be expected, pass a higher limit"
+        ),
+        Misfit::TooSmall { length } => format!(
+            "a length of {length} does not count its own prefix of {width} byte{}: the stream is out of step from here \
+             on; close it, and check prefix, byteorder and counts_prefix",
+            plural(width)
+        ),
+    })
+}
+
+/// A body that is not complete. It counts as a view of the process that began it, and its slot stays, until this is dropped.
+struct Filling {
+    /// Nobody else has it yet. It was made beforehand, so that nothing is in the way once its bytes are there.
+    block: Py<MemBlock>,
+    /// Never looked at, only held: the block itself must not become an exporter by this.
+    _slot: Arc<Slot>,
+    /// Of the process that began it.
+    generation: u32,
+}
+
+impl Filling {
+    fn new(group: &Bound<'_, MemGroup>, piece: RawBlock) -> PyResult<Self> {
+        let block = MemBlock::new(group, piece, Mirror::ReadWrite)?.unbind();
+        let this = group.get();
+        let mut generation = 0;
+        this.while_there(group.py(), piece.into(), || {
+            // SAFETY: slots are made by Arc, and while the piece is there so is its slot.
+            unsafe { Arc::increment_strong_count(piece.slot.as_ptr().cast_const()) };
+            generation = this.add_pin();
+        })?;
+        // SAFETY: the reference was just made for this one.
+        let slot = unsafe { Arc::from_raw(piece.slot.as_ptr().cast_const()) };
+        Ok(Self { block, _slot: slot, generation })
+    }
+
+    fn piece(&self) -> RawBlock {
+        self.block.get().piece()
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.block.get().remove_pin(self.generation);
+    }
+}
+
+/// Bytes of a prefix.
+#[derive(Clone, Copy)]
+pub(crate) struct Prefix(pub(crate) usize);
+
+impl<'py> FromPyObject<'_, 'py> for Prefix {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match integer(&object, "prefix must be an integer")? {
+            width @ (1 | 2 | 4 | 8) => Ok(Self(width as usize)),
+            _ => {
+                let given = shown(&object);
+                Err(PyValueError::new_err(format!("a prefix has 1, 2, 4 or 8 bytes, not {given}")))
+            }
+        }
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for ByteOrder {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let Ok(word) = object.cast::<PyString>() else {
+            let given = type_name(&object);
+            return Err(PyTypeError::new_err(format!("byteorder must be \"big\" or \"little\", not {given}")));
+        };
+        match word.to_cow().as_deref() {
+            Ok("big") => Ok(Self::Big),
+            Ok("little") => Ok(Self::Little),
+            _ => {
+                let given = word.repr()?;
+                Err(PyValueError::new_err(format!("byteorder must be \"big\" or \"little\", not {given}")))
+            }
+        }
+    }
+}
+
+/// The most bytes to read beyond the message that is wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct ReadAhead(pub(crate) usize);
+
+impl<'py> FromPyObject<'_, 'py> for ReadAhead {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let most = integer(&object, "read_ahead must be an integer")?;
+        usize::try_from(most).map(Self).map_err(|_| {
+            let given = shown(&object);
+            PyValueError::new_err(format!("read_ahead must not be negative, not {given}"))
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! Memory that stays while nobody holds the group's lock.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use pyo3::prelude::*;
+
+use crate::io::Keeper;
+use crate::list::ListLayout;
+use crate::os::fork;
+use crate::python::block::raw::Held;
+use crate::python::group::object::MemGroup;
+use crate::slot::Slot;
+
+/// Keeps the slots of a list where they are, for a call that may wait for as long as its peer likes. Nobody waits for it:
+/// it counts as a view, so that `free` and `reset` refuse, and a gentle end leaves its memory to it. What
+/// `free(force=True)` takes away stays reserved, and the kernel answers EFAULT.
+///
+/// It counts in the process that made it: in a child forked meanwhile by another thread, nobody is within the call.
+pub(crate) struct Pinned<'a> {
+    group: &'a MemGroup,
+    /// Of the process that it counts in.
+    generation: AtomicU32,
+    _slots: Vec<Arc<Slot>>,
+}
+
+impl<'a> Pinned<'a> {
+    /// Pins a list that is still there.
+    ///
+    /// # Errors
+    /// ValueError: It is freed.
+    pub(crate) fn new(py: Python<'_>, group: &'a MemGroup, held: Held, layout: &ListLayout) -> PyResult<Self> {
+        let mut slots: Vec<NonNull<Slot>> = Vec::new();
+        for run in layout.runs() {
+            if !slots.contains(&run.slot) {
+                slots.push(run.slot);
+            }
+        }
+        let mut pinned = Vec::with_capacity(slots.len());
+        let mut generation = 0;
+        group.while_there(py, held, || {
+            pinned.extend(slots.into_iter().map(|slot| {
+                let slot = slot.as_ptr().cast_const();
+                // SAFETY: slots are made by Arc, and this one lives, since the list is there.
+                unsafe { Arc::increment_strong_count(slot) };
+                // SAFETY: this is the reference that was just counted.
+                unsafe { Arc::from_raw(slot) }
+            }));
+            generation = group.add_pin();
+        })?;
+        Ok(Self { group, generation: AtomicU32::new(generation), _slots: pinned })
+    }
+
+    /// Counts again where Python code that ran in the midst of the call has forked, and this is the child.
+    pub(crate) fn renew(&self) {
+        if self.generation.load(Ordering::Relaxed) != fork::generation() {
+            self.generation.store(self.group.add_pin(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// To be asked by a thread that is detached.
+impl Keeper for Pinned<'_> {
+    fn while_there(&self, work: impl FnOnce()) -> bool {
+        self.group.while_mapped(work)
+    }
+}
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        self.group.remove_pin(self.generation.load(Ordering::Relaxed));
+    }
+}

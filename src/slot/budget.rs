@@ -1,0 +1,145 @@
+//! What a group may commit, and what it has.
+
+use crate::error::Error;
+use crate::os::headroom::{self, Claim, Shortage};
+use crate::sync::{AtomicUsize, Ordering};
+
+/// The bytes a group and all its slots have committed, against the most they may. Shared by a group and its slots,
+/// because a slot can outlive the group.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: Option<usize>,
+    /// Whether the bytes must fit into the machine's memory.
+    in_memory: bool,
+    /// Whether they may never leave memory, nor be found there by whoever has it next.
+    is_secret: bool,
+    committed: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of at most `limit` bytes, which must fit into memory unless they are in files on a disk.
+    pub(crate) fn new(limit: Option<usize>, in_memory: bool) -> Self {
+        Self { limit, in_memory, is_secret: false, committed: AtomicUsize::new(0) }
+    }
+
+    /// The same for secrets or, as it was, for what is none.
+    pub(crate) fn secret(self, is_secret: bool) -> Self {
+        Self { is_secret, ..self }
+    }
+
+    pub(crate) fn is_secret(&self) -> bool {
+        self.is_secret
+    }
+
+    pub(crate) fn limit(&self) -> Option<usize> {
+        self.limit
+    }
+
+    pub(crate) fn committed(&self) -> usize {
+        self.committed.load(Ordering::Relaxed)
+    }
+
+    /// Accounts for `bytes` more, or says why that cannot be and accounts for nothing. The machine is asked for `cold` of
+    /// them only: it has given the others already. They are claimed until they are committed.
+    ///
+    /// Only one thread at a time takes: the one that holds the lock of the table.
+    pub(crate) fn take(&self, bytes: usize, cold: usize) -> Result<Claim, Error> {
+        // Relaxed throughout: only the numbers matter; nothing else is published through them.
+        let committed = self.committed();
+        let limit = self.limit.unwrap_or(usize::MAX);
+        if committed.checked_add(bytes).is_none_or(|sum| sum > limit) {
+            return Err(Error::Limit { wanted: bytes, committed, limit });
+        }
+        let claim = match self.in_memory && cold > 0 {
+            true => headroom::claim(cold, !self.is_secret).map_err(|shortage| refused(cold, shortage))?,
+            false => Claim::NOTHING,
+        };
+        self.committed.fetch_add(bytes, Ordering::Relaxed);
+        Ok(claim)
+    }
+
+    /// Says whether `bytes` more could be accounted for now, in however many steps, or why not; as for
+    /// [`take`](Self::take) the machine is asked for `cold` of them.
+    pub(crate) fn check(&self, bytes: usize, cold: usize) -> Result<(), Error> {
+        let committed = self.committed();
+        let limit = self.limit.unwrap_or(usize::MAX);
+        if committed.checked_add(bytes).is_none_or(|sum| sum > limit) {
+            return Err(Error::Limit { wanted: bytes, committed, limit });
+        }
+        if self.in_memory {
+            headroom::check(cold, !self.is_secret).map_err(|shortage| refused(cold, shortage))?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what [`take`](Self::take) accounted for.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.committed.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+fn refused(wanted: usize, shortage: Shortage) -> Error {
+    match shortage {
+        Shortage::Machine(available) => Error::Headroom { wanted, available },
+        Shortage::Cgroup(room) => Error::Cgroup {
+            wanted,
+            available: room.available,
+            limit: room.limit,
+            usage: room.usage,
+            limit_file: room.limit_file,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_short(taken: Result<(), Error>) -> bool {
+        matches!(taken, Err(Error::Headroom { .. } | Error::Cgroup { .. }))
+    }
+
+    #[test]
+    fn a_limit_counts_every_byte() {
+        let budget = Budget::new(Some(100), true);
+        budget.take(60, 60).unwrap();
+        assert_eq!(budget.take(41, 0).map(drop), Err(Error::Limit { wanted: 41, committed: 60, limit: 100 }));
+        budget.take(40, 0).unwrap();
+        budget.give_back(100);
+        assert_eq!(budget.committed(), 0);
+    }
+
+    #[test]
+    #[cfg_attr(heap, ignore = "asks the machine")]
+    fn more_than_the_machine_has_is_refused_and_not_counted() {
+        let budget = Budget::new(None, true);
+        assert!(is_short(budget.take(1 << 60, 1 << 60).map(drop)));
+        assert_eq!(budget.committed(), 0);
+        budget.take(4096, 4096).unwrap();
+    }
+
+    #[test]
+    fn what_the_machine_has_given_already_is_not_asked_for_again() {
+        let budget = Budget::new(None, true);
+        budget.take(1 << 60, 4096).unwrap();
+        assert_eq!(budget.committed(), 1 << 60);
+    }
+
+    #[test]
+    #[cfg_attr(heap, ignore = "asks the machine")]
+    fn a_check_says_what_take_would_and_counts_nothing() {
+        let budget = Budget::new(Some(100), true);
+        budget.take(60, 60).unwrap();
+        assert_eq!(budget.check(40, 1 << 10), Ok(()));
+        assert_eq!(budget.check(41, 0), Err(Error::Limit { wanted: 41, committed: 60, limit: 100 }));
+        assert!(is_short(Budget::new(None, true).check(1 << 60, 1 << 60)));
+        assert_eq!(Budget::new(None, true).check(1 << 60, 4096), Ok(()));
+        assert_eq!(Budget::new(None, false).check(1 << 60, 1 << 60), Ok(()));
+        assert_eq!(budget.committed(), 60);
+    }
+
+    #[test]
+    fn files_on_a_disk_may_exceed_memory() {
+        Budget::new(None, false).take(usize::MAX / 2, usize::MAX / 2).unwrap();
+    }
+}

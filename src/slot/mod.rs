@@ -1,0 +1,564 @@
+//! One slot: its mirrors, its cursor, how far it is committed.
+
+pub(crate) mod budget;
+pub(crate) mod cache;
+mod cursor;
+
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, Range};
+use std::ptr::NonNull;
+
+use crate::error::Error;
+use crate::layout::{self, SlotIndex};
+use crate::os::{self, Backing, Mirrors, Unlocked, fork};
+use crate::sync::opaque;
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
+use budget::Budget;
+use cache::{Make, Memory};
+pub use cache::{WarmMemory, set_warm_limit, warm_memory};
+use cursor::Cursor;
+
+/// A piece of memory that blocks are cut from, and the bookkeeping to do so. Nothing of the latter lies in the former.
+///
+/// Groups hold slots by [`Arc`]. A layer above that must keep addresses valid beyond the group's own wish takes a
+/// reference of its own: the mappings go, to be unmapped or kept warm for another slot, when the last reference does.
+#[derive(Debug)]
+#[repr(C, align(64))] // in this order, so that what a bump touches stands in one cache line
+pub struct Slot {
+    cursor: Cursor,
+    read_write: NonNull<u8>,
+    read_only: Option<NonNull<u8>>,
+    capacity: usize,
+    group: u64,
+    index: SlotIndex,
+    /// Whether what is handed out was never handed out before: fresh memory is zero.
+    fresh: AtomicBool,
+    /// How often this process had forked when the slot was opened.
+    forks: u32,
+    /// Of the process that opened the slot.
+    generation: u32,
+    /// Which slots its memory can be kept for; `None` for none.
+    make: Option<Make>,
+    /// Offset below which nothing is taken back singly.
+    pinned: AtomicUsize,
+    /// Whether something was done to the memory that makes it unfit for another slot.
+    is_spoilt: AtomicBool,
+    /// Bytes that a layer above has handed out through the read-only mirror, by its own count.
+    protected: AtomicUsize,
+    /// There until the slot is dropped, and taken out only then.
+    memory: ManuallyDrop<Memory>,
+    budget: Arc<Budget>,
+}
+
+// SAFETY: the pointers are to mappings that the slot owns and that no thread owns more than another; the cursor is
+// atomic; mirrors are only read, but for `revoke`, whose callers promise that nobody uses the memory any more.
+unsafe impl Send for Slot {}
+// SAFETY: as for Send.
+unsafe impl Sync for Slot {}
+
+/// A slot in a table, borrowed. It keeps the pointer that the table got from [`Arc::into_raw`], so that a layer above can
+/// take a reference of its own; from a plain `&Slot` it could not, for that has no say over the count beside the slot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SlotRef<'g> {
+    slot: NonNull<Slot>,
+    borrow: PhantomData<&'g Slot>,
+}
+
+impl<'g> SlotRef<'g> {
+    /// # Safety
+    /// `slot` must come from [`Arc::into_raw`], and that reference must last for 'g.
+    pub(crate) unsafe fn new(slot: NonNull<Slot>) -> Self {
+        Self { slot, borrow: PhantomData }
+    }
+
+    /// The pointer, good for [`Arc::increment_strong_count`] while the borrow lasts.
+    pub(crate) fn as_ptr(self) -> NonNull<Slot> {
+        self.slot
+    }
+
+    /// The slot.
+    #[inline(always)]
+    pub(crate) fn get(self) -> &'g Slot {
+        // SAFETY: new was promised that the slot lives for 'g, and slots are only shared.
+        unsafe { self.slot.as_ref() }
+    }
+}
+
+impl Deref for SlotRef<'_> {
+    type Target = Slot;
+
+    #[inline(always)]
+    fn deref(&self) -> &Slot {
+        self.get()
+    }
+}
+
+/// Bytes just taken from a slot. They last until the group is reset or freed, or the slot's last reference goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken<'g> {
+    /// The first byte, in the read-write mirror.
+    pub(crate) address: NonNull<u8>,
+    pub(crate) slot: SlotRef<'g>,
+}
+
+/// What a slot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotStats {
+    /// Number of the slot; it holds `base << index` bytes.
+    pub index: usize,
+    /// Bytes it can hold.
+    pub capacity: usize,
+    /// Bytes handed out, the gaps between blocks among them.
+    pub allocated: usize,
+    /// Bytes committed: accounted for as memory that the group uses.
+    pub committed: usize,
+    /// Address space of its mirrors, in bytes.
+    pub mapped: usize,
+    /// What a layer above has counted with [`Slot::protected`]. Rust's own `protect` counts nothing.
+    pub(crate) protected: usize,
+}
+
+impl Slot {
+    pub(crate) fn open(
+        index: SlotIndex,
+        capacity: usize,
+        backing: &Backing,
+        name: &str,
+        group: u64,
+        budget: Arc<Budget>,
+    ) -> Result<Self, Error> {
+        // Before the memory is found: a fork in between makes it one that a child may see.
+        let (forks, generation) = (fork::count(), fork::generation());
+        let huge_page = os::huge_page_size(backing);
+        // Secrets are locked, and what may be locked is little: no more of it than is needed. And nobody else gets their memory.
+        let is_secret = budget.is_secret();
+        let is_huge =
+            !is_secret && huge_page.is_some_and(|size| layout::is_for_huge_pages(capacity, budget.limit(), size));
+        let make = Make::of(backing, name, capacity, is_huge).filter(|_| !is_secret);
+        let (make, memory) = match make.and_then(cache::take) {
+            Some((make, memory)) => (Some(make), memory),
+            None => {
+                let mirrors = cache::retry_after_eviction(|| {
+                    let opened = Mirrors::open(backing, name, capacity, is_huge);
+                    opened
+                        .and_then(
+                            |mirrors| if is_secret { mirrors.keep_from_dumps().map(|()| mirrors) } else { Ok(mirrors) },
+                        )
+                        .map_err(|refusal| refusal.during(format!("opening slot {} ({capacity} bytes)", index.get())))
+                })?;
+                (make, Memory::fresh(mirrors))
+            }
+        };
+        memory.place.belongs_to(name, index);
+        Ok(Self {
+            cursor: Cursor::new(),
+            read_write: memory.mirrors.read_write(),
+            read_only: memory.mirrors.read_only(),
+            capacity,
+            group,
+            index,
+            fresh: AtomicBool::new(memory.extent == 0),
+            forks,
+            generation,
+            make,
+            pinned: AtomicUsize::new(0),
+            is_spoilt: AtomicBool::new(false),
+            protected: AtomicUsize::new(0),
+            memory: ManuallyDrop::new(memory),
+            budget,
+        })
+    }
+
+    /// Takes bytes that are ready: the address of the first in the read-write mirror, or `None` if there are not enough.
+    #[inline(always)]
+    pub(crate) fn bump(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        let start = self.cursor.bump(size, align)?;
+        // SAFETY: bump returns offsets below what is ready, which is never more than the mapping holds.
+        Some(unsafe { self.read_write.add(start) })
+    }
+
+    /// Takes all bytes that are ready: the address of the first in the read-write mirror, and how many there are.
+    pub(crate) fn take_rest(&self) -> Option<(NonNull<u8>, usize)> {
+        let taken = self.cursor.take_rest()?;
+        // SAFETY: as for bump.
+        Some((unsafe { self.read_write.add(taken.start) }, taken.len()))
+    }
+
+    /// Takes bytes, committing more of the slot if need be; `Ok(None)` if the slot has not that much room.
+    ///
+    /// Only one thread at a time may call this, holding the lock of the slot's table; others may bump meanwhile.
+    pub(crate) fn reserve(&self, size: usize, align: usize) -> Result<Option<NonNull<u8>>, Error> {
+        // SAFETY: as for bump.
+        Ok(self.reserve_from(size, align)?.map(|(_, start)| unsafe { self.at(start) }))
+    }
+
+    /// The same with offsets: where the cursor stood before, and of the first byte.
+    pub(crate) fn reserve_from(&self, size: usize, align: usize) -> Result<Option<(usize, usize)>, Error> {
+        loop {
+            if let Some(taken) = self.bump_from(size, align) {
+                return Ok(Some(taken));
+            }
+            match layout::place(self.cursor.used(), size, align) {
+                Some(place) if place.end <= self.capacity => self.commit(place.end)?,
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Takes the bytes from `start` up to `end` back, unless something behind them is taken. `used` says whether any of them
+    /// may have been written to. Returns whether they were.
+    ///
+    /// # Safety
+    /// Both must be addresses in this slot's read-write mirror, `end` perhaps one past its end. The bytes must have been
+    /// taken, and from now on be nobody's.
+    pub(crate) unsafe fn give_back(&self, start: usize, end: usize, used: bool) -> bool {
+        let base = self.read_write.addr().get();
+        if used {
+            self.mark_reused();
+        }
+        self.cursor.give_back(start - base..end - base)
+    }
+
+    /// Notes that bytes which were in use may be handed out again.
+    pub(crate) fn mark_reused(&self) {
+        self.fresh.store(false, Ordering::Relaxed);
+    }
+
+    /// Makes the bytes from `start` to `end` longer for their owner, up to `to`, and commits what that needs; false, and
+    /// nothing happens, if something behind them is taken or there is no room.
+    ///
+    /// To be called as [`reserve`](Self::reserve); all three are addresses in the read-write mirror, or beyond its end.
+    pub(crate) fn grow(&self, start: usize, end: usize, to: usize) -> bool {
+        let base = self.read_write.addr().get();
+        let (taken, to) = (start - base..end - base, to - base);
+        let may_grow = to <= self.capacity && self.cursor.used() == taken.end && self.commit(to).is_ok();
+        may_grow && self.cursor.grow(taken, to)
+    }
+
+    /// Notes that somebody knows the bytes below an address by that address alone, as when an array was protected: none of
+    /// them is to be taken back from its first owner, until all are.
+    pub(crate) fn pin_below(&self, end: usize) {
+        // Relaxed: who gives bytes back has seen all that was done with them.
+        self.pinned.fetch_max(end - self.read_write.addr().get(), Ordering::Relaxed);
+    }
+
+    /// Whether the owner of bytes that begin at an address may give them back: not if they are known to others, in this
+    /// process or in one of its family.
+    pub(crate) fn takes_back(&self, start: usize) -> bool {
+        start - self.read_write.addr().get() >= self.pinned.load(Ordering::Relaxed)
+            && self.is_own()
+            && !self.is_shared_with_a_child()
+    }
+
+    /// Whether this process opened the slot, and did not inherit it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.generation == fork::generation()
+    }
+
+    /// Bytes from an address in the read-write mirror to the end of what was handed out.
+    pub(crate) fn used_from(&self, start: usize) -> usize {
+        (self.read_write.addr().get() + self.cursor.used()).saturating_sub(start)
+    }
+
+    /// As `bump` with offsets: see [`Cursor::bump_from`].
+    pub(crate) fn bump_from(&self, size: usize, align: usize) -> Option<(usize, usize)> {
+        self.cursor.bump_from(size, align)
+    }
+
+    /// Bytes that can still be handed out at `align`.
+    pub(crate) fn room(&self, align: usize) -> usize {
+        self.room_below(self.capacity, align)
+    }
+
+    /// The same without committing any.
+    pub(crate) fn ready_room(&self, align: usize) -> usize {
+        self.room_below(self.cursor.ready(), align)
+    }
+
+    fn room_below(&self, end: usize, align: usize) -> usize {
+        let start = layout::align_up(self.cursor.used(), align);
+        start.map_or(0, |start| end.saturating_sub(start))
+    }
+
+    /// Bytes that are committed and not handed out.
+    pub(crate) fn idle(&self) -> usize {
+        self.ready_room(1)
+    }
+
+    /// The same with those that are warm and not committed: the machine has given them already.
+    pub(crate) fn idle_or_warm(&self) -> usize {
+        self.room_below(self.cursor.ready().max(self.memory.warm), 1)
+    }
+
+    /// Commits at least up to `end`, and a window ahead where that is to be had.
+    fn commit(&self, end: usize) -> Result<(), Error> {
+        let ready = self.cursor.ready();
+        if end <= ready {
+            return Ok(());
+        }
+        let wanted = layout::commit(ready, end, self.capacity, self.memory.mirrors.granule());
+        match self.commit_to(wanted.ahead) {
+            // Near a limit, do with what the request itself needs.
+            Err(_) if wanted.needed < wanted.ahead => self.commit_to(wanted.needed),
+            result => result,
+        }
+    }
+
+    fn commit_to(&self, to: usize) -> Result<(), Error> {
+        let ready = self.cursor.ready();
+        let more = to - ready;
+        // The group answers for all of it; the machine is asked for what lies beyond the warm part.
+        let from = ready.max(self.memory.warm).min(to);
+        let cold = to - from;
+        cache::retry_after_eviction(|| {
+            let _claim = self.budget.take(more, cold)?;
+            self.populate(from, to).inspect_err(|_| self.budget.give_back(more))
+        })?;
+        self.cursor.extend(to);
+        Ok(())
+    }
+
+    fn populate(&self, from: usize, to: usize) -> Result<(), Error> {
+        let cold = to - from;
+        if cold == 0 {
+            return Ok(());
+        }
+        let mirrors = &self.memory.mirrors;
+        if self.budget.is_secret() {
+            return mirrors.commit_locked(from, to).map_err(|unlocked| match unlocked {
+                Unlocked::Limit { locked, limit } => Error::Unlocked { wanted: cold, locked, limit },
+                Unlocked::Refused(refusal) => {
+                    refusal.during(format!("locking {cold} bytes of slot {} in memory", self.index.get()))
+                }
+            });
+        }
+        mirrors.commit(from, to, cold <= layout::MAX_WINDOW.max(mirrors.granule())).map_err(|refusal| {
+            // Some of it may be there now, and nobody knows how much.
+            self.is_spoilt.store(true, Ordering::Relaxed);
+            refusal.during(format!("committing {cold} bytes of slot {}", self.index.get()))
+        })
+    }
+
+    /// Offset of an address in the read-write mirror.
+    #[inline(always)]
+    pub(crate) fn offset_of(&self, address: NonNull<u8>) -> usize {
+        address.addr().get() - self.read_write.addr().get()
+    }
+
+    /// The address of an offset in the read-write mirror.
+    ///
+    /// # Safety
+    /// `offset` must be at most the capacity.
+    #[inline(always)]
+    pub(crate) unsafe fn at(&self, offset: usize) -> NonNull<u8> {
+        // SAFETY: the mirror holds the capacity, and offset is at most that by contract.
+        unsafe { self.read_write.add(offset) }
+    }
+
+    /// The same in a mirror of the caller's choice, if there is that mirror.
+    ///
+    /// # Safety
+    /// As for `at`.
+    #[inline(always)]
+    pub(crate) unsafe fn address(&self, offset: usize, mirror: Mirror) -> Option<NonNull<u8>> {
+        let base = match mirror {
+            Mirror::ReadWrite => self.read_write,
+            Mirror::ReadOnly => self.read_only?,
+        };
+        // SAFETY: as for at.
+        Some(unsafe { base.add(offset) })
+    }
+
+    /// The address in the read-only mirror of what is at `address` in the read-write mirror; `None` without one.
+    ///
+    /// # Safety
+    /// `address` must lie in this slot's read-write mirror, or one past its end.
+    #[inline(always)]
+    pub(crate) unsafe fn to_read_only(&self, address: NonNull<u8>) -> Option<NonNull<u8>> {
+        let offset = address.addr().get() - self.read_write.addr().get();
+        // SAFETY: by contract offset is at most the capacity, which both mirrors hold.
+        self.read_only.map(|base| unsafe { base.add(offset) })
+    }
+
+    /// The address in the read-write mirror of what is at `address` in the read-only mirror.
+    ///
+    /// # Safety
+    /// `address` must lie in this slot's read-only mirror, or one past its end.
+    #[inline(always)]
+    pub(crate) unsafe fn to_read_write(&self, address: NonNull<u8>) -> NonNull<u8> {
+        let base = self.read_only.unwrap_or(self.read_write);
+        let offset = address.addr().get() - base.addr().get();
+        // SAFETY: by contract offset is at most the capacity, which both mirrors hold.
+        unsafe { self.read_write.add(offset) }
+    }
+
+    /// Which mirror all of `bytes` (a range of addresses) lies in, if any, and a pointer to the first of them with the
+    /// provenance of that mirror.
+    pub(crate) fn locate(&self, bytes: &Range<usize>) -> Option<(Mirror, NonNull<u8>)> {
+        let within = |base: NonNull<u8>| {
+            let start = base.addr().get();
+            let end = start + self.capacity;
+            // No bytes at the end of one mapping are at the beginning of the next as well: they count as there.
+            let is_within = (start..end).contains(&bytes.start) && (bytes.start..=end).contains(&bytes.end);
+            // SAFETY: the offset is at most the capacity, which the mirror holds.
+            is_within.then(|| unsafe { base.add(bytes.start - start) })
+        };
+        let writable = within(self.read_write).map(|address| (Mirror::ReadWrite, address));
+        writable.or_else(|| Some((Mirror::ReadOnly, within(self.read_only?)?)))
+    }
+
+    /// Offset of `bytes` (a range of addresses) in whichever mirror they lie in, if any.
+    pub(crate) fn offset_within(&self, bytes: &Range<usize>) -> Option<usize> {
+        let (mirror, address) = self.locate(bytes)?;
+        let address = match mirror {
+            Mirror::ReadWrite => address,
+            // SAFETY: locate has just found it in that mirror.
+            Mirror::ReadOnly => unsafe { self.to_read_write(address) },
+        };
+        Some(self.offset_of(address))
+    }
+
+    /// Number of the group that opened the slot.
+    #[inline(always)]
+    pub(crate) fn group(&self) -> u64 {
+        self.group
+    }
+
+    /// Bytes it can hold.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Number of the slot in its group.
+    pub(crate) fn index(&self) -> SlotIndex {
+        self.index
+    }
+
+    /// Whether a request of `size` bytes that did not fit, and went to slot `went_to`, means that this slot is to be left
+    /// for that one.
+    pub(crate) fn is_done_by(&self, size: usize, went_to: SlotIndex) -> bool {
+        let is_next = went_to.get() == self.index.get() + 1;
+        layout::is_small_for(size, self.capacity)
+            || is_next && layout::is_nearly_full(self.cursor.used(), self.capacity)
+    }
+
+    /// Whether memory handed out now was never used before, and so is zero.
+    pub(crate) fn is_fresh(&self) -> bool {
+        // Relaxed: who was given bytes that were in use before has seen, with the cursor, what was stored before them.
+        self.fresh.load(Ordering::Relaxed)
+    }
+
+    /// Whether a child, forked since the slot was opened, may still use what was handed out of it.
+    pub(crate) fn is_shared_with_a_child(&self) -> bool {
+        self.memory.mirrors.are_shared_by_forks() && self.forks != fork::count()
+    }
+
+    /// Takes all bytes back and keeps the memory, for a group that begins anew.
+    pub(crate) fn rewind(&mut self) {
+        if self.cursor.used() > 0 {
+            self.fresh.store(false, Ordering::Relaxed);
+        }
+        if self.budget.is_secret() {
+            self.memory.mirrors.wipe(self.cursor.ready());
+            self.fresh.store(true, Ordering::Relaxed);
+        }
+        self.cursor.rewind();
+        self.protected.store(0, Ordering::Relaxed);
+        self.pinned.store(0, Ordering::Relaxed);
+        // What lived there may have been values with padding.
+        opaque(self.read_write);
+    }
+
+    /// Gives the memory back and keeps the addresses without access; see [`Mirrors::revoke`].
+    ///
+    /// # Safety
+    /// No Rust reference into the slot may be left, and nobody may bump it any more.
+    pub(crate) unsafe fn revoke(&self) {
+        self.is_spoilt.store(true, Ordering::Relaxed);
+        let committed = self.cursor.close();
+        self.wipe_secrets(committed);
+        self.budget.give_back(committed);
+        self.memory.place.is_freed();
+        // SAFETY: the caller's promise.
+        unsafe { self.memory.mirrors.revoke() };
+    }
+
+    /// Overwrites what was handed out, if it was secret, of a slot that is committed that far and is about to go.
+    ///
+    /// What the mirrors share with other processes only the process that opened the slot overwrites, for all of them: secrets
+    /// end where their owner ends them, and a child that is done with its copy of a group does not take them from its parent.
+    /// Private memory is everyone's own.
+    fn wipe_secrets(&self, committed: usize) {
+        let mirrors = &self.memory.mirrors;
+        let is_own = self.generation == fork::generation() || !mirrors.are_shared_by_forks();
+        if self.budget.is_secret() && is_own {
+            mirrors.wipe(committed);
+        }
+    }
+
+    /// A count of protected bytes, for a layer above to keep.
+    pub(crate) fn protected(&self) -> &AtomicUsize {
+        &self.protected
+    }
+
+    pub(crate) fn stats(&self) -> SlotStats {
+        SlotStats {
+            index: self.index.get(),
+            capacity: self.capacity,
+            allocated: self.cursor.used(),
+            committed: self.cursor.ready(),
+            mapped: self.memory.mirrors.mapped(),
+            protected: self.protected.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let committed = self.cursor.close();
+        self.wipe_secrets(committed);
+        self.budget.give_back(committed);
+        // SAFETY: this is the only place that takes it, and nothing looks at it afterwards.
+        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
+        // Relaxed: dropping the last reference has made all that was done through others visible here.
+        let is_spoilt = self.is_spoilt.load(Ordering::Relaxed);
+        // What came from another process of the family, or went to one, may still be used there.
+        let is_private = self.generation == fork::generation() && self.forks == fork::count();
+        match self.make {
+            Some(make) if is_private && !is_spoilt => cache::keep(make, memory, committed, self.group, self.forks),
+            _ => drop(memory),
+        }
+    }
+}
+
+/// One of the two mappings of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mirror {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// What the [tests of interleavings](crate::loom_tests) ask.
+#[cfg(all(test, loom))]
+impl Slot {
+    pub(crate) fn touch(&self, address: NonNull<u8>) {
+        self.memory.mirrors.own(self.offset_of(address));
+    }
+
+    pub(crate) fn touch_first(&self) {
+        self.memory.mirrors.own(0);
+    }
+
+    pub(crate) fn at_start(&self) -> usize {
+        self.read_write.addr().get()
+    }
+
+    pub(crate) fn mapped(&self) -> usize {
+        self.memory.mirrors.mapped()
+    }
+
+    pub(crate) fn times_hidden(&self) -> usize {
+        self.memory.mirrors.times_hidden()
+    }
+}
