@@ -16,6 +16,11 @@ import memgroup
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Fixtures that several files share, beside those here.
+pytest_plugins = [
+    f"support.{module}" for module in ("ends", "faults", "forkcosts", "gathering", "pickles", "transfers")
+]
+
 
 def cases(usual: int) -> int:
     """How many examples a test tries: as many times more as the environment variable MEMGROUP_FUZZ says."""
@@ -32,6 +37,8 @@ settings.load_profile("memgroup")
 
 ALONE = {
     "test_gather": "runs commands, which have one standard output",
+    "test_gather_command": "runs commands, which have one standard output",
+    "test_gather_terminal": "runs commands, which have one standard output",
     "fork": "forks",
     "io": "plays with signals, descriptors and directories of the process",
     "model": "a model and a history are used by one thread",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 import pytest
-from test_fork import FORK
+from support.forks import FORK
 
 LOAD = """
 import time

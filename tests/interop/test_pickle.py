@@ -6,28 +6,20 @@ import copy
 import gc
 import pickle
 import threading
-import warnings
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, mappings
+from conftest import mappings
 from hypothesis import given
 from hypothesis import strategies as st
-from memgroup import MemBlock, MemGroup, MemList, loads_into
+from memgroup import MemBlock, MemGroup, loads_into
 from memgroup import _pickle as ours
 from memgroup._memgroup import pieces
+from support.pickles import RECORDS, SKIPPING, THINGS, block_addresses, blocks_of, bytes_of, is_same, list_of
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
-RECORDS = [b"short", b"a record longer than twelve", b"", b"x" * 5000, b"exactly12byt", b"0"]
-
-
-def list_of(group: MemGroup, records: list[bytes], align: int = 16) -> MemList:
-    made = group.alloc_many([len(record) for record in records], align=align)
-    made.fill_from(b"".join(records))
-    return made
 
 
 def out_of_band(thing) -> tuple[bytes, list[pickle.PickleBuffer]]:
@@ -35,59 +27,10 @@ def out_of_band(thing) -> tuple[bytes, list[pickle.PickleBuffer]]:
     return pickle.dumps(thing, 5, buffer_callback=buffers.append), buffers
 
 
-def is_same(loaded, sent) -> bool:
-    """Whether it is of the same kind, with the same bytes, protected or not alike."""
-    return type(loaded) is type(sent) and loaded == sent and loaded.readonly == sent.readonly
-
-
-def bytes_of(thing) -> list[bytes]:
-    return [bytes(block) for block in thing] if isinstance(thing, MemList) else [bytes(thing)]
-
-
-def blocks_of(thing) -> list[MemBlock]:
-    return list(thing) if isinstance(thing, MemList) else [thing]
-
-
-def block_addresses(thing) -> list[int]:
-    return [block.address for block in blocks_of(thing)]
-
-
 def is_within(block: MemBlock, ranges: list[range]) -> bool:
     return not len(block) or any(
         block.address in one and block.address + len(block) - 1 in one for one in ranges
     )
-
-
-THINGS = {
-    "a block": lambda group: group.copy(b"hello world" * 100),
-    "no bytes": lambda group: group.alloc(0),
-    "a protected block": lambda group: group.protect(group.copy(b"hello")),
-    "a part of a block": lambda group: group.copy(b"hello world")[3:7],
-    "a list": lambda group: list_of(group, RECORDS),
-    "a protected list": lambda group: group.protect(list_of(group, RECORDS)),
-    "a list without padding": lambda group: list_of(group, RECORDS, align=1),
-    "a list of one size": lambda group: filled(group.alloc_many(count=50, size=20)),
-    "an empty list": lambda group: group.alloc_many([]),
-    "a slice": lambda group: list_of(group, RECORDS * 100)[7:301],
-    "no part of a list": lambda group: list_of(group, RECORDS)[2:2],
-    "a list over many slots": lambda group: list_of(group, [b"%d" % n * 90 for n in range(1000)]),
-}
-SKIPPING = {
-    "every third of a list": lambda group: list_of(group, RECORDS * 10)[::3],
-    "a list backwards": lambda group: group.protect(list_of(group, RECORDS))[::-1],
-    "every other of one size": lambda group: filled(group.alloc_many(count=50, size=20))[::2],
-    "far apart": lambda group: filled(group.alloc_many(count=100, size=1, align=4096)),
-}
-
-
-def filled(blocks: MemList) -> MemList:
-    blocks.fill_from(bytes(n % 251 for n in range(blocks.nbytes)))
-    return blocks
-
-
-@pytest.fixture(params=[*THINGS, *SKIPPING])
-def thing(request):
-    return {**THINGS, **SKIPPING}[request.param](MemGroup(base=4096))
 
 
 @pytest.fixture(params=THINGS)
@@ -478,82 +421,3 @@ def test_copies_of_an_anonymous_group_stay_there():
     block, made = group.copy(b"hello"), list_of(group, RECORDS)
     assert copy.copy(block) in group
     assert copy.deepcopy(made) == made
-
-
-# Other processes
-
-
-def changed(thing, addition: bytes):
-    """Look at what arrived, and send it back with a block more."""
-    group = MemGroup()
-    return type(thing).__name__, thing.readonly, bytes_of(thing), thing, group.protect(group.copy(addition))
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_processes_send_each_other_blocks_and_lists(method):
-    sent = {name: make(MemGroup(base=4096)) for name, make in {**THINGS, **SKIPPING}.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of fork where there are threads
-        with ProcessPoolExecutor(1, mp_context=get_context(method)) as pool:
-            for thing in sent.values():
-                kind, readonly, seen, back, more = pool.submit(changed, thing, b"more").result(timeout=100)
-                assert (kind, readonly, seen) == (type(thing).__name__, thing.readonly, bytes_of(thing))
-                assert is_same(back, thing)
-                assert (bytes(more), more.readonly) == (b"more", True)
-
-
-def test_a_forked_child_loads_into_groups_of_its_own(child: Child):
-    code = """
-    import pickle
-    from memgroup import loads_into
-    data = pickle.dumps(MemGroup().copy(b"hello"))
-    mine = pickle.loads(data)
-    reading, writing = os.pipe()
-    if not (pid := os.fork()):
-        own = pickle.loads(data)
-        own[:] = b"child"
-        os.write(writing, pickle.dumps(own))
-        os._exit(0)
-    os.waitpid(pid, 0)
-    later = pickle.loads(data)
-    print(bytes(mine), bytes(later), bytes(pickle.loads(os.read(reading, 1000))))
-    """
-    assert child.output(code) == "b'hello' b'hello' b'child'"
-
-
-def test_dask_is_given_the_bytes_themselves(group):
-    np = pytest.importorskip("numpy")
-    protocol = pytest.importorskip("distributed.protocol")
-    block, records = group.copy(b"hello" * 100_000), list_of(group, RECORDS * 1000)
-    for thing in (block, records):
-        _, frames = protocol.serialize(thing)
-        starts = [np.frombuffer(frame, "u1").ctypes.data for frame in frames]
-        assert block_addresses(thing)[0] in starts
-
-
-def test_dask_workers_get_and_give_blocks_and_lists(child: Child):
-    pytest.importorskip("distributed")
-    code = """
-    if __name__ == "__main__":
-        import logging, pickle, tempfile
-        import dask
-        from distributed import Client, LocalCluster
-        dask.config.set({"distributed.worker.daemon": True, "temporary-directory": tempfile.mkdtemp()})
-        cluster = LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
-            silence_logs=logging.ERROR,
-        )
-        with cluster, Client(cluster) as client:
-            group = MemGroup()
-            block = group.copy(b"hello" * 100_000)
-            records = group.alloc_many([n % 700 for n in range(5_000)])
-            records.fill_from(bytes(n % 251 for n in range(records.nbytes)))
-            for sent in (block, group.protect(block), records, group.protect(records), records[::7]):
-                here, there = sorted(client.scheduler_info()["workers"])
-                kept = client.submit(lambda thing: thing, sent, workers=[here], pure=False)
-                moved = client.submit(lambda thing: (os_pid(), thing), kept, workers=[there], pure=False)
-                pid, back = moved.result(timeout=100)
-                print(pid != os.getpid(), back == sent, back.readonly == sent.readonly, back in group)
-    """.replace("os_pid()", "__import__('os').getpid()")
-    ended = child.run(code)
-    assert ended.stdout.splitlines() == ["True True True False"] * 5, ended.stderr

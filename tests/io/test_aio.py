@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memgroup import MemGroup, aio
-from test_frames import connected, framed, in_pieces, noise, sending
+from support.streams import connected, framed, in_pieces, noise, sending
 
 try:
     import uvloop

@@ -1,0 +1,271 @@
+"""The command `memgroup gather` at a terminal, and ended by a signal."""
+
+import codecs
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.gathering import COMMAND, ENOUGH, after
+
+# Ctrl-C from within, at call number `call` of a function.
+INTERRUPT_AT = """
+import builtins, itertools, memgroup.cli.gather.job
+real, calls = {owner}.{function}, itertools.count(1)
+def interrupted(*arguments, **options):
+    if next(calls) == {call}:
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(*arguments, **options)
+{owner}.{function} = interrupted
+"""
+
+
+class TestEnds:
+    @pytest.mark.parametrize(
+        ("owner", "function", "call"),
+        [
+            ("os", "lstat", 1),
+            ("os", "scandir", 1),
+            ("os", "scandir", 5),
+            ("memgroup.cli.gather.job", "read_batch", 1),
+            ("builtins", "print", 1),
+        ],
+    )
+    def test_ctrl_c_at_any_moment(self, tree, tmp_path, owner, function, call):
+        (tmp_path / "backing").mkdir()
+        code = INTERRUPT_AT.format(owner=owner, function=function, call=call)
+        command = after(code, tree, "--find", "a", "--backing", tmp_path / "backing")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ENOUGH, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "memgroup: interrupted\n")
+        assert not list((tmp_path / "backing").iterdir())
+
+    def test_ctrl_c_while_modules_are_imported(self, tree):
+        code = """
+import importlib.abc
+class Impatient(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "memgroup.cli.gather.job":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Impatient())
+"""
+        done = subprocess.run(after(code, tree), capture_output=True, text=True, timeout=ENOUGH, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "memgroup: interrupted\n")
+
+    def test_ctrl_c_from_outside_in_the_midst_of_a_read(self, tree):
+        ready, started = os.pipe()
+        code = f"""
+import memgroup.cli.gather.job
+read_batch = memgroup.cli.gather.job.read_batch
+def hang(group, paths, follow):
+    os.write({started}, b"!")
+    while True:
+        read_batch(group, paths, follow)
+        group.reset()
+memgroup.cli.gather.job.read_batch = hang
+"""
+        with subprocess.Popen(
+            after(code, tree), stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[started]
+        ) as child:
+            os.close(started)
+            assert os.read(ready, 1) == b"!"
+            os.close(ready)
+            child.send_signal(signal.SIGINT)
+            assert child.communicate(timeout=ENOUGH) == (b"", b"memgroup: interrupted\n")
+        assert child.returncode == 130
+
+    def test_ctrl_c_is_ignored_where_the_caller_says_so(self, tree):
+        code = "signal.signal(signal.SIGINT, signal.SIG_IGN)" + INTERRUPT_AT.format(
+            owner="memgroup.cli.gather.job", function="read_batch", call=1
+        )
+        done = subprocess.run(after(code, tree), capture_output=True, text=True, timeout=ENOUGH, check=False)
+        assert done.returncode == 0
+        assert done.stdout.startswith("Gathered 200 files")
+
+    @pytest.mark.parametrize("arguments", [[], ["--json"], ["--find", "a"]])
+    def test_a_reader_that_has_gone_is_no_noise(self, tree, arguments):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "wb") as gone:
+            done = subprocess.run(
+                [*COMMAND, tree, *arguments], stdout=gone, stderr=subprocess.PIPE, timeout=ENOUGH, check=False
+            )
+        assert (done.returncode, done.stderr) == (141, b"")
+
+    def test_an_output_that_is_full_is_said(self, tree):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [*COMMAND, tree], stdout=full, stderr=subprocess.PIPE, timeout=ENOUGH, check=False
+            )
+        assert done.returncode == 2
+        assert done.stderr == b"memgroup: cannot write the output: No space left on device\n"
+
+    @pytest.mark.parametrize(
+        ("closed", "status", "words"),
+        [
+            (">&-", 2, b"memgroup: cannot write the output: stdout is closed\n"),
+            ("2>&-", 0, b""),
+            (">&- 2>&-", 2, b""),
+        ],
+    )
+    def test_closed_outputs(self, tree, closed, status, words):
+        shell = f'exec "$0" -m memgroup gather "$1" {closed}'
+        done = subprocess.run(
+            ["sh", "-c", shell, sys.executable, tree], capture_output=True, timeout=ENOUGH, check=False
+        )
+        assert (done.returncode, done.stderr) == (status, words)
+
+
+class Terminal:
+    """A child whose stdin, stdout and stderr are a terminal of its own."""
+
+    def __init__(self, command: list[str | Path], **environment: str) -> None:
+        self._master, slave = pty.openpty()
+        plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+        self.gate_read, self._gate = os.pipe()
+        self.child = subprocess.Popen(
+            [str(part).replace("GATE", str(self.gate_read)) for part in command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            pass_fds=[self.gate_read],
+            start_new_session=True,
+            env={**plain, "TERM": "xterm-256color", "COLUMNS": "80", "PYTHONUTF8": "1", **environment},
+        )
+        os.close(slave)
+        self.seen = ""
+        self._letters = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def open_gate(self) -> None:
+        """Let the child go on that reads from the gate."""
+        os.write(self._gate, b"!")
+
+    def wait_for(self, words: str) -> None:
+        while words not in self.seen:
+            assert self._read(), f"{words!r} never came: {self.seen!r}"
+
+    def finish(self) -> int:
+        while self._read():
+            pass
+        for fd in (self._master, self.gate_read, self._gate):
+            os.close(fd)
+        return self.child.wait(ENOUGH)
+
+    def _read(self) -> bool:
+        if not select.select([self._master], [], [], ENOUGH)[0]:
+            self.child.kill()
+            pytest.fail(f"the child hangs: {self.seen!r}")
+        try:
+            chunk = os.read(self._master, 65536)
+        except OSError:  # EIO: the child has closed its end
+            chunk = b""
+        self.seen += self._letters.decode(chunk)  # a letter may come in two reads
+        return bool(chunk)
+
+
+# The first read waits until the test opens the gate; the progress bar does not wait.
+HELD = """
+import memgroup.display.progress
+memgroup.display.progress._PATIENCE = 0
+import memgroup.cli.gather.job
+real = memgroup.cli.gather.job.read_batch
+def held(*arguments):
+    memgroup.cli.gather.job.read_batch = real
+    os.read(GATE, 1)
+    return real(*arguments)
+memgroup.cli.gather.job.read_batch = held
+"""
+
+
+# A second Ctrl-C comes when the first has begun to take the bar away.
+IMPATIENT = """
+from rich.live import Live
+stop = Live.stop
+def interrupted(self):
+    os.kill(os.getpid(), signal.SIGINT)
+    stop(self)
+Live.stop = interrupted
+"""
+
+
+HIDE_CURSOR, SHOW_CURSOR, ERASE_LINE = "\x1b[?25l", "\x1b[?25h", "\x1b[2K"
+
+
+def assert_bar_has_gone(seen: str) -> None:
+    assert SHOW_CURSOR in seen[seen.rindex(HIDE_CURSOR) :]
+    assert ERASE_LINE in seen[seen.rindex(" of 200 files") :]
+
+
+class TestTerminal:
+    def test_long_work_shows_a_progress_bar_and_takes_it_away(self, tree):
+        terminal = Terminal(after(HELD, tree))
+        terminal.wait_for("gather 0 of 200 files")
+        assert "━" in terminal.seen
+        assert HIDE_CURSOR in terminal.seen
+        terminal.open_gate()
+        assert terminal.finish() == 0
+        assert_bar_has_gone(terminal.seen)
+        assert terminal.seen.index("Gathered 200 files") > terminal.seen.rindex(" of 200 files")
+
+    def test_short_work_shows_none(self, tree):
+        code = "import memgroup.display.progress; memgroup.display.progress._PATIENCE = 3600"
+        terminal = Terminal(after(code, tree))
+        assert terminal.finish() == 0
+        assert HIDE_CURSOR not in terminal.seen
+        assert "of 200 files" not in terminal.seen
+
+    @pytest.mark.parametrize("second", ["", IMPATIENT])
+    def test_ctrl_c_takes_the_bar_away(self, tree, second):
+        terminal = Terminal(after(HELD + second, tree))
+        terminal.wait_for("gather 0 of 200 files")
+        terminal.child.send_signal(signal.SIGINT)
+        assert terminal.finish() == 130
+        assert_bar_has_gone(terminal.seen)
+        assert terminal.seen.endswith("memgroup: interrupted\r\n")
+        assert "Traceback" not in terminal.seen
+
+    def test_no_progress_where_stderr_is_no_terminal(self, tree):
+        done = subprocess.run(
+            after("import memgroup.display.progress; memgroup.display.progress._PATIENCE = 0", tree),
+            capture_output=True, text=True, timeout=ENOUGH, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_colours_unless_they_are_unwanted(self, tree):
+        coloured = Terminal([*COMMAND, tree])
+        assert coloured.finish() == 0
+        assert "\x1b[32m█" in coloured.seen
+        plain = Terminal([*COMMAND, tree], NO_COLOR="1")
+        assert plain.finish() == 0
+        assert "█" in plain.seen
+        assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain.seen)
+
+    @pytest.mark.parametrize("width", [44, 80, 200])
+    @pytest.mark.parametrize("arguments", [[], ["--find", "ab"]])
+    def test_every_width_shows_whole_numbers_and_paths(self, tree, width, arguments):
+        (tree / ("long" * 50)).write_bytes(b"ab" * 100_000)
+        terminal = Terminal([*COMMAND, tree, *arguments], COLUMNS=str(width), NO_COLOR="1")
+        assert terminal.finish() == 0
+        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.seen).replace("\r\n", "\n")
+        assert max(map(len, text.splitlines())) <= width
+        assert "…" not in text
+        assert sum(text.count(letter) for letter in "l") >= 50
+        for word in ("capacity", "waste", "protect", "inspect"):
+            assert word in text
+
+    def test_a_hostile_name_reaches_no_terminal(self, tmp_path):
+        (tmp_path / "evil\x1b]0;title\x07\n").write_bytes(b"x")
+        terminal = Terminal([*COMMAND, tmp_path], COLUMNS="300")
+        assert terminal.finish() == 0
+        assert "\x1b]0;" not in terminal.seen
+        assert r"evil\x1b]0;title\x07\n" in terminal.seen
+
+    def test_brackets_in_a_name_are_no_markup(self, tmp_path):
+        (tmp_path / "[bold]name[").write_bytes(b"x")
+        terminal = Terminal([*COMMAND, tmp_path], COLUMNS="300")
+        assert terminal.finish() == 0
+        assert "[bold]name[" in terminal.seen

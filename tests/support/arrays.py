@@ -1,0 +1,9 @@
+"""What the tests of arrays share."""
+
+from __future__ import annotations
+
+import pytest
+
+np = pytest.importorskip("numpy")
+
+IS_TWO = np.__version__.startswith("2")

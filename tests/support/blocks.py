@@ -1,0 +1,10 @@
+"""What the tests of blocks share."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+HUGE = 10**40  # beyond any machine word
+
+
+bounds = st.none() | st.integers(-70, 70) | st.sampled_from([-HUGE, HUGE])

@@ -1,0 +1,10 @@
+"""What the tests of the model share."""
+
+from __future__ import annotations
+
+from memgroup.rmap import Machine
+
+
+def family(policy="modern", **options):
+    machine = Machine(policy, **options)
+    return machine, machine.spawn()
