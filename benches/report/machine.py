@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 CRATES = ("criterion", "bumpalo", "bump-scope", "blink-alloc", "mimalloc", "libmimalloc-sys")
-PACKAGES = ("numpy", "pyarrow", "pyperf", "matplotlib")
+PACKAGES = ("numpy", "pyarrow", "pyperf")
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 
 

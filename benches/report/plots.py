@@ -1,20 +1,28 @@
-"""The plots: SVG, the same bytes for the same figures."""
+"""The plots: SVG of a few kB, the same bytes for the same figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from report.figures import number, shown, unit_for
+from report.figures import shown
 from report.results import OURS, Results
 
-OUR_COLOUR, FLOOR_COLOUR, OTHER_COLOUR = "#c2410c", "#b8b8b8", "#64748b"
-PAPER, INK = "#fcfcfa", "#1f2328"
-ROW = 0.24
-"""Height of a bar with its surroundings, in inches."""
+STYLE = (
+    "text{font:12px sans-serif;fill:#1f2328}.h{font-weight:bold}.n{text-anchor:end}"
+    "rect{fill:#64748b;height:13px}.o{fill:#c2410c}.f{fill:#b8b8b8}.p{fill:#fcfcfa;height:100%}"
+)
+"""Ours stand out, floors stand back."""
+
+COLUMN, NAMES, BAR, ROW = 490, 150, 230, 17
+"""Pixels: the widths of a column, of the names in it, of the longest bar; the height of a bar and its gap."""
+
+SHORTEST = 0.1
+"""The least length of a bar, as a part of the longest; logarithmic bars begin there."""
 
 Bars = list[tuple[str, float]]
 
@@ -132,88 +140,66 @@ PLOTS = (
 )
 
 
-def draw(results: Results, directory: Path, kind: str = "svg") -> None:
+def draw(results: Results, directory: Path) -> None:
     """Draw every plot into a directory, and remove those for which there is nothing to draw."""
-    import matplotlib as mpl
-
     directory.mkdir(parents=True, exist_ok=True)
-    settings: Any = {"svg.hashsalt": "memgroup", "font.family": "DejaVu Sans", "font.size": 9}
     for plot in PLOTS:
-        path = directory / f"{plot.name}.{kind}"
-        columns = plot.filled(results)
-        if not columns:
+        path = directory / f"{plot.name}.svg"
+        if columns := plot.filled(results):
+            path.write_text("\n".join(picture(plot.title, columns)) + "\n")
+        else:
             path.unlink(missing_ok=True)
-            continue
-        with mpl.rc_context(settings):
-            figure = figure_of(plot.title, columns)
-            figure.savefig(path, facecolor=PAPER, metadata={"Date": None} if kind == "svg" else None)
 
 
-def figure_of(title: str, columns: list[list[Panel]]) -> Any:
-    """Return the figure: panels below each other, columns beside each other."""
-    from matplotlib.figure import Figure
+def picture(title: str, columns: list[list[Panel]]) -> Iterator[str]:
+    """Yield the lines of a picture: panels below each other, columns beside each other."""
+    width = COLUMN * len(columns)
+    height = 30 + max(sum(height_of(panel) for panel in column) for column in columns)
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">'
+    yield f'<style>{STYLE}</style><rect class="p" width="100%"/>'
+    yield f'<text class="h" x="10" y="20">{escape(title)}</text>'
+    for place, column in enumerate(columns):
+        top = 30
+        for panel in column:
+            yield f'<g transform="translate({place * COLUMN} {top})">'
+            yield from drawn(panel)
+            yield "</g>"
+            top += height_of(panel)
+    yield "</svg>"
 
-    height = max(sum(len(panel.bars) * ROW + 0.65 for panel in column) for column in columns) + 0.45
-    figure = Figure(figsize=(10.5, height), layout="constrained")
-    figure.suptitle(title, color=INK, fontsize=11, fontweight="bold")
-    for column, part in zip(columns, figure.subfigures(1, len(columns), squeeze=False)[0], strict=True):
-        part.set_facecolor(PAPER)
-        ratios = [len(panel.bars) + 1.5 for panel in column]
-        every = part.subplots(len(column), 1, squeeze=False, gridspec_kw={"height_ratios": ratios})
-        for panel, axes in zip(column, every[:, 0], strict=True):
-            draw_panel(axes, panel)
-    return figure
+
+def height_of(panel: Panel) -> int:
+    """Return the pixels that a panel takes."""
+    return ROW * (len(panel.bars) + 2)
 
 
-def draw_panel(axes: Any, panel: Panel) -> None:
-    """Draw bars with their values behind them."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    names = [name for name, _ in panel.bars]
-    values = [value for _, value in panel.bars]
-    axes.barh(range(len(values)), values, color=[colour_of(name) for name in names], height=0.72)
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    # Room for the shortest bar, and for what is written behind the longest.
-    if panel.unit == "s":
-        axes.set_xscale("log")
-        span = max(values) / min(values)
-        axes.set_xlim(min(values) / 2.5, max(values) * (span * 2.5) ** 0.28)
-    else:
-        axes.set_xlim(0, max(values) * 1.2)
-    axes.set_title(panel.title, loc="left", color=INK, fontsize=9.5)
-    for place, value in enumerate(values):
-        axes.annotate(
-            words(value, panel.unit),
-            (value, place),
-            (4, 0),
-            textcoords="offset points",
-            va="center",
-            color=INK,
+def drawn(panel: Panel) -> Iterator[str]:
+    """Yield the title of a panel, and its bars with their values behind them."""
+    yield f'<text class="h" x="10" y="{ROW}">{escape(panel.title)}</text>'
+    for row, ((name, value), length) in enumerate(zip(panel.bars, lengths(panel), strict=True), start=1):
+        top = ROW * row + 8
+        yield (
+            f'<text class="n" x="{NAMES}" y="{top + 11}">{escape(name)}</text>'
+            f'<rect{class_of(name)} x="{NAMES + 6}" y="{top}" width="{length}"/>'
+            f'<text x="{NAMES + 10 + length}" y="{top + 11}">{shown(value, panel.unit)}</text>'
         )
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: on_axis(value, panel.unit)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(axis="x", color=INK, alpha=0.12)
-    axes.set_axisbelow(True)
-    axes.set_facecolor(PAPER)
-    axes.tick_params(which="both", colors=INK, length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
 
 
-def colour_of(name: str) -> str:
-    """Return the colour: ours stand out, floors stand back."""
+def lengths(panel: Panel) -> list[int]:
+    """Return the length of each bar: logarithmic for times, so that what is far apart can be compared."""
+    values = [value for _, value in panel.bars]
+    most, span = max(values), math.log(max(values) / min(values)) or 1
+
+    def part(value: float) -> float:
+        if panel.unit == "s":
+            return 1 - (1 - SHORTEST) * math.log(most / value) / span
+        return value / most
+
+    return [round(BAR * part(value)) for value in values]
+
+
+def class_of(name: str) -> str:
+    """Return the attribute that gives a bar its colour."""
     if name.startswith(OURS):
-        return OUR_COLOUR
-    return FLOOR_COLOUR if name.startswith(("bare-", "memset-", "c-arena")) else OTHER_COLOUR
-
-
-def words(value: float, unit: str) -> str:
-    """Return a value as it is written behind a bar."""
-    return shown(value, unit) if unit == "s" else number(value)
-
-
-def on_axis(value: float, unit: str) -> str:
-    """Return a value as it is written below the bars."""
-    factor, name = unit_for(value * 1.001) if unit == "s" else (1.0, "")
-    return f"{value * factor:,.9g} {name}".strip()
+        return ' class="o"'
+    return ' class="f"' if name.startswith(("bare-", "memset-", "c-arena")) else ""
