@@ -15,18 +15,9 @@ use crate::local::LocalLayout;
 use crate::malloc;
 use crate::pass::Pass;
 use crate::peers::{AnonymousGroup, Boxes, FetchAdd, GroupAlloc, GroupLayout, Integer, Memory, Peer};
-use crate::report::{Goal, Row};
+use crate::report::Row;
 use crate::singly::Singly;
 use crate::sizes::{RANGES, ROUND, layouts};
-
-/// What a group may cost that many threads can allocate from at once, beside the least that they can share.
-const SHARED: Goal = Goal::RatioAtMost(1.1);
-
-/// And beside an arena that does the same job.
-const SHARED_ARENA: Goal = Goal::RatioAtMost(0.7);
-
-/// What a handle may cost that one thread owns, beside the arena that one thread owns.
-const OWNED: Goal = Goal::RatioAtMost(1.0);
 
 /// Measures all allocation and says what is to be compared.
 pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
@@ -53,9 +44,9 @@ fn warm(criterion: &mut Criterion, pass: Pass, range: &RangeInclusive<usize>) ->
     measure_warm::<Singly<MiMalloc>>(&mut group, &layouts);
 
     let mut rows = vec![
-        Row::new(&work, GroupAlloc::NAME, FetchAdd::NAME).goal(SHARED),
-        Row::new(&work, GroupLayout::NAME, FetchAdd::NAME).goal(SHARED),
-        Row::new(&work, LocalLayout::NAME, Bump::NAME).goal(OWNED),
+        Row::new(&work, GroupAlloc::NAME, FetchAdd::NAME),
+        Row::new(&work, GroupLayout::NAME, FetchAdd::NAME),
+        Row::new(&work, LocalLayout::NAME, Bump::NAME),
         Row::new(&work, LocalLayout::NAME, BlinkAlloc::NAME),
         Row::new(&work, LocalLayout::NAME, Integer::NAME),
     ];
@@ -64,7 +55,7 @@ fn warm(criterion: &mut Criterion, pass: Pass, range: &RangeInclusive<usize>) ->
     let more = [bump_scope::Bump::NAME, Singly::<System>::NAME, Singly::<MiMalloc>::NAME];
     rows.extend(more.map(|other| Row::new(&work, GroupAlloc::NAME, other)));
     let shared = [GroupAlloc::NAME, GroupLayout::NAME];
-    rows.extend(shared.map(|ours| Row::new(&work, ours, SyncBlinkAlloc::NAME).goal(SHARED_ARENA)));
+    rows.extend(shared.map(|ours| Row::new(&work, ours, SyncBlinkAlloc::NAME)));
     per_request(rows)
 }
 

@@ -10,7 +10,7 @@ use memgroup::MemGroup;
 use crate::malloc;
 use crate::outcome::or_exit;
 use crate::pass::Pass;
-use crate::report::{Goal, Row};
+use crate::report::Row;
 
 const WORK: &str = "free-64-MB";
 
@@ -33,8 +33,7 @@ pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
     bench.finish();
 
     let many_to_few = |[few, many]: &[String; 2]| Row::new(WORK, many, few);
-    let mut rows =
-        vec![many_to_few(&group).goal(Goal::RatioWithin(0.8, 1.2)), many_to_few(&kept), many_to_few(&returned)];
+    let mut rows = vec![many_to_few(&group), many_to_few(&kept), many_to_few(&returned)];
     for boxes in [&kept, &returned] {
         rows.extend(group.iter().zip(boxes).map(|(group, boxes)| Row::new(WORK, group, boxes)));
     }

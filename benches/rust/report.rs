@@ -1,4 +1,4 @@
-//! The table at the end: ratios, met and missed goals alike; and the same rows for programs.
+//! The table at the end: times and ratios; and the same rows for programs, which hold them against goals.
 
 use std::fmt;
 use std::path::Path;
@@ -11,65 +11,23 @@ use crate::pass::Pass;
 /// What the numbers leave out, and whom that favours.
 const FOOTNOTES: &str = include_str!("footnotes.md");
 
-/// What one row of the table is held against.
-#[derive(Clone, Copy)]
-pub enum Goal {
-    /// Shown, not judged.
-    None,
-    /// The ratio, at most.
-    RatioAtMost(f64),
-    /// The ratio, from the first to the second.
-    RatioWithin(f64, f64),
-    /// The time of what is measured, at most.
-    NanosecondsAtMost(f64),
-}
-
-impl Goal {
-    fn verdict(self, nanoseconds: f64, ratio: f64) -> &'static str {
-        let is_met = match self {
-            Self::None => return "",
-            Self::RatioAtMost(most) => ratio <= most,
-            Self::RatioWithin(least, most) => (least..=most).contains(&ratio),
-            Self::NanosecondsAtMost(most) => nanoseconds <= most,
-        };
-        if is_met { "met" } else { "**missed**" }
-    }
-}
-
-impl fmt::Display for Goal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => Ok(()),
-            Self::RatioAtMost(most) => write!(f, "≤ {most}"),
-            Self::RatioWithin(least, most) => write!(f, "{least} to {most}"),
-            Self::NanosecondsAtMost(most) => write!(f, "≤ {most} ns"),
-        }
-    }
-}
-
 /// A row of the table: two benchmarks of one kind of work, the first as a ratio to the second.
 pub struct Row {
     work: String,
     measured: String,
     against: String,
     operations: usize,
-    goal: Goal,
 }
 
 impl Row {
     /// Compares benchmark `measured` with benchmark `against`, both measured as part of `work`.
     pub fn new(work: &str, measured: &str, against: &str) -> Self {
-        Self { work: work.into(), measured: measured.into(), against: against.into(), operations: 1, goal: Goal::None }
+        Self { work: work.into(), measured: measured.into(), against: against.into(), operations: 1 }
     }
 
     /// How many operations are in one iteration, so that the table can show the time of one.
     pub fn operations(self, operations: usize) -> Self {
         Self { operations, ..self }
-    }
-
-    /// What the row is held against.
-    pub fn goal(self, goal: Goal) -> Self {
-        Self { goal, ..self }
     }
 
     /// The row in Markdown; `None` unless some pass of this run measured both its sides.
@@ -79,15 +37,13 @@ impl Row {
         let ratio = middle(measured.iter().zip(&against).map(|(measured, against)| measured / against))?;
         let (measured, against) = (middle(measured)?, middle(against)?);
         Some(format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} |",
             self.work,
             self.measured,
             Time(measured),
             self.against,
             Time(against),
             Figures(ratio),
-            self.goal,
-            self.goal.verdict(measured, ratio),
         ))
     }
 
@@ -130,8 +86,8 @@ pub fn print(rows: &[Row], estimates: &Estimates) {
         eprintln!("No table of ratios: this run measured both sides of no row.");
         return;
     }
-    println!("| work | measured | time | against | time | ratio | goal | |");
-    println!("| --- | --- | ---: | --- | ---: | ---: | --- | --- |");
+    println!("| work | measured | time | against | time | ratio |");
+    println!("| --- | --- | ---: | --- | ---: | ---: |");
     lines.iter().for_each(|line| println!("{line}"));
     println!("\n{FOOTNOTES}");
     print_missing(rows, estimates);

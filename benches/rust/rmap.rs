@@ -5,7 +5,7 @@ use memgroup::rmap::{Machine, Mmap, Policy, ProcessId};
 
 use crate::outcome::or_exit;
 use crate::pass::Pass;
-use crate::report::{Goal, Row};
+use crate::report::Row;
 
 const WORK: &str = "rmap-history";
 
@@ -26,9 +26,6 @@ const FAMILY: usize = 8;
 const PAGES: u64 = 4;
 const START: u64 = 16;
 
-/// Five million operations in a second.
-const GOAL: Goal = Goal::NanosecondsAtMost(200.0);
-
 /// Measures every design and says what is to be compared.
 pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
     let mut bench = criterion.benchmark_group(pass.group_of(WORK));
@@ -39,7 +36,7 @@ pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
         });
     }
     bench.finish();
-    let row = |policy: Policy| Row::new(WORK, policy.name(), Policy::Scan24.name()).operations(OPERATIONS).goal(GOAL);
+    let row = |policy: Policy| Row::new(WORK, policy.name(), Policy::Scan24.name()).operations(OPERATIONS);
     Policy::ALL[1..].iter().map(|&policy| row(policy)).collect()
 }
 

@@ -13,7 +13,7 @@ use memgroup::{Local, MemGroup};
 
 use crate::outcome::or_exit;
 use crate::pass::Pass;
-use crate::report::{Goal, Row};
+use crate::report::Row;
 use crate::sizes::{RANGES, ROUND, layouts};
 
 const WORK: &str = "two-threads";
@@ -21,9 +21,6 @@ const WORK: &str = "two-threads";
 /// How often all threads together go through the sequence of requests: so long that it does not matter which of them is
 /// woken first, and less than the 64 MiB above which malloc keeps no memory of a thread's own.
 const TURNS: usize = 50;
-
-/// Two threads with a handle each are to have 1.8 times the throughput of one: 1 / 1.8 of the time.
-const SCALES: Goal = Goal::RatioAtMost(0.555);
 
 /// Where several threads get memory from.
 trait Pool: Sync + Sized {
@@ -126,7 +123,7 @@ pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
     bench.sample_size(10);
     let [one_box, two_box] = measure::<Malloc>(&mut bench, &layouts);
     let rows = vec![
-        Row::new(WORK, &two_local, &one_local).goal(SCALES),
+        Row::new(WORK, &two_local, &one_local),
         Row::new(WORK, &two_shared, &one_shared),
         Row::new(WORK, &two_box, &one_box),
         Row::new(WORK, &two_local, &two_shared),
