@@ -1,30 +1,95 @@
-"""Count the instructions of `g.alloc(64)` and its death, by who executes them. Needs valgrind.
+"""Count the instructions of the hot paths of both faces. Needs valgrind.
 
-    python benches/python/instructions.py
+    pip install . && python benches/python/instructions.py     a table: what each call costs
+    python benches/python/instructions.py --json FILE          the same, kept in a file
+    python benches/python/instructions.py --against FILE       fails if a call costs 1 % more than in the file
+    python benches/python/instructions.py --parts              alloc and bytearray, by who executes them
 
 Each call is made under callgrind many times and then twice as many times; the difference is what the calls
-cost, whatever else the interpreter does. Counts do not depend on how busy the machine is.
+cost, whatever else the interpreter does. Counts do not depend on how busy the machine is. The Rust works are
+the example `instructions` of the crate, which is built first.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
-CALLS = 100_000
+ROOT = Path(__file__).parents[2]
+ALLOWED = 1.01
+"""How many times as many instructions a call may cost as in the file that it is compared with."""
 
-PROGRAM = """
-import collections, itertools, sys
+PRELUDE = """
+import array, collections, operator, sys
+from itertools import repeat
 import memgroup
+
+CALLS = int(sys.argv[1])
 group = memgroup.MemGroup(base=1 << 28)
-call = {"alloc": group.alloc, "bytearray": bytearray}[sys.argv[1]]
-collections.deque(map(call, itertools.repeat(64, int(sys.argv[2]))), maxlen=0)
+block = group.alloc(64)
 """
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is counted.
+
+    Attributes:
+        name: What the table calls it.
+        program: Python code behind the prelude, or the name of a work of the example in Rust.
+        calls: How often it is called, and then twice as often.
+        python: Whether it is Python code.
+    """
+
+    name: str
+    program: str
+    calls: int = 100_000
+    python: bool = True
+
+    def command(self, calls: int) -> list[str]:
+        """Return the command that makes so many calls."""
+        if self.python:
+            return [sys.executable, "-c", PRELUDE + self.program, str(calls)]
+        return [str(target() / "release/examples/instructions"), self.program, str(calls)]
+
+
+def loop(call: str) -> str:
+    """Return code that draws from an iterator, in C."""
+    return f"collections.deque({call}, maxlen=0)"
+
+
+SIZES = """
+sizes = array.array("q", range(16, 516)) * 2000
+for _ in range(CALLS):
+    group.alloc_many(sizes)
+    group.reset()
+"""
+ALLOC = Work("`g.alloc(64)` and its death", loop("map(group.alloc, repeat(64, CALLS))"))
+BYTEARRAY = Work("`bytearray(64)` and its death, for comparison", loop("map(bytearray, repeat(64, CALLS))"))
+WORKS = (
+    ALLOC,
+    BYTEARRAY,
+    Work("`g.alloc_many(sizes)` of a million, and `g.reset()`", SIZES, calls=2),
+    Work(
+        "`g.protect(b)` and `g.unprotect`",
+        loop("map(group.unprotect, map(group.protect, repeat(block, CALLS)))"),
+    ),
+    Work("`b[5]`", loop("map(operator.getitem, repeat(block, CALLS), repeat(5))")),
+    Work(
+        "`b[5:20]` and its death", loop("map(operator.getitem, repeat(block, CALLS), repeat(slice(5, 20)))")
+    ),
+    Work("Rust: shared group, `alloc(64)`", "shared", python=False),
+    Work("Rust: owner handle, `alloc(64)`", "owner", python=False),
+)
 
 # The first part whose pattern is found in "function [object file]" gets the instructions.
 PARTS = {
@@ -41,11 +106,42 @@ PARTS = {
 LINE = re.compile(r"^\s*([\d,]+) \([^)]*\)\s+(.*)$")
 
 
-def instructions(call: str, calls: int, folder: Path) -> Counter[str]:
-    """Instructions by part, of so many calls and everything around them."""
-    out = folder / f"{call}-{calls}"
-    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable, "-c", PROGRAM]
-    subprocess.run([*command, call, str(calls)], check=True, capture_output=True)
+def target() -> Path:
+    """Return where cargo builds."""
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+
+
+def callgrind(command: list[str], out: Path) -> None:
+    """Run a command under callgrind, whose figures go to `out`."""
+    counted = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *command]
+    subprocess.run(counted, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": "0"})
+
+
+def instructions(work: Work) -> float:
+    """Return the instructions of one call."""
+    with tempfile.TemporaryDirectory() as folder:
+        totals: list[int] = []
+        for calls in (work.calls, 2 * work.calls):
+            out = Path(folder) / str(calls)
+            callgrind(work.command(calls), out)
+            found = re.search(r"^totals: (\d+)$", out.read_text(), flags=re.MULTILINE)
+            if found is None:
+                sys.exit(f"callgrind wrote no total for {work.name}")
+            totals.append(int(found[1]))
+    return (totals[1] - totals[0]) / work.calls
+
+
+def by_part(work: Work) -> dict[str, float]:
+    """Return the instructions of one call by who executes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        once, twice = (listed(work, calls, Path(folder)) for calls in (work.calls, 2 * work.calls))
+    return {part: (twice[part] - once[part]) / work.calls for part in twice}
+
+
+def listed(work: Work, calls: int, folder: Path) -> Counter[str]:
+    """Return the instructions of so many calls and everything around them, by part."""
+    out = folder / str(calls)
+    callgrind(work.command(calls), out)
     listing = subprocess.run(
         ["callgrind_annotate", "--threshold=100", str(out)], check=True, capture_output=True, text=True
     ).stdout
@@ -60,19 +156,50 @@ def instructions(call: str, calls: int, folder: Path) -> Counter[str]:
     return counts
 
 
-def main() -> None:
-    """Print a Markdown table."""
-    if not shutil.which("valgrind"):
-        sys.exit("this needs valgrind: install it (Debian: apt install valgrind)")
-    with tempfile.TemporaryDirectory() as folder:
-        costs = {}
-        for call in ("alloc", "bytearray"):
-            once, twice = (instructions(call, calls, Path(folder)) for calls in (CALLS, 2 * CALLS))
-            costs[call] = {part: (twice[part] - once[part]) / CALLS for part in twice}
+def print_parts() -> None:
+    """Print a Markdown table of alloc beside bytearray."""
+    alloc, peer = by_part(ALLOC), by_part(BYTEARRAY)
     print("| instructions per call | `g.alloc(64)` | `bytearray(64)` |\n| --- | ---: | ---: |")
     for part in [*PARTS, "the rest"]:
-        print(f"| {part} | {costs['alloc'].get(part, 0):.0f} | {costs['bytearray'].get(part, 0):.0f} |")
-    print("| **all** |", " | ".join(f"**{sum(cost.values()):.0f}**" for cost in costs.values()), "|")
+        print(f"| {part} | {alloc.get(part, 0):.0f} | {peer.get(part, 0):.0f} |")
+    print(f"| **all** | **{sum(alloc.values()):.0f}** | **{sum(peer.values()):.0f}** |")
+
+
+def print_totals(counts: dict[str, float], before: dict[str, float]) -> list[str]:
+    """Print a Markdown table; return the works that cost more than allowed."""
+    print("| instructions per call | before | now | |\n| --- | ---: | ---: | ---: |")
+    dearer: list[str] = []
+    for name, count in counts.items():
+        old = before.get(name)
+        change = f"{count / old - 1:+.2%}" if old else ""
+        print(f"| {name} | {'' if old is None else f'{old:,.1f}'} | {count:,.1f} | {change} |")
+        if old and count > ALLOWED * old:
+            dearer.append(name)
+    return dearer
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", action="store_true", help="alloc and bytearray, by who executes them")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts there, too")
+    parser.add_argument("--against", type=Path, metavar="FILE", help="compare with counts that --json wrote")
+    options = parser.parse_args()
+    if not shutil.which("valgrind"):
+        sys.exit("this needs valgrind: install it (Debian: apt install valgrind)")
+    if options.parts:
+        print_parts()
+        return
+    build = ["cargo", "build", "--quiet", "--release", "--example", "instructions"]
+    subprocess.run(build, cwd=ROOT, check=True)
+    counts = {work.name: instructions(work) for work in WORKS}
+    dearer = print_totals(counts, json.loads(options.against.read_text()) if options.against else {})
+    if options.json:
+        options.json.write_text(json.dumps(counts, indent=1) + "\n")
+    if dearer:
+        sys.exit("more than 1 % dearer: " + ", ".join(dearer))
 
 
 if __name__ == "__main__":
