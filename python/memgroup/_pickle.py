@@ -14,7 +14,15 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from memgroup._memgroup import MemBlock, MemGroup, MemList, block_from_buffer, gathered, list_of_pieces, pieces
+from memgroup._memgroup import (
+    MemBlock,
+    MemGroup,
+    MemList,
+    block_from_buffer,
+    gathered,
+    list_of_pieces,
+    pieces,
+)
 
 if TYPE_CHECKING:
     from pickle import PickleBuffer
