@@ -15,7 +15,7 @@ use crate::os::fork::{self, PerProcess};
 use crate::os::{self, Backing, Refusal};
 use crate::slot::budget::Budget;
 use crate::slot::cache;
-use crate::slot::{Mirror, Slot, SlotRef, SlotStats, Taken};
+use crate::slot::{LiveSlots, Mirror, Slot, SlotRef, SlotStats, Taken};
 use crate::sync::Arc;
 pub use block::{Block, Protected};
 pub use local::Local;
@@ -333,6 +333,13 @@ impl MemGroup {
     #[inline(always)]
     pub(crate) fn current(&self) -> Option<SlotRef<'_>> {
         self.tables.get()?.current()
+    }
+
+    /// The right to follow pointers to the group's slots: none of them goes while the group is borrowed.
+    #[inline(always)]
+    pub(crate) fn live_slots(&self) -> LiveSlots<'_> {
+        // SAFETY: slots leave a group through a unique reference to it only.
+        unsafe { LiveSlots::new() }
     }
 
     /// The path that may commit memory, look back into earlier slots, jump to a later one, and open it.

@@ -9,7 +9,7 @@ use super::transfer::{SIGNAL_CHECK_INTERVAL, address};
 use crate::list::ListLayout;
 use crate::os::iovecs::{self, Call};
 use crate::os::regular::{self, Kind};
-use crate::slot::Mirror;
+use crate::slot::{LiveSlots, Mirror};
 
 /// Offered to each read behind the object, and left untouched unless there is more than was announced: so one call reads a
 /// file and finds that this was all of it.
@@ -103,6 +103,7 @@ impl Announced {
 /// Files on their way in.
 pub(crate) struct Files<'a> {
     paths: &'a [CString],
+    slots: LiveSlots<'a>,
     layout: &'a ListLayout,
     /// Those that are not even to be tried, in order, and later found so.
     unreadable: Vec<(usize, Unreadable)>,
@@ -153,15 +154,17 @@ pub(crate) struct Outcome {
 }
 
 impl<'a> Files<'a> {
-    /// The objects of `layout` must be of the sizes that were announced.
+    /// The objects of `layout` must be of the sizes that were announced, and lie in `slots`.
     pub(crate) fn new(
         paths: &'a [CString],
+        slots: LiveSlots<'a>,
         layout: &'a ListLayout,
         unreadable: Vec<(usize, Unreadable)>,
         open: Vec<Option<OwnedFd>>,
     ) -> Self {
         Self {
             paths,
+            slots,
             layout,
             skipped: 0,
             shorter: unreadable.iter().map(|&(file, _)| (file, 0)).collect(),
@@ -190,7 +193,7 @@ impl<'a> Files<'a> {
     /// Reads on.
     ///
     /// # Safety
-    /// As for [`Transfer::run`](super::Transfer::run).
+    /// The list must lie in the slots, and nothing be borrowed there.
     pub(crate) unsafe fn run(&mut self) -> Stop {
         let start = Instant::now();
         while self.done < self.paths.len() {
@@ -245,8 +248,8 @@ impl<'a> Files<'a> {
             return Ok(None);
         };
         let span = self.layout.object(object);
-        // SAFETY: the slots are there, by the promise to run.
-        let start = unsafe { address(span, Mirror::ReadWrite) };
+        // SAFETY: the list lies in these slots, by the promise to run.
+        let start = unsafe { address(self.slots, span, Mirror::ReadWrite) };
         let room = span.len - current.got;
         self.batch.clear();
         if self.batch.push(start.wrapping_add(current.got), room) == room {

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use crate::list::{List, ListLayout, Part, ProtectedList};
 use crate::os::iovecs::Call;
-use crate::slot::Mirror;
+use crate::slot::{LiveSlots, Mirror};
 pub use read::{ReadError, ReadOutcome};
 use transfer::Borrowed;
 #[cfg(feature = "python")]
@@ -50,6 +50,7 @@ impl From<TransferError> for io::Error {
 unsafe fn move_all(
     fd: impl AsFd,
     call: Call,
+    slots: LiveSlots<'_>,
     layout: &ListLayout,
     mirror: Mirror,
     start: usize,
@@ -61,7 +62,7 @@ unsafe fn move_all(
     let mut transfer = transfer.map_err(|code| failed(0, code))?;
     loop {
         // SAFETY: the caller's promise.
-        let stop = unsafe { transfer.run(&Borrowed) };
+        let stop = unsafe { transfer.run(&Borrowed(slots)) };
         match stop {
             Stop::Done => return Ok(transfer.moved()),
             Stop::Pause => {}
@@ -104,7 +105,7 @@ impl List<'_> {
     /// As [`readv`](Self::readv).
     pub fn readv_from(&mut self, fd: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: the list owns its bytes, and is borrowed uniquely.
-        unsafe { move_all(fd, Call::Read, self.layout(), Mirror::ReadWrite, start) }
+        unsafe { move_all(fd, Call::Read, self.live_slots(), self.layout(), Mirror::ReadWrite, start) }
     }
 
     /// As [`readv`](Self::readv), from an offset of a file, the position of which stays as it is.
@@ -121,7 +122,7 @@ impl List<'_> {
     /// As [`preadv`](Self::preadv).
     pub fn preadv_from(&mut self, fd: impl AsFd, offset: u64, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for readv.
-        unsafe { move_all(fd, Call::ReadAt(offset), self.layout(), Mirror::ReadWrite, start) }
+        unsafe { move_all(fd, Call::ReadAt(offset), self.live_slots(), self.layout(), Mirror::ReadWrite, start) }
     }
 
     /// As [`readv`](Self::readv), from a socket. From one that knows messages it takes exactly one.
@@ -138,7 +139,7 @@ impl List<'_> {
     /// As [`recvmsg`](Self::recvmsg).
     pub fn recvmsg_from(&mut self, socket: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for readv.
-        unsafe { move_all(socket, Call::Receive, self.layout(), Mirror::ReadWrite, start) }
+        unsafe { move_all(socket, Call::Receive, self.live_slots(), self.layout(), Mirror::ReadWrite, start) }
     }
 
     /// Writes the bytes of all allocations, in order, to a file, pipe or socket.
@@ -155,7 +156,7 @@ impl List<'_> {
     /// As [`writev`](Self::writev).
     pub fn writev_from(&self, fd: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: the list owns its bytes.
-        unsafe { move_all(fd, Call::Write, self.layout(), Mirror::ReadWrite, start) }
+        unsafe { move_all(fd, Call::Write, self.live_slots(), self.layout(), Mirror::ReadWrite, start) }
     }
 
     /// As [`writev`](Self::writev), to an offset of a file, the position of which stays as it is.
@@ -172,7 +173,7 @@ impl List<'_> {
     /// As [`pwritev`](Self::pwritev).
     pub fn pwritev_from(&self, fd: impl AsFd, offset: u64, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for writev.
-        unsafe { move_all(fd, Call::WriteAt(offset), self.layout(), Mirror::ReadWrite, start) }
+        unsafe { move_all(fd, Call::WriteAt(offset), self.live_slots(), self.layout(), Mirror::ReadWrite, start) }
     }
 
     /// As [`writev`](Self::writev), to a socket. To one that knows messages it is one.
@@ -189,7 +190,7 @@ impl List<'_> {
     /// As [`sendmsg`](Self::sendmsg).
     pub fn sendmsg_from(&self, socket: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for writev.
-        unsafe { move_all(socket, Call::Send, self.layout(), Mirror::ReadWrite, start) }
+        unsafe { move_all(socket, Call::Send, self.live_slots(), self.layout(), Mirror::ReadWrite, start) }
     }
 }
 
@@ -208,7 +209,7 @@ impl ProtectedList<'_> {
     /// As [`writev`](Self::writev).
     pub fn writev_from(&self, fd: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: the list owns its bytes.
-        unsafe { move_all(fd, Call::Write, self.layout(), Mirror::ReadOnly, start) }
+        unsafe { move_all(fd, Call::Write, self.live_slots(), self.layout(), Mirror::ReadOnly, start) }
     }
 
     /// As [`List::pwritev`].
@@ -225,7 +226,7 @@ impl ProtectedList<'_> {
     /// As [`pwritev`](Self::pwritev).
     pub fn pwritev_from(&self, fd: impl AsFd, offset: u64, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for writev.
-        unsafe { move_all(fd, Call::WriteAt(offset), self.layout(), Mirror::ReadOnly, start) }
+        unsafe { move_all(fd, Call::WriteAt(offset), self.live_slots(), self.layout(), Mirror::ReadOnly, start) }
     }
 
     /// As [`List::sendmsg`].
@@ -242,6 +243,6 @@ impl ProtectedList<'_> {
     /// As [`sendmsg`](Self::sendmsg).
     pub fn sendmsg_from(&self, socket: impl AsFd, start: usize) -> Result<usize, TransferError> {
         // SAFETY: as for writev.
-        unsafe { move_all(socket, Call::Send, self.layout(), Mirror::ReadOnly, start) }
+        unsafe { move_all(socket, Call::Send, self.live_slots(), self.layout(), Mirror::ReadOnly, start) }
     }
 }

@@ -10,7 +10,7 @@ use super::transfer::{SIGNAL_CHECK_INTERVAL, Stop, address};
 use crate::error::Error;
 use crate::list::ListLayout;
 use crate::os::iovecs::{self, Call};
-use crate::slot::Mirror;
+use crate::slot::{LiveSlots, Mirror};
 
 /// Bytes between two ranges that are rather read, and forgotten, than made the end of a call: reading so many takes about as
 /// long as a call.
@@ -43,6 +43,7 @@ pub(crate) struct Ranges<'a> {
 /// What is to be read.
 struct Job<'a> {
     file: RawFd,
+    slots: LiveSlots<'a>,
     layout: &'a ListLayout,
     offsets: &'a [u64],
     /// The objects by their place in the file, unless that is their order anyway.
@@ -74,7 +75,12 @@ impl<'a> Ranges<'a> {
     ///
     /// # Errors
     /// [`Error::Table`]: there is no memory to put them in order.
-    pub(crate) fn new(file: RawFd, layout: &'a ListLayout, offsets: &'a [u64]) -> Result<Self, Error> {
+    pub(crate) fn new(
+        file: RawFd,
+        slots: LiveSlots<'a>,
+        layout: &'a ListLayout,
+        offsets: &'a [u64],
+    ) -> Result<Self, Error> {
         debug_assert_eq!(offsets.len(), layout.columns().len());
         let mut order = None;
         if !offsets.is_sorted() {
@@ -85,7 +91,7 @@ impl<'a> Ranges<'a> {
             objects.sort_unstable_by_key(|&object: &usize| (offsets[object], object));
             order = Some(objects);
         }
-        let job = Job { file, layout, offsets, order };
+        let job = Job { file, slots, layout, offsets, order };
         let lanes = job.lanes(lanes_for(layout.columns().nbytes()));
         Ok(Self { job, lanes })
     }
@@ -103,7 +109,7 @@ impl<'a> Ranges<'a> {
     /// Reads until all is done or [`Stop::Pause`].
     ///
     /// # Safety
-    /// As for [`Transfer::run`](super::Transfer::run).
+    /// The list must lie in the slots, and nothing be borrowed there.
     pub(crate) unsafe fn run(&mut self) -> Stop {
         let Self { job, lanes } = self;
         // What is not done, as far as there are threads for it; the first is this thread's.
@@ -171,7 +177,7 @@ impl Lane {
     /// Reads until all is done or [`Stop::Pause`].
     ///
     /// # Safety
-    /// As for [`Transfer::run`](super::Transfer::run).
+    /// The list must lie in the slots, and nothing be borrowed there.
     unsafe fn run(&mut self, job: &Job<'_>) -> Stop {
         let start = Instant::now();
         loop {
@@ -208,8 +214,8 @@ impl Lane {
         while end < self.end {
             let object = job.object(end);
             let span = job.layout.object_near(&mut run, object);
-            // SAFETY: the slots are there, by the promise to run.
-            let start = unsafe { address(span, Mirror::ReadWrite) };
+            // SAFETY: the list lies in these slots, by the promise to run.
+            let start = unsafe { address(job.slots, span, Mirror::ReadWrite) };
             let taken = if last.is_none() { self.taken } else { 0 };
             if let Some((at, memory, before)) = last {
                 let Some(gap) = job.offset(end).checked_sub(at).filter(|&gap| gap <= MAX_GAP_BYTES) else { break };

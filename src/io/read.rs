@@ -66,7 +66,7 @@ impl MemGroup {
         offsets.try_reserve_exact(ranges.len()).map_err(|_| Error::Table { objects: ranges.len() })?;
         // No file reaches beyond, and the kernel says so.
         offsets.extend(ranges.iter().map(|&(offset, _)| offset.min(i64::MAX as u64)));
-        let mut reading = Ranges::new(file.as_fd().as_raw_fd(), &layout, &offsets)?;
+        let mut reading = Ranges::new(file.as_fd().as_raw_fd(), self.live_slots(), &layout, &offsets)?;
         // SAFETY: the group is borrowed, and nobody else was given the list.
         while unsafe { reading.run() } != Stop::Done {}
         let mut unread = reading.into_unread();
@@ -115,7 +115,7 @@ impl MemGroup {
         }
         let Announced { sizes, unreadable, open, .. } = announced;
         let layout = self.placed_for(sizes.into_iter())?;
-        let mut reading = Files::new(&paths, &layout, unreadable, open);
+        let mut reading = Files::new(&paths, self.live_slots(), &layout, unreadable, open);
         let (mut moved, mut changed, mut abandoned, mut unplaced) = (Vec::new(), Vec::new(), 0, Vec::new());
         loop {
             // SAFETY: the group is borrowed, and nobody else was given the list.
@@ -165,8 +165,8 @@ impl MemGroup {
         let len = object.len + longer.rest.len();
         let taken = self.take(len, DEFAULT_ALIGN)?;
         let to = taken.address.as_ptr();
-        // SAFETY: the group is borrowed, so its slots are there.
-        let from = unsafe { address(object, Mirror::ReadWrite) };
+        // SAFETY: the object is one of the group's.
+        let from = unsafe { address(self.live_slots(), object, Mirror::ReadWrite) };
         // SAFETY: the object is there, nobody else was given it, and what was just taken is longer and elsewhere.
         unsafe { std::ptr::copy_nonoverlapping(from, to, object.len) };
         // SAFETY: the same, by as many bytes as rest has.

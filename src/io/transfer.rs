@@ -8,7 +8,7 @@ use super::batch::Batch;
 use super::bounce::{BOUNCE_BELOW_BYTES, BOUNCE_MIN_PIECES, Bounce};
 use crate::list::{ListLayout, Part, Span};
 use crate::os::iovecs::{self, Call};
-use crate::slot::Mirror;
+use crate::slot::{LiveSlots, Mirror};
 
 /// Whoever runs a transfer is asked for news this often, so that signals are heard of that interrupt no call.
 pub(crate) const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
@@ -37,14 +37,21 @@ pub(crate) enum Stop {
 /// Who says whether a list's memory is still mapped while nobody else keeps it so: the kernel finds out by itself, but what is
 /// copied here must be.
 pub(crate) trait Keeper {
+    /// The list's slots, at least as reserved addresses.
+    fn slots(&self) -> LiveSlots<'_>;
+
     /// Does something during which the memory stays. Whether it was there.
     fn while_there(&self, work: impl FnOnce()) -> bool;
 }
 
-/// The borrow of a list, which keeps it.
-pub(crate) struct Borrowed;
+/// The borrow of a list's group, which keeps it.
+pub(crate) struct Borrowed<'a>(pub(crate) LiveSlots<'a>);
 
-impl Keeper for Borrowed {
+impl Keeper for Borrowed<'_> {
+    fn slots(&self) -> LiveSlots<'_> {
+        self.0
+    }
+
     fn while_there(&self, work: impl FnOnce()) -> bool {
         work();
         true
@@ -104,7 +111,7 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
     /// Moves what can be moved.
     ///
     /// # Safety
-    /// The list's slots must be there, at least as reserved addresses. Where bytes come in, nothing may be borrowed there.
+    /// The list must lie in the keeper's slots. Where bytes come in, nothing may be borrowed there.
     pub(crate) unsafe fn run(&mut self, keeper: &impl Keeper) -> Stop {
         let start = Instant::now();
         loop {
@@ -174,12 +181,12 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
         let Self { rest, batch, bounce, .. } = self;
         let Some(bounce) = bounce else {
             // SAFETY: the caller's promise; nothing is copied.
-            unsafe { rest.fill(batch, None) };
+            unsafe { rest.fill(keeper.slots(), batch, None) };
             return true;
         };
         bounce.clear();
         // SAFETY: the caller's promise, and the keeper says that the memory is mapped.
-        keeper.while_there(|| unsafe { rest.fill(batch, Some(bounce)) })
+        keeper.while_there(|| unsafe { rest.fill(keeper.slots(), batch, Some(bounce)) })
     }
 
     /// Puts what has just arrived where it belongs, if it went by way of a buffer. Whether the memory was there for that.
@@ -237,19 +244,19 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
     /// Has a batch take what it has room for, small pieces by way of a buffer if there is one.
     ///
     /// # Safety
-    /// The slots must be there and, with a buffer, the objects mapped.
-    unsafe fn fill(&mut self, batch: &mut Batch, mut bounce: Option<&mut Bounce>) {
+    /// The list must lie in those slots and, with a buffer, its objects be mapped.
+    unsafe fn fill(&mut self, slots: LiveSlots<'_>, batch: &mut Batch, mut bounce: Option<&mut Bounce>) {
         while self.next < self.part.len() {
             if let Some(bounce) = &mut bounce {
                 // SAFETY: the caller's promise.
-                unsafe { self.fill_small(batch, bounce) };
+                unsafe { self.fill_small(slots, batch, bounce) };
                 if self.next == self.part.len() {
                     return;
                 }
             }
             let (span, objects) = self.layout.span_at(self.part, self.next, &mut self.run);
             // SAFETY: the caller's promise.
-            let start = unsafe { address(span, self.mirror) };
+            let start = unsafe { address(slots, span, self.mirror) };
             let (left, start) = (span.len - self.taken, start.wrapping_add(self.taken));
             let wanted = left.min(self.most);
             let pushed = match &mut bounce {
@@ -272,7 +279,7 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
     ///
     /// # Safety
     /// As for [`fill`](Self::fill).
-    unsafe fn fill_small(&mut self, batch: &mut Batch, bounce: &mut Bounce) {
+    unsafe fn fill_small(&mut self, slots: LiveSlots<'_>, batch: &mut Batch, bounce: &mut Bounce) {
         let object = self.part.object(self.next);
         if self.taken > 0 || self.part.step() != 1 || self.layout.columns().size(object) >= BOUNCE_BELOW_BYTES {
             return;
@@ -281,7 +288,7 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
         let columns = self.layout.columns();
         let end = self.layout.end_of(self.run).min(object + self.part.len() - self.next);
         // SAFETY: the caller's promise.
-        let base = unsafe { address(span, self.mirror) }.wrapping_sub(columns.start(object));
+        let base = unsafe { address(slots, span, self.mirror) }.wrapping_sub(columns.start(object));
         let mut filling = bounce.fill(batch, self.most);
         let (mut together, mut last) = (0, usize::MAX);
         columns.each(object..end, |start, size| {
@@ -313,11 +320,11 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
 /// Where a span begins in a mirror.
 ///
 /// # Safety
-/// Its slot must be there.
+/// It must lie in one of those slots.
 #[inline(always)]
-pub(crate) unsafe fn address(span: Span, mirror: Mirror) -> *mut u8 {
+pub(crate) unsafe fn address(slots: LiveSlots<'_>, span: Span, mirror: Mirror) -> *mut u8 {
     // SAFETY: the caller's promise.
-    let slot = unsafe { span.slot.as_ref() };
+    let slot = unsafe { slots.get(span.slot) };
     // SAFETY: a span of a list lies within its slot.
     let address = unsafe { slot.address(span.offset, mirror) };
     // No list is protected that has no read-only mirror, and the kernel would answer EFAULT.

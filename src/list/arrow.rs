@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 
 use crate::list::{ListLayout, Part, Span};
 use crate::os;
-use crate::slot::{Mirror, Slot};
+use crate::slot::{LiveSlots, Mirror, SlotPtr};
 
 /// The largest length and offset there is.
 pub(crate) const MOST: usize = i32::MAX as usize;
@@ -62,8 +62,8 @@ pub(crate) enum Content {
 }
 
 /// The slots that some objects of a list are in, each once.
-pub(crate) fn slots(layout: &ListLayout, part: Part) -> Vec<NonNull<Slot>> {
-    let mut slots: Vec<NonNull<Slot>> = Vec::new();
+pub(crate) fn slots(layout: &ListLayout, part: Part) -> Vec<SlotPtr> {
+    let mut slots: Vec<SlotPtr> = Vec::new();
     let Some(objects) = reach(part) else { return slots };
     for run in &layout.runs()[layout.run_of(objects.start)..=layout.run_of(objects.end - 1)] {
         if !slots.contains(&run.slot) {
@@ -86,8 +86,13 @@ fn reach(part: Part) -> Option<Range<usize>> {
 /// [`Unfit::TooLong`], [`Unfit::NoMemory`] and, for text, [`Unfit::NotUtf8`].
 ///
 /// # Safety
-/// The list must be there.
-pub(crate) unsafe fn views(layout: &ListLayout, part: Part, content: Content) -> Result<Views, Unfit> {
+/// The list must lie in those slots, and its objects be mapped.
+pub(crate) unsafe fn views(
+    live: LiveSlots<'_>,
+    layout: &ListLayout,
+    part: Part,
+    content: Content,
+) -> Result<Views, Unfit> {
     let Windows { windows, stretches } = Windows::of(layout, part, MOST)?;
     let mut views = Vec::new();
     views.try_reserve_exact(part.len()).map_err(|_| Unfit::NoMemory)?;
@@ -101,7 +106,7 @@ pub(crate) unsafe fn views(layout: &ListLayout, part: Part, content: Content) ->
             at = stretches.partition_point(|stretch| stretch.first <= object).saturating_sub(1);
             objects = stretches[at].first..stretches.get(at + 1).map_or(usize::MAX, |next| next.first);
             // SAFETY: the caller's promise.
-            let slot = unsafe { windows[stretches[at].window].slot.as_ref() };
+            let slot = unsafe { live.get(windows[stretches[at].window].slot) };
             // Through the mirror that the bytes were written by: its pages are there, those of the other may not be.
             // SAFETY: a window lies within its slot.
             base = unsafe { slot.at(windows[stretches[at].window].offset) };
@@ -200,12 +205,12 @@ pub(crate) fn adjoining(layout: &ListLayout, part: Part) -> Option<Span> {
 /// [`Unfit::NotUtf8`] and [`Unfit::NoMemory`].
 ///
 /// # Safety
-/// The list must be there.
-pub(crate) unsafe fn check_utf8(layout: &ListLayout, part: Part) -> Result<(), Unfit> {
+/// As for [`views`].
+pub(crate) unsafe fn check_utf8(live: LiveSlots<'_>, layout: &ListLayout, part: Part) -> Result<(), Unfit> {
     let mut text = Utf8::new(Content::Utf8)?;
     for (index, span) in layout.objects(part).enumerate() {
         // SAFETY: the caller's promise.
-        let slot = unsafe { span.slot.as_ref() };
+        let slot = unsafe { live.get(span.slot) };
         // SAFETY: the objects of a list lie within their slots.
         let bytes = unsafe { slot.at(span.offset) };
         // SAFETY: the caller's promise.
@@ -219,10 +224,10 @@ pub(crate) unsafe fn check_utf8(layout: &ListLayout, part: Part) -> Result<(), U
 /// Where a window begins in memory, in the read-only mirror; `None` if its slot has none.
 ///
 /// # Safety
-/// The slot must be there.
-pub(crate) unsafe fn read_only(window: Span) -> Option<NonNull<u8>> {
+/// The window must lie in one of those slots.
+pub(crate) unsafe fn read_only(live: LiveSlots<'_>, window: Span) -> Option<NonNull<u8>> {
     // SAFETY: the caller's promise.
-    let slot = unsafe { window.slot.as_ref() };
+    let slot = unsafe { live.get(window.slot) };
     // SAFETY: a window lies within its slot.
     unsafe { slot.address(window.offset, Mirror::ReadOnly) }
 }
@@ -410,8 +415,14 @@ mod tests {
     use crate::{List, MemGroup};
     use proptest::prelude::*;
 
-    fn slot(number: usize) -> NonNull<Slot> {
-        NonNull::without_provenance(std::num::NonZero::new(number << 12).unwrap_or(std::num::NonZero::<usize>::MIN))
+    fn slot(number: usize) -> SlotPtr {
+        SlotPtr::new(std::ptr::without_provenance_mut(number << 12)).unwrap()
+    }
+
+    /// The slots of lists that are borrowed.
+    fn live<'a>() -> LiveSlots<'a> {
+        // SAFETY: the tests use it while they hold the group.
+        unsafe { LiveSlots::new() }
     }
 
     fn bytes_of(view: &View, windows: &[Span]) -> Vec<u8> {
@@ -425,7 +436,7 @@ mod tests {
         let (prefix, window, offset) = (&bytes[..4], windows[number(rest[1])], number(rest[2]));
         assert!(offset + len <= window.len);
         // SAFETY: the callers hold the list.
-        let base = unsafe { read_only(window) }.unwrap();
+        let base = unsafe { read_only(live(), window) }.unwrap();
         // SAFETY: the same; they are within the window, and nobody writes to them.
         let bytes = unsafe { std::slice::from_raw_parts(base.as_ptr().wrapping_add(offset), len) };
         assert_eq!(&bytes[..4], prefix);
@@ -434,12 +445,12 @@ mod tests {
 
     fn laid_out(list: &List<'_>, part: Part, content: Content) -> Result<Views, Unfit> {
         // SAFETY: a list is there while it is borrowed.
-        unsafe { super::views(list.layout(), part, content) }
+        unsafe { super::views(live(), list.layout(), part, content) }
     }
 
     fn checked(list: &List<'_>, part: Part) -> Result<(), Unfit> {
         // SAFETY: as for laid_out.
-        unsafe { check_utf8(list.layout(), part) }
+        unsafe { check_utf8(live(), list.layout(), part) }
     }
 
     fn filled<'g>(group: &'g MemGroup, sizes: &[usize]) -> List<'g> {

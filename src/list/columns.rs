@@ -112,15 +112,6 @@ impl Columns {
         self.start(object) + self.size(object).max(1)
     }
 
-    /// The two columns, unless all objects are of one size.
-    #[cfg(feature = "python")]
-    pub(crate) fn table(&self) -> Option<(&[usize], &[usize])> {
-        match &self.sizes {
-            Sizes::Each { starts, sizes } => Some((starts, sizes)),
-            Sizes::One { .. } => None,
-        }
-    }
-
     /// Size and distance of the objects where all are of one size.
     #[cfg(feature = "python")]
     pub(crate) fn uniform_sizes(&self) -> Option<(usize, usize)> {

@@ -1,38 +1,28 @@
 //! Where the objects of a list are.
 
-use std::ptr::NonNull;
-
 use super::columns::Columns;
 use crate::error::Error;
-use crate::slot::Slot;
+use crate::slot::SlotPtr;
 
 /// Consecutive objects of a list that lie one behind the other in a slot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     /// Number of the first object.
     pub(crate) first: usize,
-    /// Valid for as long as the group keeps what was allocated together with the list.
-    pub(crate) slot: NonNull<Slot>,
+    /// There for as long as the group keeps what was allocated together with the list.
+    pub(crate) slot: SlotPtr,
     /// Where the first object begins in the slot.
     pub(crate) offset: usize,
 }
-
-// SAFETY: slots may be shared between threads, and the pointer is only a number until somebody argues otherwise.
-unsafe impl Send for Run {}
-// SAFETY: as for Send.
-unsafe impl Sync for Run {}
 
 /// Some bytes of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     /// As in [`Run`].
-    pub(crate) slot: NonNull<Slot>,
+    pub(crate) slot: SlotPtr,
     pub(crate) offset: usize,
     pub(crate) len: usize,
 }
-
-// SAFETY: as for Run.
-unsafe impl Send for Span {}
 
 /// Objects of a list: the first, how far to the next, and how many.
 ///
@@ -293,11 +283,11 @@ mod tests {
     /// Where each object is and how long, in slots that are only numbers.
     fn spans(layout: &ListLayout) -> Vec<(usize, usize, usize)> {
         let objects = layout.objects(Part::all(layout.columns().len()));
-        objects.map(|span| (span.slot.addr().get(), span.offset, span.len)).collect()
+        objects.map(|span| (span.slot.as_ptr().addr(), span.offset, span.len)).collect()
     }
 
-    fn slot(number: usize) -> NonNull<Slot> {
-        NonNull::without_provenance(std::num::NonZero::new(number << 12).unwrap_or(std::num::NonZero::<usize>::MIN))
+    fn slot(number: usize) -> SlotPtr {
+        SlotPtr::new(std::ptr::without_provenance_mut(number << 12)).unwrap()
     }
 
     proptest! {
@@ -329,7 +319,7 @@ mod tests {
                 } else if change == 2 {
                     let span = Span { slot: slot(1000 + object), offset: 3 * object, len };
                     changes.push((object, Change::Moved(span)));
-                    expected[object] = (span.slot.addr().get(), span.offset, len);
+                    expected[object] = (span.slot.as_ptr().addr(), span.offset, len);
                 }
             }
             let layout = layout.changed(&changes).unwrap();

@@ -17,7 +17,7 @@ use crate::error::{Error, Refused};
 use crate::group::MemGroup;
 use crate::group::block::Block;
 use crate::layout::DEFAULT_ALIGN;
-use crate::slot::{Mirror, SlotRef, Taken};
+use crate::slot::{LiveSlots, Mirror, Taken};
 use crate::sync::opaque;
 #[cfg(feature = "python")]
 pub(crate) use columns::Unfit;
@@ -145,35 +145,36 @@ impl<'g> List<'g> {
     pub fn get(&self, index: usize) -> Option<&[u8]> {
         let span = (index < self.len()).then(|| self.layout.object(index))?;
         // SAFETY: its bytes are borrowed from their only owner, this list.
-        Some(unsafe { bytes(span, Mirror::ReadWrite) })
+        Some(unsafe { bytes(self.live_slots(), span, Mirror::ReadWrite) })
     }
 
     /// The bytes of one allocation, to be written.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut [u8]> {
         let span = (index < self.len()).then(|| self.layout.object(index))?;
         // SAFETY: the borrow of their only owner is unique.
-        Some(unsafe { bytes_mut(span) })
+        Some(unsafe { bytes_mut(self.live_slots(), span) })
     }
 
     /// The bytes of each allocation.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
         // SAFETY: as for get.
-        self.objects().map(|span| unsafe { bytes(span, Mirror::ReadWrite) })
+        self.objects().map(|span| unsafe { bytes(self.live_slots(), span, Mirror::ReadWrite) })
     }
 
     /// The bytes of each allocation, to be written.
     pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut [u8]> + ExactSizeIterator {
+        let slots = self.group.live_slots();
         // SAFETY: as for get_mut, and no two objects overlap.
-        self.objects().map(|span| unsafe { bytes_mut(span) })
+        self.objects().map(move |span| unsafe { bytes_mut(slots, span) })
     }
 
     /// The allocations as blocks of their own.
     pub fn into_blocks(self) -> impl DoubleEndedIterator<Item = Block<'g>> + ExactSizeIterator {
-        let Self { layout, .. } = self;
+        let Self { layout, group, .. } = self;
         (0..layout.columns().len()).map(move |index| {
             let Span { slot, offset, len } = layout.object(index);
-            // SAFETY: the slot is one of the table of a group that is borrowed for 'g.
-            let slot = unsafe { SlotRef::new(slot) };
+            // SAFETY: the slot is one of the group's.
+            let slot = unsafe { group.live_slots().get(slot) };
             // SAFETY: reserve got the offset from the slot, with len bytes behind it.
             let address = unsafe { slot.get().at(offset) };
             Block::new(Taken { address, slot }, len)
@@ -191,7 +192,7 @@ impl<'g> List<'g> {
         for span in self.layout.spans(self.all()) {
             let (now, later) = data.split_at(span.len);
             // SAFETY: as for get_mut.
-            unsafe { bytes_mut(span) }.copy_from_slice(now);
+            unsafe { bytes_mut(self.live_slots(), span) }.copy_from_slice(now);
             data = later;
         }
         Ok(())
@@ -214,6 +215,11 @@ impl<'g> List<'g> {
         &self.layout
     }
 
+    /// The slots that it lies in.
+    pub(crate) fn live_slots(&self) -> LiveSlots<'g> {
+        self.group.live_slots()
+    }
+
     fn all(&self) -> Part {
         Part::all(self.len())
     }
@@ -226,6 +232,11 @@ impl<'g> List<'g> {
 impl<'g> ProtectedList<'g> {
     pub(crate) fn layout(&self) -> &ListLayout {
         &self.layout
+    }
+
+    /// The slots that it lies in.
+    pub(crate) fn live_slots(&self) -> LiveSlots<'g> {
+        self.group.live_slots()
     }
 
     /// How many allocations there are.
@@ -247,13 +258,15 @@ impl<'g> ProtectedList<'g> {
     pub fn get(&self, index: usize) -> Option<&[u8]> {
         let span = (index < self.len()).then(|| self.layout.object(index))?;
         // SAFETY: their only owner, this list, is borrowed, and cannot write.
-        Some(unsafe { bytes(span, Mirror::ReadOnly) })
+        Some(unsafe { bytes(self.live_slots(), span, Mirror::ReadOnly) })
     }
 
     /// The bytes of each allocation.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
         // SAFETY: as for get.
-        self.layout.objects(Part::all(self.len())).map(|span| unsafe { bytes(span, Mirror::ReadOnly) })
+        self.layout
+            .objects(Part::all(self.len()))
+            .map(|span| unsafe { bytes(self.live_slots(), span, Mirror::ReadOnly) })
     }
 
     /// Gathers the bytes of all allocations, in order, into one new block of the group.
@@ -266,11 +279,11 @@ impl<'g> ProtectedList<'g> {
 }
 
 /// # Safety
-/// The bytes of `span`, which must be a list's, must not be written to for 'a, and the list must have that mirror.
+/// `span` must be of a list that lies in those slots. Its bytes must not be written to for 'a, and the list must have that mirror.
 #[inline(always)]
-unsafe fn bytes<'a>(span: Span, mirror: Mirror) -> &'a [u8] {
-    // SAFETY: the slots of a list last as long as the borrow of its group.
-    let slot = unsafe { span.slot.as_ref() };
+unsafe fn bytes<'a>(slots: LiveSlots<'a>, span: Span, mirror: Mirror) -> &'a [u8] {
+    // SAFETY: the caller's promise.
+    let slot = unsafe { slots.get(span.slot) };
     // SAFETY: a span of a list ends within its slot.
     let address = unsafe { slot.address(span.offset, mirror) };
     // A slot without the mirror makes no protected lists, so this is never dangling in earnest.
@@ -280,11 +293,11 @@ unsafe fn bytes<'a>(span: Span, mirror: Mirror) -> &'a [u8] {
 }
 
 /// # Safety
-/// The bytes of `span`, which must be a list's, must be borrowed uniquely for 'a.
+/// `span` must be of a list that lies in those slots, and its bytes be borrowed uniquely for 'a.
 #[inline(always)]
-unsafe fn bytes_mut<'a>(span: Span) -> &'a mut [u8] {
+unsafe fn bytes_mut<'a>(slots: LiveSlots<'a>, span: Span) -> &'a mut [u8] {
     // SAFETY: as for bytes.
-    let slot = unsafe { span.slot.as_ref() };
+    let slot = unsafe { slots.get(span.slot) };
     // SAFETY: as for bytes.
     let address = unsafe { slot.at(span.offset) };
     // SAFETY: len bytes at address are mapped and initialised; the rest is the caller's promise.
@@ -297,7 +310,7 @@ fn join<'g>(group: &'g MemGroup, layout: &ListLayout, mirror: Mirror) -> Result<
     for span in layout.spans(Part::all(layout.columns().len())) {
         let (now, later) = rest.split_at_mut(span.len);
         // SAFETY: the list is borrowed by the caller, and joined is another allocation.
-        now.copy_from_slice(unsafe { bytes(span, mirror) });
+        now.copy_from_slice(unsafe { bytes(group.live_slots(), span, mirror) });
         rest = later;
     }
     Ok(joined)

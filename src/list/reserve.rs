@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::group::slot_table::SlotTable;
 use crate::group::{MemGroup, becomes_current};
 use crate::layout::MAX_SLOTS;
-use crate::slot::{Slot, SlotRef};
+use crate::slot::{LiveSlots, Slot, SlotRef};
 
 impl MemGroup {
     /// Takes room for all objects of `columns`: the runs that they go to. On an error nothing is taken, but for what could
@@ -153,7 +153,9 @@ impl Taking<'_> {
         let RawBlock { run, before } = piece;
         let extent = self.columns.end(end - 1) - self.columns.start(run.first);
         // SAFETY: the slot is one of the table's, which is borrowed for as long as this takes.
-        let slot = unsafe { run.slot.as_ref() };
+        let slots = unsafe { LiveSlots::new() };
+        // SAFETY: as for `slots`.
+        let slot = unsafe { slots.get(run.slot) };
         // SAFETY: the cursor of this slot stood there.
         let first = unsafe { slot.at(*before) }.addr().get();
         // Where others have taken bytes behind them, they stay taken until the group's end.

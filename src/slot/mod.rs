@@ -57,6 +57,55 @@ unsafe impl Send for Slot {}
 // SAFETY: as for Send.
 unsafe impl Sync for Slot {}
 
+/// Which slot, and nothing about whether it is still there: only [`LiveSlots`] lead from it to the slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SlotPtr(NonNull<Slot>);
+
+// SAFETY: slots may be shared between threads, and the pointer is only a number to whoever has no `LiveSlots`.
+unsafe impl Send for SlotPtr {}
+// SAFETY: as for Send.
+unsafe impl Sync for SlotPtr {}
+
+impl SlotPtr {
+    /// `slot` as it comes from [`Arc::into_raw`]; `None` if it is null.
+    pub(crate) fn new(slot: *mut Slot) -> Option<Self> {
+        NonNull::new(slot).map(Self)
+    }
+
+    /// No slot.
+    pub(crate) fn dangling() -> Self {
+        Self(NonNull::dangling())
+    }
+
+    pub(crate) fn as_ptr(self) -> *mut Slot {
+        self.0.as_ptr()
+    }
+}
+
+/// The right to follow a [`SlotPtr`], for as long as something keeps the slots where they are: the borrow of their group, its
+/// lock, or references to them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LiveSlots<'a>(PhantomData<&'a Slot>);
+
+impl<'a> LiveSlots<'a> {
+    /// # Safety
+    /// The slots that it is made for must live for 'a.
+    #[inline(always)]
+    pub(crate) unsafe fn new() -> Self {
+        Self(PhantomData)
+    }
+
+    /// The slot.
+    ///
+    /// # Safety
+    /// It must be one of those that this was made for.
+    #[inline(always)]
+    pub(crate) unsafe fn get(self, slot: SlotPtr) -> SlotRef<'a> {
+        // SAFETY: whoever made this has promised that its slots live for 'a, and the caller that this is one of them.
+        unsafe { SlotRef::new(slot.0) }
+    }
+}
+
 /// A slot in a table, borrowed. It keeps the pointer that the table got from [`Arc::into_raw`], so that a layer above can
 /// take a reference of its own; from a plain `&Slot` it could not, for that has no say over the count beside the slot.
 #[derive(Debug, Clone, Copy)]
@@ -72,9 +121,18 @@ impl<'g> SlotRef<'g> {
         Self { slot, borrow: PhantomData }
     }
 
-    /// The pointer, good for [`Arc::increment_strong_count`] while the borrow lasts.
-    pub(crate) fn as_ptr(self) -> NonNull<Slot> {
-        self.slot
+    /// Which slot it is, for those who keep that beyond the borrow.
+    pub(crate) fn as_ptr(self) -> SlotPtr {
+        SlotPtr(self.slot)
+    }
+
+    /// A reference to the slot that keeps it beyond the borrow.
+    #[cfg(feature = "python")]
+    pub(crate) fn share(self) -> Arc<Slot> {
+        // SAFETY: `new` was promised that the pointer is an Arc's, which lives for 'g.
+        unsafe { Arc::increment_strong_count(self.slot.as_ptr().cast_const()) };
+        // SAFETY: this is the reference that was just counted.
+        unsafe { Arc::from_raw(self.slot.as_ptr().cast_const()) }
     }
 
     /// The slot.

@@ -15,7 +15,7 @@ use crate::group::{MemGroup, Taken};
 use crate::layout::{self, DEFAULT_ALIGN, MAX_ALIGN, MAX_SLOT_BYTES};
 use crate::os::Refusal;
 use crate::os::fork_zeroed::{ForkZeroed, Wipeable};
-use crate::slot::{Slot, SlotRef};
+use crate::slot::{SlotPtr, SlotRef};
 use crate::sync::opaque;
 
 /// Alignment of chunks: a cache line, so that no two handles write to the same one. Sizes of chunks are multiples of it.
@@ -34,7 +34,7 @@ pub struct Local<'g> {
     /// Zeros in a forked child: it finds no room, and takes a chunk that its parent does not know of.
     room: ForkZeroed<Room>,
     /// The slot of the chunk. Dangling before the first, and then there is no room.
-    slot: Cell<NonNull<Slot>>,
+    slot: Cell<SlotPtr>,
     /// Address of the chunk's first byte.
     first: Cell<usize>,
     /// What lies below this address was in use before, even if it is free again.
@@ -119,7 +119,7 @@ impl MemGroup {
     pub fn local(&self) -> Result<Local<'_>, Error> {
         Ok(Local {
             room: ForkZeroed::new().map_err(Refusal::in_preparation)?,
-            slot: Cell::new(NonNull::dangling()),
+            slot: Cell::new(SlotPtr::dangling()),
             first: Cell::new(usize::MAX),
             used: Cell::new(0),
             taken: Cell::new(0),
@@ -269,7 +269,7 @@ impl<'g> Local<'g> {
     #[inline(always)]
     fn slot(&self) -> SlotRef<'g> {
         // SAFETY: the group lent it for 'g with the chunk; before the first, callers only pass it on or have found room.
-        unsafe { SlotRef::new(self.slot.get()) }
+        unsafe { self.group.live_slots().get(self.slot.get()) }
     }
 
     /// Zeroes what was just taken, unless it is zero.

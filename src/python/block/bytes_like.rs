@@ -7,7 +7,7 @@ use pyo3::types::PyString;
 use crate::python::block::buffer::Buffer;
 use crate::python::block::class::Get;
 use crate::python::block::object::MemBlock;
-use crate::python::block::raw::Held;
+use crate::python::block::raw::{Claim, Held};
 use crate::python::ffi::arguments::{self, type_name};
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::trampoline::attached;
@@ -78,9 +78,9 @@ impl<'py> BytesLike<'py> {
     }
 
     /// What must still be there for the bytes to be touched.
-    pub(crate) fn held(&self) -> Option<Held> {
+    pub(crate) fn claim(&self) -> Option<Claim> {
         match self {
-            Self::Held(held) => Some(*held),
+            Self::Held(held) => Some(held.claim()),
             _ => None,
         }
     }

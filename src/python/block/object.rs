@@ -16,7 +16,7 @@ use crate::layout::DEFAULT_ALIGN;
 use crate::python::block::bytes_like::{BytesLike, if_any};
 use crate::python::block::class::Get;
 use crate::python::block::free_list::FreeList;
-use crate::python::block::raw::{Held, RawBlock};
+use crate::python::block::raw::{Held, LivePiece, RawBlock};
 use crate::python::export::arrow::no_mirror;
 use crate::python::export::guard::ExportGuard;
 use crate::python::ffi::arguments;
@@ -68,7 +68,7 @@ impl MemBlock {
 
     /// Address of the first byte, for C code. It stays reserved for as long as the block lives.
     pub(crate) fn address(&self, py: Python<'_>) -> PyResult<usize> {
-        self.body.group.get().while_there(py, self.held(), || self.hold_slot())?;
+        self.while_there(py, |live| self.hold_slot(live))?;
         Ok(self.body.piece.address.addr().get())
     }
 
@@ -127,13 +127,11 @@ impl MemBlock {
             )));
         }
         let from = from.in_order()?;
-        let piece = this.body.piece;
-        this.access_with(py, &from, len, move |bytes, from| {
+        this.access_with(py, &from, len, move |to, from| {
             // memmove is safe where ranges of addresses overlap. These may be the same bytes at other addresses.
-            // SAFETY: access_with has just checked that the piece is there.
-            let from = unsafe { piece.in_read_write_mirror(from) };
+            let from = to.in_read_write_mirror(from);
             // SAFETY: both sides are there, as many bytes each, and these writable.
-            unsafe { bytes.part(start, len).copy_from(from) }
+            unsafe { to.bytes().part(start, len).copy_from(from) }
         })
     }
 
@@ -195,10 +193,12 @@ impl MemBlock {
         end: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
         self.check(py)?;
+        // Before the needle is borrowed: an `__index__` of the user's may free its group.
+        let span = self.span(start, end)?;
         let needle = BytesLike::or_byte(sub, &self.body.group)?;
-        let Some((start, len)) = self.span(start, end)? else { return Ok(0) };
+        let Some((start, len)) = span else { return Ok(0) };
         // SAFETY: access_with checks that both are there; the part is within the block.
-        self.access_with(py, &needle, len, move |bytes, needle| unsafe { bytes.part(start, len).count(needle) })
+        self.access_with(py, &needle, len, move |block, needle| unsafe { block.bytes().part(start, len).count(needle) })
     }
 
     /// A copy of the bytes.
@@ -226,7 +226,7 @@ impl MemBlock {
         let other = other.in_order()?;
         // SAFETY: access_with checks that both are there.
         let order =
-            self.access_with(py, &other, self.body.piece.len, |bytes, other| unsafe { bytes.compare(other) })?;
+            self.access_with(py, &other, self.body.piece.len, |block, other| unsafe { block.bytes().compare(other) })?;
         operator.matches(order).into_bound_py_any(py)
     }
 
@@ -237,8 +237,10 @@ impl MemBlock {
         self.check(py)?;
         let copy = group.get().take(py, len, DEFAULT_ALIGN)?;
         let to = copy.bytes();
-        // SAFETY: access has just checked that both are there; the copy is writable, and as long.
-        group.get().access(py, self.held(), Some(copy.into()), len, move |from| unsafe { to.copy_from(from) })?;
+        group.get().access(py, self.held(), Some(copy.claim()), len, move |from| {
+            // SAFETY: access has just checked that both are there; the copy is writable, and as long.
+            unsafe { to.copy_from(from.bytes()) }
+        })?;
         Self::new(group, copy, Mirror::ReadWrite)
     }
 
@@ -254,15 +256,14 @@ impl MemBlock {
 
     /// The same bytes through the read-only mirror, if there is one.
     pub(crate) fn protected<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Self>>> {
-        let whole = self.part(py, 0, self.body.piece.len)?;
-        // SAFETY: part has just found the bytes there, and a block's piece lies in the block's mirror.
-        let piece = unsafe { self.body.piece.move_to(self.body.mirror, Mirror::ReadOnly) };
-        let Some(piece) = piece else { return Ok(None) };
-        let protected = Self::new(self.body.group.bind(py), piece, Mirror::ReadOnly)?;
-        if whole.get().held().by_exporter {
-            protected.get().hold_slot();
-        }
-        Ok(Some(protected))
+        let Some(piece) = self.piece_through(py, Mirror::ReadOnly)? else { return Ok(None) };
+        self.sharing(py, piece, Mirror::ReadOnly).map(Some)
+    }
+
+    /// The same bytes through a mirror of the caller's choice, if there is that mirror.
+    pub(crate) fn piece_through(&self, py: Python<'_>, to: Mirror) -> PyResult<Option<RawBlock>> {
+        // SAFETY: a block's piece lies in the block's mirror.
+        self.while_there(py, |live| unsafe { live.move_to(self.body.mirror, to) })
     }
 
     pub(crate) fn repr(&self, py: Python<'_>) -> PyResult<String> {
@@ -378,15 +379,11 @@ impl MemBlock {
         self.body.piece
     }
 
-    pub(crate) fn mirror(&self) -> Mirror {
-        self.body.mirror
-    }
-
     /// Counts a view, and holds the slot from now on.
     pub(crate) fn add_view(&self, py: Python<'_>) -> PyResult<()> {
         let group = self.body.group.get();
-        group.while_there(py, self.held(), || {
-            self.hold_slot();
+        group.while_there(py, self.held(), |live| {
+            self.hold_slot(live);
             group.add_view();
         })
     }
@@ -411,8 +408,8 @@ impl MemBlock {
     /// Lends the bytes, through the block's own mirror, to a consumer outside of Python.
     pub(crate) fn lend(&self, py: Python<'_>) -> PyResult<(ExportGuard, NonNull<u8>, usize)> {
         let RawBlock { address, len, slot, .. } = self.body.piece;
-        // SAFETY: the slot of a block is there while the block is.
-        let lent = unsafe { ExportGuard::new(py, self.body.group.get(), self.held(), &[slot]) }?;
+        // SAFETY: it is the slot of the block.
+        let lent = unsafe { ExportGuard::new(py, self.body.group.get(), self.held().claim(), &[slot]) }?;
         Ok((lent, address, len))
     }
 
@@ -422,9 +419,11 @@ impl MemBlock {
     /// ValueError: There is none, or the block is freed.
     pub(crate) fn lend_read_only(&self, py: Python<'_>) -> PyResult<(ExportGuard, NonNull<u8>, usize)> {
         let (lent, _, len) = self.lend(py)?;
-        // SAFETY: the slot is lent, and a block's piece lies in the block's mirror.
-        let piece = unsafe { self.body.piece.move_to(self.body.mirror, Mirror::ReadOnly) };
-        Ok((lent, piece.ok_or_else(no_mirror)?.address, len))
+        // SAFETY: the slot of the piece is the one that is lent.
+        let live = unsafe { LivePiece::new(self.body.piece, lent.slots()) };
+        // SAFETY: a block's piece lies in the block's mirror.
+        let address = unsafe { live.move_to(self.body.mirror, Mirror::ReadOnly) }.ok_or_else(no_mirror)?.address;
+        Ok((lent, address, len))
     }
 
     /// Ends what [`MemGroup::add_pin`] counted.
@@ -432,12 +431,16 @@ impl MemBlock {
         self.body.group.get().remove_pin(generation);
     }
 
-    /// To be called while the slot certainly lives.
-    fn hold_slot(&self) {
+    /// Makes it an exporter, which holds its slot. `live` must be of that slot.
+    fn hold_slot(&self, live: LivePiece<'_>) {
         if !self.body.exported.swap(&self.body.piece) {
-            // SAFETY: slots are made by Arc, and the caller says that this one lives.
-            unsafe { Arc::increment_strong_count(self.body.piece.slot.as_ptr().cast_const()) };
+            // `delete` drops it.
+            let _held = Arc::into_raw(live.share_slot());
         }
+    }
+
+    fn while_there<R>(&self, py: Python<'_>, work: impl FnOnce(LivePiece<'_>) -> R) -> PyResult<R> {
+        self.body.group.get().while_there(py, self.held(), work)
     }
 
     pub(crate) fn held(&self) -> Held {
@@ -447,7 +450,7 @@ impl MemBlock {
     /// Works on the bytes, if they are still there.
     #[inline(always)]
     fn access<R: Send>(&self, py: Python<'_>, many: usize, work: impl FnOnce(Bytes) -> R + Send) -> PyResult<R> {
-        self.body.group.get().access(py, self.held(), None, many, work)
+        self.body.group.get().access(py, self.held(), None, many, move |live| work(live.bytes()))
     }
 
     /// The same with a second operand.
@@ -456,10 +459,10 @@ impl MemBlock {
         py: Python<'_>,
         other: &BytesLike<'_>,
         many: usize,
-        work: impl FnOnce(Bytes, Bytes) -> R + Send,
+        work: impl FnOnce(LivePiece<'_>, Bytes) -> R + Send,
     ) -> PyResult<R> {
         let theirs = other.bytes();
-        self.body.group.get().access(py, self.held(), other.held(), many, move |bytes| work(bytes, theirs))
+        self.body.group.get().access(py, self.held(), other.claim(), many, move |live| work(live, theirs))
     }
 
     /// Whether the block shows the read-only mirror.
@@ -479,13 +482,18 @@ impl MemBlock {
 
     /// The block that shares `len` bytes from `start` on. What an exporter is part of must last as long as the exporter.
     pub(crate) fn part<'py>(&self, py: Python<'py>, start: usize, len: usize) -> PyResult<Bound<'py, Self>> {
-        let part = Self::new(self.body.group.bind(py), self.body.piece.part(start, len), self.body.mirror)?;
-        self.body.group.get().while_there(py, self.held(), || {
+        self.sharing(py, self.body.piece.part(start, len), self.body.mirror)
+    }
+
+    /// The same for a piece of the block's bytes, through any mirror.
+    fn sharing<'py>(&self, py: Python<'py>, piece: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
+        let sharing = Self::new(self.body.group.bind(py), piece, mirror)?;
+        self.while_there(py, |live| {
             if self.body.exported.get() {
-                part.get().hold_slot();
+                sharing.get().hold_slot(live);
             }
         })?;
-        Ok(part)
+        Ok(sharing)
     }
 
     /// An index as an offset from the start; still out of range if it was.
@@ -529,6 +537,6 @@ impl MemBlock {
     fn find_in(&self, py: Python<'_>, sub: &Bound<'_, PyAny>, start: usize, len: usize) -> PyResult<Option<usize>> {
         let needle = BytesLike::or_byte(sub, &self.body.group)?;
         // SAFETY: access_with checks that both are there; the part is within the block.
-        self.access_with(py, &needle, len, move |bytes, needle| unsafe { bytes.part(start, len).find(needle) })
+        self.access_with(py, &needle, len, move |block, needle| unsafe { block.bytes().part(start, len).find(needle) })
     }
 }

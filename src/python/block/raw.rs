@@ -1,10 +1,12 @@
 //! Where a block's bytes are.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::list::{Run, Span};
 use crate::python::ffi::raw_bytes::Bytes;
-use crate::slot::{Mirror, Slot};
+use crate::slot::{LiveSlots, Mirror, Slot, SlotPtr, SlotRef};
 
 /// A run of bytes in a slot, through one of its mirrors.
 #[derive(Clone, Copy)]
@@ -12,8 +14,8 @@ pub(crate) struct RawBlock {
     /// In the mirror that the block shows.
     pub(crate) address: NonNull<u8>,
     pub(crate) len: usize,
-    /// Valid while the epoch lasts, and beyond it for those who hold a reference.
-    pub(crate) slot: NonNull<Slot>,
+    /// There while the epoch lasts, and beyond it for those who hold a reference: see [`LivePiece`].
+    pub(crate) slot: SlotPtr,
     pub(crate) epoch: u64,
 }
 
@@ -23,11 +25,6 @@ unsafe impl Send for RawBlock {}
 unsafe impl Sync for RawBlock {}
 
 impl RawBlock {
-    /// No bytes at all, of some epoch: for asking [`GroupState`](crate::python::group::state::GroupState) whether it lasts. There is no slot.
-    pub(crate) fn nothing(epoch: u64) -> Self {
-        Self { address: NonNull::dangling(), len: 0, slot: NonNull::dangling(), epoch }
-    }
-
     pub(crate) fn bytes(self) -> Bytes {
         Bytes::new(self.address.as_ptr(), self.len)
     }
@@ -40,21 +37,66 @@ impl RawBlock {
         Self { address, len, ..self }
     }
 
+    /// What must be there for the bytes to be touched.
+    #[inline(always)]
+    pub(crate) fn claim(self) -> Claim {
+        Claim { epoch: self.epoch, by_exporter: false }
+    }
+}
+
+/// A piece while its slot is certainly there. The group's lock hands it in, or whoever holds a reference to the slot: nothing
+/// else leads from a piece to its slot.
+#[derive(Clone, Copy)]
+pub(crate) struct LivePiece<'a> {
+    piece: RawBlock,
+    slots: LiveSlots<'a>,
+}
+
+impl<'a> LivePiece<'a> {
     /// # Safety
-    /// The piece must be there: its epoch lasts, or somebody holds a reference to the slot.
-    pub(crate) unsafe fn slot(&self) -> &Slot {
-        // SAFETY: the caller's promise.
-        unsafe { self.slot.as_ref() }
+    /// The piece must be in one of those slots.
+    #[inline(always)]
+    pub(crate) unsafe fn new(piece: RawBlock, slots: LiveSlots<'a>) -> Self {
+        Self { piece, slots }
+    }
+
+    pub(crate) fn piece(self) -> RawBlock {
+        self.piece
+    }
+
+    #[inline(always)]
+    pub(crate) fn bytes(self) -> Bytes {
+        self.piece.bytes()
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot(self) -> SlotRef<'a> {
+        // SAFETY: `new` was promised that the piece is in one of those slots.
+        unsafe { self.slots.get(self.piece.slot) }
+    }
+
+    /// A reference to the slot.
+    pub(crate) fn share_slot(self) -> Arc<Slot> {
+        self.slot().share()
+    }
+
+    /// Where the piece is in its slot.
+    pub(crate) fn span(self) -> Span {
+        let start = self.piece.address.addr().get();
+        let offset = self.slot().offset_within(&(start..start + self.piece.len)).unwrap_or_default();
+        Span { slot: self.piece.slot, offset, len: self.piece.len }
+    }
+
+    /// A run of a list that begins where the piece does, with this object.
+    pub(crate) fn run(self, first: usize) -> Run {
+        let Span { slot, offset, .. } = self.span();
+        Run { first, slot, offset }
     }
 
     /// Where `bytes` lie in the read-write mirror of this piece's slot, if they lie in the slot at all; else where they
     /// are.
-    ///
-    /// # Safety
-    /// As for `slot`.
-    pub(crate) unsafe fn in_read_write_mirror(&self, bytes: Bytes) -> Bytes {
-        // SAFETY: the caller's promise.
-        let slot = unsafe { self.slot() };
+    pub(crate) fn in_read_write_mirror(self, bytes: Bytes) -> Bytes {
+        let slot = self.slot();
         let start = bytes.start.addr();
         match slot.locate(&(start..start + bytes.len)) {
             Some((Mirror::ReadOnly, address)) => {
@@ -68,21 +110,20 @@ impl RawBlock {
     /// The same bytes in another mirror, if there is one.
     ///
     /// # Safety
-    /// As for `slot`, and the address must lie in mirror `from`.
-    pub(crate) unsafe fn move_to(self, from: Mirror, to: Mirror) -> Option<Self> {
-        // SAFETY: the caller's promise.
-        let slot = unsafe { self.slot() };
+    /// The address of the piece must lie in mirror `from`.
+    pub(crate) unsafe fn move_to(self, from: Mirror, to: Mirror) -> Option<RawBlock> {
+        let (slot, piece) = (self.slot(), self.piece);
         let address = match (from, to) {
-            // SAFETY: the address of a piece lies in the mirror that it was made for.
-            (Mirror::ReadWrite, Mirror::ReadOnly) => unsafe { slot.to_read_only(self.address) }?,
+            // SAFETY: the caller's promise.
+            (Mirror::ReadWrite, Mirror::ReadOnly) => unsafe { slot.to_read_only(piece.address) }?,
             // SAFETY: the same.
-            (Mirror::ReadOnly, Mirror::ReadWrite) => unsafe { slot.to_read_write(self.address) },
-            _ => self.address,
+            (Mirror::ReadOnly, Mirror::ReadWrite) => unsafe { slot.to_read_write(piece.address) },
+            _ => piece.address,
         };
         if (from, to) == (Mirror::ReadWrite, Mirror::ReadOnly) {
-            count(slot.protected(), self.len);
+            count(slot.protected(), piece.len);
         }
-        Some(Self { address, ..self })
+        Some(RawBlock { address, ..piece })
     }
 }
 
@@ -96,11 +137,25 @@ pub(crate) fn count(count: &AtomicUsize, more: usize) {
     count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
 
-/// A piece, and whether its holder is an exporter: what such a one holds outlasts a gentle end.
+/// What must be there: something of an epoch, held by an exporter or not. What an exporter holds outlasts a gentle end.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim {
+    pub(crate) epoch: u64,
+    pub(crate) by_exporter: bool,
+}
+
+/// A piece, and whether its holder is an exporter.
 #[derive(Clone, Copy)]
 pub(crate) struct Held {
     pub(crate) piece: RawBlock,
     pub(crate) by_exporter: bool,
+}
+
+impl Held {
+    #[inline(always)]
+    pub(crate) fn claim(self) -> Claim {
+        Claim { epoch: self.piece.epoch, by_exporter: self.by_exporter }
+    }
 }
 
 impl From<RawBlock> for Held {

@@ -212,14 +212,14 @@ fn requested_format<'a>(requested: &'a Bound<'_, PyAny>) -> PyResult<&'a CStr> {
 fn view_array(list: &Bound<'_, MemList>, content: Content) -> PyResult<ArrowArrayStruct> {
     let (py, this) = (list.py(), list.get());
     let lent = this.lend(py)?;
-    let views = this.laid_out(py, |layout, part| {
+    let views = this.laid_out(py, |live, layout, part| {
         // SAFETY: laid_out has just found the list there.
-        unsafe { arrow::views(layout, part, content) }
+        unsafe { arrow::views(live, layout, part, content) }
     });
     let Views { views, windows } = views?.map_err(explained)?;
     let mut pointers = vec![null(), address_of(&views)];
-    // SAFETY: the slots are lent.
-    let starts = windows.iter().map(|&window| unsafe { arrow::read_only(window) });
+    // SAFETY: the slots of the list are lent.
+    let starts = windows.iter().map(|&window| unsafe { arrow::read_only(lent.slots(), window) });
     pointers.extend(starts.map(|start| start.map_or(null(), |start| start.as_ptr().cast_const().cast::<c_void>())));
     let lengths: Vec<i64> = windows.iter().map(|window| window.len as i64).collect();
     pointers.push(address_of(&lengths));
@@ -234,14 +234,14 @@ where
 {
     let (py, this) = (list.py(), list.get());
     let lent = this.lend(py)?;
-    let laid_out = this.laid_out(py, |layout, part| {
+    let laid_out = this.laid_out(py, |live, layout, part| {
         let offsets = arrow::offsets::<T>(layout, part)?;
         if content == Content::Utf8 {
             // SAFETY: laid_out has just found the list there.
-            unsafe { arrow::check_utf8(layout, part) }?;
+            unsafe { arrow::check_utf8(live, layout, part) }?;
         }
         // SAFETY: the same.
-        let data = arrow::adjoining(layout, part).and_then(|span| unsafe { arrow::read_only(span) });
+        let data = arrow::adjoining(layout, part).and_then(|span| unsafe { arrow::read_only(live, span) });
         Ok((offsets, data.map(Address)))
     });
     let (offsets, data) = laid_out?.map_err(explained)?;

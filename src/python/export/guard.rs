@@ -1,14 +1,13 @@
 //! Memory lent to consumers that know nothing of Python: Arrow arrays, DLPack tensors.
 
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
 
-use crate::python::block::raw::Held;
+use crate::python::block::raw::Claim;
 use crate::python::group::object::MemGroup;
-use crate::slot::Slot;
+use crate::slot::{LiveSlots, Slot, SlotPtr};
 
 /// Keeps slots where they are, and counts as a view, until it is dropped: by any thread, attached or not, in a forked child or
 /// while the interpreter ends. So it holds nothing of Python's, the group neither: when that goes, it ends gently.
@@ -18,27 +17,28 @@ pub(crate) struct ExportGuard {
 }
 
 impl ExportGuard {
-    /// Lends slots of what is held, if that is still there.
+    /// Lends slots of a block or a list, if that is still there.
     ///
     /// # Safety
-    /// The slots must be there for as long as what is held.
+    /// The slots must be those that it lies in.
     ///
     /// # Errors
     /// ValueError: It is freed.
-    pub(crate) unsafe fn new(py: Python<'_>, group: &MemGroup, held: Held, slots: &[NonNull<Slot>]) -> PyResult<Self> {
+    pub(crate) unsafe fn new(py: Python<'_>, group: &MemGroup, claim: Claim, slots: &[SlotPtr]) -> PyResult<Self> {
         let views = group.shared_views();
         let mut kept = Vec::with_capacity(slots.len());
-        group.while_there(py, held, || {
-            kept.extend(slots.iter().map(|slot| {
-                let slot = slot.as_ptr().cast_const();
-                // SAFETY: slots are made by Arc, and while_there has just found them there.
-                unsafe { Arc::increment_strong_count(slot) };
-                // SAFETY: this is the reference that was just counted.
-                unsafe { Arc::from_raw(slot) }
-            }));
+        group.while_slots_there(py, claim, |live| {
+            // SAFETY: they are the slots of what is there, by the caller's promise.
+            kept.extend(slots.iter().map(|&slot| unsafe { live.get(slot) }.share()));
             group.add_view();
         })?;
         Ok(Self { views, _slots: kept })
+    }
+
+    /// The slots that are lent.
+    pub(crate) fn slots(&self) -> LiveSlots<'_> {
+        // SAFETY: this holds a reference to each of them.
+        unsafe { LiveSlots::new() }
     }
 }
 

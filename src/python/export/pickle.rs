@@ -1,7 +1,5 @@
 //! What pickling and copying need of Rust: blocks and lists taken to pieces and put together. The rest is `memgroup._pickle`.
 
-use std::ptr::NonNull;
-
 use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
@@ -11,10 +9,10 @@ use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::class::Get;
 use crate::python::block::object::MemBlock;
-use crate::python::block::raw::RawBlock;
+use crate::python::block::raw::LivePiece;
 use crate::python::group::object::MemGroup;
 use crate::python::list::object::MemList;
-use crate::slot::{Mirror, Slot};
+use crate::slot::Mirror;
 
 /// What `__reduce_ex__` of an object returns: `memgroup._pickle` has a function for each kind.
 pub(crate) fn reduced<'py>(object: &Bound<'py, PyAny>, kind: &str, protocol: i32) -> PyResult<Bound<'py, PyAny>> {
@@ -42,30 +40,70 @@ pub(crate) fn block_from_buffer<'py>(
     buffer: &Bound<'py, PyAny>,
     readonly: bool,
 ) -> PyResult<Option<Bound<'py, MemBlock>>> {
-    let Some(block) = block_behind(buffer)? else { return Ok(None) };
-    match block.get().is_protected() || !readonly {
-        true => Ok(Some(block)),
-        false => block.get().protected(block.py()),
-    }
+    Source::of(buffer)?.block_from_buffer(readonly)
 }
 
-fn block_behind<'py>(buffer: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, MemBlock>>> {
-    let py = buffer.py();
-    if let Ok(block) = buffer.cast::<MemBlock>() {
-        return block.get().part(py, 0, block.get().len(py)?).map(Some);
-    }
-    let view = PyMemoryView::from(buffer)?;
-    let Ok(block) = view.getattr("obj")?.cast_into::<MemBlock>() else { return Ok(None) };
-    let shown = Buffer::of(&view)?;
-    if !shown.is_c_contiguous() {
-        return Ok(None);
-    }
-    let whole = block.get().piece().bytes();
-    match shown.bytes().start.addr().checked_sub(whole.start.addr()) {
-        Some(start) if start + shown.bytes().len <= whole.len => {
-            block.get().part(py, start, shown.bytes().len).map(Some)
+/// A buffer with bytes of a block or a list, borrowed once: from the first look at it until its bytes are where they belong.
+enum Source<'py> {
+    /// The size of which never changes. Borrowed through the buffer protocol it would become an exporter.
+    Block(Bound<'py, MemBlock>),
+    ExportGuard {
+        buffer: Buffer<'py>,
+        /// The block that it is of.
+        exporter: Option<Bound<'py, MemBlock>>,
+    },
+}
+
+impl<'py> Source<'py> {
+    fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if let Ok(block) = object.cast::<MemBlock>() {
+            return Ok(Self::Block(block.clone()));
         }
-        _ => Ok(None),
+        let view = PyMemoryView::from(object)?;
+        let exporter = view.getattr("obj")?.cast_into::<MemBlock>().ok();
+        // The view cannot be released while it has a buffer of its own.
+        Ok(Self::ExportGuard { buffer: Buffer::of(&view)?, exporter })
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Block(block) => block.get().piece().len,
+            Self::ExportGuard { buffer, .. } => buffer.bytes().len,
+        }
+    }
+
+    /// The block of just these bytes, if they live in a group of this process.
+    fn block(&self) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        match self {
+            Self::Block(block) => block.get().part(block.py(), 0, self.len()).map(Some),
+            Self::ExportGuard { buffer, exporter: Some(block) } if buffer.is_c_contiguous() => {
+                let whole = block.get().piece().bytes();
+                match buffer.bytes().start.addr().checked_sub(whole.start.addr()) {
+                    Some(start) if start + self.len() <= whole.len => {
+                        block.get().part(block.py(), start, self.len()).map(Some)
+                    }
+                    _ => Ok(None),
+                }
+            }
+            Self::ExportGuard { .. } => Ok(None),
+        }
+    }
+
+    /// The same through the mirror that is wanted, if there is a way there. What is protected stays so.
+    fn block_from_buffer(&self, readonly: bool) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        let Some(block) = self.block()? else { return Ok(None) };
+        match block.get().is_protected() || !readonly {
+            true => Ok(Some(block)),
+            false => block.get().protected(block.py()),
+        }
+    }
+
+    /// The bytes, to be copied to `group`.
+    fn into_operand(self, group: &Bound<'py, MemGroup>) -> PyResult<BytesLike<'py>> {
+        match self {
+            Self::Block(block) => BytesLike::of(block.as_any(), group.as_unbound()),
+            Self::ExportGuard { buffer, .. } => BytesLike::ExportGuard(buffer).in_order(),
+        }
     }
 }
 
@@ -94,7 +132,7 @@ pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'
     let firsts = PyTuple::new(py, stretches.iter().map(|stretch| stretch.first))?;
     let table = match this.columns().uniform_sizes() {
         Some((size, stride)) => (this.len(), size, stride).into_pyobject(py)?,
-        None => (this.sizes(py)?, this.offsets(py)?).into_pyobject(py)?,
+        None => PyTuple::new(py, this.table(py)?)?,
     };
     Ok(Some((blocks, firsts, table, this.columns().align()).into_pyobject(py)?))
 }
@@ -132,13 +170,15 @@ pub(crate) fn list_of_pieces<'py>(
     readonly: bool,
 ) -> PyResult<Option<Bound<'py, MemList>>> {
     let columns = columns(table, align)?;
-    if !fit(&columns, &buffers, &firsts)? {
+    // From here on nobody changes their sizes.
+    let sources = buffers.iter().map(Source::of).collect::<PyResult<Vec<_>>>()?;
+    if !fit(&columns, &sources, &firsts) {
         return Err(damaged());
     }
-    let (group, runs, epoch) = match find_in_process(&buffers, &firsts, readonly)? {
+    let (group, runs, epoch) = match find_in_process(&sources, &firsts, readonly)? {
         Some(home) => home,
         None => match group {
-            Some(group) => moved(group, &buffers, &firsts, align)?,
+            Some(group) => moved(group, sources, &firsts, align)?,
             None => return Ok(None),
         },
     };
@@ -186,42 +226,37 @@ fn numbers(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
 }
 
 /// Whether each buffer holds the records that it is to hold.
-fn fit(columns: &Columns, buffers: &[Bound<'_, PyAny>], firsts: &[usize]) -> PyResult<bool> {
+fn fit(columns: &Columns, sources: &[Source<'_>], firsts: &[usize]) -> bool {
+    if sources.len() != firsts.len() || firsts.is_empty() != (columns.len() == 0) {
+        return false;
+    }
     let ends = firsts.iter().skip(1).copied().chain([columns.len()]);
-    if buffers.len() != firsts.len() || firsts.is_empty() != (columns.len() == 0) {
-        return Ok(false);
-    }
-    for (number, (buffer, (&first, end))) in buffers.iter().zip(firsts.iter().zip(ends)).enumerate() {
-        if first >= end || end > columns.len() || (number == 0 && first != 0) {
-            return Ok(false);
-        }
-        let reach = columns.start(end - 1) + columns.size(end - 1) - columns.start(first);
-        if Buffer::of(buffer)?.bytes().len < reach {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let mut parts = sources.iter().zip(firsts.iter().copied().zip(ends));
+    firsts.first().is_none_or(|&first| first == 0)
+        && parts.all(|(source, (first, end))| {
+            let is_part = first < end && end <= columns.len();
+            is_part && columns.start(end - 1) + columns.size(end - 1) - columns.start(first) <= source.len()
+        })
 }
 
 type Home<'py> = (Bound<'py, MemGroup>, Vec<Run>, u64);
 
 /// Where the records are, if all of them live in one group of this process that is open.
-fn find_in_process<'py>(
-    buffers: &[Bound<'py, PyAny>],
-    firsts: &[usize],
-    readonly: bool,
-) -> PyResult<Option<Home<'py>>> {
+fn find_in_process<'py>(sources: &[Source<'py>], firsts: &[usize], readonly: bool) -> PyResult<Option<Home<'py>>> {
     let mut home: Option<Home<'py>> = None;
-    for (buffer, &first) in buffers.iter().zip(firsts) {
-        let Some(block) = block_from_buffer(buffer, readonly)? else { return Ok(None) };
+    for (source, &first) in sources.iter().zip(firsts) {
+        let Some(block) = source.block_from_buffer(readonly)? else { return Ok(None) };
         // Nothing leads from a protected block to a writable list.
         if block.get().is_protected() && !readonly {
             return Ok(None);
         }
         let (group, piece) = (block.get().group().bind(block.py()), block.get().piece());
-        let Some(run) = group.get().within(block.py(), |life| Ok(life.is_open().then(|| run_of(first, piece))))? else {
-            return Ok(None);
-        };
+        let run = group.get().whatever(block.py(), |life| {
+            let slots = life.check(piece.claim()).ok()?;
+            // SAFETY: the piece is one of the group's, and was just found there.
+            Some(unsafe { LivePiece::new(piece, slots) }.run(first))
+        });
+        let Some(run) = run else { return Ok(None) };
         let (known, runs, epoch) = home.get_or_insert_with(|| (group.clone(), Vec::new(), piece.epoch));
         if !known.is(group) || *epoch != piece.epoch {
             return Ok(None);
@@ -234,36 +269,30 @@ fn find_in_process<'py>(
 /// Copies the bytes of buffers into a group.
 fn moved<'py>(
     group: &Bound<'py, MemGroup>,
-    buffers: &[Bound<'py, PyAny>],
+    sources: Vec<Source<'py>>,
     firsts: &[usize],
     align: usize,
 ) -> PyResult<Home<'py>> {
     let (py, this) = (group.py(), group.get());
-    let mut runs = Vec::with_capacity(buffers.len());
+    let mut runs = Vec::with_capacity(sources.len());
     let mut epoch = this.within(py, |life| {
         life.check_open()?;
         Ok(life.epoch())
     })?;
-    for (buffer, &first) in buffers.iter().zip(firsts) {
-        let from = BytesLike::of(buffer, group.as_unbound())?.in_order()?;
+    for (source, &first) in sources.into_iter().zip(firsts) {
+        let from = source.into_operand(group)?;
         let piece = this.take(py, from.len(), align.max(crate::DEFAULT_ALIGN))?;
         let bytes = from.bytes();
-        // SAFETY: the buffer keeps its bytes in place, and the piece is as long and in the read-write mirror.
-        this.access(py, piece.into(), from.held(), bytes.len, move |to| unsafe { to.copy_from(bytes) })?;
+        let run = this.access(py, piece.into(), from.claim(), bytes.len, move |to| {
+            // SAFETY: the buffer keeps its bytes in place, and the piece is as long and in the read-write mirror.
+            unsafe { to.bytes().copy_from(bytes) };
+            to.run(first)
+        })?;
         if !runs.is_empty() && piece.epoch != epoch {
             return Err(PyValueError::new_err("the group was reset while a list was loaded into it: load it again"));
         }
         epoch = piece.epoch;
-        runs.push(run_of(first, piece));
+        runs.push(run);
     }
     Ok((group.clone(), runs, epoch))
-}
-
-/// A run that begins where a piece does.
-fn run_of(first: usize, piece: RawBlock) -> Run {
-    let slot: NonNull<Slot> = piece.slot;
-    // SAFETY: whoever has the piece has just found it there.
-    let there = unsafe { slot.as_ref() };
-    let start = piece.address.addr().get();
-    Run { first, slot, offset: there.offset_within(&(start..start + piece.len)).unwrap_or_default() }
 }

@@ -30,9 +30,8 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The layout of any object that exports a buffer.
-    pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let buffer = Buffer::of(object)?;
+    /// The layout of a buffer.
+    pub(crate) fn of(buffer: &Buffer<'_>) -> PyResult<Self> {
         if buffer.is_indirect() {
             return Err(PyBufferError::new_err("a buffer with suboffsets does not live in one place"));
         }

@@ -4,12 +4,12 @@
 //! them, and for a loop that replaces its arrays; what no place is left for stays taken until the group is reset. Like the
 //! chunk it is for threads that hold the GIL: without one it keeps nothing.
 
-use std::ptr::{NonNull, null_mut};
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use pyo3::Python;
 
-use crate::slot::Slot;
+use crate::slot::{Slot, SlotPtr};
 
 const PLACES: usize = 16;
 
@@ -31,7 +31,7 @@ struct Place {
 
 impl FreeRanges {
     /// Keeps a range that is nobody's.
-    pub(crate) fn put(&self, _attached: Python<'_>, slot: NonNull<Slot>, start: usize, end: usize) {
+    pub(crate) fn put(&self, _attached: Python<'_>, slot: SlotPtr, start: usize, end: usize) {
         if cfg!(Py_GIL_DISABLED) {
             return;
         }
@@ -47,18 +47,18 @@ impl FreeRanges {
     }
 
     /// A range of just so many bytes.
-    pub(crate) fn take(&self, _attached: Python<'_>, len: usize) -> Option<(NonNull<Slot>, usize)> {
+    pub(crate) fn take(&self, _attached: Python<'_>, len: usize) -> Option<(SlotPtr, usize)> {
         self.take_if(|_, start, end| end - start == len)
     }
 
     /// The start of the range of a slot that ends there.
-    pub(crate) fn take_before(&self, _attached: Python<'_>, slot: NonNull<Slot>, end: usize) -> Option<usize> {
+    pub(crate) fn take_before(&self, _attached: Python<'_>, slot: SlotPtr, end: usize) -> Option<usize> {
         self.take_if(|of, _, its_end| of == slot && its_end == end).map(|(_, start)| start)
     }
 
-    fn take_if(&self, fits: impl Fn(NonNull<Slot>, usize, usize) -> bool) -> Option<(NonNull<Slot>, usize)> {
+    fn take_if(&self, fits: impl Fn(SlotPtr, usize, usize) -> bool) -> Option<(SlotPtr, usize)> {
         self.places.iter().find_map(|place| {
-            let slot = NonNull::new(place.slot.load(Relaxed))?;
+            let slot = SlotPtr::new(place.slot.load(Relaxed))?;
             let start = place.start.load(Relaxed);
             fits(slot, start, place.end.load(Relaxed)).then(|| {
                 place.slot.store(null_mut(), Relaxed);

@@ -11,7 +11,7 @@ use pyo3::Python;
 
 use crate::layout;
 use crate::os::fork;
-use crate::slot::{Slot, SlotRef};
+use crate::slot::{Slot, SlotPtr, SlotRef};
 
 /// A run of bytes of one slot, taken and not handed out. Only touched by threads that hold the GIL: the atomics are here
 /// to be plain loads and stores.
@@ -30,19 +30,14 @@ pub(crate) struct GilChunk {
 impl GilChunk {
     /// Hands out bytes, if there are enough.
     #[inline(always)]
-    pub(crate) fn bump(
-        &self,
-        _attached: Python<'_>,
-        size: usize,
-        align: usize,
-    ) -> Option<(NonNull<u8>, NonNull<Slot>)> {
+    pub(crate) fn bump(&self, _attached: Python<'_>, size: usize, align: usize) -> Option<(NonNull<u8>, SlotPtr)> {
         let next = self.next.load(Relaxed);
         let place = layout::place(next.addr(), size, align)?;
         if place.end > self.end.load(Relaxed) || self.generation.load(Relaxed) != fork::generation() {
             return None;
         }
         self.next.store(next.with_addr(place.end), Relaxed);
-        Some((NonNull::new(next.with_addr(place.start))?, NonNull::new(self.slot.load(Relaxed))?))
+        Some((NonNull::new(next.with_addr(place.start))?, SlotPtr::new(self.slot.load(Relaxed))?))
     }
 
     /// Whether there is no chunk; one with nothing left still is one.
@@ -62,7 +57,7 @@ impl GilChunk {
     }
 
     /// Whether it is a chunk of that slot, and this process's.
-    pub(crate) fn is_of(&self, slot: NonNull<Slot>) -> bool {
+    pub(crate) fn is_of(&self, slot: SlotPtr) -> bool {
         self.slot.load(Relaxed) == slot.as_ptr()
             && !self.is_empty()
             && self.generation.load(Relaxed) == fork::generation()

@@ -12,14 +12,14 @@ use crate::io::framing::{ByteOrder, Format};
 use crate::layout::DEFAULT_ALIGN;
 use crate::list::Columns;
 use crate::os::fork::{self, PerProcess};
+use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::{BytesLike, if_any};
 use crate::python::block::class::Get;
 use crate::python::block::object::MemBlock;
-use crate::python::block::raw::{Held, RawBlock, count};
+use crate::python::block::raw::{Claim, Held, LivePiece, RawBlock, count};
 use crate::python::export::pickle;
 use crate::python::export::strided_view;
 use crate::python::ffi::arguments::{Align, Base, Count, Limit, Size, type_name};
-use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::lock::GroupLock;
 use crate::python::group::state::{GroupState, Refusal, Runs, Unavailable, plural};
 use crate::python::group::stats::{GroupStats, SlotStats, look, show_size};
@@ -28,7 +28,7 @@ use crate::python::list::sizes;
 use crate::python::numpy;
 use crate::python::stream::frames::{FrameReader, Prefix, ReadAhead};
 use crate::python::stream::reads::{self, ReadResult};
-use crate::slot::Mirror;
+use crate::slot::{LiveSlots, Mirror};
 use crate::{Backing, Error, Options};
 
 /// Work on this many bytes lets other Python threads run meanwhile.
@@ -125,7 +125,7 @@ impl MemGroup {
         let source = source.in_order()?;
         let from = source.bytes();
         // SAFETY: the source keeps its bytes in place, and the piece is as long and in the read-write mirror.
-        this.access(py, piece.into(), source.held(), from.len, move |bytes| unsafe { bytes.copy_from(from) })?;
+        this.access(py, piece.into(), source.claim(), from.len, move |to| unsafe { to.bytes().copy_from(from) })?;
         MemBlock::new(slf, piece, Mirror::ReadWrite)
     }
 
@@ -302,11 +302,12 @@ impl MemGroup {
         if let Some(array) = numpy::Array::of(obj)? {
             return numpy::holds(slf, &array);
         }
-        let Some(layout) = if_any(slf.py(), strided_view::Layout::of(obj))? else { return Ok(false) };
+        let Some(buffer) = if_any(slf.py(), Buffer::of(obj))? else { return Ok(false) };
+        let Some(layout) = if_any(slf.py(), strided_view::Layout::of(&buffer))? else { return Ok(false) };
         if let Some(block) = layout.block_behind_nothing(obj)? {
             return this.holds(slf, &block);
         }
-        Ok(this.within(slf.py(), |life| life.look_for(layout.addresses()))?.is_some())
+        this.within(slf.py(), |life| Ok(life.look_for(layout.addresses())?.is_some()))
     }
 
     /// Empties the group and keeps its memory, warm, for what comes next. Blocks from before are freed.
@@ -490,13 +491,7 @@ impl MemGroup {
         let this = slf.get();
         let piece = this.take(py, size, align)?;
         if zero {
-            this.access(py, piece.into(), None, piece.len, move |bytes| {
-                // SAFETY: access has just checked that the piece is there.
-                if !unsafe { piece.slot() }.is_fresh() {
-                    // SAFETY: the bytes are mapped, and writable: the piece is in the read-write mirror.
-                    unsafe { bytes.clear() };
-                }
-            })?;
+            this.clear(py, piece)?;
         }
         MemBlock::new(slf, piece, Mirror::ReadWrite)
     }
@@ -535,7 +530,7 @@ impl MemGroup {
         };
         // Not if the group was reset or freed meanwhile: its figures begin anew then.
         self.within(py, |life| {
-            life.check(piece.into())?;
+            life.check(piece.claim())?;
             self.count(size);
             life.take_ahead(py);
             Ok(())
@@ -566,7 +561,7 @@ impl MemGroup {
                 }
             }
         };
-        self.while_there(py, RawBlock::nothing(runs.epoch).into(), || {
+        self.while_slots_there(py, runs.claim(), |_| {
             self.blocks.add(columns.len());
             self.requested.add(columns.nbytes());
         })?;
@@ -594,21 +589,38 @@ impl MemGroup {
         self.requested.add(size);
     }
 
-    /// Works on the bytes of a piece, if they and those of another are still there. Work on many bytes lets other Python
-    /// threads run.
+    /// Works on a piece of this group, if it and something else of the group are still there. Work on many bytes lets other
+    /// Python threads run; the end of the group waits for it.
     #[inline(always)]
     pub(crate) fn access<R: Send>(
         &self,
         py: Python<'_>,
         held: Held,
-        other: Option<Held>,
+        other: Option<Claim>,
         many: usize,
-        work: impl FnOnce(Bytes) -> R + Send,
+        work: impl FnOnce(LivePiece<'_>) -> R + Send,
+    ) -> PyResult<R> {
+        self.access_slots(py, held.claim(), other, many, move |slots| {
+            // SAFETY: the piece is one of this group's, and was just found there.
+            work(unsafe { LivePiece::new(held.piece, slots) })
+        })
+    }
+
+    /// The same with the slots of a list.
+    #[inline(always)]
+    pub(crate) fn access_slots<R: Send>(
+        &self,
+        py: Python<'_>,
+        claim: Claim,
+        other: Option<Claim>,
+        many: usize,
+        work: impl FnOnce(LiveSlots<'_>) -> R + Send,
     ) -> PyResult<R> {
         let run = |life: &GroupState| {
-            life.check(held)?;
-            other.map_or(Ok(()), |other| life.check(other))?;
-            Ok(work(held.piece.bytes()))
+            if let Some(other) = other {
+                life.check(other)?;
+            }
+            Ok(work(life.check(claim)?))
         };
         let result = if many < DETACH_ABOVE_BYTES { self.lock.with(py, run) } else { self.lock.detached(py, run) };
         self.unless_gone(py, result)
@@ -629,9 +641,42 @@ impl MemGroup {
         result.map_err(|gone| gone.error(&self.name(py)))
     }
 
-    /// Does something while a piece is certainly there.
-    pub(crate) fn while_there(&self, py: Python<'_>, held: Held, work: impl FnOnce()) -> PyResult<()> {
-        self.within(py, |life| life.check(held).map(|()| work()))
+    /// Sets the bytes of a piece that was just taken to 0, if they are not.
+    pub(crate) fn clear(&self, py: Python<'_>, piece: RawBlock) -> PyResult<()> {
+        self.access(py, piece.into(), None, piece.len, |piece| {
+            if !piece.slot().is_fresh() {
+                // SAFETY: the bytes are mapped, and writable: the piece is in the read-write mirror.
+                unsafe { piece.bytes().clear() };
+            }
+        })
+    }
+
+    /// An error if a piece or a list of this group is not there any more.
+    pub(crate) fn check(&self, py: Python<'_>, claim: Claim) -> PyResult<()> {
+        self.while_slots_there(py, claim, |_| ())
+    }
+
+    /// Does something while a piece of this group is certainly there.
+    #[inline(always)]
+    pub(crate) fn while_there<R>(
+        &self,
+        py: Python<'_>,
+        held: Held,
+        work: impl FnOnce(LivePiece<'_>) -> R,
+    ) -> PyResult<R> {
+        // SAFETY: the piece is one of this group's, and was just found there.
+        self.while_slots_there(py, held.claim(), |slots| work(unsafe { LivePiece::new(held.piece, slots) }))
+    }
+
+    /// The same with the slots of a list.
+    #[inline(always)]
+    pub(crate) fn while_slots_there<R>(
+        &self,
+        py: Python<'_>,
+        claim: Claim,
+        work: impl FnOnce(LiveSlots<'_>) -> R,
+    ) -> PyResult<R> {
+        self.within(py, |life| life.check(claim).map(work))
     }
 
     /// Does something while memory that the caller holds is certainly mapped; whether it was. For a thread that is detached.
@@ -703,7 +748,7 @@ impl MemGroup {
     fn holds(&self, slf: &Bound<'_, Self>, block: &Bound<'_, MemBlock>) -> PyResult<bool> {
         self.check_open(slf.py())?;
         let block = block.get();
-        Ok(block.belongs_to(slf.as_unbound()) && self.while_there(slf.py(), block.held(), || ()).is_ok())
+        Ok(block.belongs_to(slf.as_unbound()) && self.check(slf.py(), block.held().claim()).is_ok())
     }
 
     fn block_through<'py>(
@@ -711,17 +756,11 @@ impl MemGroup {
         block: &Bound<'py, MemBlock>,
         to: Mirror,
     ) -> PyResult<Bound<'py, MemBlock>> {
-        let (this, block) = (slf.get(), block.get());
-        if !block.belongs_to(slf.as_unbound()) {
-            this.check_open(slf.py())?;
+        slf.get().check_open(slf.py())?;
+        if !block.get().belongs_to(slf.as_unbound()) {
             return Err(Error::Foreign.into());
         }
-        let piece = this.within(slf.py(), |life| {
-            life.check_open()?;
-            life.check(block.held())?;
-            // SAFETY: check has just found it there, and a block's piece lies in the block's mirror.
-            Ok(unsafe { block.piece().move_to(block.mirror(), to) })
-        })?;
+        let piece = block.get().piece_through(slf.py(), to)?;
         MemBlock::new(slf, piece.ok_or(Error::NoMirror)?, to)
     }
 
@@ -730,14 +769,16 @@ impl MemGroup {
         view: &Bound<'py, PyMemoryView>,
         to: Mirror,
     ) -> PyResult<Bound<'py, PyMemoryView>> {
-        let layout = strided_view::Layout::of(view)?;
+        // Held until the bytes are found: a view that is released no longer keeps the group from being reset.
+        let buffer = Buffer::of(view)?;
+        let layout = strided_view::Layout::of(&buffer)?;
         if let Some(block) = layout.block_behind_nothing(view)? {
             let block = Self::block_through(slf, &block, to)?;
             return layout.view_of(block.get().part(slf.py(), 0, 0)?);
         }
         let piece = slf.get().within(slf.py(), |life| {
             let found = life.find(layout.addresses())?;
-            // SAFETY: find has just found it in that mirror of a slot that is there.
+            // SAFETY: find has just found it in that mirror.
             Ok(found.map(|(piece, from)| unsafe { piece.move_to(from, to) }))
         })?;
         let piece = piece.ok_or(Error::Foreign)?;

@@ -10,18 +10,16 @@
 //! Slots are kept by reference counts alone: the group holds one reference to each, every exporter another.
 
 use std::ops::Range;
-use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::list::{Columns, Run};
-use crate::python::block::raw::{Held, RawBlock};
+use crate::python::block::raw::{Claim, LivePiece, RawBlock};
 use crate::python::group::free_ranges::FreeRanges;
 use crate::python::group::gil_chunk::{GilChunk, Last};
-use crate::slot::Taken;
-use crate::slot::{Mirror, Slot};
+use crate::slot::{LiveSlots, Mirror, Slot, SlotPtr, Taken};
 
 /// A group and where it is in its life.
 pub(crate) struct GroupState {
@@ -86,18 +84,22 @@ impl GroupState {
         self.phase != Phase::Freed
     }
 
-    /// Whether the bytes of a piece may be touched.
+    /// Whether the bytes of a piece or a list of this group may be touched. If so, its slots are there while the group is
+    /// looked at: the group holds them or, after a gentle end, the exporter that asks.
     #[inline(always)]
-    pub(crate) fn check(&self, held: Held) -> Result<(), Unavailable> {
-        if self.phase == Phase::Open && self.epoch == held.piece.epoch {
-            return Ok(());
+    pub(crate) fn check(&self, claim: Claim) -> Result<LiveSlots<'_>, Unavailable> {
+        let is_there = self.phase == Phase::Open && self.epoch == claim.epoch;
+        if !is_there {
+            match self.phase {
+                Phase::Freed => return Err(Unavailable::Freed),
+                _ if self.epoch != claim.epoch => return Err(Unavailable::Reset),
+                Phase::Ended if !claim.by_exporter => return Err(Unavailable::Ended),
+                _ => {}
+            }
         }
-        match self.phase {
-            Phase::Freed => Err(Unavailable::Freed),
-            _ if self.epoch != held.piece.epoch => Err(Unavailable::Reset),
-            Phase::Ended if !held.by_exporter => Err(Unavailable::Ended),
-            _ => Ok(()),
-        }
+        // SAFETY: every end of a group borrows it uniquely, and changes the epoch or the phase. So while this borrow lasts, the
+        // slots that this epoch's pieces and lists lie in are the group's or, of an exporter, its own.
+        Ok(unsafe { LiveSlots::new() })
     }
 
     /// Bytes that are ready: of the chunk or, without a GIL, of the current slot. `None` if there are not enough, or the
@@ -164,13 +166,18 @@ impl GroupState {
         RawBlock { address: taken.address, len, slot: taken.slot.as_ptr(), epoch: self.epoch }
     }
 
+    /// A piece that was just found in a slot of the group.
+    fn live(&self, piece: RawBlock) -> LivePiece<'_> {
+        // SAFETY: the slot is one of the group's, by the caller's word.
+        unsafe { LivePiece::new(piece, self.group.live_slots()) }
+    }
+
     /// The bytes at these addresses, and the mirror that they are seen through, if they live in the group. Whoever finds
     /// them may keep them: they are not given back singly any more.
-    pub(crate) fn find(&self, addresses: Range<usize>) -> Result<Option<(RawBlock, Mirror)>, Unavailable> {
+    pub(crate) fn find(&self, addresses: Range<usize>) -> Result<Option<(LivePiece<'_>, Mirror)>, Unavailable> {
         let found = self.look_for(addresses)?;
-        if let Some((piece, mirror)) = found {
-            // SAFETY: look_for has just found it there.
-            let slot = unsafe { piece.slot() };
+        if let Some((live, mirror)) = found {
+            let (slot, piece) = (live.slot(), live.piece());
             let address = match mirror {
                 Mirror::ReadWrite => piece.address,
                 // SAFETY: that is the mirror it was found in.
@@ -182,10 +189,11 @@ impl GroupState {
     }
 
     /// The same for those who only want to know.
-    pub(crate) fn look_for(&self, addresses: Range<usize>) -> Result<Option<(RawBlock, Mirror)>, Unavailable> {
+    pub(crate) fn look_for(&self, addresses: Range<usize>) -> Result<Option<(LivePiece<'_>, Mirror)>, Unavailable> {
         self.check_open()?;
         Ok(self.group.locate(&addresses).map(|(slot, mirror, address)| {
-            (RawBlock { address, len: addresses.len(), slot: slot.as_ptr(), epoch: self.epoch }, mirror)
+            let piece = RawBlock { address, len: addresses.len(), slot: slot.as_ptr(), epoch: self.epoch };
+            (self.live(piece), mirror)
         }))
     }
 
@@ -246,7 +254,7 @@ impl GroupState {
 /// slots. Sizes are multiples of the alignment, so that what is taken in turn lies one behind the other without a gap.
 impl GroupState {
     /// Bytes by whatever path gives some, without letting go of the GIL. `None` if there are none to be had.
-    pub(crate) fn take_attached(&self, attached: Python<'_>, size: usize, align: usize) -> Option<RawBlock> {
+    pub(crate) fn take_attached(&self, attached: Python<'_>, size: usize, align: usize) -> Option<LivePiece<'_>> {
         debug_assert!(size > 0 && size.is_multiple_of(align));
         let piece = match self.take_left(attached, size).or_else(|| self.bump(attached, size, align)) {
             Some(piece) => piece,
@@ -260,14 +268,14 @@ impl GroupState {
             },
         };
         self.last.set(attached, piece.address.addr().get(), size);
-        Some(piece)
+        Some(self.live(piece))
     }
 
     /// Bytes that others have left.
     fn take_left(&self, attached: Python<'_>, size: usize) -> Option<RawBlock> {
         let (slot, start) = self.free_ranges.take(attached, size)?;
         // SAFETY: what is left is forgotten before the group lets a slot go.
-        let known = unsafe { slot.as_ref() };
+        let known = unsafe { self.group.live_slots().get(slot) };
         // Others may know the bytes since, or this may be a child.
         if !known.takes_back(start) {
             return None;
@@ -277,7 +285,7 @@ impl GroupState {
     }
 
     /// The slot that an address in a read-write mirror is in, even of a slot that the group has let go, if anyone holds it.
-    pub(crate) fn slot_of(&self, address: usize) -> Option<NonNull<Slot>> {
+    pub(crate) fn slot_of(&self, address: usize) -> Option<SlotPtr> {
         let bytes = address..address + 1;
         let current = self.group.current().filter(|slot| slot.locate(&bytes).is_some());
         if let Some(slot) = current.or_else(|| Some(self.group.locate(&bytes)?.0)) {
@@ -285,7 +293,7 @@ impl GroupState {
         }
         let mut aside = self.aside.iter().filter_map(Weak::upgrade);
         // The reference that somebody else holds keeps it where it is.
-        aside.find(|slot| slot.locate(&bytes).is_some()).and_then(|slot| NonNull::new(Arc::as_ptr(&slot).cast_mut()))
+        aside.find(|slot| slot.locate(&bytes).is_some()).and_then(|slot| SlotPtr::new(Arc::as_ptr(&slot).cast_mut()))
     }
 
     /// Takes bytes back that nobody else knows: at once if they were handed out last, else to be left to others. Returns
@@ -294,15 +302,11 @@ impl GroupState {
     /// # Safety
     /// They must be `size` bytes of that slot, which somebody holds, got from [`take_attached`](Self::take_attached) and
     /// nobody's any more.
-    pub(crate) unsafe fn take_back(
-        &self,
-        attached: Python<'_>,
-        slot: NonNull<Slot>,
-        address: usize,
-        size: usize,
-    ) -> bool {
+    pub(crate) unsafe fn take_back(&self, attached: Python<'_>, slot: SlotPtr, address: usize, size: usize) -> bool {
         // SAFETY: the caller says that it lives.
-        let known = unsafe { slot.as_ref() };
+        let slots = unsafe { LiveSlots::new() };
+        // SAFETY: it is the slot that this was made for.
+        let known = unsafe { slots.get(slot) };
         if !self.is_open() || !known.takes_back(address) {
             return false;
         }
@@ -323,12 +327,14 @@ impl GroupState {
     ///
     /// # Safety
     /// As for [`take_back`](Self::take_back).
-    unsafe fn take_end_back(&self, attached: Python<'_>, slot: NonNull<Slot>, start: usize, end: usize) -> bool {
+    unsafe fn take_end_back(&self, attached: Python<'_>, slot: SlotPtr, start: usize, end: usize) -> bool {
         if self.gil_chunk.is_of(slot) {
             return self.gil_chunk.take_back(attached, start, end);
         }
         // SAFETY: the caller says that the slot lives.
-        let known = unsafe { slot.as_ref() };
+        let slots = unsafe { LiveSlots::new() };
+        // SAFETY: it is the slot that this was made for.
+        let known = unsafe { slots.get(slot) };
         // SAFETY: the caller's promise.
         unsafe { known.give_back(start, end, true) }
     }
@@ -341,7 +347,7 @@ impl GroupState {
     pub(crate) unsafe fn resize(
         &self,
         attached: Python<'_>,
-        slot: NonNull<Slot>,
+        slot: SlotPtr,
         address: usize,
         size: usize,
     ) -> Option<usize> {
@@ -351,13 +357,15 @@ impl GroupState {
             return None;
         }
         // SAFETY: the caller says that it lives.
-        let known = unsafe { slot.as_ref() };
+        let slots = unsafe { LiveSlots::new() };
+        // SAFETY: it is the slot that this was made for.
+        let known = unsafe { slots.get(slot) };
         if to < end {
             // SAFETY: the end of what is the caller's is nobody's from now on. Whether it is taken back makes no difference.
             unsafe { self.take_back(attached, slot, to, end - to) };
         } else if to > end && !(self.gil_chunk.is_of(slot) && self.gil_chunk.resize(attached, end, to)) {
             self.gil_chunk.give_back(attached);
-            let has_grown = self.group.grow(known, address, end, to);
+            let has_grown = self.group.grow(known.get(), address, end, to);
             self.take_ahead(attached);
             if !has_grown {
                 return None;
@@ -372,6 +380,12 @@ impl GroupState {
 pub(crate) struct Runs {
     pub(crate) runs: Box<[Run]>,
     pub(crate) epoch: u64,
+}
+
+impl Runs {
+    pub(crate) fn claim(&self) -> Claim {
+        Claim { epoch: self.epoch, by_exporter: false }
+    }
 }
 
 /// Slots that a freed group has let go: nothing is allocated from them, and no block of theirs can be used any more.

@@ -1,7 +1,9 @@
-//! The columns of a list for Python: memoryviews of unsigned 64-bit integers, of the very table that the list is held as.
+//! The columns of a list for Python: memoryviews of unsigned 64-bit integers.
+//!
+//! They show copies. By the table itself every access to the list is bounded, and there are consumers that write to what is
+//! said to be read-only.
 
 use std::ffi::c_int;
-use std::sync::Arc;
 
 use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::ffi;
@@ -16,71 +18,44 @@ const WIDTH: isize = size_of::<usize>() as isize;
 /// Exports a column. Only memoryviews ask it to.
 #[pyclass(frozen, module = "memgroup")]
 pub(crate) struct Column {
-    numbers: Numbers,
-    /// Where the first element stands among the numbers.
-    first: usize,
+    /// One number for each element, or one for all.
+    numbers: Vec<usize>,
     shape: [isize; 1],
     strides: [isize; 1],
 }
 
-enum Numbers {
-    Starts(Arc<ListLayout>),
-    Sizes(Arc<ListLayout>),
-    /// One number, for all elements, or one for each.
-    Own(Vec<usize>),
-}
-
 impl Column {
     /// The sizes of some objects of a list.
-    pub(crate) fn sizes<'py>(
-        py: Python<'py>,
-        layout: &Arc<ListLayout>,
-        part: Part,
-    ) -> PyResult<Bound<'py, PyMemoryView>> {
-        if layout.columns().table().is_some() {
-            return Self::of_table(Numbers::Sizes(Arc::clone(layout)), part).view(py);
-        }
-        let size = if part.len() == 0 { Vec::new() } else { vec![layout.columns().size(part.object(0))] };
-        Self { numbers: Numbers::Own(size), first: 0, shape: [part.len() as isize], strides: [0] }.view(py)
+    ///
+    /// # Errors
+    /// MemoryError: there is no memory for a copy.
+    pub(crate) fn sizes<'py>(py: Python<'py>, layout: &ListLayout, part: Part) -> PyResult<Bound<'py, Self>> {
+        let columns = layout.columns();
+        let many = if columns.uniform_sizes().is_some() { part.len().min(1) } else { part.len() };
+        Self::of(py, part, many, |object| columns.size(object))
     }
 
     /// Where some objects of a list begin.
     ///
     /// # Errors
-    /// MemoryError: the list has no table, and there is no memory for one.
-    pub(crate) fn starts<'py>(
-        py: Python<'py>,
-        layout: &Arc<ListLayout>,
-        part: Part,
-    ) -> PyResult<Bound<'py, PyMemoryView>> {
-        if layout.columns().table().is_some() {
-            return Self::of_table(Numbers::Starts(Arc::clone(layout)), part).view(py);
-        }
-        let mut starts = Vec::new();
-        let len = part.len();
-        let no_memory = |_| {
-            PyMemoryError::new_err(format!("no memory for {len} offsets: compute them, for they are a constant apart"))
-        };
-        starts.try_reserve_exact(len).map_err(no_memory)?;
-        starts.extend((0..len).map(|index| layout.columns().start(part.object(index))));
-        Self { numbers: Numbers::Own(starts), first: 0, shape: [len as isize], strides: [WIDTH] }.view(py)
+    /// As for [`sizes`](Self::sizes).
+    pub(crate) fn starts<'py>(py: Python<'py>, layout: &ListLayout, part: Part) -> PyResult<Bound<'py, Self>> {
+        Self::of(py, part, part.len(), |object| layout.columns().start(object))
     }
 
-    fn of_table(numbers: Numbers, part: Part) -> Self {
-        let first = if part.len() == 0 { 0 } else { part.object(0) };
-        Self { numbers, first, shape: [part.len() as isize], strides: [part.step() * WIDTH] }
+    /// The numbers of the first `many` objects: all of them, or one that stands for all.
+    fn of(py: Python<'_>, part: Part, many: usize, number: impl Fn(usize) -> usize) -> PyResult<Bound<'_, Self>> {
+        let mut numbers = Vec::new();
+        let no_memory =
+            |_| PyMemoryError::new_err(format!("no memory for a table of {many} numbers: ask a slice of the list"));
+        numbers.try_reserve_exact(many).map_err(no_memory)?;
+        numbers.extend((0..many).map(|index| number(part.object(index))));
+        let strides = [if many == part.len() { WIDTH } else { 0 }];
+        Bound::new(py, Self { numbers, shape: [part.len() as isize], strides })
     }
 
-    fn view(self, py: Python<'_>) -> PyResult<Bound<'_, PyMemoryView>> {
-        PyMemoryView::from(Bound::new(py, self)?.as_any())
-    }
-
-    fn numbers(&self) -> &[usize] {
-        match &self.numbers {
-            Numbers::Starts(layout) => layout.columns().table().map_or(&[], |(starts, _)| starts),
-            Numbers::Sizes(layout) => layout.columns().table().map_or(&[], |(_, sizes)| sizes),
-            Numbers::Own(numbers) => numbers,
-        }
+    pub(crate) fn view<'py>(column: &Bound<'py, Self>) -> PyResult<Bound<'py, PyMemoryView>> {
+        PyMemoryView::from(column.as_any())
     }
 }
 
@@ -97,7 +72,7 @@ impl Column {
         if flags & ffi::PyBUF_FULL_RO != ffi::PyBUF_FULL_RO {
             return Err(PyBufferError::new_err("ask for memoryview(object), which can lay numbers out in any order"));
         }
-        view.buf = this.numbers().as_ptr().wrapping_add(this.first).cast_mut().cast();
+        view.buf = this.numbers.as_ptr().cast_mut().cast();
         view.obj = slf.clone().into_ptr();
         view.len = this.shape[0] * WIDTH;
         view.itemsize = WIDTH;

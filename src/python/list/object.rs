@@ -9,6 +9,7 @@ use pyo3::IntoPyObjectExt;
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyIndexError, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyMemoryView, PySlice, PyTuple};
 
 use crate::Error;
@@ -17,7 +18,7 @@ use crate::list::{Builder, Columns, ListLayout, Part, Span};
 use crate::os::iovecs::Call;
 use crate::python::block::bytes_like::{BytesLike, if_any};
 use crate::python::block::object::MemBlock;
-use crate::python::block::raw::{Held, RawBlock, count};
+use crate::python::block::raw::{Claim, RawBlock, count};
 use crate::python::export::arrow::{self, ArrowArray, Type};
 use crate::python::export::guard::ExportGuard;
 use crate::python::export::pickle;
@@ -29,7 +30,7 @@ use crate::python::group::stats::show_size;
 use crate::python::list::column::Column;
 use crate::python::stream::pinned::Pinned;
 use crate::python::stream::transfer::{self, Moving, Offset, Start};
-use crate::slot::Mirror;
+use crate::slot::{LiveSlots, Mirror};
 
 /// Many allocations made in one call: a sequence of blocks that compares by content.
 ///
@@ -43,6 +44,8 @@ pub(crate) struct MemList {
     part: Part,
     epoch: u64,
     mirror: Mirror,
+    /// What `sizes` and `offsets` show, once somebody has asked.
+    columns: [PyOnceLock<Py<Column>>; 2],
 }
 
 #[pymethods]
@@ -67,22 +70,28 @@ impl MemList {
 
     /// The size of each block in bytes: a memoryview of unsigned 64-bit integers.
     ///
-    /// It is read-only and no copy.
+    /// It is read-only: a copy, made when it is asked for first, and kept with the list.
     #[getter]
-    pub(crate) fn sizes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+    fn sizes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         self.check(py)?;
-        Column::sizes(py, &self.layout, self.part)
+        let [sizes, _] = &self.columns;
+        Column::view(
+            sizes.get_or_try_init(py, || Column::sizes(py, &self.layout, self.part).map(Bound::unbind))?.bind(py),
+        )
     }
 
     /// Where each block begins, in bytes: a memoryview of unsigned 64-bit integers.
     ///
     /// They count from the beginning of the first block that `alloc_many` made, as if all of them lay one behind the other
-    /// with the padding that alignment takes; within one entry of `slots` they really do. The view is read-only and no
-    /// copy, unless all blocks are of one size. A slice shows the same numbers as the whole list.
+    /// with the padding that alignment takes; within one entry of `slots` they really do. The view is read-only: a copy,
+    /// made when it is asked for first, and kept with the list. A slice shows the same numbers as the whole list.
     #[getter]
-    pub(crate) fn offsets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+    fn offsets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         self.check(py)?;
-        Column::starts(py, &self.layout, self.part)
+        let [_, starts] = &self.columns;
+        Column::view(
+            starts.get_or_try_init(py, || Column::starts(py, &self.layout, self.part).map(Bound::unbind))?.bind(py),
+        )
     }
 
     /// Which slots the blocks are in: a tuple of `(slot, start, stop, offset)`.
@@ -98,8 +107,8 @@ impl MemList {
         let py = slf.py();
         let this = slf.get();
         if let Ok(slice) = key.cast::<PySlice>() {
-            this.check(py)?;
             let range = slice.indices(this.part.len() as isize)?;
+            this.check(py)?;
             let part = this.part.part(range.start.max(0) as usize, range.step, range.slicelength);
             return Ok(this.with_part(py, part)?.into_any());
         }
@@ -173,7 +182,7 @@ impl MemList {
         self.check(py)?;
         let Some(value) = self.bytes_like(py, value)? else { return Ok(0) };
         self.access(py, Some(&value), self.many(value.len()), |list| {
-            // SAFETY: access has just checked that both are there.
+            // SAFETY: the value is there, and each index is less than the length.
             (0..list.part.len()).filter(|&at| unsafe { list.has(at, list.other) }).count()
         })
     }
@@ -194,7 +203,7 @@ impl MemList {
             return Err(Error::Length { nbytes, given: from.len() }.into());
         }
         let from = from.in_order()?;
-        // SAFETY: access has just checked that both are there; the list is writable, and they are equally long.
+        // SAFETY: from is there, the list is writable, and they are equally long.
         self.access(py, Some(&from), nbytes, |list| unsafe { list.fill_from(list.other) })?.map_err(|_| {
             PyMemoryError::new_err(format!(
                 "no memory for a copy of {nbytes} bytes that overlap the list: pass fewer at once"
@@ -211,16 +220,8 @@ impl MemList {
         let group = self.group.bind(py);
         let joined = group.get().take(py, nbytes, DEFAULT_ALIGN)?;
         let to = joined.bytes();
-        self.access_held(py, Some(joined.into()), nbytes, move |list| {
-            let mut rest = to;
-            for span in list.layout.spans(list.part) {
-                // SAFETY: access has just checked that the list is there.
-                let from = unsafe { list.bytes(span) };
-                // SAFETY: and joined, which is writable and has as many bytes as all spans.
-                unsafe { rest.copy_from(from) };
-                rest = rest.tail(span.len);
-            }
-        })?;
+        // SAFETY: joined is there, writable, and has as many bytes as the list.
+        self.access_claimed(py, Some(joined.claim()), nbytes, move |list| unsafe { list.gather_into(to) })?;
         MemBlock::new(group, joined, Mirror::ReadWrite)
     }
 
@@ -425,11 +426,9 @@ impl MemList {
     pub(crate) fn of<'py>(group: &Bound<'py, MemGroup>, columns: Columns, zero: bool) -> PyResult<Bound<'py, Self>> {
         let py = group.py();
         let Runs { runs, epoch } = group.get().take_many(py, &columns)?;
-        let part = Part::all(columns.len());
-        let layout = Arc::new(ListLayout::new(columns, runs));
-        let list = Self { group: group.clone().unbind(), layout, part, epoch, mirror: Mirror::ReadWrite };
+        let list = Self::new(group, ListLayout::new(columns, runs), epoch);
         if zero {
-            // SAFETY: access has just checked that the list is there, and it is writable.
+            // SAFETY: the list is writable.
             list.access(py, None, list.layout.columns().extent(), |list| unsafe { list.clear() })?;
         }
         Bound::new(py, list)
@@ -441,9 +440,13 @@ impl MemList {
         layout: ListLayout,
         epoch: u64,
     ) -> PyResult<Bound<'py, Self>> {
+        Bound::new(group.py(), Self::new(group, layout, epoch))
+    }
+
+    fn new(group: &Bound<'_, MemGroup>, layout: ListLayout, epoch: u64) -> Self {
         let part = Part::all(layout.columns().len());
-        let (py, group, layout) = (group.py(), group.clone().unbind(), Arc::new(layout));
-        Bound::new(py, Self { group, layout, part, epoch, mirror: Mirror::ReadWrite })
+        let (group, layout) = (group.clone().unbind(), Arc::new(layout));
+        Self { group, layout, part, epoch, mirror: Mirror::ReadWrite, columns: [PyOnceLock::new(), PyOnceLock::new()] }
     }
 
     /// What input and output move.
@@ -453,7 +456,7 @@ impl MemList {
 
     /// Keeps the bytes in place, if they are still there.
     pub(crate) fn pin(&self, py: Python<'_>) -> PyResult<Pinned<'_>> {
-        Pinned::new(py, self.group.get(), self.held(), &self.layout)
+        Pinned::new(py, self.group.get(), self.claim(), &self.layout)
     }
 
     pub(crate) fn group(&self) -> &Py<MemGroup> {
@@ -473,7 +476,7 @@ impl MemList {
         let (epoch, mirror) = (self.epoch, self.mirror);
         self.access(py, None, 0, |list| {
             let stretches = list.layout.stretches(list.part)?.into_iter().map(|(first, span)| {
-                // SAFETY: access has just checked that the list is there.
+                // SAFETY: the span is of the list.
                 let bytes = unsafe { list.bytes(span) };
                 let address = NonNull::new(bytes.start).unwrap_or(NonNull::dangling());
                 Stretch { first, piece: RawBlock { address, len: span.len, slot: span.slot, epoch } }
@@ -483,14 +486,21 @@ impl MemList {
         })
     }
 
+    /// What `sizes` and `offsets` show, in copies of the caller's own.
+    pub(crate) fn table<'py>(&self, py: Python<'py>) -> PyResult<[Bound<'py, PyMemoryView>; 2]> {
+        let (sizes, starts) =
+            (Column::sizes(py, &self.layout, self.part)?, Column::starts(py, &self.layout, self.part)?);
+        Ok([Column::view(&sizes)?, Column::view(&starts)?])
+    }
+
     /// Clears what lies between the objects, which is nobody's but the list's.
     pub(crate) fn clear_gaps(&self, py: Python<'_>) -> PyResult<()> {
         self.access(py, None, self.many(1), |list| {
             let writable = Objects { mirror: Mirror::ReadWrite, ..*list };
             for gap in list.layout.gaps(list.part) {
-                // SAFETY: access has just checked that the list is there.
+                // SAFETY: the gap is one of the list's.
                 let bytes = unsafe { writable.bytes(gap) };
-                // SAFETY: the same, and the mirror is the writable one.
+                // SAFETY: they are mapped while the list is there, and the mirror is the writable one.
                 unsafe { bytes.clear() };
             }
         })
@@ -502,16 +512,8 @@ impl MemList {
     /// There must be, and the list have as many.
     pub(crate) unsafe fn gather_into(&self, py: Python<'_>, to: *mut u8, nbytes: usize) -> PyResult<()> {
         let to = Bytes::new(to, nbytes);
-        self.access(py, None, nbytes, move |list| {
-            let mut rest = { to };
-            for span in list.layout.spans(list.part) {
-                // SAFETY: access has just checked that the list is there.
-                let from = unsafe { list.bytes(span) };
-                // SAFETY: all spans together are as long as the room, by the caller's promise.
-                unsafe { rest.copy_from(from) };
-                rest = rest.tail(span.len);
-            }
-        })
+        // SAFETY: the caller's promise.
+        self.access(py, None, nbytes, move |list| unsafe { list.gather_into(to) })
     }
 
     /// New blocks with the same bytes, through the same mirror.
@@ -532,12 +534,12 @@ impl MemList {
         let new = Self::of(group, columns, false)?;
         let copy = new.get();
         let (layout, part, mirror) = (&*copy.layout, copy.part, copy.mirror);
-        self.access_held(py, Some(copy.held()), self.many(16).saturating_add(layout.columns().nbytes()), |list| {
-            let to = Objects { layout, part, mirror, other: list.other };
+        self.access_claimed(py, Some(copy.claim()), self.many(16).saturating_add(layout.columns().nbytes()), |list| {
+            let to = Objects { layout, part, mirror, ..*list };
             for (from, into) in list.layout.objects(list.part).zip(layout.objects(part)) {
-                // SAFETY: access has just checked that both are there.
+                // SAFETY: the one is of this list, the other of the new one, which was found there with it.
                 let (from, into) = (unsafe { list.bytes(from) }, unsafe { to.bytes(into) });
-                // SAFETY: the new one is writable, and its objects are as long.
+                // SAFETY: both are mapped, the new one is writable, and its objects are as long.
                 unsafe { into.copy_from(from) };
             }
         })?;
@@ -547,18 +549,18 @@ impl MemList {
     /// Lends the slots of the list to a consumer outside of Python.
     pub(crate) fn lend(&self, py: Python<'_>) -> PyResult<ExportGuard> {
         let slots = crate::list::arrow::slots(&self.layout, self.part);
-        // SAFETY: the slots of a list are there while its epoch lasts.
-        unsafe { ExportGuard::new(py, self.group.get(), self.held(), &slots) }
+        // SAFETY: they are the slots of the list.
+        unsafe { ExportGuard::new(py, self.group.get(), self.claim(), &slots) }
     }
 
     /// Works on where the records are, while other Python threads run if they are many.
     pub(crate) fn laid_out<R: Send>(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&ListLayout, Part) -> R + Send,
+        work: impl FnOnce(LiveSlots<'_>, &ListLayout, Part) -> R + Send,
     ) -> PyResult<R> {
         let many = self.many(16).saturating_add(self.layout.columns().nbytes());
-        self.access(py, None, many, |list| work(list.layout, list.part))
+        self.access(py, None, many, |list| work(list.slots, list.layout, list.part))
     }
 
     /// An error where no read-only mirror is to be had, for what shows nothing else.
@@ -586,12 +588,12 @@ impl MemList {
             return Err(Error::Foreign.into());
         }
         let has_mirror = group.get().within(py, |life| {
-            life.check(this.held())?;
+            let slots = life.check(this.claim())?;
             let has_mirror = life.group().has_mirror();
             if has_mirror && (this.mirror, to) == (Mirror::ReadWrite, Mirror::ReadOnly) {
                 for span in this.layout.extents(this.part) {
-                    // SAFETY: check has just found the list there, and so the slots that it lies in.
-                    count(unsafe { span.slot.as_ref() }.protected(), span.len);
+                    // SAFETY: the span is of the list that was just found there.
+                    count(unsafe { slots.get(span.slot) }.protected(), span.len);
                 }
             }
             Ok(has_mirror)
@@ -609,7 +611,7 @@ impl MemList {
 
     /// Whether the bytes are still there: asked before anything else, so that no use of a freed list goes unnoticed.
     pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
-        self.group.get().while_there(py, self.held(), || ())
+        self.group.get().check(py, self.claim())
     }
 
     fn check_writable(&self, py: Python<'_>) -> PyResult<()> {
@@ -635,8 +637,8 @@ impl MemList {
     }
 
     /// A list exports nothing itself, so a gentle end frees it.
-    fn held(&self) -> Held {
-        RawBlock::nothing(self.epoch).into()
+    fn claim(&self) -> Claim {
+        Claim { epoch: self.epoch, by_exporter: false }
     }
 
     fn is_protected(&self) -> bool {
@@ -645,7 +647,8 @@ impl MemList {
 
     fn shared(&self, py: Python<'_>) -> Self {
         let Self { part, epoch, mirror, .. } = *self;
-        Self { group: self.group.clone_ref(py), layout: Arc::clone(&self.layout), part, epoch, mirror }
+        let (group, layout) = (self.group.clone_ref(py), Arc::clone(&self.layout));
+        Self { group, layout, part, epoch, mirror, columns: [PyOnceLock::new(), PyOnceLock::new()] }
     }
 
     fn with_part<'py>(&self, py: Python<'py>, part: Part) -> PyResult<Bound<'py, Self>> {
@@ -657,13 +660,12 @@ impl MemList {
     fn block<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Bound<'py, MemBlock>> {
         let group = self.group.bind(py);
         let Span { slot, offset, len } = self.layout.object(self.part.object(at));
-        let piece = group.get().within(py, |life| {
-            life.check(self.held())?;
-            // SAFETY: the slot is there: the epoch lasts.
-            let there = unsafe { slot.as_ref() };
+        let piece = group.get().while_slots_there(py, self.claim(), |slots| {
+            // SAFETY: it is a slot of the list.
+            let there = unsafe { slots.get(slot) };
             // SAFETY: the objects of a list lie within their slots.
             let address = unsafe { there.address(offset, self.mirror) };
-            Ok(address.map(|address| RawBlock { address, len, slot, epoch: self.epoch }))
+            address.map(|address| RawBlock { address, len, slot, epoch: self.epoch })
         })?;
         MemBlock::new(group, piece.ok_or(Error::NoMirror)?, self.mirror)
     }
@@ -676,23 +678,33 @@ impl MemList {
         many: usize,
         work: impl FnOnce(&Objects<'_>) -> R + Send,
     ) -> PyResult<R> {
-        let bytes = other.map_or(Bytes::new(std::ptr::dangling_mut(), 0), BytesLike::bytes);
-        let objects = Objects { layout: &self.layout, part: self.part, mirror: self.mirror, other: bytes };
-        let held = other.and_then(BytesLike::held);
-        self.group.get().access(py, self.held(), held, many, move |_| work(&{ objects }))
+        let bytes = other.map_or(NO_BYTES, BytesLike::bytes);
+        self.access_all(py, other.and_then(BytesLike::claim), bytes, many, work)
     }
 
-    /// The same with another piece that must be there.
-    fn access_held<R: Send>(
+    /// The same with something else of the group that must be there.
+    fn access_claimed<R: Send>(
         &self,
         py: Python<'_>,
-        other: Option<Held>,
+        other: Option<Claim>,
         many: usize,
         work: impl FnOnce(&Objects<'_>) -> R + Send,
     ) -> PyResult<R> {
-        let none = Bytes::new(std::ptr::dangling_mut(), 0);
-        let objects = Objects { layout: &self.layout, part: self.part, mirror: self.mirror, other: none };
-        self.group.get().access(py, self.held(), other, many, move |_| work(&{ objects }))
+        self.access_all(py, other, NO_BYTES, many, work)
+    }
+
+    fn access_all<R: Send>(
+        &self,
+        py: Python<'_>,
+        claim: Option<Claim>,
+        other: Bytes,
+        many: usize,
+        work: impl FnOnce(&Objects<'_>) -> R + Send,
+    ) -> PyResult<R> {
+        let (layout, part, mirror) = (&*self.layout, self.part, self.mirror);
+        self.group.get().access_slots(py, self.claim(), claim, many, move |slots| {
+            work(&Objects { slots, layout, part, mirror, other: { other } })
+        })
     }
 
     /// The bytes of an object, in order, if it has any.
@@ -710,7 +722,7 @@ impl MemList {
         self.check(py)?;
         let Some(value) = self.bytes_like(py, value)? else { return Ok(None) };
         self.access(py, Some(&value), self.many(value.len()), |list| {
-            // SAFETY: access has just checked that both are there.
+            // SAFETY: the value is there, and the caller says that the indices are less than the length.
             (start..start + len).find(|&at| unsafe { list.has(at, list.other) })
         })
     }
@@ -732,16 +744,16 @@ impl MemList {
         }
         let (layout, part, mirror) = (&*other.layout, other.part, other.mirror);
         let nbytes = self.nbytes(py)?;
-        self.access_held(py, Some(other.held()), nbytes.max(part.len()), |list| {
-            let theirs = Objects { layout, part, mirror, other: list.other };
+        self.access_claimed(py, Some(other.claim()), nbytes.max(part.len()), |list| {
+            let theirs = Objects { layout, part, mirror, ..*list };
             let mut pairs = list.layout.objects(list.part).zip(layout.objects(part));
             pairs.all(|(one, two)| {
                 if one.len != two.len {
                     return false;
                 }
-                // SAFETY: access has just checked that both lists are there.
+                // SAFETY: the one is of this list, the other of theirs, which was found there with it.
                 let (one, two) = (unsafe { list.bytes(one) }, unsafe { theirs.bytes(two) });
-                // SAFETY: the same.
+                // SAFETY: both are mapped.
                 unsafe { one.compare(two) }.is_eq()
             })
         })
@@ -755,8 +767,13 @@ pub(crate) struct Stretch {
     pub(crate) piece: RawBlock,
 }
 
-/// Some objects of a list, and the bytes of another operand, for work inside the gate.
+const NO_BYTES: Bytes = Bytes { start: std::ptr::dangling_mut(), len: 0 };
+
+/// Some objects of a list that is there, and the bytes of another operand, for work inside the gate.
+#[derive(Clone, Copy)]
 struct Objects<'a> {
+    /// Those that the list lies in.
+    slots: LiveSlots<'a>,
     layout: &'a ListLayout,
     part: Part,
     mirror: Mirror,
@@ -786,8 +803,8 @@ impl Objects<'_> {
             };
             let stop = (start + 1 + span).min(self.part.len());
             let Span { slot, offset, .. } = self.layout.object(object);
-            // SAFETY: the list is there, as for all that is done here.
-            let slot = unsafe { slot.as_ref() }.index().get();
+            // SAFETY: it is a slot of the list.
+            let slot = unsafe { self.slots.get(slot) }.index().get();
             slots.push((slot, start, stop, offset));
             start = stop;
         }
@@ -795,11 +812,11 @@ impl Objects<'_> {
     }
 
     /// # Safety
-    /// The list must be there.
+    /// The span must be of the list.
     #[inline]
     unsafe fn bytes(&self, span: Span) -> Bytes {
         // SAFETY: the caller's promise.
-        let slot = unsafe { span.slot.as_ref() };
+        let slot = unsafe { self.slots.get(span.slot) };
         // SAFETY: the objects of a list lie within their slots.
         let address = unsafe { slot.address(span.offset, self.mirror) };
         // No list is protected that has no read-only mirror.
@@ -809,39 +826,53 @@ impl Objects<'_> {
     /// Whether the object at an index has just these bytes.
     ///
     /// # Safety
-    /// Both must be there, and `at` less than the length.
+    /// The bytes must be mapped, and `at` less than the length.
     unsafe fn has(&self, at: usize, bytes: Bytes) -> bool {
         let object = self.part.object(at);
         if self.layout.columns().size(object) != bytes.len {
             return false;
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: it is an object of the list.
         let own = unsafe { self.bytes(self.layout.object(object)) };
-        // SAFETY: the same.
+        // SAFETY: those of the list are mapped, and the others by the caller's promise.
         unsafe { own.compare(bytes) }.is_eq()
     }
 
     /// # Safety
-    /// The list must be there and writable.
+    /// The list must be writable.
     unsafe fn clear(&self) {
         for run in 0..self.layout.runs().len() {
             let span = self.layout.span_of(run);
-            // SAFETY: the caller's promise.
-            if !unsafe { span.slot.as_ref() }.is_fresh() {
-                // SAFETY: the same.
+            // SAFETY: it is a slot of the list.
+            if !unsafe { self.slots.get(span.slot) }.is_fresh() {
+                // SAFETY: the span is of the list.
                 let bytes = unsafe { self.bytes(span) };
-                // SAFETY: the same; what lies between the first and the last object of a run is nobody else's.
+                // SAFETY: the caller's promise; what lies between the first and the last object of a run is nobody else's.
                 unsafe { bytes.clear() };
             }
         }
     }
 
+    /// Copies the bytes of all objects, in order.
+    ///
     /// # Safety
-    /// The list and `from` must be there, the list writable, and `from` have as many bytes.
+    /// There must be room for them, mapped and writable.
+    unsafe fn gather_into(&self, to: Bytes) {
+        let mut rest = to;
+        for span in self.layout.spans(self.part) {
+            // SAFETY: the span is of the list.
+            let from = unsafe { self.bytes(span) };
+            // SAFETY: all spans together are as long as the room, by the caller's promise.
+            unsafe { rest.copy_from(from) };
+            rest = rest.tail(span.len);
+        }
+    }
+
+    /// # Safety
+    /// `from` must be mapped, the list writable, and `from` have as many bytes.
     unsafe fn fill_from(&self, from: Bytes) -> Result<(), TryReserveError> {
         let mut copy = Vec::new();
-        // SAFETY: the caller's promise.
-        let mut rest = match unsafe { self.overlaps(from) } {
+        let mut rest = match self.overlaps(from) {
             false => from,
             true => {
                 copy.try_reserve_exact(from.len)?;
@@ -852,7 +883,7 @@ impl Objects<'_> {
             }
         };
         for span in self.layout.spans(self.part) {
-            // SAFETY: the caller's promise.
+            // SAFETY: the span is of the list.
             let to = unsafe { self.bytes(span) };
             // SAFETY: all spans together are as long as from, so rest holds this one.
             unsafe { to.copy_from(rest.part(0, span.len)) };
@@ -862,15 +893,12 @@ impl Objects<'_> {
     }
 
     /// Whether bytes are, through whichever mirror, among those of the whole list or the padding between them.
-    ///
-    /// # Safety
-    /// The list must be there.
-    unsafe fn overlaps(&self, bytes: Bytes) -> bool {
+    fn overlaps(&self, bytes: Bytes) -> bool {
         let start = bytes.start.addr();
         (0..self.layout.runs().len()).any(|run| {
             let span = self.layout.span_of(run);
-            // SAFETY: the caller's promise.
-            let slot = unsafe { span.slot.as_ref() };
+            // SAFETY: it is a slot of the list.
+            let slot = unsafe { self.slots.get(span.slot) };
             slot.offset_within(&(start..start + bytes.len))
                 .is_some_and(|offset| offset < span.offset + span.len && span.offset < offset + bytes.len)
         })

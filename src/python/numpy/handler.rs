@@ -17,10 +17,11 @@ use pyo3::prelude::*;
 
 use super::api::Api;
 use crate::layout;
-use crate::python::block::raw::RawBlock;
+use crate::python::block::raw::{LivePiece, RawBlock};
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::trampoline::attached;
 use crate::python::group::object::MemGroup;
+use crate::slot::LiveSlots;
 
 /// Of arrays: a cache line, and what the widest vectors of today want.
 pub(super) const ALIGN: usize = 64;
@@ -122,9 +123,10 @@ fn taken_for(size: usize) -> Option<usize> {
 
 fn allocate(py: Python<'_>, group: &MemGroup, size: usize) -> Option<RawBlock> {
     group.whatever(py, |life| {
-        let piece = life.take_attached(py, taken_for(size)?, ALIGN)?;
-        // SAFETY: slots are made by Arc, and while the life of the group is looked at, it holds those that it takes from.
-        unsafe { Arc::increment_strong_count(piece.slot.as_ptr().cast_const()) };
+        let live = life.take_attached(py, taken_for(size)?, ALIGN)?;
+        let piece = live.piece();
+        // `release` drops it.
+        let _held = Arc::into_raw(live.share_slot());
         group.add_view();
         group.count(piece.len);
         Some(piece)
@@ -145,7 +147,9 @@ unsafe extern "C" fn calloc(context: *mut c_void, many: usize, size: usize) -> *
     let body = |py: Python<'_>, group: &MemGroup| {
         let piece = allocate(py, group, size);
         // SAFETY: the array that it is for holds the slot.
-        if let Some(piece) = piece.filter(|piece| !unsafe { piece.slot() }.is_fresh()) {
+        let slots = unsafe { LiveSlots::new() };
+        // SAFETY: the slot of the piece is the one.
+        if let Some(piece) = piece.filter(|&piece| !unsafe { LivePiece::new(piece, slots) }.slot().is_fresh()) {
             // SAFETY: the bytes were just taken, from a read-write mirror.
             unsafe { piece.bytes().clear() };
         }
@@ -174,7 +178,9 @@ unsafe extern "C" fn realloc(context: *mut c_void, array: *mut c_void, size: usi
         let Some(moved) = allocate(py, group, size) else { return null_mut() };
         let slot = group.whatever(py, |life| life.slot_of(start));
         // SAFETY: the array holds its slot.
-        let there = slot.map_or(0, |slot| unsafe { slot.as_ref() }.used_from(start));
+        let slots = unsafe { LiveSlots::new() };
+        // SAFETY: it is that slot.
+        let there = slot.map_or(0, |slot| unsafe { slots.get(slot) }.used_from(start));
         // How long the array is nobody says. What is copied behind its end is as good as any other garbage.
         let many = size.min(there);
         // SAFETY: both ranges are mapped, in read-write mirrors, for what is used of a slot is committed.

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyModule, PyTuple, PyType};
+use pyo3::types::{PyDict, PyInt, PyModule, PyTuple, PyType};
 
 use super::api::{Api, Descr};
 use super::array::Array;
@@ -189,11 +189,10 @@ unsafe extern "C" fn full(
         let [_, _, dtype, order, device, like] = passed;
         let api = Api::get(py)?;
         let numpy = PyModule::import(py, "numpy")?;
-        let of_fill = match dtype.filter(|dtype| !dtype.is_none()) {
-            Some(_) => None,
-            None => Some(numpy.call_method1("asarray", (fill,))?.getattr("dtype")?),
-        };
-        let dtype = of_fill.as_ref().or(dtype);
+        let elements = numpy.call_method1("asarray", (fill,))?;
+        let own_dtype = elements.getattr("dtype")?;
+        let dtype = dtype.filter(|dtype| !dtype.is_none()).or(Some(&own_dtype));
+        let fill = &converted(api, fill, elements, dtype)?;
         let made = Request { function: "full", shape, dtype, order, device, like, zero: false }.meet(slf, api)?;
         let unsafely = PyDict::new(py);
         unsafely.set_item("casting", "unsafe")?;
@@ -202,6 +201,21 @@ unsafe extern "C" fn full(
     };
     // SAFETY: Python calls with the thread attached.
     unsafe { trampoline(body) }
+}
+
+/// What an array is to be filled with, converted before there is an array as far as that runs code of the user's: it may free
+/// the group by force.
+fn converted<'py>(
+    api: &Api,
+    fill: &Bound<'py, PyAny>,
+    elements: Bound<'py, PyAny>,
+    dtype: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if Array::of(&elements)?.is_some_and(|array| array.descr().has_references(api)) {
+        return elements.call_method1("astype", (dtype,));
+    }
+    // Of Python's own integers numpy says whether they fit, of an array's it does not.
+    Ok(if fill.is_instance_of::<PyInt>() { fill.clone() } else { elements })
 }
 
 unsafe extern "C" fn array(
@@ -281,13 +295,7 @@ impl<'py> Request<'_, 'py> {
         let is_fortran = is_fortran(self.order)?;
         let piece = this.take(py, shape.bytes(descr.size(api))?, ALIGN)?;
         if self.zero || descr.needs_zeros(api) {
-            this.access(py, piece.into(), None, piece.len, move |bytes| {
-                // SAFETY: access has just checked that the piece is there.
-                if !unsafe { piece.slot() }.is_fresh() {
-                    // SAFETY: the bytes are mapped, and writable: the piece is in the read-write mirror.
-                    unsafe { bytes.clear() };
-                }
-            })?;
+            this.clear(py, piece)?;
         }
         over(slf, api, descr, shape.extents(), is_fortran, piece)
     }

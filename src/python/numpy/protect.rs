@@ -1,5 +1,7 @@
 //! Arrays through the other mirror of their group.
 
+use std::ops::Range;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
@@ -9,7 +11,6 @@ use super::make::{C_ORDER, WRITEABLE};
 use crate::Error;
 use crate::python::block::class::Get;
 use crate::python::block::object::MemBlock;
-use crate::python::block::raw::RawBlock;
 use crate::python::ffi::arguments::type_name;
 use crate::python::group::object::MemGroup;
 use crate::slot::Mirror;
@@ -23,13 +24,21 @@ pub(crate) fn through<'py>(
     refuse_what_is_more_than_its_bytes(array, to)?;
     let (py, this) = (slf.py(), slf.get());
     let addresses = array.addresses()?;
-    let found = match addresses.is_empty() {
+    let place = match addresses.is_empty() {
         true => behind_nothing(slf, array)?,
-        false => this.within(py, |life| life.find(addresses.clone()))?,
+        false => Some(Place::At(addresses.clone())),
     };
-    let (piece, from) = found.ok_or(Error::Foreign)?;
-    // SAFETY: it has just been found in that mirror of a slot that is there.
-    let piece = unsafe { piece.move_to(from, to) }.ok_or(Error::NoMirror)?;
+    let piece = match place.ok_or(Error::Foreign)? {
+        Place::Within(block) => block.get().piece_through(py, to)?.map(|piece| piece.part(0, 0)),
+        Place::At(addresses) => {
+            let found = this.within(py, |life| {
+                // SAFETY: find has just found it in that mirror.
+                Ok(life.find(addresses)?.map(|(live, from)| unsafe { live.move_to(from, to) }))
+            })?;
+            found.ok_or(Error::Foreign)?
+        }
+    };
+    let piece = piece.ok_or(Error::NoMirror)?;
     let block = MemBlock::new(slf, piece, to)?;
     block.get().show_as_array(py)?;
     let data = piece.address.as_ptr().wrapping_add(array.origin() - addresses.start);
@@ -45,36 +54,38 @@ pub(crate) fn through<'py>(
 
 /// Whether all bytes of an array live in a group.
 pub(crate) fn holds(slf: &Bound<'_, MemGroup>, array: &Array<'_, '_>) -> PyResult<bool> {
+    let (py, this) = (slf.py(), slf.get());
     let addresses = array.addresses()?;
-    if addresses.is_empty() {
-        return Ok(behind_nothing(slf, array)?.is_some());
+    let place = match addresses.is_empty() {
+        true => behind_nothing(slf, array)?,
+        false => Some(Place::At(addresses)),
+    };
+    match place {
+        None => Ok(false),
+        Some(Place::Within(block)) => this.check(py, block.get().held().claim()).map(|()| true),
+        Some(Place::At(addresses)) => this.within(py, |life| Ok(life.look_for(addresses)?.is_some())),
     }
-    Ok(slf.get().within(slf.py(), |life| life.look_for(addresses))?.is_some())
 }
 
-/// The piece, of no bytes, behind an array that shows none: its own address may be another's as well, so what counts is where
-/// the memory is from.
-fn behind_nothing(slf: &Bound<'_, MemGroup>, array: &Array<'_, '_>) -> PyResult<Option<(RawBlock, Mirror)>> {
-    let this = slf.get();
-    let Some(mut base) = array.base() else {
-        let start = array.origin();
-        return this.within(slf.py(), |life| life.look_for(start..start));
-    };
+/// Where to look for an array.
+enum Place<'py> {
+    At(Range<usize>),
+    /// Somewhere in a block of the group.
+    Within(Bound<'py, MemBlock>),
+}
+
+/// The place of an array that shows no bytes: its own address may be another's as well, so what counts is where the memory is
+/// from.
+fn behind_nothing<'py>(slf: &Bound<'py, MemGroup>, array: &Array<'_, 'py>) -> PyResult<Option<Place<'py>>> {
+    let at = |array: &Array<'_, '_>| Ok(Some(Place::At(array.origin()..array.origin())));
+    let Some(mut base) = array.base() else { return at(array) };
     while let Some(array) = Array::of(&base)? {
-        let Some(next) = array.base() else {
-            let start = array.origin();
-            return this.within(slf.py(), |life| life.look_for(start..start));
-        };
+        let Some(next) = array.base() else { return at(&array) };
         base = next;
     }
-    this.check_open(slf.py())?;
-    let Ok(block) = base.cast::<MemBlock>() else { return Ok(None) };
-    let block = block.get();
-    if !block.belongs_to(slf.as_unbound()) {
-        return Ok(None);
-    }
-    this.while_there(slf.py(), block.held(), || ())?;
-    Ok(Some((block.piece().part(0, 0), block.mirror())))
+    slf.get().check_open(slf.py())?;
+    let Ok(block) = base.cast_into::<MemBlock>() else { return Ok(None) };
+    Ok(block.get().belongs_to(slf.as_unbound()).then(|| Place::Within(block)))
 }
 
 fn refuse_what_is_more_than_its_bytes(array: &Array<'_, '_>, to: Mirror) -> PyResult<()> {

@@ -105,7 +105,7 @@ impl FrameReader {
         let (Some(filling), Unfinished::Body { there, .. }) = (&state.filling, state.frames.unfinished()) else {
             return Ok(None);
         };
-        self.group.get().while_there(py, filling.piece().into(), || ())?;
+        self.group.get().check(py, filling.piece().claim())?;
         MemBlock::new(self.group.bind(py), filling.piece().part(0, there), Mirror::ReadWrite).map(Some)
     }
 
@@ -240,7 +240,7 @@ impl FrameReader {
                 && let Some(filling) = state.filling.take()
             {
                 // It may have been freed meanwhile, by force.
-                self.group.get().while_there(py, filling.piece().into(), || ())?;
+                self.group.get().check(py, filling.piece().claim())?;
                 return Ok(Received::Frame(filling.block.clone_ref(py).into_bound(py)));
             }
             py.check_signals()?;
@@ -250,7 +250,7 @@ impl FrameReader {
     /// Begins the next frame if its size is known: all of it, if all of it was read ahead.
     fn begin<'py>(&self, py: Python<'py>, state: &mut State) -> PyResult<Option<Bound<'py, MemBlock>>> {
         if let Some(filling) = &state.filling {
-            self.group.get().while_there(py, filling.piece().into(), || ())?;
+            self.group.get().check(py, filling.piece().claim())?;
             return Ok(None);
         }
         let frames = &mut state.frames;
@@ -277,7 +277,7 @@ impl FrameReader {
     fn copy(&self, py: Python<'_>, piece: RawBlock, from: &[u8]) -> PyResult<()> {
         let from = Bytes::new(from.as_ptr().cast_mut(), from.len());
         // SAFETY: access checks that the piece is there; it is writable, at least as long, and nobody else's yet.
-        self.group.get().access(py, piece.into(), None, from.len, move |bytes| unsafe { bytes.copy_from(from) })
+        self.group.get().access(py, piece.into(), None, from.len, move |to| unsafe { to.bytes().copy_from(from) })
     }
 
     /// Reads from the stream to where it belongs; how many bytes, and none at its end. With `most`, no more than about
@@ -387,14 +387,8 @@ impl Filling {
     fn new(group: &Bound<'_, MemGroup>, piece: RawBlock) -> PyResult<Self> {
         let block = MemBlock::new(group, piece, Mirror::ReadWrite)?.unbind();
         let this = group.get();
-        let mut generation = 0;
-        this.while_there(group.py(), piece.into(), || {
-            // SAFETY: slots are made by Arc, and while the piece is there so is its slot.
-            unsafe { Arc::increment_strong_count(piece.slot.as_ptr().cast_const()) };
-            generation = this.add_pin();
-        })?;
-        // SAFETY: the reference was just made for this one.
-        let slot = unsafe { Arc::from_raw(piece.slot.as_ptr().cast_const()) };
+        let (slot, generation) =
+            this.while_there(group.py(), piece.into(), |live| (live.share_slot(), this.add_pin()))?;
         Ok(Self { block, _slot: slot, generation })
     }
 

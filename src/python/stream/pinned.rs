@@ -1,6 +1,5 @@
 //! Memory that stays while nobody holds the group's lock.
 
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,9 +8,9 @@ use pyo3::prelude::*;
 use crate::io::Keeper;
 use crate::list::ListLayout;
 use crate::os::fork;
-use crate::python::block::raw::Held;
+use crate::python::block::raw::Claim;
 use crate::python::group::object::MemGroup;
-use crate::slot::Slot;
+use crate::slot::{LiveSlots, Slot, SlotPtr};
 
 /// Keeps the slots of a list where they are, for a call that may wait for as long as its peer likes. Nobody waits for it:
 /// it counts as a view, so that `free` and `reset` refuse, and a gentle end leaves its memory to it. What
@@ -30,8 +29,8 @@ impl<'a> Pinned<'a> {
     ///
     /// # Errors
     /// ValueError: It is freed.
-    pub(crate) fn new(py: Python<'_>, group: &'a MemGroup, held: Held, layout: &ListLayout) -> PyResult<Self> {
-        let mut slots: Vec<NonNull<Slot>> = Vec::new();
+    pub(crate) fn new(py: Python<'_>, group: &'a MemGroup, claim: Claim, layout: &ListLayout) -> PyResult<Self> {
+        let mut slots: Vec<SlotPtr> = Vec::new();
         for run in layout.runs() {
             if !slots.contains(&run.slot) {
                 slots.push(run.slot);
@@ -39,14 +38,9 @@ impl<'a> Pinned<'a> {
         }
         let mut pinned = Vec::with_capacity(slots.len());
         let mut generation = 0;
-        group.while_there(py, held, || {
-            pinned.extend(slots.into_iter().map(|slot| {
-                let slot = slot.as_ptr().cast_const();
-                // SAFETY: slots are made by Arc, and this one lives, since the list is there.
-                unsafe { Arc::increment_strong_count(slot) };
-                // SAFETY: this is the reference that was just counted.
-                unsafe { Arc::from_raw(slot) }
-            }));
+        group.while_slots_there(py, claim, |live| {
+            // SAFETY: they are the slots of the list, which is there.
+            pinned.extend(slots.into_iter().map(|slot| unsafe { live.get(slot) }.share()));
             generation = group.add_pin();
         })?;
         Ok(Self { group, generation: AtomicU32::new(generation), _slots: pinned })
@@ -62,6 +56,11 @@ impl<'a> Pinned<'a> {
 
 /// To be asked by a thread that is detached.
 impl Keeper for Pinned<'_> {
+    fn slots(&self) -> LiveSlots<'_> {
+        // SAFETY: this holds a reference to each slot of the list that it was made for.
+        unsafe { LiveSlots::new() }
+    }
+
     fn while_there(&self, work: impl FnOnce()) -> bool {
         self.group.while_mapped(work)
     }

@@ -9,13 +9,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::Error;
-use crate::io::Stop;
 use crate::io::files::{self, Announced, Files, Longer, Unreadable};
 use crate::io::ranges::{Ranges, Unread, Why};
+use crate::io::{Keeper, Stop};
 use crate::layout::DEFAULT_ALIGN;
-use crate::list::{Builder, Change, ListLayout, Span};
+use crate::list::{Builder, Change, ListLayout};
 use crate::os::regular::{self, Kind};
-use crate::python::block::raw::{Held, RawBlock};
+use crate::python::block::raw::Claim;
 use crate::python::ffi::arguments::type_name;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::object::MemGroup;
@@ -24,7 +24,7 @@ use crate::python::list::object::MemList;
 use crate::python::list::sizes;
 use crate::python::stream::pinned::Pinned;
 use crate::python::stream::source::{self, os_error};
-use crate::slot::Mirror;
+use crate::slot::{LiveSlots, Mirror};
 
 /// What `read_files` and `read_ranges` have read, and what they could not read.
 ///
@@ -97,8 +97,8 @@ impl<'py> Reading<'py> {
         Ok(Self { group: group.clone(), layout: ListLayout::new(columns, runs), epoch, errors })
     }
 
-    fn held(&self) -> Held {
-        RawBlock::nothing(self.epoch).into()
+    fn claim(&self) -> Claim {
+        Claim { epoch: self.epoch, by_exporter: false }
     }
 
     /// What came of it, with the changes by number.
@@ -110,9 +110,8 @@ impl<'py> Reading<'py> {
         abandoned: usize,
     ) -> PyResult<ReadResult> {
         let py = self.group.py();
-        let held = self.held();
         // Not if the memory was taken away by force, or the group ended meanwhile.
-        self.group.get().while_there(py, held, || ())?;
+        self.group.get().check(py, self.claim())?;
         Ok(ReadResult {
             blocks: MemList::of_placed(&self.group, self.layout.changed(changes)?, self.epoch)?.unbind(),
             errors: self.errors.unbind(),
@@ -239,8 +238,8 @@ pub(crate) fn read_ranges<'py>(
     let source = Source::of(file)?;
     let reading = Reading::new(group, builder)?;
     let progress = Progress { callback: progress, total: offsets.len() };
-    let pinned = Pinned::new(py, group.get(), reading.held(), &reading.layout)?;
-    let mut ranges = py.detach(|| Ranges::new(source.fd, &reading.layout, &offsets))?;
+    let pinned = Pinned::new(py, group.get(), reading.claim(), &reading.layout)?;
+    let mut ranges = py.detach(|| Ranges::new(source.fd, pinned.slots(), &reading.layout, &offsets))?;
     // SAFETY: the slots are pinned, and this layer makes no Rust reference into group memory.
     while py.detach(|| unsafe { ranges.run() }) != Stop::Done {
         progress.check_signals(py, ranges.done())?;
@@ -251,7 +250,7 @@ pub(crate) fn read_ranges<'py>(
     unread.sort_unstable_by_key(|unread| unread.object);
     let mut abandoned = 0;
     // The list is there, or what failed has the end of the group for its reason.
-    group.get().while_there(py, reading.held(), || ())?;
+    group.get().check(py, reading.claim())?;
     if let Some(error) = source.unreadable(&unread, &reading.layout) {
         return Err(error);
     }
@@ -280,8 +279,8 @@ pub(crate) fn read_files<'py>(
     let mut builder = Builder::new(DEFAULT_ALIGN, group.get().largest(py));
     builder.extend(sizes.into_iter()).map_err(|unfit| unfit.error)?;
     let reading = Reading::new(group, builder)?;
-    let pinned = Pinned::new(py, group.get(), reading.held(), &reading.layout)?;
-    let mut files = Files::new(&paths, &reading.layout, unreadable, open);
+    let pinned = Pinned::new(py, group.get(), reading.claim(), &reading.layout)?;
+    let mut files = Files::new(&paths, pinned.slots(), &reading.layout, unreadable, open);
     let mut longer = Longest::default();
     loop {
         // SAFETY: the slots are pinned, and this layer makes no Rust reference into group memory.
@@ -291,12 +290,12 @@ pub(crate) fn read_files<'py>(
                 progress.check_signals(py, files.done())?;
                 pinned.renew();
             }
-            files::Stop::Longer(more) => longer.add(&reading, &more)?,
+            files::Stop::Longer(more) => longer.add(&reading, pinned.slots(), &more)?,
         }
     }
     progress.tell(files.done())?;
     let files::Outcome { unreadable, shorter } = files.into_outcome();
-    group.get().while_there(py, reading.held(), || ())?;
+    group.get().check(py, reading.claim())?;
     for &(file, why) in &unreadable {
         let error = unreadable_error(why, &names.get_item(file)?);
         reading.errors.set_item(file, error.into_value(py))?;
@@ -325,7 +324,7 @@ struct Longest {
 
 impl Longest {
     /// Puts a file where there is room for it. Where there is none, it keeps what it has, and the error says so.
-    fn add(&mut self, reading: &Reading<'_>, longer: &Longer) -> PyResult<()> {
+    fn add(&mut self, reading: &Reading<'_>, slots: LiveSlots<'_>, longer: &Longer) -> PyResult<()> {
         let (py, group) = (reading.group.py(), reading.group.get());
         let object = reading.layout.object(longer.object);
         let piece = match group.take(py, object.len + longer.rest.len(), DEFAULT_ALIGN) {
@@ -336,17 +335,16 @@ impl Longest {
             Err(error) => return Err(error),
         };
         let rest = Bytes::new(longer.rest.as_ptr().cast_mut(), longer.rest.len());
-        let offset = group.access(py, piece.into(), Some(reading.held()), piece.len, move |to| {
-            // SAFETY: access has just checked that the list is there.
-            let from = Bytes::new(unsafe { crate::io::address(object, Mirror::ReadWrite) }, object.len);
-            // SAFETY: and the piece, which is longer.
-            unsafe { to.copy_from(from) };
+        let span = group.access(py, piece.into(), Some(reading.claim()), piece.len, move |to| {
+            // SAFETY: the object is one of the list, the slots of which are pinned.
+            let from = Bytes::new(unsafe { crate::io::address(slots, object, Mirror::ReadWrite) }, object.len);
+            // SAFETY: access has just checked that the list is there, and the piece, which is longer.
+            unsafe { to.bytes().copy_from(from) };
             // SAFETY: the same, by as many bytes as rest has.
-            unsafe { to.tail(object.len).copy_from(rest) };
-            // SAFETY: the same.
-            unsafe { piece.slot() }.offset_of(piece.address)
+            unsafe { to.bytes().tail(object.len).copy_from(rest) };
+            to.span()
         })?;
-        self.moved.push((longer.object, Change::Moved(Span { slot: piece.slot, offset, len: piece.len })));
+        self.moved.push((longer.object, Change::Moved(span)));
         self.abandoned += object.len;
         if longer.is_unannounced { &mut self.unannounced } else { &mut self.changed }.push(longer.object);
         Ok(())
