@@ -276,7 +276,7 @@ class MemList(Sequence[MemBlock]):
     def sizes(self) -> memoryview:
         """The size of each block in bytes: a memoryview of unsigned 64-bit integers.
 
-        It is read-only and no copy.
+        It is read-only: a copy, made when it is asked for first, and kept with the list.
         """
     @property
     def offsets(self) -> memoryview:
@@ -284,8 +284,8 @@ class MemList(Sequence[MemBlock]):
 
         They count from the beginning of the first block that `alloc_many` made, as if all of them lay one
         behind the other with the padding that alignment takes; within one entry of `slots` they really do.
-        The view is read-only and no copy, unless all blocks are of one size. A slice shows the same numbers
-        as the whole list.
+        The view is read-only: a copy, made when it is asked for first, and kept with the list. A slice shows
+        the same numbers as the whole list.
         """
     @property
     def slots(self) -> tuple[tuple[int, int, int, int], ...]:
