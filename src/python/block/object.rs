@@ -16,7 +16,7 @@ use crate::layout::DEFAULT_ALIGN;
 use crate::python::block::bytes_like::{BytesLike, if_any};
 use crate::python::block::class::Get;
 use crate::python::block::free_list::FreeList;
-use crate::python::block::raw::{Held, LivePiece, RawBlock};
+use crate::python::block::raw::{Held, LiveBlock, RawBlock};
 use crate::python::export::arrow::no_mirror;
 use crate::python::export::guard::ExportGuard;
 use crate::python::ffi::arguments;
@@ -256,12 +256,12 @@ impl MemBlock {
 
     /// The same bytes through the read-only mirror, if there is one.
     pub(crate) fn protected<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Self>>> {
-        let Some(piece) = self.piece_through(py, Mirror::ReadOnly)? else { return Ok(None) };
+        let Some(piece) = self.raw_through(py, Mirror::ReadOnly)? else { return Ok(None) };
         self.sharing(py, piece, Mirror::ReadOnly).map(Some)
     }
 
     /// The same bytes through a mirror of the caller's choice, if there is that mirror.
-    pub(crate) fn piece_through(&self, py: Python<'_>, to: Mirror) -> PyResult<Option<RawBlock>> {
+    pub(crate) fn raw_through(&self, py: Python<'_>, to: Mirror) -> PyResult<Option<RawBlock>> {
         // SAFETY: a block's piece lies in the block's mirror.
         self.while_there(py, |live| unsafe { live.move_to(self.body.mirror, to) })
     }
@@ -420,7 +420,7 @@ impl MemBlock {
     pub(crate) fn lend_read_only(&self, py: Python<'_>) -> PyResult<(ExportGuard, NonNull<u8>, usize)> {
         let (lent, _, len) = self.lend(py)?;
         // SAFETY: the slot of the piece is the one that is lent.
-        let live = unsafe { LivePiece::new(self.body.piece, lent.slots()) };
+        let live = unsafe { LiveBlock::new(self.body.piece, lent.slots()) };
         // SAFETY: a block's piece lies in the block's mirror.
         let address = unsafe { live.move_to(self.body.mirror, Mirror::ReadOnly) }.ok_or_else(no_mirror)?.address;
         Ok((lent, address, len))
@@ -432,14 +432,14 @@ impl MemBlock {
     }
 
     /// Makes it an exporter, which holds its slot. `live` must be of that slot.
-    fn hold_slot(&self, live: LivePiece<'_>) {
+    fn hold_slot(&self, live: LiveBlock<'_>) {
         if !self.body.exported.swap(&self.body.piece) {
             // `delete` drops it.
             let _held = Arc::into_raw(live.share_slot());
         }
     }
 
-    fn while_there<R>(&self, py: Python<'_>, work: impl FnOnce(LivePiece<'_>) -> R) -> PyResult<R> {
+    fn while_there<R>(&self, py: Python<'_>, work: impl FnOnce(LiveBlock<'_>) -> R) -> PyResult<R> {
         self.body.group.get().while_there(py, self.held(), work)
     }
 
@@ -459,7 +459,7 @@ impl MemBlock {
         py: Python<'_>,
         other: &BytesLike<'_>,
         many: usize,
-        work: impl FnOnce(LivePiece<'_>, Bytes) -> R + Send,
+        work: impl FnOnce(LiveBlock<'_>, Bytes) -> R + Send,
     ) -> PyResult<R> {
         let theirs = other.bytes();
         self.body.group.get().access(py, self.held(), other.claim(), many, move |live| work(live, theirs))

@@ -14,7 +14,7 @@ pub(crate) struct RawBlock {
     /// In the mirror that the block shows.
     pub(crate) address: NonNull<u8>,
     pub(crate) len: usize,
-    /// There while the epoch lasts, and beyond it for those who hold a reference: see [`LivePiece`].
+    /// There while the epoch lasts, and beyond it for those who hold a reference: see [`LiveBlock`].
     pub(crate) slot: SlotPtr,
     pub(crate) epoch: u64,
 }
@@ -47,12 +47,12 @@ impl RawBlock {
 /// A piece while its slot is certainly there. The group's lock hands it in, or whoever holds a reference to the slot: nothing
 /// else leads from a piece to its slot.
 #[derive(Clone, Copy)]
-pub(crate) struct LivePiece<'a> {
+pub(crate) struct LiveBlock<'a> {
     piece: RawBlock,
     slots: LiveSlots<'a>,
 }
 
-impl<'a> LivePiece<'a> {
+impl<'a> LiveBlock<'a> {
     /// # Safety
     /// The piece must be in one of those slots.
     #[inline(always)]

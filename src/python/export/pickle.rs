@@ -9,7 +9,7 @@ use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::class::Get;
 use crate::python::block::object::MemBlock;
-use crate::python::block::raw::LivePiece;
+use crate::python::block::raw::LiveBlock;
 use crate::python::group::object::MemGroup;
 use crate::python::list::object::MemList;
 use crate::slot::Mirror;
@@ -254,7 +254,7 @@ fn find_in_process<'py>(sources: &[Source<'py>], firsts: &[usize], readonly: boo
         let run = group.get().whatever(block.py(), |life| {
             let slots = life.check(piece.claim()).ok()?;
             // SAFETY: the piece is one of the group's, and was just found there.
-            Some(unsafe { LivePiece::new(piece, slots) }.run(first))
+            Some(unsafe { LiveBlock::new(piece, slots) }.run(first))
         });
         let Some(run) = run else { return Ok(None) };
         let (known, runs, epoch) = home.get_or_insert_with(|| (group.clone(), Vec::new(), piece.epoch));

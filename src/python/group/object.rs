@@ -16,7 +16,7 @@ use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::{BytesLike, if_any};
 use crate::python::block::class::Get;
 use crate::python::block::object::MemBlock;
-use crate::python::block::raw::{Claim, Held, LivePiece, RawBlock, count};
+use crate::python::block::raw::{Claim, Held, LiveBlock, RawBlock, count};
 use crate::python::export::pickle;
 use crate::python::export::strided_view;
 use crate::python::ffi::arguments::{Align, Base, Count, Limit, Size, type_name};
@@ -598,11 +598,11 @@ impl MemGroup {
         held: Held,
         other: Option<Claim>,
         many: usize,
-        work: impl FnOnce(LivePiece<'_>) -> R + Send,
+        work: impl FnOnce(LiveBlock<'_>) -> R + Send,
     ) -> PyResult<R> {
         self.access_slots(py, held.claim(), other, many, move |slots| {
             // SAFETY: the piece is one of this group's, and was just found there.
-            work(unsafe { LivePiece::new(held.piece, slots) })
+            work(unsafe { LiveBlock::new(held.piece, slots) })
         })
     }
 
@@ -662,10 +662,10 @@ impl MemGroup {
         &self,
         py: Python<'_>,
         held: Held,
-        work: impl FnOnce(LivePiece<'_>) -> R,
+        work: impl FnOnce(LiveBlock<'_>) -> R,
     ) -> PyResult<R> {
         // SAFETY: the piece is one of this group's, and was just found there.
-        self.while_slots_there(py, held.claim(), |slots| work(unsafe { LivePiece::new(held.piece, slots) }))
+        self.while_slots_there(py, held.claim(), |slots| work(unsafe { LiveBlock::new(held.piece, slots) }))
     }
 
     /// The same with the slots of a list.
@@ -760,7 +760,7 @@ impl MemGroup {
         if !block.get().belongs_to(slf.as_unbound()) {
             return Err(Error::Foreign.into());
         }
-        let piece = block.get().piece_through(slf.py(), to)?;
+        let piece = block.get().raw_through(slf.py(), to)?;
         MemBlock::new(slf, piece.ok_or(Error::NoMirror)?, to)
     }
 

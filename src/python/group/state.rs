@@ -16,7 +16,7 @@ use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::list::{Columns, Run};
-use crate::python::block::raw::{Claim, LivePiece, RawBlock};
+use crate::python::block::raw::{Claim, LiveBlock, RawBlock};
 use crate::python::group::free_ranges::FreeRanges;
 use crate::python::group::gil_chunk::{GilChunk, Last};
 use crate::slot::{LiveSlots, Mirror, Slot, SlotPtr, Taken};
@@ -167,14 +167,14 @@ impl GroupState {
     }
 
     /// A piece that was just found in a slot of the group.
-    fn live(&self, piece: RawBlock) -> LivePiece<'_> {
+    fn live(&self, piece: RawBlock) -> LiveBlock<'_> {
         // SAFETY: the slot is one of the group's, by the caller's word.
-        unsafe { LivePiece::new(piece, self.group.live_slots()) }
+        unsafe { LiveBlock::new(piece, self.group.live_slots()) }
     }
 
     /// The bytes at these addresses, and the mirror that they are seen through, if they live in the group. Whoever finds
     /// them may keep them: they are not given back singly any more.
-    pub(crate) fn find(&self, addresses: Range<usize>) -> Result<Option<(LivePiece<'_>, Mirror)>, Unavailable> {
+    pub(crate) fn find(&self, addresses: Range<usize>) -> Result<Option<(LiveBlock<'_>, Mirror)>, Unavailable> {
         let found = self.look_for(addresses)?;
         if let Some((live, mirror)) = found {
             let (slot, piece) = (live.slot(), live.piece());
@@ -189,7 +189,7 @@ impl GroupState {
     }
 
     /// The same for those who only want to know.
-    pub(crate) fn look_for(&self, addresses: Range<usize>) -> Result<Option<(LivePiece<'_>, Mirror)>, Unavailable> {
+    pub(crate) fn look_for(&self, addresses: Range<usize>) -> Result<Option<(LiveBlock<'_>, Mirror)>, Unavailable> {
         self.check_open()?;
         Ok(self.group.locate(&addresses).map(|(slot, mirror, address)| {
             let piece = RawBlock { address, len: addresses.len(), slot: slot.as_ptr(), epoch: self.epoch };
@@ -254,7 +254,7 @@ impl GroupState {
 /// slots. Sizes are multiples of the alignment, so that what is taken in turn lies one behind the other without a gap.
 impl GroupState {
     /// Bytes by whatever path gives some, without letting go of the GIL. `None` if there are none to be had.
-    pub(crate) fn take_attached(&self, attached: Python<'_>, size: usize, align: usize) -> Option<LivePiece<'_>> {
+    pub(crate) fn take_attached(&self, attached: Python<'_>, size: usize, align: usize) -> Option<LiveBlock<'_>> {
         debug_assert!(size > 0 && size.is_multiple_of(align));
         let piece = match self.take_left(attached, size).or_else(|| self.bump(attached, size, align)) {
             Some(piece) => piece,

@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 
 use super::api::Api;
 use crate::layout;
-use crate::python::block::raw::{LivePiece, RawBlock};
+use crate::python::block::raw::{LiveBlock, RawBlock};
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::trampoline::attached;
 use crate::python::group::object::MemGroup;
@@ -149,7 +149,7 @@ unsafe extern "C" fn calloc(context: *mut c_void, many: usize, size: usize) -> *
         // SAFETY: the array that it is for holds the slot.
         let slots = unsafe { LiveSlots::new() };
         // SAFETY: the slot of the piece is the one.
-        if let Some(piece) = piece.filter(|&piece| !unsafe { LivePiece::new(piece, slots) }.slot().is_fresh()) {
+        if let Some(piece) = piece.filter(|&piece| !unsafe { LiveBlock::new(piece, slots) }.slot().is_fresh()) {
             // SAFETY: the bytes were just taken, from a read-write mirror.
             unsafe { piece.bytes().clear() };
         }

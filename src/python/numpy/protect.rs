@@ -29,7 +29,7 @@ pub(crate) fn through<'py>(
         false => Some(Place::At(addresses.clone())),
     };
     let piece = match place.ok_or(Error::Foreign)? {
-        Place::Within(block) => block.get().piece_through(py, to)?.map(|piece| piece.part(0, 0)),
+        Place::Within(block) => block.get().raw_through(py, to)?.map(|piece| piece.part(0, 0)),
         Place::At(addresses) => {
             let found = this.within(py, |life| {
                 // SAFETY: find has just found it in that mirror.
