@@ -98,7 +98,7 @@ class SlotStats:
 
 @final
 class GroupStats:
-    """A group. All figures but `slots`, `blocks` and `exports` are bytes."""
+    """A group. All figures but `slots`, `blocks` and `exports` are bytes. One that has ended has no slots."""
 
     @property
     def slots(self) -> tuple[SlotStats, ...]:
@@ -127,6 +127,9 @@ class GroupStats:
     @property
     def exports(self) -> int:
         """How many views (live buffer exports) there are."""
+    @property
+    def held(self) -> int:
+        """What is committed in slots that a reset or the end has set aside, until their exporters die."""
     def as_dict(self) -> dict[str, Any]:
         """Return the same as a dict of numbers and, under `"slots"`, dicts; for JSON."""
     def __rich__(self) -> RenderableType:
@@ -622,7 +625,7 @@ class MemGroup:
 
     Its memory is up to 32 slots, slot i of `base << i` bytes, each mapped twice: read-write and read-only.
     Protecting a block is handing out its address in the read-only mirror. As a context manager the group
-    ends gently: what is still looked at stays until nobody looks any more.
+    ends gently: memory that a memoryview or array still uses stays valid until that is gone.
 
     Args:
         base: Size of the first slot in bytes, rounded up to whole pages.
@@ -1053,23 +1056,28 @@ class MemGroup:
             BufferError: There are live views; nothing has changed then.
             ValueError: The group is freed.
         """
-    def free(self, force: bool = False) -> None:
+    def free(self, force: bool = False) -> int:
         """Free all memory in one shot. Freeing a freed group does nothing.
 
-        Where an exporter (a block that ever gave out its address) still lives, the addresses stay reserved
-        without access until it dies: using one is a crash, never somebody else's data.
+        A slot with a live exporter (a block that ever gave out its address) is set aside until the exporter
+        dies: what holds the address without a view, as `np.ndarray(buffer=block)` does, stays valid. Secrets
+        are overwritten at once.
 
         Args:
-            force: Free even what live views show.
+            force: Free also what live views and exporters show. Their addresses stay reserved without access
+                until they die: using one is a crash, never somebody else's data.
+
+        Returns:
+            How many bytes exporters still hold: 0 as a rule, and always with `force`.
 
         Raises:
             BufferError: There are live views and `force` is false; nothing is freed then.
         """
     def stats(self) -> GroupStats:
-        """Return what the group holds.
+        """Return what the group holds; after a `with` block, the memory that views and exporters keep.
 
         Raises:
-            ValueError: The group is freed, or has ended.
+            ValueError: The group is freed.
         """
     def __rich__(self) -> RenderableType:
         """Return what rich shows: a map of the slots."""

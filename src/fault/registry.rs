@@ -35,7 +35,7 @@ struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum State {
-    /// A group has it, or exporters of a group that has ended gently.
+    /// A group has it, or exporters of a group that has ended.
     InUse = 1,
     /// It is given back, and its addresses are reserved.
     Freed,

@@ -223,7 +223,9 @@ impl<'a> Report<'a> {
             return "look for a call through a pointer that was overwritten";
         }
         match (self.sight.state, self.zone) {
-            (State::Freed, _) => "copy what outlasts free(), or end the group with `with`, which waits for its views",
+            (State::Freed, _) => {
+                "copy what outlasts free(force=True), or call free() without force, which spares what is in use"
+            }
             (State::Kept, _) => "keep the block for as long as its address is used, or copy it",
             (State::InUse, Zone::Before(_) | Zone::Behind(_)) => "keep indices, lengths and strides within the object",
             _ if self.fault.signal == libc::SIGBUS => "leave more room, set a limit=, or use another backing=",

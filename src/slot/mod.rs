@@ -542,7 +542,12 @@ impl Slot {
         unsafe { self.memory.mirrors.revoke() };
     }
 
-    /// Overwrites what was handed out, if it was secret, of a slot that is committed that far and is about to go.
+    /// Overwrites what is committed, if it is secret, of a slot that others hold beyond the end of its group.
+    pub(crate) fn overwrite_secrets(&self) {
+        self.wipe_secrets(self.cursor.ready());
+    }
+
+    /// Overwrites what was handed out, if it was secret, of a slot that is committed that far.
     ///
     /// What the mirrors share with other processes only the process that opened the slot overwrites, for all of them: secrets
     /// end where their owner ends them, and a child that is done with its copy of a group does not take them from its parent.

@@ -7,7 +7,7 @@ import gc
 import pytest
 from conftest import mappings
 from memgroup import MemGroup
-from support.ends import CONTENTS, access_to, leave, plural
+from support.ends import CONTENTS, QUIET, access_to, leave, plural
 
 # 1. The gentle end: `with`
 
@@ -37,8 +37,7 @@ def test_slots_without_exporters_go_at_once_and_others_with_their_last(name):
     view = memoryview(kept)
     assert late.address  # gives its address out: an exporter, without a view
     assert mappings(name) == 6
-    with pytest.warns(ResourceWarning, match="1 live view:"):
-        leave(group)
+    leave(group)
     assert mappings(name) == 4
     assert bytes(view) == bytes(kept) == CONTENTS
     with pytest.raises(ValueError, match="freed"):
@@ -52,24 +51,32 @@ def test_slots_without_exporters_go_at_once_and_others_with_their_last(name):
 
 
 @pytest.mark.parametrize("views", [1, 2, 7])
-def test_a_resource_warning_says_how_many_views_are_left(views):
-    group = MemGroup(name="counted")
-    block = group.copy(CONTENTS)
+def test_stats_tell_of_memory_that_views_keep(views):
+    group = MemGroup()
+    block, unexported = group.copy(CONTENTS), group.alloc(1 << 20)
     kept = [memoryview(block) for _ in range(views)]
-    with pytest.warns(ResourceWarning, match=f'"counted" ended with {plural(views)}:') as caught:
-        leave(group)
-    assert len(caught) == 1
-    assert len(kept) == views
+    slots = {slot.index: slot.committed for slot in group.stats().slots}
+    assert group.stats().held == 0
+    leave(group)
+    after = group.stats()
+    assert (after.slots, after.exports) == ((), views)
+    assert after.held == after.committed == slots[0]
+    assert after.as_dict()["held"] == after.held
+    kept.clear()
+    assert group.stats().held == slots[0]  # the block is an exporter for as long as it lives
+    del block
+    assert (group.stats().held, group.stats().mapped) == (0, 0)
+    with pytest.raises(ValueError, match="freed"):
+        bytes(unexported)
 
 
-def test_exporters_without_views_are_nothing_to_warn_of():
+def test_an_exporter_without_views_outlasts_the_block_of_code():
     with MemGroup() as group:
         block = group.copy(CONTENTS)
         memoryview(block).release()
-    assert block == CONTENTS  # an exporter: what it holds outlasts the block of code
+    assert block == CONTENTS
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_exporters_are_untouched_until_they_die(name):
     with MemGroup(name=name) as group:
         block = group.copy(CONTENTS)
@@ -86,7 +93,6 @@ def test_exporters_are_untouched_until_they_die(name):
     assert mappings(name) == 0
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_loop_over_results_after_the_block_works():
     np = pytest.importorskip("numpy")
     with MemGroup() as group:
@@ -106,7 +112,6 @@ def test_an_array_that_dropped_its_view_lives_on_after_the_block(name):
     assert mappings(name) == 0
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("key", [slice(0, 5), slice(3, None), slice(None, None, 2), slice(0, 0)], ids=str)
 def test_parts_of_an_exporter_can_be_taken_after_the_block(key):
     with MemGroup() as group:
@@ -119,7 +124,6 @@ def test_parts_of_an_exporter_can_be_taken_after_the_block(key):
     assert bytes(part[:2]) == CONTENTS[key][:2]
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_an_exporter_can_be_written_after_the_block():
     with MemGroup() as group:
         block = group.copy(bytes(range(200)))
@@ -134,19 +138,17 @@ def test_an_exporter_can_be_written_after_the_block():
     assert [bytes(view) for view in views] == [expected, expected]
 
 
-def test_a_warning_that_is_an_error_still_ends_the_group(name):
-    group = MemGroup(name=name)
-    view = memoryview(group.copy(CONTENTS))
-    with pytest.raises(ResourceWarning, match="1 live view:"):
-        leave(group)
-    assert group.freed
-    assert bytes(view) == CONTENTS
-    del view
-    assert mappings(name) == 0
+def test_views_that_outlast_a_with_block_are_no_reason_for_a_warning(child):
+    code = """
+        with MemGroup() as group:
+            results = [memoryview(group.copy(bytes([i]) * 1000)) for i in range(100)]
+        assert [set(result) for result in results] == [{i} for i in range(100)]
+    """
+    assert child.output(code, flags=QUIET) == ""
 
 
 @pytest.mark.parametrize("error", ["KeyError", "KeyboardInterrupt", "SystemExit", "GeneratorExit"])
-def test_the_bodys_own_exception_stands_even_where_warnings_are_errors(child, error):
+def test_the_bodys_own_exception_stands(child, error):
     code = f"""
         group = MemGroup()
         try:
@@ -156,7 +158,7 @@ def test_the_bodys_own_exception_stands_even_where_warnings_are_errors(child, er
         except BaseException as caught:
             print(type(caught).__name__, caught.args, caught.__context__, group.freed, bytes(view))
     """
-    ended = child.run(code, flags=("-W", "error"))
+    ended = child.run(code, flags=QUIET)
     assert (ended.returncode, ended.stdout) == (0, f"{error} ('body',) None True b'abc'\n")
 
 
@@ -185,7 +187,6 @@ def test_free_inside_a_with_block_is_its_end(force):
     assert group.freed
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_free_after_a_gentle_end_is_as_strict_and_as_final(name):
     with MemGroup(name=name) as group:
         block = group.copy(CONTENTS)
@@ -194,10 +195,13 @@ def test_free_after_a_gentle_end_is_as_strict_and_as_final(name):
         group.free()
     assert bytes(view) == CONTENTS
     view.release()
-    group.free()
-    assert mappings(name) == 0
+    held = group.stats().held
+    assert group.free() == held > 0
     with pytest.raises(ValueError, match="freed"):
         bytes(block)
+    assert mappings(name) == 2
+    assert group.free(force=True) == 0
+    assert mappings(name) == 0
 
 
 # 1. The gentle end: the last reference
@@ -236,14 +240,15 @@ def test_free_is_strict_and_frees_nothing_over_live_views(group, views):
     assert group.copy(b"still works") == b"still works"
     for view in kept:
         view.release()
-    group.free()
+    del block
+    assert group.free() == 0
     assert group.freed
 
 
 def test_free_gives_all_memory_back_at_once(name):
     group = MemGroup(name=name)
     blocks = [group.alloc(n) for n in (10, 100_000, 1_000_000)]
-    group.free()
+    assert group.free() == 0
     assert mappings(name) == 0
     assert len(blocks) == 3
 
@@ -254,15 +259,33 @@ HOLDERS = {
 }
 
 
+@pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
+def test_free_sets_slots_of_exporters_aside_until_they_die(name, hold):
+    group = MemGroup(name=name)
+    block, other = group.copy(CONTENTS), group.alloc(1 << 20)
+    committed = group.stats().slots[0].committed
+    holders = [hold(block), hold(group.protect(block))]
+    assert mappings(name) == 4
+    assert group.free() == committed
+    assert mappings(name) == 2
+    assert group.free() == committed  # and does nothing else
+    for freed in (block, other, *holders):
+        with pytest.raises(ValueError, match="freed"):
+            bytes(freed)
+    del block, holders, freed
+    assert mappings(name) == 0
+    assert group.free() == 0
+
+
 @pytest.mark.thread_unsafe(reason="what one thread gives back another may reserve")
 @pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
-def test_the_addresses_of_an_exporter_stay_reserved_until_it_dies(mirrored, hold):
+def test_after_a_forced_free_the_addresses_of_an_exporter_stay_reserved_until_it_dies(mirrored, hold):
     group = MemGroup(backing=mirrored)
     block = group.copy(CONTENTS)
     holders = [hold(block), hold(group.protect(block))]
     addresses = [holder.address for holder in holders]
     del block
-    group.free()
+    assert group.free(force=True) == 0
     assert [access_to(address) for address in addresses] == ["---p", "---p"]
     others = [MemGroup(base=65536) for _ in range(200)]
     taken = [other.alloc(100).address for other in others]
@@ -278,7 +301,7 @@ STALE = """
     shown = group.protect(block) if sys.argv[2] == "protected" else block
     array = np.ndarray((1000,), "u1", buffer=shown)
     del block, shown
-    group.free()
+    group.free(force=True)
     others = [MemGroup() for _ in range(200)]
     kept = [other.copy(b"B" * 60000) for other in others]
     print("before", flush=True)
@@ -295,6 +318,38 @@ def test_a_stale_access_is_a_segfault_and_never_other_data(child, mirrored, how)
 def test_a_stale_access_to_an_anonymous_group_is_a_segfault(child):
     pytest.importorskip("numpy")
     child.segfaults(STALE, "anonymous", "writable")
+
+
+def test_no_safe_code_crashes_after_a_free_without_force(backing):
+    np = pytest.importorskip("numpy")
+    group = MemGroup(backing=backing)
+    blocks = [group.copy(CONTENTS), group.copy(CONTENTS)[6:], group.alloc(300_000, zero=True)]
+    if backing != "anonymous":
+        blocks.append(group.protect(blocks[0]))
+    arrays = [np.ndarray((len(block),), "u1", buffer=block) for block in blocks]
+    expected = [array.tobytes() for array in arrays]
+    del blocks
+    held = group.free()
+    others = [MemGroup() for _ in range(50)]
+    for other in others:
+        other.copy(b"\xff" * 60000)
+    assert [array.tobytes() for array in arrays] == expected
+    arrays[0][0] = arrays[0][0] ^ 1
+    assert group.free() == held > 0
+    arrays.clear()
+    assert group.free() == 0
+
+
+def test_a_forced_free_takes_what_a_strict_one_has_left_to_exporters(name):
+    group = MemGroup(name=name)
+    block = group.copy(CONTENTS)
+    address = block.address
+    assert group.free() > 0
+    assert access_to(address) == "rw-s"
+    assert group.free(force=True) == 0
+    assert access_to(address) == "---p"
+    assert mappings(name) == 0
+    assert group.free() == 0
 
 
 # 3. free(force=True)

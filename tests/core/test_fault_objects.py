@@ -31,7 +31,7 @@ def test_the_addresses_of_a_freed_group_are_a_crash_that_says_so(nursery, access
         if "{mirror}" == "read-only":
             block = other.protect(block)
         address = block.address
-        other.free()
+        other.free(force=True)
         assert access_to(address) == "---p"
         print(address, flush=True)
         {"load" if access == "read" else "store"}(address + {offset})
@@ -51,7 +51,7 @@ def test_the_guards_of_a_freed_group_are_no_better(empty):
         group = MemGroup(name="gone")
         block = group.copy(b"x" * 100)
         address = block.address
-        group.free()
+        group.free(force=True)
         print(address, flush=True)
         load(address - 1)
         """

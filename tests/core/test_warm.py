@@ -184,7 +184,7 @@ def test_a_stale_address_is_a_segfault_however_many_groups_follow(child, backing
         import numpy as np
         group = MemGroup(backing=sys.argv[1])
         array = np.ndarray((1000,), "u1", buffer=group.copy(b"A" * 1000))
-        group.free()
+        group.free(force=True)
         for _ in range(100):
             with MemGroup(backing=sys.argv[1]) as other:
                 other.copy(b"B" * 60000)
@@ -207,7 +207,7 @@ def test_addresses_without_access_serve_nobody(child, backing):
             group = MemGroup(backing=sys.argv[1])
             block = group.copy(b"B" * 60000)
             assert block.address
-            group.free()
+            group.free(force=True)
             del block
             print(memgroup.warm_memory().slots, end=" ")
         """,

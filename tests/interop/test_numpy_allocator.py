@@ -315,7 +315,7 @@ def test_arrays_outlive_block_and_group(cold, leave):
     with group.numpy():
         made = np.full(1000, 7)
     if leave == "end":
-        with pytest.warns(ResourceWarning, match="1 live view"), group:
+        with group:
             pass
     del group
     gc.collect()
@@ -333,7 +333,7 @@ def test_a_group_that_has_ended_gives_numpy_no_memory():
     group = MemGroup()
     with group.numpy():
         kept = np.ones(5)
-        with pytest.warns(ResourceWarning), group:
+        with group:
             pass
         with pytest.raises(MemoryError):
             np.ones(5)

@@ -68,7 +68,6 @@ class TestTheEnd:
         assert "is freed" in str(error)
 
     @FEW_OR_MANY
-    @pytest.mark.filterwarnings("ignore:.*live view:ResourceWarning")
     def test_a_gentle_end_waits_for_the_call(self, sizes):
         results: list[object] = []
         with contextlib.ExitStack() as stack:

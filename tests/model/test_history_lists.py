@@ -219,11 +219,9 @@ class ListHistory(History):
     def end_gently(self):
         """What shows bytes goes on showing them, whoever comes next."""
         exports = self.exports()
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            with self.group:
-                pass
-        assert [str(exports) in str(warning.message) for warning in warned] == [True] * bool(exports)
+        with self.group:
+            pass
+        assert self.group.stats().exports == exports
         self.retired += [one for one in self.live if one.views]
         self.start()
 

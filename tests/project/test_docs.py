@@ -67,8 +67,6 @@ def test_there_are_samples():
 @pytest.mark.parametrize(("page", "line", "sample"), SAMPLES)
 # A sample about warm memory begins with none, and the limit is put back behind it.
 @pytest.mark.usefixtures("cold")
-# Assertions are the point of a sample, and a view that outlasts its group is what one of them shows.
-@pytest.mark.filterwarnings("ignore:.*live view:ResourceWarning")
 def test_a_sample_runs(page, line, sample, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     skip_without(sample)

@@ -170,7 +170,7 @@ BEHIND = (
 )
 FREED = (
     "the group's memory was given back; an address of it was still in use",
-    "copy what outlasts free(), or end the group with `with`, which waits for its views",
+    "copy what outlasts free(force=True), or call free() without force, which spares what is in use",
 )
 KEPT = (
     "the group has ended, its memory is kept warm for another; an address of it was still in use",

@@ -6,6 +6,7 @@ import pytest
 from memgroup import MemGroup
 
 CONTENTS = b"hello world, here I am"
+QUIET = ("-X", "dev", "-W", "error")
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ LEGEND = ("protected", "used", "committed, in no block")
 
 
 def slot_map(of: MemGroup | GroupStats) -> SlotMap:
-    """The map of a group, or of figures taken of one. A group that has ended has nothing but its name."""
+    """The map of a group, or of figures taken of one. One that has ended has its name and what is held."""
     from memgroup import MemGroup
 
     if not isinstance(of, MemGroup):
@@ -73,6 +73,9 @@ def slot_map(of: MemGroup | GroupStats) -> SlotMap:
         stats = of.stats()
     except ValueError:
         return SlotMap(f"{title}: freed", (), ())
+    if of.freed:
+        held = f" but for {show_size(stats.held)}" if stats.held else ""
+        return SlotMap(f"{title}: freed{held}", (), ())
     limit = "" if of.limit is None else f", at most {show_size(of.limit)}"
     return _map_of(f"{title} ({show_text(of.backing)}{limit})", stats)
 
@@ -84,6 +87,8 @@ def _map_of(title: str, stats: GroupStats) -> SlotMap:
 def _facts(stats: GroupStats) -> Iterator[str]:
     views = show_number(stats.exports, "live view")
     yield f"{show_number(stats.blocks, 'block')} of {show_size(stats.requested)}, {views}"
+    if stats.held:
+        yield f"{show_size(stats.held)} set aside for blocks from before"
     if not stats.slots:
         return
     rows = [_row(slot) for slot in stats.slots]

@@ -1,10 +1,10 @@
 //! `MemGroup` for Python: allocation, protection, and the end of a group.
 
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pyo3::exceptions::{PyOSError, PyResourceWarning, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PyTuple};
 
@@ -44,8 +44,8 @@ const READ_AHEAD: usize = 64 * 1024;
 /// A group of allocations that share one end: memory is handed out and freed in one shot, never singly.
 ///
 /// Its memory is up to 32 slots, slot i of `base << i` bytes, each mapped twice: read-write and read-only. Protecting a
-/// block is handing out its address in the read-only mirror. As a context manager the group ends gently: what is
-/// still looked at stays until nobody looks any more.
+/// block is handing out its address in the read-only mirror. As a context manager the group ends gently: memory that a
+/// memoryview or array still uses stays valid until that is gone.
 ///
 /// Args:
 ///     base: Size of the first slot in bytes, rounded up to whole pages.
@@ -331,20 +331,23 @@ impl MemGroup {
 
     /// Frees all memory in one shot. Freeing a freed group does nothing.
     ///
-    /// Where an exporter (a block that ever gave out its address) still lives, the addresses stay reserved without access
-    /// until it dies: using one is a crash, never somebody else's data.
+    /// A slot with a live exporter (a block that ever gave out its address) is set aside until the exporter dies: what holds
+    /// the address without a view, as `np.ndarray(buffer=block)` does, stays valid. Secrets are overwritten at once.
     ///
     /// Args:
-    ///     force: Free even what live views show.
+    ///     force: Free also what live views and exporters show. Their addresses stay reserved without access until they die:
+    ///         using one is a crash, never somebody else's data.
+    ///
+    /// Returns:
+    ///     How many bytes exporters still hold: 0 as a rule, and always with `force`.
     ///
     /// Raises:
     ///     BufferError: There are live views and `force` is false; nothing is freed then.
     #[pyo3(signature = (force=false))]
-    fn free(&self, py: Python<'_>, force: bool) -> PyResult<()> {
-        let slots = self.lock.exclusive(py, |life| life.free(py, self.views(), force));
-        let slots = slots.map_err(|refusal| refusal.error(&self.name(py)))?;
-        py.detach(|| slots.revoke());
-        Ok(())
+    fn free(&self, py: Python<'_>, force: bool) -> PyResult<usize> {
+        let let_go = self.lock.exclusive(py, |life| life.free(py, self.views(), force));
+        let let_go = let_go.map_err(|refusal| refusal.error(&self.name(py)))?;
+        Ok(py.detach(|| let_go.give_back()))
     }
 
     fn __enter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> PyResult<&'a Bound<'py, Self>> {
@@ -352,31 +355,23 @@ impl MemGroup {
         Ok(slf)
     }
 
-    fn __exit__<'py>(
-        slf: &Bound<'py, Self>,
-        exc_type: &Bound<'py, PyAny>,
-        _exc_value: &Bound<'py, PyAny>,
-        _traceback: &Bound<'py, PyAny>,
-    ) -> PyResult<()> {
-        let py = slf.py();
-        let this = slf.get();
-        let Some(let_go) = this.lock.exclusive(py, |life| life.end(py)) else { return Ok(()) };
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _exc_type: &Bound<'_, PyAny>,
+        _exc_value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) {
+        let let_go = self.lock.exclusive(py, |life| life.end(py));
         py.detach(|| drop(let_go));
-        let views = this.views();
-        if views == 0 {
-            return Ok(());
-        }
-        let warned = warn_of_views(py, &this.name(py), views);
-        // A warning may be an error (python -W error). What happened in the body is worse, and must not be hidden by it.
-        if exc_type.is_none() { warned } else { Ok(()) }
     }
 
-    /// What the group holds: `GroupStats`.
+    /// What the group holds: `GroupStats`; after a `with` block, the memory that views and exporters keep.
     ///
     /// Raises:
-    ///     ValueError: The group is freed, or has ended.
+    ///     ValueError: The group is freed.
     fn stats(&self, py: Python<'_>) -> PyResult<GroupStats> {
-        let stats = self.within(py, |life| life.stats(py))?;
+        let (stats, held) = self.within(py, |life| life.stats(py))?;
         let protected = stats.slots.iter().map(|slot| slot.protected).fold(0, usize::saturating_add);
         let slots = stats.slots.into_iter().map(|slot| Bound::new(py, SlotStats::from(slot)));
         let slots = slots.collect::<PyResult<Vec<_>>>()?;
@@ -389,6 +384,7 @@ impl MemGroup {
             protected,
             blocks: self.blocks.get(),
             exports: self.views(),
+            held,
         })
     }
 
@@ -434,13 +430,12 @@ impl MemGroup {
 
     fn __repr__(&self, py: Python<'_>) -> String {
         let name = self.name(py);
-        let stats = match self.lock.with(py, |life| life.stats(py)) {
-            Ok(stats) => stats,
-            Err(Unavailable::Ended) if self.views() > 0 => {
-                return format!("<MemGroup {name:?}, freed but for {} view{}>", self.views(), plural(self.views()));
-            }
-            Err(_) => return format!("<MemGroup {name:?}, freed>"),
-        };
+        let (is_open, stats) = self.lock.with(py, |life| (life.is_open(), life.stats(py)));
+        let Ok((stats, held)) = stats else { return format!("<MemGroup {name:?}, freed>") };
+        if !is_open {
+            let held = if held > 0 { format!(" but for {}", show_size(held)) } else { String::new() };
+            return format!("<MemGroup {name:?}, freed{held}>");
+        }
         let backing = self.lock.with(py, |life| {
             let group = life.group();
             group.backing().describe() + if group.is_secret() { ", secret" } else { "" }
@@ -810,13 +805,4 @@ fn construction_error(error: Error, backing: &Backing) -> PyErr {
         }
         _ => error.into(),
     }
-}
-
-fn warn_of_views(py: Python<'_>, group: &str, views: usize) -> PyResult<()> {
-    let message = format!(
-        "the group {group:?} ended with {views} live view{}: its memory stays until they are gone",
-        plural(views)
-    );
-    let message = CString::new(message).map_err(|_| PyValueError::new_err("name contains NUL"))?;
-    PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &message, 1)
 }

@@ -5,7 +5,8 @@
 //! | open | usable in the epoch they were made in | – |
 //! | after a reset | freed | stays untouched until they die |
 //! | ended (gently) | freed, but for exporters | stays untouched until they die |
-//! | freed | freed | addresses stay reserved, without access, until they die |
+//! | freed | freed | stays untouched until they die, secrets overwritten |
+//! | freed by force | freed | addresses stay reserved, without access, until they die |
 //!
 //! Slots are kept by reference counts alone: the group holds one reference to each, every exporter another.
 
@@ -79,7 +80,7 @@ impl GroupState {
         }
     }
 
-    /// Whether what holds a slot finds its memory still mapped, used by nobody else.
+    /// Whether what a view holds is still accessible: a strict end refuses over views, so a freed group was freed by force.
     pub(crate) fn keeps_memory(&self) -> bool {
         self.phase != Phase::Freed
     }
@@ -197,13 +198,21 @@ impl GroupState {
         }))
     }
 
-    /// What the group holds, with the address space of what it has let go and exporters still keep.
-    pub(crate) fn stats(&self, attached: Python<'_>) -> Result<crate::Stats, Unavailable> {
-        self.check_open()?;
+    /// What the group holds, and how many committed bytes are in slots that it has let go and that exporters keep. The
+    /// address space counts both. A group that has ended gently still tells.
+    pub(crate) fn stats(&self, attached: Python<'_>) -> Result<(crate::Stats, usize), Unavailable> {
+        if self.phase == Phase::Freed {
+            return Err(Unavailable::Freed);
+        }
         self.gil_chunk.give_back(attached); // it was not handed out
         let mut stats = self.group.stats();
-        stats.mapped += self.aside.iter().filter_map(Weak::upgrade).map(|slot| slot.stats().mapped).sum::<usize>();
-        Ok(stats)
+        let mut held = 0;
+        for slot in self.aside.iter().filter_map(Weak::upgrade) {
+            let aside = slot.stats();
+            stats.mapped += aside.mapped;
+            held += aside.committed;
+        }
+        Ok((stats, held))
     }
 
     /// Begins anew: blocks are freed, memory stays. What is to be dropped is returned.
@@ -229,7 +238,8 @@ impl GroupState {
         Some(let_go)
     }
 
-    /// The strict end, or with `force` the blunt one.
+    /// The strict end, or with `force` the one that leaves nothing to views and exporters either. After a strict end, a
+    /// forced one takes what that has left to exporters.
     pub(crate) fn free(&mut self, attached: Python<'_>, views: usize, force: bool) -> Result<LetGo, Refusal> {
         if self.phase != Phase::Freed && !force {
             check_unseen(views, "free")?;
@@ -241,7 +251,7 @@ impl GroupState {
         slots.extend(self.aside.drain(..).filter_map(|slot| slot.upgrade()));
         // Arrays that numpy allocated here look for their slots when they die.
         self.aside.extend(slots.iter().filter(|slot| Arc::strong_count(slot) > 1).map(Arc::downgrade));
-        Ok(LetGo(slots))
+        Ok(LetGo { slots, force })
     }
 
     fn set_aside(&mut self, let_go: &[Arc<Slot>]) {
@@ -389,17 +399,32 @@ impl Runs {
 }
 
 /// Slots that a freed group has let go: nothing is allocated from them, and no block of theirs can be used any more.
-pub(crate) struct LetGo(Vec<Arc<Slot>>);
+pub(crate) struct LetGo {
+    slots: Vec<Arc<Slot>>,
+    /// Whether exporters are to lose their memory as well.
+    force: bool,
+}
 
 impl LetGo {
-    /// Gives the memory back. Where an exporter holds a slot, its addresses stay reserved without access.
-    pub(crate) fn revoke(self) {
-        for slot in self.0.iter().filter(|slot| Arc::strong_count(slot) > 1) {
-            // SAFETY: only GroupState::free makes this, so nobody bumps the slot any more. This layer makes no Rust reference
-            // into group memory, and its raw accesses are over: they hold the gate, or are a view's that was overruled.
-            unsafe { slot.revoke() };
-        }
+    /// Gives the memory back, but for slots that exporters hold. Those stay as they are until the exporters die, with secrets
+    /// overwritten; with `force` their memory goes too, and their addresses stay reserved without access. Returns how many
+    /// committed bytes exporters still hold.
+    pub(crate) fn give_back(self) -> usize {
+        let shared = self.slots.iter().filter(|slot| Arc::strong_count(slot) > 1);
+        shared.map(|slot| if self.force { revoke(slot) } else { set_aside(slot) }).sum()
     }
+}
+
+fn revoke(slot: &Slot) -> usize {
+    // SAFETY: only LetGo calls this, which GroupState::free makes: nobody bumps the slot any more. This layer makes no Rust
+    // reference into group memory, and its raw accesses are over: they hold the gate, or are a view's that was overruled.
+    unsafe { slot.revoke() };
+    0
+}
+
+fn set_aside(slot: &Slot) -> usize {
+    slot.overwrite_secrets();
+    slot.stats().committed
 }
 
 fn check_unseen(views: usize, end: &'static str) -> Result<(), Refusal> {

@@ -82,7 +82,7 @@ pub(crate) fn listed<const N: usize>(numbers: [(&'static str, usize); N]) -> Str
     numbers.map(|(name, number)| format!("{name}={number}")).join(", ")
 }
 
-/// A group. All figures but `slots`, `blocks` and `exports` are bytes.
+/// A group. All figures but `slots`, `blocks` and `exports` are bytes. One that has ended has no slots.
 #[pyclass(frozen, get_all, module = "memgroup")]
 pub(crate) struct GroupStats {
     /// The open slots, smallest first, as a tuple of `SlotStats`; in a forked child, behind them those of its parent.
@@ -101,6 +101,8 @@ pub(crate) struct GroupStats {
     pub(crate) blocks: usize,
     /// How many views (live buffer exports) there are.
     pub(crate) exports: usize,
+    /// What is committed in slots that a reset or the end has set aside, until the exporters that hold them die.
+    pub(crate) held: usize,
 }
 
 #[pymethods]
@@ -138,7 +140,7 @@ impl GroupStats {
 }
 
 impl GroupStats {
-    fn numbers(&self) -> [(&'static str, usize); 7] {
+    fn numbers(&self) -> [(&'static str, usize); 8] {
         [
             ("requested", self.requested),
             ("allocated", self.allocated),
@@ -147,6 +149,7 @@ impl GroupStats {
             ("protected", self.protected),
             ("blocks", self.blocks),
             ("exports", self.exports),
+            ("held", self.held),
         ]
     }
 }
