@@ -102,7 +102,10 @@ class GroupStats:
 
     @property
     def slots(self) -> tuple[SlotStats, ...]:
-        """The open slots, smallest first; in a forked child, behind them those of its parent."""
+        """The open slots, smallest first; in a forked child, behind them those of its parent.
+
+        Last come, in the same order, those of what numpy allocated within `numpy()`.
+        """
     @property
     def requested(self) -> int:
         """What was asked for."""
@@ -1002,6 +1005,9 @@ class MemGroup:
     def numpy(self) -> AbstractContextManager[MemGroup]:
         """Return a context manager within which numpy allocates the memory of its arrays in the group.
 
+        That memory is private: a forked child has a copy of it, and it cannot be protected
+        (`protect(array(x))` protects a copy).
+
         It holds for what the `with` block itself calls: not for other threads, nor for other asyncio tasks
         but those that are started in it. Each array that is made so counts as a view for as long as it lives,
         and may outlive the block. Where the group has no memory left, or has ended, numpy raises MemoryError.
@@ -1019,7 +1025,7 @@ class MemGroup:
                 result is of the same kind, shape, strides and format.
 
         Raises:
-            TypeError: `obj` is none of these.
+            TypeError: `obj` is none of these, or its elements refer to objects.
             ValueError: It does not live in this group, the group is anonymous, or it is freed.
         """
     @overload
@@ -1037,7 +1043,7 @@ class MemGroup:
                 result is of the same kind, shape, strides and format.
 
         Raises:
-            TypeError: `obj` is none of these.
+            TypeError: `obj` is none of these, or its elements refer to objects.
             ValueError: It does not live in this group, or the group is freed.
         """
     @overload
@@ -1064,11 +1070,12 @@ class MemGroup:
         are overwritten at once.
 
         Args:
-            force: Free also what live views and exporters show. Their addresses stay reserved without access
-                until they die: using one is a crash, never somebody else's data.
+            force: Free also what live views and exporters show, but for what numpy allocated within
+                `numpy()`. Their addresses stay reserved without access until they die: using one is a crash,
+                never somebody else's data.
 
         Returns:
-            How many bytes exporters still hold: 0 as a rule, and always with `force`.
+            How many bytes exporters still hold: 0 as a rule, and with `force` but for such arrays.
 
         Raises:
             BufferError: There are live views and `force` is false; nothing is freed then.

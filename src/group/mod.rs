@@ -108,7 +108,7 @@ impl Options {
             // Relaxed: only that no two are equal matters.
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             sizes,
-            budget: Arc::new(Budget::new(self.limit, !in_files).secret(self.secret)),
+            budget: Arc::new(Budget::new(self.limit).secret(self.secret)),
             backing: self.backing,
             name: self.name,
         })
@@ -168,6 +168,19 @@ impl MemGroup {
     /// [`Error::Base`] if `base` is 0 or absurd, [`Error::Os`] if the kernel has no memory left.
     pub fn with_base(base: usize) -> Result<Self, Error> {
         Options::new().base(base).open()
+    }
+
+    /// A group beside this one for memory that a fork copies instead of sharing, and that so has no read-only mirror. Both
+    /// have one budget.
+    pub(crate) fn private(&self) -> Result<Self, Error> {
+        Ok(Self {
+            tables: PerProcess::new(SlotTable::default()).map_err(Refusal::in_preparation)?,
+            id: self.id,
+            sizes: self.sizes,
+            backing: Backing::Anonymous,
+            name: self.name.clone(),
+            budget: Arc::clone(&self.budget),
+        })
     }
 
     /// `size` bytes at 16-byte alignment. Their contents are unspecified; there may be none of them.
@@ -424,6 +437,7 @@ impl MemGroup {
 
     /// Says whether the group could commit so many bytes now, `cold` of which the machine has not given yet, or why not.
     pub(crate) fn check_commit(&self, bytes: usize, cold: usize) -> Result<(), Error> {
+        let cold = if matches!(self.backing, Backing::Directory(_)) { 0 } else { cold };
         cache::retry_after_eviction(|| self.budget.check(bytes, cold))
     }
 

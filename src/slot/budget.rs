@@ -9,17 +9,15 @@ use crate::sync::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: Option<usize>,
-    /// Whether the bytes must fit into the machine's memory.
-    in_memory: bool,
     /// Whether they may never leave memory, nor be found there by whoever has it next.
     is_secret: bool,
     committed: AtomicUsize,
 }
 
 impl Budget {
-    /// A budget of at most `limit` bytes, which must fit into memory unless they are in files on a disk.
-    pub(crate) fn new(limit: Option<usize>, in_memory: bool) -> Self {
-        Self { limit, in_memory, is_secret: false, committed: AtomicUsize::new(0) }
+    /// A budget of at most `limit` bytes.
+    pub(crate) fn new(limit: Option<usize>) -> Self {
+        Self { limit, is_secret: false, committed: AtomicUsize::new(0) }
     }
 
     /// The same for secrets or, as it was, for what is none.
@@ -40,7 +38,7 @@ impl Budget {
     }
 
     /// Accounts for `bytes` more, or says why that cannot be and accounts for nothing. The machine is asked for `cold` of
-    /// them only: it has given the others already. They are claimed until they are committed.
+    /// them only: the others it has given already, or they are in files on a disk. They are claimed until they are committed.
     ///
     /// Only one thread at a time takes: the one that holds the lock of the table.
     pub(crate) fn take(&self, bytes: usize, cold: usize) -> Result<Claim, Error> {
@@ -50,7 +48,7 @@ impl Budget {
         if committed.checked_add(bytes).is_none_or(|sum| sum > limit) {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
-        let claim = match self.in_memory && cold > 0 {
+        let claim = match cold > 0 {
             true => headroom::claim(cold, !self.is_secret).map_err(|shortage| refused(cold, shortage))?,
             false => Claim::NOTHING,
         };
@@ -66,10 +64,10 @@ impl Budget {
         if committed.checked_add(bytes).is_none_or(|sum| sum > limit) {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
-        if self.in_memory {
-            headroom::check(cold, !self.is_secret).map_err(|shortage| refused(cold, shortage))?;
+        match cold > 0 {
+            true => headroom::check(cold, !self.is_secret).map_err(|shortage| refused(cold, shortage)),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Gives back what [`take`](Self::take) accounted for.
@@ -101,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_limit_counts_every_byte() {
-        let budget = Budget::new(Some(100), true);
+        let budget = Budget::new(Some(100));
         budget.take(60, 60).unwrap();
         assert_eq!(budget.take(41, 0).map(drop), Err(Error::Limit { wanted: 41, committed: 60, limit: 100 }));
         budget.take(40, 0).unwrap();
@@ -112,7 +110,7 @@ mod tests {
     #[test]
     #[cfg_attr(heap, ignore = "asks the machine")]
     fn more_than_the_machine_has_is_refused_and_not_counted() {
-        let budget = Budget::new(None, true);
+        let budget = Budget::new(None);
         assert!(is_short(budget.take(1 << 60, 1 << 60).map(drop)));
         assert_eq!(budget.committed(), 0);
         budget.take(4096, 4096).unwrap();
@@ -120,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_the_machine_has_given_already_is_not_asked_for_again() {
-        let budget = Budget::new(None, true);
+        let budget = Budget::new(None);
         budget.take(1 << 60, 4096).unwrap();
         assert_eq!(budget.committed(), 1 << 60);
     }
@@ -128,18 +126,18 @@ mod tests {
     #[test]
     #[cfg_attr(heap, ignore = "asks the machine")]
     fn a_check_says_what_take_would_and_counts_nothing() {
-        let budget = Budget::new(Some(100), true);
+        let budget = Budget::new(Some(100));
         budget.take(60, 60).unwrap();
         assert_eq!(budget.check(40, 1 << 10), Ok(()));
         assert_eq!(budget.check(41, 0), Err(Error::Limit { wanted: 41, committed: 60, limit: 100 }));
-        assert!(is_short(Budget::new(None, true).check(1 << 60, 1 << 60)));
-        assert_eq!(Budget::new(None, true).check(1 << 60, 4096), Ok(()));
-        assert_eq!(Budget::new(None, false).check(1 << 60, 1 << 60), Ok(()));
+        assert!(is_short(Budget::new(None).check(1 << 60, 1 << 60)));
+        assert_eq!(Budget::new(None).check(1 << 60, 4096), Ok(()));
+        assert_eq!(Budget::new(None).check(1 << 60, 0), Ok(()));
         assert_eq!(budget.committed(), 60);
     }
 
     #[test]
     fn files_on_a_disk_may_exceed_memory() {
-        Budget::new(None, false).take(usize::MAX / 2, usize::MAX / 2).unwrap();
+        Budget::new(None).take(usize::MAX / 2, 0).unwrap();
     }
 }

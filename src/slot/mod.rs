@@ -368,7 +368,7 @@ impl Slot {
         let more = to - ready;
         // The group answers for all of it; the machine is asked for what lies beyond the warm part.
         let from = ready.max(self.memory.warm).min(to);
-        let cold = to - from;
+        let cold = if self.memory.mirrors.are_in_files() { 0 } else { to - from };
         cache::retry_after_eviction(|| {
             let _claim = self.budget.take(more, cold)?;
             self.populate(from, to).inspect_err(|_| self.budget.give_back(more))
@@ -457,8 +457,8 @@ impl Slot {
         let within = |base: NonNull<u8>| {
             let start = base.addr().get();
             let end = start + self.capacity;
-            // No bytes at the end of one mapping are at the beginning of the next as well: they count as there.
-            let is_within = (start..end).contains(&bytes.start) && (bytes.start..=end).contains(&bytes.end);
+            // No bytes at the end of the mirror count as in it: no other mapping begins there, for guards stand between.
+            let is_within = start <= bytes.start && (bytes.start..=end).contains(&bytes.end);
             // SAFETY: the offset is at most the capacity, which the mirror holds.
             is_within.then(|| unsafe { base.add(bytes.start - start) })
         };

@@ -226,7 +226,7 @@ def test_the_last_array_grows_where_it_is(group):
 @given(
     steps=st.lists(
         st.tuples(
-            st.sampled_from(["make", "drop", "resize", "zeros", "block", "protect"]),
+            st.sampled_from(["make", "drop", "resize", "zeros", "block", "alias", "protect"]),
             st.integers(0, 40),
             st.integers(1, 5000),
         ),
@@ -254,10 +254,12 @@ def test_arrays_never_share_memory_whatever_is_made_dropped_and_resized(steps):
                     array.resize(size, refcheck=False)
                     array[before:] = value
                     arrays.append(array)
+                elif step == "alias":
+                    others.append((group.unprotect(memoryview(array) if which % 2 else array), value))
                 elif step == "protect":
-                    others.append(
-                        (group.protect(memoryview(array)) if which % 2 else group.protect(array), value)
-                    )
+                    copy = group.array(array)
+                    others.append((group.protect(memoryview(copy) if which % 2 else copy), value))
+                    del copy
                 del array
             for array in arrays:
                 assert (array == array[0]).all()
@@ -293,20 +295,20 @@ def test_a_loop_that_replaces_its_arrays_takes_no_more_with_every_round(group):
     assert blocks == 2
 
 
-def test_what_was_protected_is_not_handed_out_again(group):
+def test_what_has_another_view_is_not_handed_out_again(group):
     with group.numpy():
         made = np.full(100, 7, "u1")
         where = made.ctypes.data
-        protected = group.protect(memoryview(made))
+        other = group.unprotect(memoryview(made))
         del made
         assert np.full(100, 9, "u1").ctypes.data != where
-        assert set(bytes(protected)) == {7}
-        del protected
+        assert set(bytes(other)) == {7}
+        del other
         made = np.full(100, 7, "u1")
-        protected = group.protect(made)
+        other = group.unprotect(made)
         del made
         np.full(100, 9, "u1")
-        assert (protected == 7).all()
+        assert (other == 7).all()
 
 
 @pytest.mark.parametrize("leave", ["end", "drop", "set"])
@@ -323,10 +325,7 @@ def test_arrays_outlive_block_and_group(cold, leave):
     made[0] = 1
     made += 1
     assert made.sum() == 7994
-    assert mappings(f"np-{leave}") == 2
-    del made
-    gc.collect()
-    assert mappings(f"np-{leave}") == 0
+    assert mappings(f"np-{leave}") == 0  # not in memory that a fork would share
 
 
 def test_a_group_that_has_ended_gives_numpy_no_memory():
@@ -450,7 +449,8 @@ def test_forked_children_and_their_parents_keep_apart(child):
             reading, writing = os.pipe()
             pid = os.fork()
             if not pid:
-                ok = os.read(reading, 1) == b"x" and (gone == 8).all()  # the parent has dropped its own
+                # The parent has dropped its own, and put another in its place.
+                ok = os.read(reading, 1) == b"x" and (gone == 8).all()
                 mine = np.full(100, 9, "u1")
                 ok = ok and mine.ctypes.data not in (where, kept.ctypes.data) and (kept == 7).all()
                 kept.resize(5000, refcheck=False)
@@ -460,10 +460,9 @@ def test_forked_children_and_their_parents_keep_apart(child):
                 os._exit(0 if ok else 1)
             del gone
             other = np.full(100, 5, "u1")
-            print(other.ctypes.data != where)
             os.write(writing, b"x")
             print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), (kept == 7).all(), (other == 5).all())
-    """).split() == ["True", "0", "True", "True"]
+    """).split() == ["0", "True", "True"]
 
 
 @pytest.mark.parametrize("keep", ["made", "made, group", "group", "context"])

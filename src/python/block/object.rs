@@ -366,6 +366,11 @@ impl MemBlock {
         unsafe { ffi::Py_DECREF(kind.cast()) };
     }
 
+    /// The mirror that it shows.
+    pub(crate) fn mirror(&self) -> Mirror {
+        self.body.mirror
+    }
+
     /// Whether the block is of that group.
     pub(crate) fn belongs_to(&self, group: &Py<MemGroup>) -> bool {
         self.body.group.is(group)

@@ -75,6 +75,25 @@ impl<'a> LiveBlock<'a> {
         unsafe { self.slots.get(self.piece.slot) }
     }
 
+    /// None of its bytes.
+    pub(crate) fn empty_part(self) -> Self {
+        Self { piece: self.piece.part(0, 0), ..self }
+    }
+
+    /// Notes that somebody may keep the bytes knowing nothing but their address: they are not given back singly any more.
+    ///
+    /// # Safety
+    /// The address of the piece must lie in that mirror.
+    pub(crate) unsafe fn pin(self, mirror: Mirror) {
+        let (slot, piece) = (self.slot(), self.piece);
+        let address = match mirror {
+            Mirror::ReadWrite => piece.address,
+            // SAFETY: the caller's promise.
+            Mirror::ReadOnly => unsafe { slot.to_read_write(piece.address) },
+        };
+        slot.pin_below(address.addr().get() + piece.len);
+    }
+
     /// A reference to the slot.
     pub(crate) fn share_slot(self) -> Arc<Slot> {
         self.slot().share()

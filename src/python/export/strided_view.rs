@@ -14,6 +14,7 @@ use pyo3::types::PyMemoryView;
 use crate::python::block::buffer::Buffer;
 use crate::python::block::class::Get;
 use crate::python::block::object::MemBlock;
+use crate::python::group::protect::Contents;
 
 /// How a buffer lies in memory.
 pub(crate) struct Layout {
@@ -42,21 +43,11 @@ impl Layout {
         Ok(Self { origin, addresses, item_size, format: buffer.format().to_owned(), shape, strides })
     }
 
-    /// The block behind a memoryview that shows no bytes: these have no address of their own to tell it by.
-    pub(crate) fn block_behind_nothing<'py>(&self, view: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, MemBlock>>> {
-        if !self.addresses.is_empty() || !view.is_instance_of::<PyMemoryView>() {
-            return Ok(None);
-        }
-        let exporter = view.getattr("obj")?;
-        if let Ok(window) = exporter.cast::<StridedView>() {
-            return Ok(Some(window.get().block.bind(view.py()).clone()));
-        }
-        Ok(exporter.cast_into::<MemBlock>().ok())
-    }
-
-    /// Addresses of all bytes that the buffer can reach.
-    pub(crate) fn addresses(&self) -> Range<usize> {
-        self.addresses.clone()
+    /// What the buffer shows.
+    pub(crate) fn contents(&self) -> Contents {
+        let has_objects = holds_objects(self.format.to_bytes());
+        let objects = has_objects.then(|| format!("format {:?}", self.format.to_string_lossy()));
+        Contents { addresses: self.addresses.clone(), objects }
     }
 
     /// A memoryview of this layout over a block that holds just the bytes it can reach.
@@ -81,11 +72,23 @@ pub(crate) fn reach(origin: usize, item_size: isize, shape: &[isize], strides: &
     Some(origin.checked_add_signed(below)?..origin.checked_add_signed(above)?)
 }
 
+/// Whether a format, in the notation of `struct` and PEP 3118, has elements that refer to objects.
+fn holds_objects(format: &[u8]) -> bool {
+    // Names of fields stand between colons.
+    format.split(|&letter| letter == b':').step_by(2).any(|types| types.contains(&b'O'))
+}
+
 /// Exports a block's bytes in a layout. Only memoryviews ask it to.
 #[pyclass(frozen, module = "memgroup")]
-struct StridedView {
+pub(crate) struct StridedView {
     block: Py<MemBlock>,
     layout: Layout,
+}
+
+impl StridedView {
+    pub(crate) fn block<'py>(&self, py: Python<'py>) -> Bound<'py, MemBlock> {
+        self.block.bind(py).clone()
+    }
 }
 
 #[pymethods]

@@ -7,5 +7,6 @@ pub(crate) mod free_ranges;
 mod gil_chunk;
 mod lock;
 pub(crate) mod object;
+pub(crate) mod protect;
 pub(crate) mod state;
 pub(crate) mod stats;

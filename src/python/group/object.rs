@@ -6,26 +6,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyMemoryView, PyTuple};
+use pyo3::types::PyTuple;
 
 use crate::io::framing::{ByteOrder, Format};
 use crate::layout::DEFAULT_ALIGN;
 use crate::list::Columns;
 use crate::os::fork::{self, PerProcess};
-use crate::python::block::buffer::Buffer;
-use crate::python::block::bytes_like::{BytesLike, if_any};
-use crate::python::block::class::Get;
+use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
 use crate::python::block::raw::{Claim, Held, LiveBlock, RawBlock, count};
 use crate::python::export::pickle;
-use crate::python::export::strided_view;
-use crate::python::ffi::arguments::{Align, Base, Count, Limit, Size, type_name};
+use crate::python::ffi::arguments::{Align, Base, Count, Limit, Size};
 use crate::python::group::lock::GroupLock;
+use crate::python::group::protect;
 use crate::python::group::state::{GroupState, Refusal, Runs, Unavailable, plural};
 use crate::python::group::stats::{GroupStats, SlotStats, look, show_size};
 use crate::python::list::object::MemList;
 use crate::python::list::sizes;
-use crate::python::numpy;
 use crate::python::stream::frames::{FrameReader, Prefix, ReadAhead};
 use crate::python::stream::reads::{self, ReadResult};
 use crate::slot::{LiveSlots, Mirror};
@@ -268,11 +265,11 @@ impl MemGroup {
     ///         same kind, shape, strides and format.
     ///
     /// Raises:
-    ///     TypeError: `obj` is none of these.
+    ///     TypeError: `obj` is none of these, or its elements refer to objects.
     ///     ValueError: It does not live in this group, the group is anonymous, or it is freed.
     #[pyo3(signature = (obj, /))]
     fn protect<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        Self::through(slf, obj, Mirror::ReadOnly)
+        protect::through(slf, obj, Mirror::ReadOnly)
     }
 
     /// The same bytes through the read-write mirror.
@@ -282,32 +279,16 @@ impl MemGroup {
     ///         same kind, shape, strides and format.
     ///
     /// Raises:
-    ///     TypeError: `obj` is none of these.
+    ///     TypeError: `obj` is none of these, or its elements refer to objects.
     ///     ValueError: It does not live in this group, or the group is freed.
     #[pyo3(signature = (obj, /))]
     fn unprotect<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        Self::through(slf, obj, Mirror::ReadWrite)
+        protect::through(slf, obj, Mirror::ReadWrite)
     }
 
     /// Whether the bytes of an object (a block, a list, or anything that exports a buffer) live in this group.
     fn __contains__(slf: &Bound<'_, Self>, obj: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let this = slf.get();
-        if let Ok(block) = obj.cast::<MemBlock>() {
-            return this.holds(slf, block);
-        }
-        this.check_open(slf.py())?;
-        if let Ok(list) = obj.cast::<MemList>() {
-            return Ok(list.get().belongs_to(slf.as_unbound()) && list.get().check(slf.py()).is_ok());
-        }
-        if let Some(array) = numpy::Array::of(obj)? {
-            return numpy::holds(slf, &array);
-        }
-        let Some(buffer) = if_any(slf.py(), Buffer::of(obj))? else { return Ok(false) };
-        let Some(layout) = if_any(slf.py(), strided_view::Layout::of(&buffer))? else { return Ok(false) };
-        if let Some(block) = layout.block_behind_nothing(obj)? {
-            return this.holds(slf, &block);
-        }
-        this.within(slf.py(), |life| Ok(life.look_for(layout.addresses())?.is_some()))
+        protect::holds(slf, obj)
     }
 
     /// Empties the group and keeps its memory, warm, for what comes next. Blocks from before are freed.
@@ -335,11 +316,11 @@ impl MemGroup {
     /// the address without a view, as `np.ndarray(buffer=block)` does, stays valid. Secrets are overwritten at once.
     ///
     /// Args:
-    ///     force: Free also what live views and exporters show. Their addresses stay reserved without access until they die:
-    ///         using one is a crash, never somebody else's data.
+    ///     force: Free also what live views and exporters show, but for what numpy allocated within `numpy()`. Their addresses
+    ///         stay reserved without access until they die: using one is a crash, never somebody else's data.
     ///
     /// Returns:
-    ///     How many bytes exporters still hold: 0 as a rule, and always with `force`.
+    ///     How many bytes exporters still hold: 0 as a rule, and with `force` but for such arrays.
     ///
     /// Raises:
     ///     BufferError: There are live views and `force` is false; nothing is freed then.
@@ -717,69 +698,6 @@ impl MemGroup {
         self.within(py, GroupState::check_open)
     }
 
-    /// A piece of the group as seen through a mirror of the caller's choice.
-    fn through<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>, to: Mirror) -> PyResult<Bound<'py, PyAny>> {
-        if let Ok(block) = obj.cast::<MemBlock>() {
-            return Self::block_through(slf, block, to).map(Bound::into_any);
-        }
-        if let Ok(list) = obj.cast::<MemList>() {
-            return MemList::through(slf, list, to).map(Bound::into_any);
-        }
-        if let Ok(view) = obj.cast::<PyMemoryView>() {
-            return Self::view_through(slf, view, to).map(Bound::into_any);
-        }
-        if let Some(array) = numpy::Array::of(obj)? {
-            return numpy::through(slf, &array, to);
-        }
-        let verb = if to == Mirror::ReadOnly { "protect" } else { "unprotect" };
-        Err(PyTypeError::new_err(format!(
-            "{verb}() takes a MemBlock, a MemList, a memoryview or a numpy array, not {}: pass memoryview(object) for other \
-             views of a block",
-            type_name(obj)
-        )))
-    }
-
-    /// Whether a block is one of this group's, and still there.
-    fn holds(&self, slf: &Bound<'_, Self>, block: &Bound<'_, MemBlock>) -> PyResult<bool> {
-        self.check_open(slf.py())?;
-        let block = block.get();
-        Ok(block.belongs_to(slf.as_unbound()) && self.check(slf.py(), block.held().claim()).is_ok())
-    }
-
-    fn block_through<'py>(
-        slf: &Bound<'py, Self>,
-        block: &Bound<'py, MemBlock>,
-        to: Mirror,
-    ) -> PyResult<Bound<'py, MemBlock>> {
-        slf.get().check_open(slf.py())?;
-        if !block.get().belongs_to(slf.as_unbound()) {
-            return Err(Error::Foreign.into());
-        }
-        let piece = block.get().raw_through(slf.py(), to)?;
-        MemBlock::new(slf, piece.ok_or(Error::NoMirror)?, to)
-    }
-
-    fn view_through<'py>(
-        slf: &Bound<'py, Self>,
-        view: &Bound<'py, PyMemoryView>,
-        to: Mirror,
-    ) -> PyResult<Bound<'py, PyMemoryView>> {
-        // Held until the bytes are found: a view that is released no longer keeps the group from being reset.
-        let buffer = Buffer::of(view)?;
-        let layout = strided_view::Layout::of(&buffer)?;
-        if let Some(block) = layout.block_behind_nothing(view)? {
-            let block = Self::block_through(slf, &block, to)?;
-            return layout.view_of(block.get().part(slf.py(), 0, 0)?);
-        }
-        let piece = slf.get().within(slf.py(), |life| {
-            let found = life.find(layout.addresses())?;
-            // SAFETY: find has just found it in that mirror.
-            Ok(found.map(|(piece, from)| unsafe { piece.move_to(from, to) }))
-        })?;
-        let piece = piece.ok_or(Error::Foreign)?;
-        layout.view_of(MemBlock::new(slf, piece.ok_or(Error::NoMirror)?, to)?)
-    }
-
     /// The same for a block that was taken back.
     pub(crate) fn uncount(&self, size: usize) {
         self.blocks.add(1_usize.wrapping_neg());
@@ -789,6 +707,14 @@ impl MemGroup {
     /// Counts a block that has `size` bytes instead of `before`.
     pub(crate) fn recount(&self, before: usize, size: usize) {
         self.requested.add(size.wrapping_sub(before));
+    }
+
+    /// Sees to it that there is memory for what numpy allocates.
+    pub(crate) fn open_private(&self, py: Python<'_>) -> PyResult<()> {
+        if self.whatever(py, |life| life.private().is_none()) {
+            self.lock.exclusive(py, GroupState::open_private)?;
+        }
+        Ok(())
     }
 
     /// Short work on the group by an attached thread, whatever has become of it.

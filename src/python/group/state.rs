@@ -34,6 +34,9 @@ pub(crate) struct GroupState {
     epoch: u64,
     /// Slots that the group has let go and that exporters may keep.
     aside: Vec<Weak<Slot>>,
+    /// What numpy's arrays are allocated from, which may hold pointers to objects of this process: memory that a fork copies,
+    /// and that is never taken away from those who hold it.
+    private: Option<Box<Self>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +57,22 @@ impl GroupState {
             phase: Phase::Open,
             epoch: 0,
             aside: Vec::new(),
+            private: None,
         }
+    }
+
+    /// Sees to it that there is private memory.
+    pub(crate) fn open_private(&mut self) -> Result<(), crate::Error> {
+        if self.private.is_none() {
+            let (phase, epoch) = (self.phase, self.epoch);
+            self.private = Some(Box::new(Self { phase, epoch, ..Self::new(self.group.private()?) }));
+        }
+        Ok(())
+    }
+
+    /// What is allocated from private memory, if there is any.
+    pub(crate) fn private(&self) -> Option<&Self> {
+        self.private.as_deref()
     }
 
     /// The group, for what does not depend on its life: its options.
@@ -173,26 +191,16 @@ impl GroupState {
         unsafe { LiveBlock::new(piece, self.group.live_slots()) }
     }
 
-    /// The bytes at these addresses, and the mirror that they are seen through, if they live in the group. Whoever finds
-    /// them may keep them: they are not given back singly any more.
-    pub(crate) fn find(&self, addresses: Range<usize>) -> Result<Option<(LiveBlock<'_>, Mirror)>, Unavailable> {
-        let found = self.look_for(addresses)?;
-        if let Some((live, mirror)) = found {
-            let (slot, piece) = (live.slot(), live.piece());
-            let address = match mirror {
-                Mirror::ReadWrite => piece.address,
-                // SAFETY: that is the mirror it was found in.
-                Mirror::ReadOnly => unsafe { slot.to_read_write(piece.address) },
-            };
-            slot.pin_below(address.addr().get() + piece.len);
-        }
-        Ok(found)
+    /// The bytes at these addresses, and the mirror that they are seen through, if they live in the group.
+    pub(crate) fn find(&self, addresses: &Range<usize>) -> Result<Option<(LiveBlock<'_>, Mirror)>, Unavailable> {
+        let private = self.private().map_or(Ok(None), |private| private.find(addresses))?;
+        Ok(self.find_shared(addresses)?.or(private))
     }
 
-    /// The same for those who only want to know.
-    pub(crate) fn look_for(&self, addresses: Range<usize>) -> Result<Option<(LiveBlock<'_>, Mirror)>, Unavailable> {
+    /// The same for memory that is not private.
+    pub(crate) fn find_shared(&self, addresses: &Range<usize>) -> Result<Option<(LiveBlock<'_>, Mirror)>, Unavailable> {
         self.check_open()?;
-        Ok(self.group.locate(&addresses).map(|(slot, mirror, address)| {
+        Ok(self.group.locate(addresses).map(|(slot, mirror, address)| {
             let piece = RawBlock { address, len: addresses.len(), slot: slot.as_ptr(), epoch: self.epoch };
             (self.live(piece), mirror)
         }))
@@ -212,6 +220,13 @@ impl GroupState {
             stats.mapped += aside.mapped;
             held += aside.committed;
         }
+        if let Some(private) = self.private() {
+            let (private, held_there) = private.stats(attached)?;
+            stats.slots.extend(private.slots);
+            stats.allocated += private.allocated;
+            stats.mapped += private.mapped;
+            held += held_there;
+        }
         Ok((stats, held))
     }
 
@@ -222,8 +237,11 @@ impl GroupState {
         self.epoch += 1;
         self.free_ranges.clear(attached);
         self.gil_chunk.give_back(attached);
-        let let_go = self.group.rewind();
+        let mut let_go = self.group.rewind();
         self.set_aside(&let_go);
+        if let Some(private) = &mut self.private {
+            let_go.append(&mut private.reset(attached, views)?);
+        }
         Ok(let_go)
     }
 
@@ -233,8 +251,10 @@ impl GroupState {
         self.phase = Phase::Ended;
         self.free_ranges.clear(attached);
         self.gil_chunk.give_back(attached);
-        let let_go = self.group.release();
+        let mut let_go = self.group.release();
         self.set_aside(&let_go);
+        let private = self.private.as_mut().and_then(|private| private.end(attached));
+        let_go.extend(private.into_iter().flatten());
         Some(let_go)
     }
 
@@ -244,6 +264,12 @@ impl GroupState {
         if self.phase != Phase::Freed && !force {
             check_unseen(views, "free")?;
         }
+        let private = self.private.as_mut().map_or_else(Vec::new, |private| private.let_go(attached));
+        Ok(LetGo { slots: self.let_go(attached), private, force })
+    }
+
+    /// Takes every slot away from a group that is freed from now on.
+    fn let_go(&mut self, attached: Python<'_>) -> Vec<Arc<Slot>> {
         self.phase = Phase::Freed;
         self.free_ranges.clear(attached);
         self.gil_chunk.give_back(attached);
@@ -251,7 +277,7 @@ impl GroupState {
         slots.extend(self.aside.drain(..).filter_map(|slot| slot.upgrade()));
         // Arrays that numpy allocated here look for their slots when they die.
         self.aside.extend(slots.iter().filter(|slot| Arc::strong_count(slot) > 1).map(Arc::downgrade));
-        Ok(LetGo { slots, force })
+        slots
     }
 
     fn set_aside(&mut self, let_go: &[Arc<Slot>]) {
@@ -401,17 +427,22 @@ impl Runs {
 /// Slots that a freed group has let go: nothing is allocated from them, and no block of theirs can be used any more.
 pub(crate) struct LetGo {
     slots: Vec<Arc<Slot>>,
-    /// Whether exporters are to lose their memory as well.
+    /// Of private memory.
+    private: Vec<Arc<Slot>>,
+    /// Whether exporters are to lose their memory as well, but for what is private.
     force: bool,
 }
 
 impl LetGo {
     /// Gives the memory back, but for slots that exporters hold. Those stay as they are until the exporters die, with secrets
-    /// overwritten; with `force` their memory goes too, and their addresses stay reserved without access. Returns how many
-    /// committed bytes exporters still hold.
+    /// overwritten; with `force` their memory goes too, and their addresses stay reserved without access. Private memory stays
+    /// even so: numpy has to let go of the objects in there, and makes no object of zeros. Returns how many committed bytes
+    /// exporters still hold.
     pub(crate) fn give_back(self) -> usize {
-        let shared = self.slots.iter().filter(|slot| Arc::strong_count(slot) > 1);
-        shared.map(|slot| if self.force { revoke(slot) } else { set_aside(slot) }).sum()
+        let shared = |slot: &&Arc<Slot>| Arc::strong_count(slot) > 1;
+        let end = if self.force { revoke } else { set_aside };
+        let held: usize = self.slots.iter().filter(shared).map(|slot| end(slot)).sum();
+        held + self.private.iter().filter(shared).map(|slot| set_aside(slot)).sum::<usize>()
     }
 }
 

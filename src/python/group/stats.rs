@@ -85,7 +85,8 @@ pub(crate) fn listed<const N: usize>(numbers: [(&'static str, usize); N]) -> Str
 /// A group. All figures but `slots`, `blocks` and `exports` are bytes. One that has ended has no slots.
 #[pyclass(frozen, get_all, module = "memgroup")]
 pub(crate) struct GroupStats {
-    /// The open slots, smallest first, as a tuple of `SlotStats`; in a forked child, behind them those of its parent.
+    /// The open slots, smallest first, as a tuple of `SlotStats`; in a forked child, behind them those of its parent. Last come,
+    /// in the same order, those of what numpy allocated within `numpy()`.
     pub(crate) slots: Py<PyTuple>,
     /// What was asked for.
     pub(crate) requested: usize,

@@ -43,7 +43,7 @@ pub(super) struct Api {
     /// The element type where none is named.
     float64: Py<PyAny>,
     /// Whether element types are laid out as numpy 2 has them.
-    is_two: bool,
+    pub(super) is_two: bool,
 }
 
 // SAFETY: the pointers are to what numpy never changes or frees.
@@ -186,42 +186,33 @@ impl Api {
         Ok(Descr(unsafe { Bound::from_owned_ptr(py, descr) }))
     }
 
-    /// An array over bytes that `keeper` keeps, of a class whose objects may want to know what they are made from.
+    /// An array, of numpy's own class, over bytes that `keeper` keeps.
     ///
     /// Without strides, the elements lie in the order that the flags say.
     ///
     /// # Safety
     /// The bytes must be as many as that layout reaches, for as long as `keeper` lives, and writable if the flags say so.
-    #[allow(clippy::too_many_arguments, reason = "numpy's own function has as many")]
     #[inline(always)]
     pub(super) unsafe fn new_array<'py>(
         &self,
-        class: *mut ffi::PyTypeObject,
         descr: Descr<'py>,
         shape: &[isize],
         strides: Option<&[isize]>,
         data: *mut u8,
         flags: c_int,
-        made_from: *mut ffi::PyObject,
         keeper: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = descr.0.py();
         let strides = strides.map_or(std::ptr::null(), <[isize]>::as_ptr);
+        let (class, made_from) = (self.array_type, std::ptr::null_mut());
         let (descr, dimensions) = (descr.0.into_ptr(), shape.len() as c_int);
-        // SAFETY: the class is numpy's or derives from it, the reference to the element type is given away, and shape and
-        // strides are as long as they must be; the rest is the caller's promise.
+        // SAFETY: the class is numpy's, the reference to the element type is given away, and shape and strides are as long as
+        // they must be; the rest is the caller's promise.
         let array = unsafe {
             (self.new_from_descr)(class, descr, dimensions, shape.as_ptr(), strides, data.cast(), flags, made_from)
         };
-        if array.is_null() {
-            if class != self.array_type {
-                // A class's __array_finalize__ may have kept the array before it raised.
-                let _stays = keeper.into_ptr();
-            }
-            return Err(PyErr::fetch(py));
-        }
-        // SAFETY: it is a new reference.
-        let array = unsafe { Bound::from_owned_ptr(py, array) };
+        // SAFETY: it is a new reference, or null with an exception set.
+        let array = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
         // SAFETY: the array is new and has no base; the reference to the keeper is given away.
         match unsafe { (self.set_base_object)(array.as_ptr(), keeper.into_ptr()) } {
             0 => Ok(array),

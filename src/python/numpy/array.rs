@@ -9,6 +9,12 @@ use pyo3::prelude::*;
 
 use super::api::{Api, Descr};
 use crate::python::export::strided_view::reach;
+use crate::python::group::protect::Contents;
+
+/// numpy's flags of arrays.
+pub(super) const C_ORDER: c_int = 0x1;
+pub(super) const F_ORDER: c_int = 0x2;
+pub(super) const WRITEABLE: c_int = 0x400;
 
 /// The fields of an array that numpy has published since its beginnings.
 #[repr(C)]
@@ -20,6 +26,7 @@ struct Fields {
     strides: *const isize,
     base: *mut ffi::PyObject,
     descr: *mut ffi::PyObject,
+    flags: c_int,
 }
 
 /// A numpy array, of any class.
@@ -69,16 +76,45 @@ impl<'a, 'py> Array<'a, 'py> {
     }
 
     /// What keeps its memory; `None` if the array itself does.
-    pub(super) fn base(&self) -> Option<Bound<'py, PyAny>> {
+    pub(crate) fn base(&self) -> Option<Bound<'py, PyAny>> {
         // SAFETY: it is null or an object that the array keeps alive.
         unsafe { Bound::from_borrowed_ptr_or_opt(self.object.py(), self.fields().base) }
     }
 
+    /// Whether it is of numpy's own class.
+    pub(super) fn is_plain(&self) -> bool {
+        self.object.get_type().as_type_ptr() == self.api.array_type
+    }
+
+    /// Whether its elements lie one behind the other, the last index varying fastest.
+    pub(super) fn is_c_contiguous(&self) -> bool {
+        self.fields().flags & C_ORDER != 0
+    }
+
+    /// The same with the first index.
+    pub(super) fn is_f_contiguous(&self) -> bool {
+        self.fields().flags & F_ORDER != 0
+    }
+
+    /// What it shows.
+    pub(super) fn contents(&self) -> PyResult<Contents> {
+        let descr = self.descr();
+        let objects = descr.has_references(self.api).then(|| format!("dtype {}", descr.0));
+        Ok(Contents { addresses: self.addresses()?, objects })
+    }
+
     /// Addresses of all bytes that it can reach.
-    pub(super) fn addresses(&self) -> PyResult<Range<usize>> {
+    pub(crate) fn addresses(&self) -> PyResult<Range<usize>> {
         let size = self.descr().size(self.api) as isize;
         reach(self.origin(), size, &self.shape(), &self.strides())
             .ok_or_else(|| PyValueError::new_err("the array reaches beyond the address space"))
+    }
+
+    /// A view of another array, of this one's class and made from this one, as numpy's functions give it.
+    ///
+    /// It keeps the other array before the class learns of it: an `__array_finalize__` that raises leaves nothing behind.
+    pub(super) fn wrap(&self, plain: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        plain.get_type().call_method1("__array_wrap__", (self.object, plain))
     }
 
     /// Whether one element is seen at several places, as in what `np.broadcast_to` gives: numpy lets nobody write to those.

@@ -21,6 +21,8 @@ pub(super) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
 
 A context manager within which numpy allocates the memory of its arrays in the group.
 
+That memory is private: a forked child has a copy of it, and it cannot be protected (`protect(array(x))` protects a copy).
+
 It holds for what the `with` block itself calls: not for other threads, nor for other asyncio tasks but those that are
 started in it. Each array that is made so counts as a view for as long as it lives, and may outlive the block. Where the
 group has no memory left, or has ended, numpy raises MemoryError.

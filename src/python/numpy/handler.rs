@@ -1,5 +1,8 @@
 //! numpy's arrays in a group: the functions that numpy calls to allocate (NEP 49).
 //!
+//! numpy does not say what it allocates for: it may be an array of objects, of pointers into this very process. So all of it is
+//! private memory, which a forked child has a copy of and no end of the group takes away from an array.
+//!
 //! Each array that numpy allocates here counts as a view, and holds its slot by a reference of its own, as an exporter does.
 //! Nothing is noted anywhere else: where it is, is found by its address when it dies. What it leaves is for the next arrays
 //! ([`FreeRanges`](crate::python::group::free_ranges::FreeRanges)), so that the temporaries of an expression share their memory; what does not fit them
@@ -15,11 +18,9 @@ use std::sync::Arc;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
-use super::api::Api;
 use crate::layout;
 use crate::python::block::raw::{LiveBlock, RawBlock};
 use crate::python::ffi::raw_bytes::Bytes;
-use crate::python::ffi::trampoline::attached;
 use crate::python::group::object::MemGroup;
 use crate::slot::LiveSlots;
 
@@ -43,6 +44,7 @@ struct DataMemHandler {
 
 /// A capsule by which numpy allocates in a group.
 pub(super) fn capsule<'py>(slf: &Bound<'py, MemGroup>) -> PyResult<Bound<'py, PyAny>> {
+    slf.get().open_private(slf.py())?;
     let mut name = [0; 127];
     for (place, &letter) in name.iter_mut().zip(b"memgroup") {
         *place = letter.cast_signed();
@@ -68,22 +70,6 @@ unsafe extern "C" fn drop_handler(capsule: *mut PyObject) {
     let handler = unsafe { Box::from_raw(handler) };
     // SAFETY: Python calls with the thread attached, and the reference was the handler's.
     unsafe { ffi::Py_DECREF(handler.group) };
-}
-
-/// Has numpy allocate in a group while something is done.
-pub(super) fn during<'py, R>(slf: &Bound<'py, MemGroup>, api: &Api, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-    let before = api.set_handler(&capsule(slf)?)?;
-    let done = work();
-    match api.set_handler(&before) {
-        Ok(_) => done,
-        Err(error) => {
-            if let Err(first) = done {
-                attached(slf.py(), |_| drop(error));
-                return Err(first);
-            }
-            Err(error)
-        }
-    }
 }
 
 /// The group that a pointer to a pointer to one stands for.
@@ -123,7 +109,7 @@ fn taken_for(size: usize) -> Option<usize> {
 
 fn allocate(py: Python<'_>, group: &MemGroup, size: usize) -> Option<RawBlock> {
     group.whatever(py, |life| {
-        let live = life.take_attached(py, taken_for(size)?, ALIGN)?;
+        let live = life.private()?.take_attached(py, taken_for(size)?, ALIGN)?;
         let piece = live.piece();
         // `release` drops it.
         let _held = Arc::into_raw(live.share_slot());
@@ -167,6 +153,7 @@ unsafe extern "C" fn realloc(context: *mut c_void, array: *mut c_void, size: usi
     let body = |py: Python<'_>, group: &MemGroup| {
         let start = address.addr().get();
         let before = group.whatever(py, |life| {
+            let life = life.private()?;
             let slot = life.slot_of(start)?;
             // SAFETY: the bytes are that slot's, which the array holds, and the array's.
             unsafe { life.resize(py, slot, start, taken_for(size)?) }
@@ -176,7 +163,7 @@ unsafe extern "C" fn realloc(context: *mut c_void, array: *mut c_void, size: usi
             return array;
         }
         let Some(moved) = allocate(py, group, size) else { return null_mut() };
-        let slot = group.whatever(py, |life| life.slot_of(start));
+        let slot = group.whatever(py, |life| life.private()?.slot_of(start));
         // SAFETY: the array holds its slot.
         let slots = unsafe { LiveSlots::new() };
         // SAFETY: it is that slot.
@@ -209,6 +196,7 @@ unsafe extern "C" fn free(context: *mut c_void, array: *mut c_void, size: usize)
 /// The bytes at that address must come from [`allocate`], and be nobody's any more.
 unsafe fn release(py: Python<'_>, group: &MemGroup, address: usize, size: Option<usize>) {
     let slot = group.whatever(py, |life| {
+        let life = life.private()?;
         let slot = life.slot_of(address)?;
         if let Some(size) = size
             // SAFETY: the array holds the slot, and the rest is the caller's promise.

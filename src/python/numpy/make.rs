@@ -1,16 +1,13 @@
 //! `MemGroup.empty`, `zeros`, `full` and `array`.
 
-use std::ffi::c_int;
-
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyModule, PyTuple, PyType};
 
 use super::api::{Api, Descr};
-use super::array::Array;
+use super::array::{Array, C_ORDER, F_ORDER, WRITEABLE};
 use super::handler::{self, ALIGN};
-use super::protect::holds;
 use super::signature::{MAX_DIMENSIONS, Shape, Signature, check_device, check_like, is_fortran};
 use crate::python::block::class::Get;
 use crate::python::block::object::MemBlock;
@@ -18,12 +15,8 @@ use crate::python::block::raw::RawBlock;
 use crate::python::ffi::arguments::{self, plain_integer};
 use crate::python::ffi::trampoline::{add_method, fast_method_with_names, trampoline};
 use crate::python::group::object::MemGroup;
+use crate::python::group::protect::holds;
 use crate::slot::Mirror;
-
-/// numpy's flags of arrays.
-pub(super) const C_ORDER: c_int = 0x1;
-const F_ORDER: c_int = 0x2;
-pub(super) const WRITEABLE: c_int = 0x400;
 
 const EMPTY: Signature<5> =
     Signature { function: "empty", names: ["shape", "dtype", "order", "device", "like"], by_position: 3 };
@@ -138,7 +131,7 @@ unsafe extern "C" fn empty(
                     && let Some(bytes) = size.checked_mul(extent as usize)
                     && let Some(piece) = slf.get().take_at_once(py, bytes, ALIGN)
                 {
-                    return Ok(over(slf, api, descr, &[extent], false, piece)?.into_ptr());
+                    return Ok(over(slf, api, descr, &[extent], Layout::C, piece)?.into_ptr());
                 }
             }
         }
@@ -237,34 +230,83 @@ unsafe extern "C" fn array(
         if let Some(dtype) = dtype.filter(|dtype| !dtype.is_none()) {
             refuse_references("array", api, &api.descr(py, Some(dtype))?)?;
         }
+        let copy = Copy::of(api, copy)?;
         let options = PyDict::new(py);
-        let given = [("dtype", dtype), ("copy", copy), ("order", order), ("subok", subok), ("ndmin", ndmin)];
-        for (name, value) in given.into_iter().chain([("ndmax", ndmax)]) {
+        let given = [("dtype", dtype), ("order", order), ("subok", subok), ("ndmin", ndmin), ("ndmax", ndmax)];
+        for (name, value) in given {
             if let Some(value) = value {
                 options.set_item(name, value)?;
             }
         }
-        let numpy = PyModule::import(py, "numpy")?;
-        handler::during(slf, api, || {
-            let made = numpy.call_method("array", (object,), Some(&options))?;
-            let found = Array::of(&made)?.ok_or_else(|| PyTypeError::new_err("numpy made no array of it"))?;
-            refuse_references("array", api, &found.descr())?;
-            if holds(slf, &found)? {
-                return Ok(made.into_ptr());
-            }
-            // What numpy took over instead of copying it: as it should, or because an __array__ gave what is no copy.
-            let is_two = numpy.getattr("__version__")?.extract::<String>()?.starts_with('2');
-            if is_two && copy.is_some_and(|copy| copy.is_truthy().is_ok_and(|copies| !copies) && !copy.is_none()) {
-                return Err(PyValueError::new_err(
-                    "cannot avoid a copy: the data does not live in this group; pass copy=None to copy where need be",
-                ));
-            }
-            options.set_item("copy", true)?;
-            numpy.call_method("array", (&made,), Some(&options)).map(Bound::into_ptr)
-        })
+        options.set_item("copy", if api.is_two && copy != Copy::Never { None } else { Some(false) })?;
+        // Not in the group: this may run code of the object's class.
+        let made = PyModule::import(py, "numpy")?.call_method("array", (object,), Some(&options))?;
+        let found = Array::of(&made)?.ok_or_else(|| PyTypeError::new_err("numpy made no array of it"))?;
+        refuse_references("array", api, &found.descr())?;
+        if copy != Copy::Always && is_in_slots(slf, &found)? {
+            return Ok(made.into_ptr());
+        }
+        if copy == Copy::Never {
+            return Err(PyValueError::new_err(
+                "cannot avoid a copy: the data does not live in this group, or numpy() made it there; pass copy=None to copy \
+                 where need be",
+            ));
+        }
+        copied(slf, &found, order).map(Bound::into_ptr)
     };
     // SAFETY: Python calls with the thread attached.
     unsafe { trampoline(body) }
+}
+
+/// What the argument `copy` means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copy {
+    Always,
+    IfNeeded,
+    Never,
+}
+
+impl Copy {
+    fn of(api: &Api, copy: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let Some(copy) = copy else { return Ok(Self::Always) };
+        if copy.is_none() {
+            return Ok(Self::IfNeeded);
+        }
+        match copy.is_truthy() {
+            Ok(true) => Ok(Self::Always),
+            // numpy 1 means by False what numpy 2 means by None.
+            Ok(false) if api.is_two => Ok(Self::Never),
+            // numpy's own name for it, `_CopyMode.IF_NEEDED`, is neither true nor false.
+            Ok(false) | Err(_) => Ok(Self::IfNeeded),
+        }
+    }
+}
+
+/// Whether an array is where those of `empty` are.
+fn is_in_slots(slf: &Bound<'_, MemGroup>, array: &Array<'_, '_>) -> PyResult<bool> {
+    let addresses = array.addresses()?;
+    if addresses.is_empty() {
+        return holds(slf, array.object);
+    }
+    slf.get().within(slf.py(), |life| Ok(life.find_shared(&addresses)?.is_some()))
+}
+
+/// A copy in the group, of the same class.
+fn copied<'py>(
+    slf: &Bound<'py, MemGroup>,
+    array: &Array<'_, 'py>,
+    order: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (py, api, descr, shape) = (slf.py(), array.api, array.descr(), array.shape());
+    let size = descr.size(api);
+    let bytes = shape.iter().product::<isize>() as usize * size;
+    let piece = slf.get().take(py, bytes, ALIGN)?;
+    let layout = Layout::of_copy(array, order, &shape, size)?;
+    let copy = over(slf, api, descr, &shape, layout, piece)?;
+    let unsafely = PyDict::new(py);
+    unsafely.set_item("casting", "unsafe")?;
+    PyModule::import(py, "numpy")?.call_method("copyto", (&copy, array.object), Some(&unsafely))?;
+    if array.is_plain() { Ok(copy) } else { array.wrap(&copy) }
 }
 
 /// An array that is asked for.
@@ -297,8 +339,50 @@ impl<'py> Request<'_, 'py> {
         if self.zero || descr.needs_zeros(api) {
             this.clear(py, piece)?;
         }
-        over(slf, api, descr, shape.extents(), is_fortran, piece)
+        over(slf, api, descr, shape.extents(), if is_fortran { Layout::F } else { Layout::C }, piece)
     }
+}
+
+/// In which order the elements of an array lie.
+enum Layout {
+    /// The last index varies fastest.
+    C,
+    /// The first index varies fastest.
+    F,
+    /// By these strides.
+    Strided(Vec<isize>),
+}
+
+impl Layout {
+    /// That of a copy as numpy makes it, of an array that `order` had a say in already.
+    fn of_copy(
+        array: &Array<'_, '_>,
+        order: Option<&Bound<'_, PyAny>>,
+        shape: &[isize],
+        size: usize,
+    ) -> PyResult<Self> {
+        let order = order.filter(|order| !order.is_none()).map(|order| order.extract::<char>()).transpose()?;
+        Ok(match order.unwrap_or('K').to_ascii_uppercase() {
+            'C' => Self::C,
+            'F' => Self::F,
+            _ if array.is_c_contiguous() => Self::C,
+            _ if array.is_f_contiguous() => Self::F,
+            'A' => Self::C,
+            _ => Self::Strided(packed(shape, &array.strides(), size as isize)),
+        })
+    }
+}
+
+/// Strides without gaps in the order of others.
+fn packed(shape: &[isize], like: &[isize], size: isize) -> Vec<isize> {
+    let mut axes: Vec<_> = (0..shape.len()).collect();
+    axes.sort_by_key(|&axis| std::cmp::Reverse(like[axis].unsigned_abs()));
+    let (mut strides, mut stride) = (vec![0; shape.len()], size);
+    for axis in axes.into_iter().rev() {
+        strides[axis] = stride;
+        stride *= shape[axis];
+    }
+    strides
 }
 
 /// A writable array over a piece that was just taken for it.
@@ -308,18 +392,22 @@ fn over<'py>(
     api: &'py Api,
     descr: Descr<'py>,
     shape: &[isize],
-    is_fortran: bool,
+    layout: Layout,
     piece: RawBlock,
 ) -> PyResult<Bound<'py, PyAny>> {
     let block = MemBlock::new(slf, piece, Mirror::ReadWrite)?;
     block.get().show_as_array(slf.py())?;
-    let flags = WRITEABLE | if is_fortran { F_ORDER } else { C_ORDER };
-    let (data, nobody) = (piece.address.as_ptr(), std::ptr::null_mut());
+    let flags = WRITEABLE | if matches!(layout, Layout::F) { F_ORDER } else { C_ORDER };
+    let data = piece.address.as_ptr();
     // What numpy gives arrays that have no bytes.
     const NOWHERE: [isize; MAX_DIMENSIONS] = [0; MAX_DIMENSIONS];
-    let strides = (piece.len == 0).then(|| &NOWHERE[..shape.len()]);
+    let strides = match &layout {
+        _ if piece.len == 0 => Some(&NOWHERE[..shape.len()]),
+        Layout::Strided(strides) => Some(&strides[..]),
+        Layout::C | Layout::F => None,
+    };
     // SAFETY: the block keeps the bytes, which are as many as such a shape needs, and in the read-write mirror.
-    unsafe { api.new_array(api.array_type, descr, shape, strides, data, flags, nobody, block.into_any()) }
+    unsafe { api.new_array(descr, shape, strides, data, flags, block.into_any()) }
 }
 
 fn refuse_references(function: &str, api: &Api, descr: &Descr<'_>) -> PyResult<()> {

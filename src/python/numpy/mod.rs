@@ -1,7 +1,7 @@
 //! numpy, which need not be there: arrays made in a group, arrays through its other mirror, and numpy allocating in it.
 //!
 //! `api` finds numpy's functions when they are first needed, `array` reads an array, `make` makes them, `signature` reads the
-//! arguments for that, `through` protects and unprotects, and `handler` gives numpy memory while a `context` says so.
+//! arguments for that, `protect` protects and unprotects, and `handler` gives numpy memory while a `context` says so.
 
 mod api;
 mod array;
@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 pub(super) use array::Array;
-pub(super) use protect::{holds, through};
+pub(super) use protect::through;
 
 /// Adds what is for numpy to the class `MemGroup`.
 pub(super) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {

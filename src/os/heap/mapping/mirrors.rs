@@ -86,6 +86,10 @@ impl Mirrors {
         self.has_read_only
     }
 
+    pub(crate) fn are_in_files(&self) -> bool {
+        false
+    }
+
     pub(crate) fn mapped(&self) -> usize {
         #[cfg(loom)]
         self.made.with(|_| ());

@@ -141,6 +141,11 @@ impl Mirrors {
         self.read_only.is_some()
     }
 
+    /// Whether the bytes are in a file on a disk, and need no room in memory.
+    pub(crate) fn are_in_files(&self) -> bool {
+        self.on_file_system
+    }
+
     /// Address space taken, in bytes.
     pub(crate) fn mapped(&self) -> usize {
         self.bases().count() * self.len
