@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::anon_vma::AnonVma;
-use super::arena::{Arena, Ix};
-use super::machine::Machine;
-use super::page::{Entry, Page};
 use super::policy::{CloneOrder, Family, Order};
-use super::process::Process;
-use super::vma::Vma;
+use super::records::anon_vma::AnonVma;
+use super::records::arena::{Arena, Ix};
+use super::records::machine::Machine;
+use super::records::page::{Entry, Page};
+use super::records::process::Process;
+use super::records::vma::Vma;
 use super::{PageId, ProcessId};
 
 /// What must always be true.

@@ -1,12 +1,12 @@
 //! Faults: what reading and writing a page does.
 
-use super::arena::Ix;
-use super::machine::Machine;
-use super::page::{Entry, Object, Page};
 use super::policy::Family;
-use super::process::Process;
+use super::records::arena::Ix;
+use super::records::machine::Machine;
+use super::records::page::{Entry, Object, Page};
+use super::records::process::Process;
+use super::records::vma::Vma;
 use super::room::{make_room, put};
-use super::vma::Vma;
 use super::{Error, PageId, ProcessId};
 
 impl Machine {
@@ -151,7 +151,7 @@ impl Machine {
         new
     }
 
-    fn own(&self, vma: Ix<Vma>) -> Option<super::arena::Id<super::anon_vma::AnonVma>> {
+    fn own(&self, vma: Ix<Vma>) -> Option<super::records::arena::Id<super::records::anon_vma::AnonVma>> {
         self.mapping(vma, super::policy::Mapping::Own)
     }
 

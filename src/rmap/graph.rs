@@ -1,7 +1,7 @@
 //! The whole state as plain rows, for drawing and for other tools.
 
-use super::machine::Machine;
-use super::page::Entry;
+use super::records::machine::Machine;
+use super::records::page::Entry;
 use super::{AnonVmaId, Error, PageId, ProcessId, Prot, VmaId};
 
 /// Everything a machine holds. Rows name each other by id.
@@ -161,7 +161,7 @@ impl Machine {
         })
     }
 
-    fn vma_row(&self, vma: super::arena::Ix<super::vma::Vma>) -> VmaRow {
+    fn vma_row(&self, vma: super::records::arena::Ix<super::records::vma::Vma>) -> VmaRow {
         let record = &self.vmas[vma];
         let traits = record.traits;
         VmaRow {
@@ -179,7 +179,7 @@ impl Machine {
         }
     }
 
-    fn anon_vma_row(&self, anon_vma: super::arena::Ix<super::anon_vma::AnonVma>) -> AnonVmaRow {
+    fn anon_vma_row(&self, anon_vma: super::records::arena::Ix<super::records::anon_vma::AnonVma>) -> AnonVmaRow {
         let record = &self.anon_vmas[anon_vma];
         AnonVmaRow {
             anon_vma: AnonVmaId(self.anon_vmas.id(anon_vma)),

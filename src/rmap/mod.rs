@@ -29,14 +29,12 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `policy` | the designs, as one table of rules |
-//! | `machine` | processes: spawn, fork, exit |
-//! | `anon_vma` | anon_vmas and chains: prepare, clone, unlink |
 //! | `fault` | what a read and a write do |
 //! | `range` | mmap, munmap, mprotect, madvise: splits and merges |
 //! | `walk` | from a page to its mappings; swapping out |
 //! | `check` | the invariants |
 //! | `graph` | the state as plain rows |
-//! | `process`, `vma`, `page`, `arena` | the records, and the rows they lie in |
+//! | `records` | processes, VMAs, anon_vmas and chains, pages, and the machine that holds them: what each is, made, cloned and ended |
 //! | `room` | memory for them, asked for before anything changes |
 
 /// The Rust of the chapter is compiled and run with the doctests.
@@ -44,36 +42,31 @@
 #[doc = include_str!("../../docs/rmap.md")]
 struct Chapter;
 
-mod anon_vma;
-mod arena;
 mod check;
 mod error;
 mod fault;
 mod graph;
-mod machine;
-mod page;
 mod policy;
-mod process;
 mod range;
+mod records;
 mod room;
-mod vma;
 mod walk;
 
 pub use check::{Broken, Invariant};
 pub use error::Error;
 pub use graph::{AnonVmaRow, Graph, PageRow, ProcessRow, VmaRow};
-pub use machine::{LIMIT, MAX_PROCESSES, Machine};
 pub use policy::{CloneOrder, Family, Mapping, Order, Policy, Reuse, Rules, UnknownOrder, UnknownPolicy};
 pub use range::Mmap;
-pub use vma::{Advice, Prot, UnknownAdvice, UnknownProt};
+pub use records::machine::{LIMIT, MAX_PROCESSES, Machine};
+pub use records::vma::{Advice, Prot, UnknownAdvice, UnknownProt};
 pub use walk::{SwapOut, Walk};
 
-use arena::{Id, Ix};
+use records::arena::{Id, Ix};
 
 /// A process of a machine, by name: it stays the name of that process after its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessId {
-    place: Ix<process::Process>,
+    place: Ix<records::process::Process>,
     pid: u64,
 }
 
@@ -106,11 +99,11 @@ macro_rules! names {
 
 names! {
     /// A VMA of a machine, by name.
-    VmaId(vma::Vma);
+    VmaId(records::vma::Vma);
     /// An anon_vma of a machine, by name.
-    AnonVmaId(anon_vma::AnonVma);
+    AnonVmaId(records::anon_vma::AnonVma);
     /// A page of a machine, by name.
-    PageId(page::Page);
+    PageId(records::page::Page);
 }
 
 /// What a machine has, and what it ever made or did. The difference of two is what the operations between them cost: what was

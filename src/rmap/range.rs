@@ -1,11 +1,11 @@
 //! Ranges: mapping, unmapping, protecting and advising, and the splits and merges of VMAs that come with them.
 
-use super::arena::Ix;
-use super::machine::{LIMIT, Machine};
-use super::page::{Entry, Leaf};
-use super::process::Process;
+use super::records::arena::Ix;
+use super::records::machine::{LIMIT, Machine};
+use super::records::page::{Entry, Leaf};
+use super::records::process::Process;
+use super::records::vma::{Advice, Prot, Traits, Vma};
 use super::room::{make_room, put};
-use super::vma::{Advice, Prot, Traits, Vma};
 use super::{Error, ProcessId, VmaId};
 
 /// The first page that mmap chooses: Linux keeps 64 KiB below free, against null pointers (`vm.mmap_min_addr`).

@@ -2,13 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use super::arena::Ix;
-use super::machine::Machine;
-use super::page::{Entry, Page};
 use super::policy::{Family, Order};
-use super::process::Process;
+use super::records::arena::Ix;
+use super::records::machine::Machine;
+use super::records::page::{Entry, Page};
+use super::records::process::Process;
+use super::records::vma::Vma;
 use super::room::{make_room, put_last};
-use super::vma::Vma;
 use super::{Error, PageId, ProcessId, VmaId};
 
 /// What a walk found.

@@ -1,9 +1,9 @@
 //! Machines that are broken on purpose: what the checker says of each.
 
-use super::super::arena::Id;
-use super::super::vma::Traits;
 use super::super::{Machine, Mmap, Policy, Prot};
 use super::*;
+use crate::rmap::records::arena::Id;
+use crate::rmap::records::vma::Traits;
 
 /// A parent that wrote page 16 and a child that then wrote page 17. They map 16 and 17, and shared with each other 20; the
 /// parent wrote 24 of its own later.
@@ -49,7 +49,7 @@ fn said(damage: impl FnOnce(&mut Machine, &Two)) -> Vec<String> {
 }
 
 /// The newest entry of a VMA's chain.
-fn newest(machine: &Machine, vma: Ix<Vma>) -> Ix<super::super::anon_vma::Link> {
+fn newest(machine: &Machine, vma: Ix<Vma>) -> Ix<crate::rmap::records::anon_vma::Link> {
     machine.vmas[vma].newest.unwrap()
 }
 
@@ -299,7 +299,7 @@ fn counts_that_are_wrong() {
         (
             |machine, two| {
                 machine.leaves.make_room(1, "page tables").unwrap();
-                let leaf = super::super::process::new_leaf(&mut machine.leaves);
+                let leaf = crate::rmap::records::process::new_leaf(&mut machine.leaves);
                 machine.processes[two.child].table.reserve(1);
                 machine.processes[two.child].table.push((9, leaf));
             },

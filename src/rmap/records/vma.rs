@@ -104,25 +104,25 @@ impl FromStr for Advice {
 
 /// What two VMAs must have in common to be one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Traits {
-    pub(super) prot: Prot,
+pub(in crate::rmap) struct Traits {
+    pub(in crate::rmap) prot: Prot,
     /// Counted as memory the machine may have to find (VM_ACCOUNT).
-    pub(super) accounted: bool,
-    pub(super) dont_fork: bool,
-    pub(super) wipe_on_fork: bool,
+    pub(in crate::rmap) accounted: bool,
+    pub(in crate::rmap) dont_fork: bool,
+    pub(in crate::rmap) wipe_on_fork: bool,
     /// What a shared mapping shows; none for a private one.
-    pub(super) object: Option<Ix<Object>>,
+    pub(in crate::rmap) object: Option<Ix<Object>>,
 }
 
 impl Traits {
     /// Of a new mapping.
-    pub(super) fn new(prot: Prot, object: Option<Ix<Object>>) -> Self {
+    pub(in crate::rmap) fn new(prot: Prot, object: Option<Ix<Object>>) -> Self {
         let accounted = object.is_none() && prot.allows_writing();
         Self { prot, accounted, dont_fork: false, wipe_on_fork: false, object }
     }
 
     /// After `mprotect`. Accounting follows the right to write, but for what was written once, which stays accounted.
-    pub(super) fn protected(self, prot: Prot, was_written: bool) -> Self {
+    pub(in crate::rmap) fn protected(self, prot: Prot, was_written: bool) -> Self {
         let accounted = match (self.object, prot.allows_writing()) {
             (Some(_), _) => self.accounted,
             (None, true) => true,
@@ -132,7 +132,7 @@ impl Traits {
     }
 
     /// After `madvise`.
-    pub(super) fn advised(self, advice: Advice) -> Self {
+    pub(in crate::rmap) fn advised(self, advice: Advice) -> Self {
         match advice {
             Advice::DontFork => Self { dont_fork: true, ..self },
             Advice::DoFork => Self { dont_fork: false, ..self },
@@ -143,19 +143,19 @@ impl Traits {
 }
 
 /// A range of pages of one process that are alike.
-pub(super) struct Vma {
-    pub(super) process: Ix<Process>,
+pub(in crate::rmap) struct Vma {
+    pub(in crate::rmap) process: Ix<Process>,
     /// Its page addresses.
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) traits: Traits,
+    pub(in crate::rmap) start: u64,
+    pub(in crate::rmap) end: u64,
+    pub(in crate::rmap) traits: Traits,
     /// Its own anon_vma; none before the first write.
-    pub(super) anon_vma: Option<Ix<AnonVma>>,
+    pub(in crate::rmap) anon_vma: Option<Ix<AnonVma>>,
     /// Its chain, in the order of [`Link::older`].
-    pub(super) newest: Option<Ix<Link>>,
-    pub(super) oldest: Option<Ix<Link>>,
+    pub(in crate::rmap) newest: Option<Ix<Link>>,
+    pub(in crate::rmap) oldest: Option<Ix<Link>>,
     /// How many entries the chain has.
-    pub(super) links: u32,
+    pub(in crate::rmap) links: u32,
 }
 
 impl Default for Vma {
@@ -175,21 +175,21 @@ impl Default for Vma {
 
 impl Vma {
     #[inline]
-    pub(super) fn holds(&self, page: u64) -> bool {
+    pub(in crate::rmap) fn holds(&self, page: u64) -> bool {
         self.start <= page && page < self.end
     }
 
-    pub(super) fn range(&self) -> Range<u64> {
+    pub(in crate::rmap) fn range(&self) -> Range<u64> {
         self.start..self.end
     }
 
     #[inline]
-    pub(super) fn is_shared(&self) -> bool {
+    pub(in crate::rmap) fn is_shared(&self) -> bool {
         self.traits.object.is_some()
     }
 
     /// Whether the chain has exactly one entry: nothing of it came from a parent.
-    pub(super) fn has_one_link(&self) -> bool {
+    pub(in crate::rmap) fn has_one_link(&self) -> bool {
         self.links == 1
     }
 }

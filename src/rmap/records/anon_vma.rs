@@ -1,26 +1,26 @@
 //! anon_vmas and the chains that tie VMAs to them: preparing, cloning, unlinking.
 
-use super::Error;
 use super::arena::{Id, Ix};
 use super::machine::Machine;
-use super::policy::{CloneOrder, Family, Mapping, Order, Reuse};
-use super::room::{make_room, put};
 use super::vma::Vma;
+use crate::rmap::Error;
+use crate::rmap::policy::{CloneOrder, Family, Mapping, Order, Reuse};
+use crate::rmap::room::{make_room, put};
 
 /// What a page's mapping points to: the VMAs that the page can be mapped in.
-pub(super) struct AnonVma {
-    pub(super) root: Ix<AnonVma>,
+pub(in crate::rmap) struct AnonVma {
+    pub(in crate::rmap) root: Ix<AnonVma>,
     /// Itself, for a root.
-    pub(super) parent: Id<AnonVma>,
+    pub(in crate::rmap) parent: Id<AnonVma>,
     /// One while it has members, and for a root one for each of its descendants.
-    pub(super) references: u32,
+    pub(in crate::rmap) references: u32,
     /// anon_vmas with this parent; a root is its own child.
-    pub(super) children: u32,
+    pub(in crate::rmap) children: u32,
     /// VMAs that have this one as their own.
-    pub(super) active: u32,
-    pub(super) members: u32,
+    pub(in crate::rmap) active: u32,
+    pub(in crate::rmap) members: u32,
     /// The members: one list, or for an interval tree a list for each start, by start.
-    pub(super) lists: Vec<List>,
+    pub(in crate::rmap) lists: Vec<List>,
 }
 
 impl Default for AnonVma {
@@ -33,21 +33,21 @@ impl Default for AnonVma {
 
 /// Members in the order of insertion.
 #[derive(Clone, Copy)]
-pub(super) struct List {
-    pub(super) start: u64,
-    pub(super) first: Ix<Link>,
-    pub(super) last: Ix<Link>,
+pub(in crate::rmap) struct List {
+    pub(in crate::rmap) start: u64,
+    pub(in crate::rmap) first: Ix<Link>,
+    pub(in crate::rmap) last: Ix<Link>,
 }
 
 /// One entry of a chain (anon_vma_chain): that a VMA is a member of an anon_vma.
-pub(super) struct Link {
-    pub(super) vma: Ix<Vma>,
-    pub(super) anon_vma: Ix<AnonVma>,
+pub(in crate::rmap) struct Link {
+    pub(in crate::rmap) vma: Ix<Vma>,
+    pub(in crate::rmap) anon_vma: Ix<AnonVma>,
     /// The next entry of the VMA's chain.
-    pub(super) older: Option<Ix<Link>>,
+    pub(in crate::rmap) older: Option<Ix<Link>>,
     /// Neighbours in the anon_vma's list.
-    pub(super) before: Option<Ix<Link>>,
-    pub(super) after: Option<Ix<Link>>,
+    pub(in crate::rmap) before: Option<Ix<Link>>,
+    pub(in crate::rmap) after: Option<Ix<Link>>,
 }
 
 impl Default for Link {
@@ -65,7 +65,7 @@ enum End {
 
 impl Machine {
     /// Makes sure that a private VMA has an anon_vma, before its first page. Not for designs without.
-    pub(super) fn prepare(&mut self, vma: Ix<Vma>) {
+    pub(in crate::rmap) fn prepare(&mut self, vma: Ix<Vma>) {
         if self.vmas[vma].anon_vma.is_some() || self.rules.family == Family::None {
             return;
         }
@@ -78,7 +78,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::NoMemory`].
-    pub(super) fn make_room_to_prepare(&mut self, vma: Ix<Vma>) -> Result<(), Error> {
+    pub(in crate::rmap) fn make_room_to_prepare(&mut self, vma: Ix<Vma>) -> Result<(), Error> {
         if self.vmas[vma].anon_vma.is_some() || self.rules.family == Family::None {
             return Ok(());
         }
@@ -93,7 +93,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::NoMemory`].
-    pub(super) fn make_room_for_anon_vmas(&mut self, more: usize) -> Result<(), Error> {
+    pub(in crate::rmap) fn make_room_for_anon_vmas(&mut self, more: usize) -> Result<(), Error> {
         self.anon_vmas.make_room_with(more, "anon_vmas", |anon_vma| make_room(&mut anon_vma.lists, 1))
     }
 
@@ -101,7 +101,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub(super) fn make_room_in_chain(&mut self, vma: Ix<Vma>, places: usize) -> Result<(), Error> {
+    pub(in crate::rmap) fn make_room_in_chain(&mut self, vma: Ix<Vma>, places: usize) -> Result<(), Error> {
         if self.rules.walk == Order::List {
             return Ok(()); // all members are at one
         }
@@ -155,7 +155,7 @@ impl Machine {
     }
 
     /// Gives the child's VMA, which has no chain yet, what the design says.
-    pub(super) fn fork_chain(&mut self, parent: Ix<Vma>, child: Ix<Vma>) {
+    pub(in crate::rmap) fn fork_chain(&mut self, parent: Ix<Vma>, child: Ix<Vma>) {
         let Some(own) = self.vmas[parent].anon_vma else { return };
         let abandoned = self.copy_chain(parent, child);
         match self.rules.family {
@@ -173,7 +173,7 @@ impl Machine {
     }
 
     /// Gives another VMA of the same process the same chain and the same anon_vma: for splits and merges.
-    pub(super) fn clone_chain(&mut self, from: Ix<Vma>, to: Ix<Vma>) {
+    pub(in crate::rmap) fn clone_chain(&mut self, from: Ix<Vma>, to: Ix<Vma>) {
         if let Some(own) = self.vmas[from].anon_vma {
             self.copy_chain(from, to);
             self.adopt(to, own);
@@ -207,7 +207,7 @@ impl Machine {
     }
 
     /// Takes a VMA out of every anon_vma of its chain; ends those that are left empty.
-    pub(super) fn unlink(&mut self, vma: Ix<Vma>) {
+    pub(in crate::rmap) fn unlink(&mut self, vma: Ix<Vma>) {
         // The entries of those that are left empty stay chained until the end: that needs no memory.
         let (mut empty, mut last_empty) = (None, None::<Ix<Link>>);
         let mut next = self.vmas[vma].newest.take();
@@ -254,7 +254,7 @@ impl Machine {
     }
 
     /// Moves the ends of a VMA. A tree, which sorts by start, takes it out and in again, as the kernel does.
-    pub(super) fn reshape(&mut self, vma: Ix<Vma>, start: u64, end: u64) {
+    pub(in crate::rmap) fn reshape(&mut self, vma: Ix<Vma>, start: u64, end: u64) {
         let is_sorted = self.rules.walk == Order::Tree;
         if is_sorted {
             self.each_link(vma, Self::leave);
@@ -321,7 +321,7 @@ impl Machine {
     }
 
     /// Undoes [`enter`](Self::enter).
-    pub(super) fn leave(&mut self, link: Ix<Link>) {
+    pub(in crate::rmap) fn leave(&mut self, link: Ix<Link>) {
         let Link { vma, anon_vma, before, after, .. } = self.links[link];
         let key = self.key(vma);
         if let Some(before) = before {
@@ -346,7 +346,7 @@ impl Machine {
     }
 
     /// The anon_vma of a VMA that a rule means.
-    pub(super) fn mapping(&self, vma: Ix<Vma>, rule: Mapping) -> Option<Id<AnonVma>> {
+    pub(in crate::rmap) fn mapping(&self, vma: Ix<Vma>, rule: Mapping) -> Option<Id<AnonVma>> {
         let vma = &self.vmas[vma];
         let anon_vma = match rule {
             Mapping::None => None,
@@ -358,17 +358,17 @@ impl Machine {
     }
 
     /// The anon_vmas of a VMA's chain, newest first.
-    pub(super) fn chain(&self, vma: Ix<Vma>) -> impl Iterator<Item = Ix<AnonVma>> {
+    pub(in crate::rmap) fn chain(&self, vma: Ix<Vma>) -> impl Iterator<Item = Ix<AnonVma>> {
         self.links_of(vma).map(|link| self.links[link].anon_vma)
     }
 
     /// The entries of a VMA's chain, newest first.
-    pub(super) fn links_of(&self, vma: Ix<Vma>) -> impl Iterator<Item = Ix<Link>> {
+    pub(in crate::rmap) fn links_of(&self, vma: Ix<Vma>) -> impl Iterator<Item = Ix<Link>> {
         std::iter::successors(self.vmas[vma].newest, |&link| self.links[link].older)
     }
 
     /// The entries that make the members of an anon_vma, in the order of a walk.
-    pub(super) fn members(&self, anon_vma: Ix<AnonVma>) -> impl Iterator<Item = Ix<Link>> {
+    pub(in crate::rmap) fn members(&self, anon_vma: Ix<AnonVma>) -> impl Iterator<Item = Ix<Link>> {
         let lists = self.anon_vmas[anon_vma].lists.iter();
         lists.flat_map(|list| std::iter::successors(Some(list.first), |&link| self.links[link].after))
     }

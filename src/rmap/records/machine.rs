@@ -3,11 +3,11 @@
 use super::anon_vma::{AnonVma, Link};
 use super::arena::{Arena, Ix};
 use super::page::{Entry, Leaf, Object, Page};
-use super::policy::{Family, Policy, Rules};
 use super::process::{Process, new_leaf};
-use super::room::{make_room, put_last};
 use super::vma::Vma;
-use super::{Counts, Error, PageId, ProcessId};
+use crate::rmap::policy::{Family, Policy, Rules};
+use crate::rmap::room::{make_room, put_last};
+use crate::rmap::{Counts, Error, PageId, ProcessId};
 
 /// Pages in an address space: 256 TiB of 4 KiB.
 pub const LIMIT: u64 = 1 << 36;
@@ -20,30 +20,30 @@ pub const MAX_PROCESSES: usize = 1 << 22;
 /// Every operation does what the kernel does to the objects of reverse mapping, and counts what it makes, frees and looks at
 /// (see [`counts`](Self::counts)). Nothing is timed, and there is no memory behind the pages.
 pub struct Machine {
-    pub(super) rules: Rules,
-    pub(super) processes: Arena<Process>,
+    pub(in crate::rmap) rules: Rules,
+    pub(in crate::rmap) processes: Arena<Process>,
     /// First and last of all processes, by birth.
-    pub(super) eldest: Option<Ix<Process>>,
-    pub(super) youngest: Option<Ix<Process>>,
-    pub(super) vmas: Arena<Vma>,
-    pub(super) anon_vmas: Arena<AnonVma>,
-    pub(super) links: Arena<Link>,
-    pub(super) pages: Arena<Page>,
-    pub(super) leaves: Arena<Leaf>,
-    pub(super) objects: Arena<Object>,
-    pub(super) totals: Totals,
+    pub(in crate::rmap) eldest: Option<Ix<Process>>,
+    pub(in crate::rmap) youngest: Option<Ix<Process>>,
+    pub(in crate::rmap) vmas: Arena<Vma>,
+    pub(in crate::rmap) anon_vmas: Arena<AnonVma>,
+    pub(in crate::rmap) links: Arena<Link>,
+    pub(in crate::rmap) pages: Arena<Page>,
+    pub(in crate::rmap) leaves: Arena<Leaf>,
+    pub(in crate::rmap) objects: Arena<Object>,
+    pub(in crate::rmap) totals: Totals,
 }
 
 /// What was ever made or done.
 #[derive(Default)]
-pub(super) struct Totals {
-    pub(super) processes: u64,
-    pub(super) vmas: u64,
-    pub(super) anon_vmas: u64,
-    pub(super) chains: u64,
-    pub(super) pages: u64,
-    pub(super) copies: u64,
-    pub(super) visits: u64,
+pub(in crate::rmap) struct Totals {
+    pub(in crate::rmap) processes: u64,
+    pub(in crate::rmap) vmas: u64,
+    pub(in crate::rmap) anon_vmas: u64,
+    pub(in crate::rmap) chains: u64,
+    pub(in crate::rmap) pages: u64,
+    pub(in crate::rmap) copies: u64,
+    pub(in crate::rmap) visits: u64,
 }
 
 impl Machine {
@@ -235,7 +235,7 @@ impl Machine {
         new
     }
 
-    pub(super) fn new_vma(&mut self, vma: Vma) -> Ix<Vma> {
+    pub(in crate::rmap) fn new_vma(&mut self, vma: Vma) -> Ix<Vma> {
         let new = self.vmas.take();
         self.totals.vmas += 1;
         if let Some(object) = vma.traits.object {
@@ -246,7 +246,7 @@ impl Machine {
     }
 
     /// Ends a VMA, of which there are no page table entries any more. What its process knows of it is the caller's.
-    pub(super) fn end_vma(&mut self, vma: Ix<Vma>) {
+    pub(in crate::rmap) fn end_vma(&mut self, vma: Ix<Vma>) {
         self.unlink(vma);
         if let Some(object) = self.vmas[vma].traits.object {
             self.objects[object].vmas -= 1;
@@ -260,7 +260,7 @@ impl Machine {
     }
 
     /// What a page loses with a page table entry that named it.
-    pub(super) fn drop_entry(&mut self, entry: Entry) {
+    pub(in crate::rmap) fn drop_entry(&mut self, entry: Entry) {
         let page = match entry {
             Entry::Zero => return,
             Entry::Present { page, .. } => {
@@ -280,14 +280,14 @@ impl Machine {
 
     /// The process of that name, if it lives.
     #[inline]
-    pub(super) fn live(&self, process: ProcessId) -> Result<Ix<Process>, Error> {
+    pub(in crate::rmap) fn live(&self, process: ProcessId) -> Result<Ix<Process>, Error> {
         let is_the_same = |place: &Process| place.pid == process.pid;
         let lives = self.processes.get(process.place).is_some_and(is_the_same);
         if lives { Ok(process.place) } else { Err(Error::Exited { pid: process.pid }) }
     }
 
     /// The name of a process that lives.
-    pub(super) fn name(&self, process: Ix<Process>) -> ProcessId {
+    pub(in crate::rmap) fn name(&self, process: Ix<Process>) -> ProcessId {
         ProcessId { place: process, pid: self.processes[process].pid }
     }
 
@@ -338,7 +338,7 @@ impl Machine {
     }
 
     /// Every process, by birth.
-    pub(super) fn by_birth(&self) -> impl Iterator<Item = Ix<Process>> {
+    pub(in crate::rmap) fn by_birth(&self) -> impl Iterator<Item = Ix<Process>> {
         std::iter::successors(self.eldest, |&process| self.processes[process].after)
     }
 

@@ -6,11 +6,11 @@ use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::ops::{Index as At, IndexMut as AtMut};
 
-use super::Error;
-use super::room::{make_room, put_last};
+use crate::rmap::Error;
+use crate::rmap::room::{make_room, put_last};
 
 /// Place of a record in its arena. Says nothing of whether the record that is meant still lives there.
-pub(super) struct Ix<T> {
+pub(in crate::rmap) struct Ix<T> {
     /// One more than the place, so that an `Option` of this is four bytes as well.
     number: NonZeroU32,
     of: PhantomData<fn() -> T>,
@@ -23,35 +23,35 @@ impl<T> Ix<T> {
     }
 
     #[inline]
-    pub(super) fn get(self) -> usize {
+    pub(in crate::rmap) fn get(self) -> usize {
         self.number.get() as usize - 1
     }
 
     /// The place as a number below 2³⁰: no arena holds more, see [`Arena::MAX_PLACES`].
     #[inline]
-    pub(super) fn word(self) -> u32 {
+    pub(in crate::rmap) fn word(self) -> u32 {
         self.number.get() - 1
     }
 
     #[inline]
-    pub(super) fn from_word(word: u32) -> Self {
+    pub(in crate::rmap) fn from_word(word: u32) -> Self {
         Self { number: NonZeroU32::MIN.saturating_add(word), of: PhantomData }
     }
 }
 
 /// A record by name: its place and how often the place was used before. Wrong for ever once the record is gone.
-pub(super) struct Id<T> {
+pub(in crate::rmap) struct Id<T> {
     ix: Ix<T>,
     generation: u32,
 }
 
 impl<T> Id<T> {
     /// Place and generation in one number. Places that were never used again give the numbers 0, 1, 2, …
-    pub(super) fn number(self) -> u64 {
+    pub(in crate::rmap) fn number(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.ix.word())
     }
 
-    pub(super) fn from_number(number: u64) -> Self {
+    pub(in crate::rmap) fn from_number(number: u64) -> Self {
         // Casts that cut: the low half is the place, the high half the generation.
         Self { ix: Ix::from_word(number as u32), generation: (number >> 32) as u32 }
     }
@@ -100,7 +100,7 @@ impl<T> fmt::Debug for Id<T> {
 }
 
 /// Records of one kind. What is removed leaves its value behind, so that what it owns (vectors) serves the next one.
-pub(super) struct Arena<T> {
+pub(in crate::rmap) struct Arena<T> {
     places: Vec<Place<T>>,
     /// How many places were ever taken: those behind them are furnished already, and nothing more.
     used: usize,
@@ -122,14 +122,14 @@ impl<T> Place<T> {
 
 impl<T: Default> Arena<T> {
     /// The most records an arena holds: page table entries have thirty bits for a page.
-    pub(super) const MAX_PLACES: usize = 1 << 30;
+    pub(in crate::rmap) const MAX_PLACES: usize = 1 << 30;
 
-    pub(super) fn new() -> Self {
+    pub(in crate::rmap) fn new() -> Self {
         Self { places: Vec::new(), used: 0, free: Vec::new() }
     }
 
     /// How many records live.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::rmap) fn len(&self) -> usize {
         self.used - self.free.len()
     }
 
@@ -138,7 +138,7 @@ impl<T: Default> Arena<T> {
     /// # Errors
     /// [`Error::Full`], [`Error::NoMemory`].
     #[inline]
-    pub(super) fn make_room(&mut self, more: usize, what: &'static str) -> Result<(), Error> {
+    pub(in crate::rmap) fn make_room(&mut self, more: usize, what: &'static str) -> Result<(), Error> {
         let fresh = more.saturating_sub(self.free.len());
         if fresh == 0 { Ok(()) } else { self.grow(fresh, what) }
     }
@@ -154,7 +154,7 @@ impl<T: Default> Arena<T> {
     }
 
     /// The same, and lets `furnish` make sure of what these records will need besides.
-    pub(super) fn make_room_with(
+    pub(in crate::rmap) fn make_room_with(
         &mut self,
         more: usize,
         what: &'static str,
@@ -176,7 +176,7 @@ impl<T: Default> Arena<T> {
 
     /// A place for a new record, with whatever the last one there left behind. There must be [room](Self::make_room).
     #[inline]
-    pub(super) fn take(&mut self) -> Ix<T> {
+    pub(in crate::rmap) fn take(&mut self) -> Ix<T> {
         let ix = self.free.pop().unwrap_or_else(|| {
             if self.used == self.places.len() {
                 put_last(&mut self.places, Place { value: T::default(), stamp: 0 });
@@ -190,7 +190,7 @@ impl<T: Default> Arena<T> {
 
     /// Ends a record.
     #[inline]
-    pub(super) fn remove(&mut self, ix: Ix<T>) {
+    pub(in crate::rmap) fn remove(&mut self, ix: Ix<T>) {
         let place = &mut self.places[ix.get()];
         debug_assert!(place.is_live());
         place.stamp = place.stamp.wrapping_add(1);
@@ -199,31 +199,31 @@ impl<T: Default> Arena<T> {
 
     /// The name of the record that lives at a place.
     #[inline]
-    pub(super) fn id(&self, ix: Ix<T>) -> Id<T> {
+    pub(in crate::rmap) fn id(&self, ix: Ix<T>) -> Id<T> {
         Id { ix, generation: self.places[ix.get()].stamp >> 1 }
     }
 
     /// The place of a named record, if it still lives.
     #[inline]
-    pub(super) fn find(&self, id: Id<T>) -> Option<Ix<T>> {
+    pub(in crate::rmap) fn find(&self, id: Id<T>) -> Option<Ix<T>> {
         let place = self.places.get(id.ix.get())?;
         (place.is_live() && place.stamp >> 1 == id.generation).then_some(id.ix)
     }
 
     /// What is at a place, if there is such a place; its record need not live.
     #[inline]
-    pub(super) fn get(&self, ix: Ix<T>) -> Option<&T> {
+    pub(in crate::rmap) fn get(&self, ix: Ix<T>) -> Option<&T> {
         self.places.get(ix.get()).map(|place| &place.value)
     }
 
     /// Every record that lives, by place.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Ix<T>, &T)> {
+    pub(in crate::rmap) fn iter(&self) -> impl Iterator<Item = (Ix<T>, &T)> {
         let places = self.places.iter().enumerate();
         places.filter(|(_, place)| place.is_live()).map(|(number, place)| (Ix::new(number), &place.value))
     }
 
     /// How many places there are, used or not: every index is below.
-    pub(super) fn places(&self) -> usize {
+    pub(in crate::rmap) fn places(&self) -> usize {
         self.used
     }
 }

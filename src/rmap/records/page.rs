@@ -5,30 +5,30 @@ use super::arena::{Id, Ix};
 
 /// A page of memory, or what is left of it in swap.
 #[derive(Default)]
-pub(super) struct Page {
+pub(in crate::rmap) struct Page {
     /// Its address in every process that has it: no operation moves a page.
-    pub(super) index: u64,
+    pub(in crate::rmap) index: u64,
     /// Where a walk begins. None for pages of shared mappings, for pages that are out, and where there is no way back.
-    pub(super) mapping: Option<Id<AnonVma>>,
+    pub(in crate::rmap) mapping: Option<Id<AnonVma>>,
     /// How many page table entries map it.
-    pub(super) mapped: u32,
+    pub(in crate::rmap) mapped: u32,
     /// How many page table entries name its place in swap. While there are any, the page is in the swap cache.
-    pub(super) swapped: u32,
+    pub(in crate::rmap) swapped: u32,
     /// The shared mapping that it belongs to.
-    pub(super) object: Option<Ix<Object>>,
+    pub(in crate::rmap) object: Option<Ix<Object>>,
 }
 
 /// What a shared mapping shows: its pages, kept for as long as a VMA shows them.
 #[derive(Default)]
-pub(super) struct Object {
-    pub(super) vmas: u32,
+pub(in crate::rmap) struct Object {
+    pub(in crate::rmap) vmas: u32,
     /// By address.
-    pub(super) pages: Vec<(u64, Ix<Page>)>,
+    pub(in crate::rmap) pages: Vec<(u64, Ix<Page>)>,
 }
 
 /// A page table entry that is not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(in crate::rmap) enum Entry {
     /// The page of zeros that all share.
     Zero,
     Present {
@@ -45,7 +45,7 @@ const SPAN: u64 = 16;
 
 /// The part of a page table that covers sixteen pages in a row.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Leaf {
+pub(in crate::rmap) struct Leaf {
     /// Which words hold an entry.
     filled: u16,
     /// The kind of entry in the low two bits, the page above.
@@ -53,15 +53,15 @@ pub(super) struct Leaf {
 }
 
 impl Leaf {
-    /// Number of the leaf that covers a page address. Fits: addresses are below [`LIMIT`](super::LIMIT), 2³⁶.
+    /// Number of the leaf that covers a page address. Fits: addresses are below [`LIMIT`](crate::rmap::LIMIT), 2³⁶.
     #[inline]
-    pub(super) fn number(page: u64) -> u32 {
+    pub(in crate::rmap) fn number(page: u64) -> u32 {
         (page / SPAN) as u32
     }
 
     /// The first page address that leaf `number` covers.
     #[inline]
-    pub(super) fn first(number: u32) -> u64 {
+    pub(in crate::rmap) fn first(number: u32) -> u64 {
         u64::from(number) * SPAN
     }
 
@@ -71,31 +71,31 @@ impl Leaf {
     }
 
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::rmap) fn is_empty(&self) -> bool {
         self.filled == 0
     }
 
     #[inline]
-    pub(super) fn get(&self, page: u64) -> Option<Entry> {
+    pub(in crate::rmap) fn get(&self, page: u64) -> Option<Entry> {
         let place = Self::place(page);
         (self.filled >> place & 1 == 1).then(|| decode(self.words[place]))
     }
 
     #[inline]
-    pub(super) fn set(&mut self, page: u64, entry: Entry) {
+    pub(in crate::rmap) fn set(&mut self, page: u64, entry: Entry) {
         let place = Self::place(page);
         self.filled |= 1 << place;
         self.words[place] = encode(entry);
     }
 
     #[inline]
-    pub(super) fn clear(&mut self, page: u64) {
+    pub(in crate::rmap) fn clear(&mut self, page: u64) {
         self.filled &= !(1 << Self::place(page));
     }
 
     /// The entries for `start..end`, by address, of leaf `number`.
     #[inline]
-    pub(super) fn entries(self, number: u32, start: u64, end: u64) -> impl Iterator<Item = (u64, Entry)> {
+    pub(in crate::rmap) fn entries(self, number: u32, start: u64, end: u64) -> impl Iterator<Item = (u64, Entry)> {
         let first = Self::first(number);
         let mut left = self.filled;
         std::iter::from_fn(move || {

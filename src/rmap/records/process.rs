@@ -2,29 +2,29 @@
 
 use super::arena::{Arena, Ix};
 use super::page::{Entry, Leaf};
-use super::room::put;
 use super::vma::Vma;
+use crate::rmap::room::put;
 
 /// An address space. Its vectors outlive it, for the next process in its place.
 #[derive(Default)]
-pub(super) struct Process {
+pub(in crate::rmap) struct Process {
     /// Its number: 1 for the first of a machine, never given again, and 0 once it has exited.
-    pub(super) pid: u64,
+    pub(in crate::rmap) pid: u64,
     /// Number of the process that forked it; 0 for one that was spawned.
-    pub(super) parent: u64,
+    pub(in crate::rmap) parent: u64,
     /// Neighbours in the order of birth.
-    pub(super) before: Option<Ix<Process>>,
-    pub(super) after: Option<Ix<Process>>,
+    pub(in crate::rmap) before: Option<Ix<Process>>,
+    pub(in crate::rmap) after: Option<Ix<Process>>,
     /// By address; no two overlap.
-    pub(super) vmas: Vec<Ix<Vma>>,
+    pub(in crate::rmap) vmas: Vec<Ix<Vma>>,
     /// Leaves by number. None of them is empty.
-    pub(super) table: Vec<(u32, Ix<Leaf>)>,
+    pub(in crate::rmap) table: Vec<(u32, Ix<Leaf>)>,
 }
 
 impl Process {
     /// Where in `vmas` the first VMA is that ends behind a page address.
     #[inline]
-    pub(super) fn position(&self, vmas: &Arena<Vma>, page: u64) -> usize {
+    pub(in crate::rmap) fn position(&self, vmas: &Arena<Vma>, page: u64) -> usize {
         match self.vmas.as_slice() {
             // The common case, and the only one without a search.
             [only] => usize::from(vmas[*only].end <= page),
@@ -34,7 +34,7 @@ impl Process {
 
     /// The VMA that holds a page address.
     #[inline]
-    pub(super) fn vma_at(&self, vmas: &Arena<Vma>, page: u64) -> Option<Ix<Vma>> {
+    pub(in crate::rmap) fn vma_at(&self, vmas: &Arena<Vma>, page: u64) -> Option<Ix<Vma>> {
         let &vma = self.vmas.get(self.position(vmas, page))?;
         vmas[vma].holds(page).then_some(vma)
     }
@@ -46,18 +46,18 @@ impl Process {
     }
 
     /// Where in the table the first leaf is that covers anything from a page address on.
-    pub(super) fn first_leaf(&self, page: u64) -> usize {
+    pub(in crate::rmap) fn first_leaf(&self, page: u64) -> usize {
         self.leaf_position(Leaf::number(page)).unwrap_or_else(|position| position)
     }
 
     #[inline]
-    pub(super) fn entry(&self, leaves: &Arena<Leaf>, page: u64) -> Option<Entry> {
+    pub(in crate::rmap) fn entry(&self, leaves: &Arena<Leaf>, page: u64) -> Option<Entry> {
         let position = self.leaf_position(Leaf::number(page)).ok()?;
         leaves[self.table[position].1].get(page)
     }
 
     #[inline]
-    pub(super) fn set_entry(&mut self, leaves: &mut Arena<Leaf>, page: u64, entry: Entry) {
+    pub(in crate::rmap) fn set_entry(&mut self, leaves: &mut Arena<Leaf>, page: u64, entry: Entry) {
         let number = Leaf::number(page);
         let leaf = match self.leaf_position(number) {
             Ok(position) => self.table[position].1,
@@ -70,7 +70,7 @@ impl Process {
         leaves[leaf].set(page, entry);
     }
 
-    pub(super) fn clear_entry(&mut self, leaves: &mut Arena<Leaf>, page: u64) {
+    pub(in crate::rmap) fn clear_entry(&mut self, leaves: &mut Arena<Leaf>, page: u64) {
         if let Ok(position) = self.leaf_position(Leaf::number(page)) {
             let leaf = self.table[position].1;
             leaves[leaf].clear(page);
@@ -82,14 +82,14 @@ impl Process {
     }
 
     /// All entries, by address.
-    pub(super) fn entries(&self, leaves: &Arena<Leaf>) -> impl Iterator<Item = (u64, Entry)> {
+    pub(in crate::rmap) fn entries(&self, leaves: &Arena<Leaf>) -> impl Iterator<Item = (u64, Entry)> {
         self.table.iter().flat_map(|&(number, leaf)| leaves[leaf].entries(number, 0, u64::MAX))
     }
 }
 
 /// An empty leaf.
 #[inline]
-pub(super) fn new_leaf(leaves: &mut Arena<Leaf>) -> Ix<Leaf> {
+pub(in crate::rmap) fn new_leaf(leaves: &mut Arena<Leaf>) -> Ix<Leaf> {
     let leaf = leaves.take();
     leaves[leaf] = Leaf::default();
     leaf
