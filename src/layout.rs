@@ -2,8 +2,6 @@
 //!
 //! Every rule that decides *where* a request lands stands here, so that it can be read, proven and fuzzed alone.
 
-use crate::error::Error;
-
 /// The most slots a group can have.
 pub const MAX_SLOTS: usize = 32;
 
@@ -69,17 +67,16 @@ pub struct SlotSizes {
 impl SlotSizes {
     /// Sizes from a base in bytes, rounded up to whole pages.
     ///
-    /// # Errors
-    /// [`Error::Base`] if `base` is 0 or larger than [`MAX_SLOT_BYTES`].
-    pub fn new(base: usize, page: usize) -> Result<Self, Error> {
+    /// `None` if `base` is 0 or larger than [`MAX_SLOT_BYTES`].
+    pub fn new(base: usize, page: usize) -> Option<Self> {
         if base == 0 || base > MAX_SLOT_BYTES {
-            return Err(Error::Base { base });
+            return None;
         }
-        let base = align_up(base, page).ok_or(Error::Base { base })?;
+        let base = align_up(base, page)?;
         // MAX_SLOT_BYTES / base >= 1, so its integer logarithm is how often base can be doubled.
         let doublings = (MAX_SLOT_BYTES / base).max(1).ilog2() as usize;
         let count = (doublings + 1).min(MAX_SLOTS) as u8;
-        Ok(Self { base, count })
+        Some(Self { base, count })
     }
 
     /// Bytes in slot 0.
@@ -207,7 +204,7 @@ mod tests {
     #[test]
     fn absurd_bases_are_refused() {
         for base in [0, MAX_SLOT_BYTES + 1, usize::MAX] {
-            assert!(matches!(SlotSizes::new(base, PAGE), Err(Error::Base { .. })));
+            assert_eq!(SlotSizes::new(base, PAGE), None);
         }
         assert_eq!(SlotSizes::new(MAX_SLOT_BYTES, PAGE).unwrap().indices().count(), 1);
     }

@@ -10,13 +10,11 @@
 //! Where slots lie is always written down, a few stores as a slot is opened; so the report can be switched on at any time, and
 //! costs nothing on any path that allocates or protects. Objects are written down while it is on.
 
-mod objects;
+pub(crate) mod objects;
 mod pool;
 mod registry;
 mod report;
 
-#[cfg(feature = "python")]
-pub(crate) use objects::{forget, note};
 pub(crate) use registry::Place;
 
 use crate::error::Error;

@@ -1,7 +1,9 @@
-//! [`MemGroup`]: where a request is placed, and the one-shot end.
+//! [`MemGroup`]: the group, and its one-shot end.
 
 pub(crate) mod block;
 pub(crate) mod local;
+mod options;
+mod placement;
 pub(crate) mod slot_table;
 
 use std::alloc::Layout;
@@ -10,7 +12,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Refused};
-use crate::layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, SlotIndex, SlotSizes};
+use crate::layout::{DEFAULT_ALIGN, MAX_ALIGN, SlotSizes};
 use crate::os::fork::{self, PerProcess};
 use crate::os::{self, Backing, Refusal};
 use crate::slot::budget::Budget;
@@ -19,101 +21,9 @@ use crate::slot::{LiveSlots, Mirror, Slot, SlotRef, SlotStats, Taken};
 use crate::sync::Arc;
 pub use block::{Block, Protected};
 pub use local::Local;
+pub use options::Options;
+pub(crate) use placement::becomes_current;
 use slot_table::SlotTable;
-
-/// How a group is to be made. The methods chain; [`open`](Options::open) ends the chain.
-///
-/// ```
-/// let group = memgroup::Options::new().base(1 << 20).limit(64 << 20).name("results").open()?;
-/// # Ok::<(), memgroup::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct Options {
-    base: usize,
-    limit: Option<usize>,
-    backing: Backing,
-    name: String,
-    secret: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { base: DEFAULT_BASE, limit: None, backing: Backing::default(), name: "memgroup".into(), secret: false }
-    }
-}
-
-impl Options {
-    /// The defaults: a base of 64 KiB, no limit, memfd backing.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Size of the first slot in bytes, rounded up to whole pages; every later slot is twice the one before.
-    pub fn base(mut self, bytes: usize) -> Self {
-        self.base = bytes;
-        self
-    }
-
-    /// The most bytes the group may commit.
-    pub fn limit(mut self, bytes: impl Into<Option<usize>>) -> Self {
-        self.limit = bytes.into();
-        self
-    }
-
-    /// Where the memory comes from.
-    pub fn backing(mut self, backing: Backing) -> Self {
-        self.backing = backing;
-        self
-    }
-
-    /// A name for messages and for `/proc/PID/maps`, where memory that was kept from another group goes on under its name.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Whether the group holds secrets: locked in memory, left out of core dumps, and overwritten with zeros when the group is
-    /// reset or freed.
-    ///
-    /// ```
-    /// let group = memgroup::Options::new().secret(true).open()?;
-    /// let key = group.copy(b"correct horse")?;
-    /// # Ok::<(), memgroup::Error>(())
-    /// ```
-    pub fn secret(mut self, secret: bool) -> Self {
-        self.secret = secret;
-        self
-    }
-
-    /// Makes the group. No memory is mapped yet.
-    ///
-    /// # Errors
-    /// [`Error::Base`] or [`Error::Name`] for a value out of range, [`Error::SecretInFiles`] for secrets in a directory,
-    /// [`Error::Os`] for a directory that cannot be written to.
-    pub fn open(self) -> Result<MemGroup, Error> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-
-        let sizes = SlotSizes::new(self.base, os::page_size())?;
-        if self.name.len() > os::MAX_NAME || self.name.contains('\0') {
-            return Err(Error::Name { name: self.name, max: os::MAX_NAME });
-        }
-        let in_files = matches!(self.backing, Backing::Directory(_));
-        if self.secret && in_files {
-            return Err(Error::SecretInFiles);
-        }
-        os::check_backing(&self.backing)
-            .map_err(|refusal| refusal.during(format!("making a file in {}", self.backing.describe())))?;
-        Ok(MemGroup {
-            tables: PerProcess::new(SlotTable::default()).map_err(Refusal::in_preparation)?,
-            // Relaxed: only that no two are equal matters.
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            sizes,
-            budget: Arc::new(Budget::new(self.limit).secret(self.secret)),
-            backing: self.backing,
-            name: self.name,
-        })
-    }
-}
 
 /// A group of allocations that share one end: memory is handed out, never taken back singly, and freed in one shot.
 ///
@@ -151,6 +61,37 @@ pub struct Stats {
     pub committed: usize,
     /// Address space taken by the mirrors.
     pub mapped: usize,
+}
+
+impl Options {
+    /// Makes the group. No memory is mapped yet.
+    ///
+    /// # Errors
+    /// [`Error::Base`] or [`Error::Name`] for a value out of range, [`Error::SecretInFiles`] for secrets in a directory,
+    /// [`Error::Os`] for a directory that cannot be written to.
+    pub fn open(self) -> Result<MemGroup, Error> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+
+        let sizes = SlotSizes::new(self.base, os::page_size()).ok_or(Error::Base { base: self.base })?;
+        if self.name.len() > os::MAX_NAME || self.name.contains('\0') {
+            return Err(Error::Name { name: self.name, max: os::MAX_NAME });
+        }
+        let in_files = matches!(self.backing, Backing::Directory(_));
+        if self.secret && in_files {
+            return Err(Error::SecretInFiles);
+        }
+        os::check_backing(&self.backing)
+            .map_err(|refusal| refusal.during(format!("making a file in {}", self.backing.describe())))?;
+        Ok(MemGroup {
+            tables: PerProcess::new(SlotTable::default()).map_err(Refusal::in_preparation)?,
+            // Relaxed: only that no two are equal matters.
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            sizes,
+            budget: Arc::new(Budget::new(self.limit).secret(self.secret)),
+            backing: self.backing,
+            name: self.name,
+        })
+    }
 }
 
 impl MemGroup {
@@ -355,84 +296,9 @@ impl MemGroup {
         unsafe { LiveSlots::new() }
     }
 
-    /// The path that may commit memory, look back into earlier slots, jump to a later one, and open it.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn take_slowly(&self, size: usize, align: usize) -> Result<Taken<'_>, Error> {
-        if size > self.sizes.largest() {
-            return Err(Error::TooLarge { size, largest: self.sizes.largest() });
-        }
-        let table = self.table()?;
-        let _lock = table.lock();
-        let take = |slot: &Slot, may_commit| match may_commit {
-            true => slot.reserve(size, align),
-            false => Ok(slot.bump(size, align)),
-        };
-        self.find_room(table, size, &take).map(|(address, slot)| Taken { address, slot })
-    }
-
     /// This process's slots.
     pub(crate) fn table(&self) -> Result<&SlotTable, Error> {
         self.tables.get_or_make(SlotTable::default).map_err(Refusal::in_preparation)
-    }
-
-    /// Takes room for `size` bytes or more: `take` is asked of one slot after the other, and whether it may commit more of
-    /// it. The caller holds the lock of the table.
-    pub(crate) fn find_room<'g, T>(
-        &'g self,
-        table: &'g SlotTable,
-        size: usize,
-        take: &impl Fn(&Slot, bool) -> Result<Option<T>, Error>,
-    ) -> Result<(T, SlotRef<'g>), Error> {
-        self.search(table, size, take).or_else(|error| {
-            // What is open, or even committed, must be used up before anyone hears of it.
-            let may_commit = !matches!(
-                error,
-                Error::Limit { .. } | Error::Headroom { .. } | Error::Cgroup { .. } | Error::Unlocked { .. }
-            );
-            let taken = table.iter().find_map(|slot| Some((take(&slot, may_commit).ok()??, slot)));
-            taken.ok_or(error)
-        })
-    }
-
-    /// Finds room: in the current slot, in the tails of earlier ones, in the first later one that is large enough.
-    fn search<'g, T>(
-        &'g self,
-        table: &'g SlotTable,
-        size: usize,
-        take: &impl Fn(&Slot, bool) -> Result<Option<T>, Error>,
-    ) -> Result<(T, SlotRef<'g>), Error> {
-        let current = table.current();
-        let first_later = current.map_or(0, |slot| slot.index().get() + 1);
-        let earlier = table.iter().take_while(|slot| slot.index().get() + 1 < first_later);
-        for slot in current.into_iter().chain(earlier) {
-            if let Some(taken) = take(&slot, true)? {
-                return Ok((taken, slot));
-            }
-        }
-        let later = self.sizes.indices().skip(first_later);
-        for index in later.filter(|&index| self.sizes.size_of(index) >= size) {
-            let Some((taken, slot)) = self.take_at(table, index, take)? else { continue };
-            if becomes_current(current, size, index) {
-                table.set_current(slot);
-            }
-            return Ok((taken, slot));
-        }
-        Err(Error::Full { size })
-    }
-
-    /// Takes bytes of slot `index`, opening it if need be. A new slot that then refuses is not kept.
-    fn take_at<'g, T>(
-        &self,
-        table: &'g SlotTable,
-        index: SlotIndex,
-        take: &impl Fn(&Slot, bool) -> Result<Option<T>, Error>,
-    ) -> Result<Option<(T, SlotRef<'g>)>, Error> {
-        if let Some(slot) = table.get(index) {
-            return Ok(take(&slot, true)?.map(|taken| (taken, slot)));
-        }
-        let slot = self.open_slot(index)?;
-        Ok(take(&slot, true)?.map(|taken| (taken, table.put(slot))))
     }
 
     /// Says whether the group could commit so many bytes now, `cold` of which the machine has not given yet, or why not.
@@ -444,11 +310,6 @@ impl MemGroup {
     /// Whether what is allocated can be seen through a read-only mirror.
     pub(crate) fn has_mirror(&self) -> bool {
         self.backing != Backing::Anonymous
-    }
-
-    fn open_slot(&self, index: SlotIndex) -> Result<Arc<Slot>, Error> {
-        let (capacity, budget) = (self.sizes.size_of(index), Arc::clone(&self.budget));
-        Slot::open(index, capacity, &self.backing, &self.name, self.id, budget).map(Arc::new)
     }
 
     /// The slot that holds all of `bytes`, a range of addresses, and what [`Slot::locate`] says of them.
@@ -504,14 +365,6 @@ impl MemGroup {
     fn slots(&self) -> impl Iterator<Item = SlotRef<'_>> {
         self.tables.iter().flat_map(SlotTable::iter)
     }
-}
-
-/// Whether slot `index`, where a request of `size` bytes went that the current slot had no room for, is to be the current one.
-///
-/// The current slot is left when it is as good as full. A request that is only too large for what is left of it jumps over,
-/// and small ones stay.
-pub(crate) fn becomes_current(current: Option<SlotRef<'_>>, size: usize, index: SlotIndex) -> bool {
-    current.map_or(index.get() == 0, |slot| slot.is_done_by(size, index))
 }
 
 impl std::fmt::Debug for MemGroup {

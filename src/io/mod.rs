@@ -10,7 +10,7 @@ pub(crate) mod files;
 pub(crate) mod framing;
 pub(crate) mod ranges;
 mod read;
-mod transfer;
+pub(crate) mod transfer;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -20,10 +20,6 @@ use crate::os::iovecs::Call;
 use crate::slot::{LiveSlots, Mirror};
 pub use read::{ReadError, ReadOutcome};
 use transfer::Borrowed;
-#[cfg(feature = "python")]
-pub(crate) use transfer::Keeper;
-#[cfg(feature = "python")]
-pub(crate) use transfer::address;
 pub(crate) use transfer::{Rest, Stop, Transfer};
 
 /// Input or output that did not come to its end, and how far it came.

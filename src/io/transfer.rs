@@ -212,13 +212,11 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
     }
 
     /// The same from a byte of an object on; the byte must be there, or the object have none.
-    #[cfg(feature = "python")]
     pub(crate) fn at(self, next: usize, taken: usize) -> Self {
         Self { next, taken, ..self }
     }
 
     /// The same up to so many bytes.
-    #[cfg(feature = "python")]
     pub(crate) fn up_to(self, most: usize) -> Self {
         Self { most, ..self }
     }

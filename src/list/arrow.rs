@@ -411,7 +411,8 @@ impl Utf8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::list::{Columns, Run};
+    use crate::list::Columns;
+    use crate::list::layout::Run;
     use crate::{List, MemGroup};
     use proptest::prelude::*;
 

@@ -113,7 +113,6 @@ impl Columns {
     }
 
     /// Size and distance of the objects where all are of one size.
-    #[cfg(feature = "python")]
     pub(crate) fn uniform_sizes(&self) -> Option<(usize, usize)> {
         match self.sizes {
             Sizes::Each { .. } => None,
@@ -122,7 +121,6 @@ impl Columns {
     }
 
     /// Columns as somebody else wrote them down, the first object at the beginning wherever it was; `None` if they are none.
-    #[cfg(feature = "python")]
     pub(crate) fn of_table(mut starts: Vec<usize>, sizes: Vec<usize>, align: usize) -> Option<Self> {
         if starts.len() != sizes.len() {
             return None;
@@ -293,7 +291,6 @@ impl Builder {
     }
 
     /// How many objects there are so far.
-    #[cfg(feature = "python")]
     pub(crate) fn len(&self) -> usize {
         self.sizes.len()
     }

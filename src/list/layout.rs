@@ -143,7 +143,6 @@ impl ListLayout {
 
     /// The runs of objects that follow one another: the index of the first in each, and their bytes, from the beginning of the
     /// first to the end of the last. `None` if the objects do not follow one another.
-    #[cfg(feature = "python")]
     pub(crate) fn stretches(&self, part: Part) -> Option<Vec<(usize, Span)>> {
         let mut stretches = Vec::new();
         let Some(last) = part.len().checked_sub(1) else { return Some(stretches) };
@@ -160,7 +159,6 @@ impl ListLayout {
     }
 
     /// What lies between the objects of [`stretches`](Self::stretches): padding, and what an object left that ends earlier now.
-    #[cfg(feature = "python")]
     pub(crate) fn gaps(&self, part: Part) -> impl Iterator<Item = Span> + '_ {
         let mut run = 0;
         (1..part.len()).filter_map(move |index| {
@@ -182,7 +180,6 @@ impl ListLayout {
     }
 
     /// The bytes of some objects, with the padding between them in one, as far as they lie in one run.
-    #[cfg(feature = "python")]
     pub(crate) fn extents(&self, part: Part) -> Box<dyn Iterator<Item = Span> + '_> {
         if part.step().unsigned_abs() != 1 {
             return Box::new(self.objects(part));

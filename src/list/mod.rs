@@ -4,8 +4,8 @@
 //! other (`columns`), and the few runs that they really lie in (`layout`). `reserve` finds room for them.
 
 pub(crate) mod arrow;
-mod columns;
-mod layout;
+pub(crate) mod columns;
+pub(crate) mod layout;
 mod reserve;
 
 use std::fmt;
@@ -19,11 +19,7 @@ use crate::group::block::Block;
 use crate::layout::DEFAULT_ALIGN;
 use crate::slot::{LiveSlots, Mirror, Taken};
 use crate::sync::opaque;
-#[cfg(feature = "python")]
-pub(crate) use columns::Unfit;
 pub(crate) use columns::{Builder, Columns};
-#[cfg(any(test, feature = "python"))]
-pub(crate) use layout::Run;
 pub(crate) use layout::{Change, ListLayout, Part, Span};
 
 /// Many allocations made in one call, owned alone, as a `Vec` of [`Block`]s would be; 16 bytes for each, or none at all

@@ -326,13 +326,20 @@ fn limit() -> usize {
     }
 }
 
+/// Whether a layer above shows users what is wrong with the environment; else standard error hears of it.
+static IS_SHOWN_ELSEWHERE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Leaves it to the caller to show what [`limit_in_environment`] complains of.
+pub(crate) fn leave_complaints_to_caller() {
+    IS_SHOWN_ELSEWHERE.store(true, Ordering::Relaxed);
+}
+
 fn first_limit() -> usize {
     let default = DEFAULT_LIMIT_BYTES.min(os::headroom::most_memory() / DEFAULT_SHARE);
     match limit_in_environment() {
         Ok(limit) => limit.unwrap_or(default).min(UNSET - 1),
         Err(complaint) => {
-            // Python users were warned in Python's way, at import. Others hear of it in the way of an allocator.
-            if cfg!(not(feature = "python")) {
+            if !IS_SHOWN_ELSEWHERE.load(Ordering::Relaxed) {
                 let _nobody_listens = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{complaint}\n"));
             }
             default

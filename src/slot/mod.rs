@@ -1,12 +1,12 @@
 //! One slot: its mirrors, its cursor, how far it is committed.
 
+mod address;
 pub(crate) mod budget;
 pub(crate) mod cache;
 mod cursor;
+mod slot_ref;
 
-use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 
 use crate::error::Error;
@@ -14,10 +14,12 @@ use crate::layout::{self, SlotIndex};
 use crate::os::{self, Backing, Mirrors, Unlocked, fork};
 use crate::sync::opaque;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
+pub(crate) use address::Mirror;
 use budget::Budget;
 use cache::{Make, Memory};
 pub use cache::{WarmMemory, set_warm_limit, warm_memory};
 use cursor::Cursor;
+pub(crate) use slot_ref::{LiveSlots, SlotPtr, SlotRef, Taken};
 
 /// A piece of memory that blocks are cut from, and the bookkeeping to do so. Nothing of the latter lies in the former.
 ///
@@ -56,109 +58,6 @@ pub struct Slot {
 unsafe impl Send for Slot {}
 // SAFETY: as for Send.
 unsafe impl Sync for Slot {}
-
-/// Which slot, and nothing about whether it is still there: only [`LiveSlots`] lead from it to the slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SlotPtr(NonNull<Slot>);
-
-// SAFETY: slots may be shared between threads, and the pointer is only a number to whoever has no `LiveSlots`.
-unsafe impl Send for SlotPtr {}
-// SAFETY: as for Send.
-unsafe impl Sync for SlotPtr {}
-
-impl SlotPtr {
-    /// `slot` as it comes from [`Arc::into_raw`]; `None` if it is null.
-    pub(crate) fn new(slot: *mut Slot) -> Option<Self> {
-        NonNull::new(slot).map(Self)
-    }
-
-    /// No slot.
-    pub(crate) fn dangling() -> Self {
-        Self(NonNull::dangling())
-    }
-
-    pub(crate) fn as_ptr(self) -> *mut Slot {
-        self.0.as_ptr()
-    }
-}
-
-/// The right to follow a [`SlotPtr`], for as long as something keeps the slots where they are: the borrow of their group, its
-/// lock, or references to them.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LiveSlots<'a>(PhantomData<&'a Slot>);
-
-impl<'a> LiveSlots<'a> {
-    /// # Safety
-    /// The slots that it is made for must live for 'a.
-    #[inline(always)]
-    pub(crate) unsafe fn new() -> Self {
-        Self(PhantomData)
-    }
-
-    /// The slot.
-    ///
-    /// # Safety
-    /// It must be one of those that this was made for.
-    #[inline(always)]
-    pub(crate) unsafe fn get(self, slot: SlotPtr) -> SlotRef<'a> {
-        // SAFETY: whoever made this has promised that its slots live for 'a, and the caller that this is one of them.
-        unsafe { SlotRef::new(slot.0) }
-    }
-}
-
-/// A slot in a table, borrowed. It keeps the pointer that the table got from [`Arc::into_raw`], so that a layer above can
-/// take a reference of its own; from a plain `&Slot` it could not, for that has no say over the count beside the slot.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SlotRef<'g> {
-    slot: NonNull<Slot>,
-    borrow: PhantomData<&'g Slot>,
-}
-
-impl<'g> SlotRef<'g> {
-    /// # Safety
-    /// `slot` must come from [`Arc::into_raw`], and that reference must last for 'g.
-    pub(crate) unsafe fn new(slot: NonNull<Slot>) -> Self {
-        Self { slot, borrow: PhantomData }
-    }
-
-    /// Which slot it is, for those who keep that beyond the borrow.
-    pub(crate) fn as_ptr(self) -> SlotPtr {
-        SlotPtr(self.slot)
-    }
-
-    /// A reference to the slot that keeps it beyond the borrow.
-    #[cfg(feature = "python")]
-    pub(crate) fn share(self) -> Arc<Slot> {
-        // SAFETY: `new` was promised that the pointer is an Arc's, which lives for 'g.
-        unsafe { Arc::increment_strong_count(self.slot.as_ptr().cast_const()) };
-        // SAFETY: this is the reference that was just counted.
-        unsafe { Arc::from_raw(self.slot.as_ptr().cast_const()) }
-    }
-
-    /// The slot.
-    #[inline(always)]
-    pub(crate) fn get(self) -> &'g Slot {
-        // SAFETY: new was promised that the slot lives for 'g, and slots are only shared.
-        unsafe { self.slot.as_ref() }
-    }
-}
-
-impl Deref for SlotRef<'_> {
-    type Target = Slot;
-
-    #[inline(always)]
-    fn deref(&self) -> &Slot {
-        self.get()
-    }
-}
-
-/// Bytes just taken from a slot. They last until the group is reset or freed, or the slot's last reference goes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Taken<'g> {
-    /// The first byte, in the read-write mirror.
-    pub(crate) address: NonNull<u8>,
-    pub(crate) slot: SlotRef<'g>,
-}
 
 /// What a slot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -398,85 +297,6 @@ impl Slot {
         })
     }
 
-    /// Offset of an address in the read-write mirror.
-    #[inline(always)]
-    pub(crate) fn offset_of(&self, address: NonNull<u8>) -> usize {
-        address.addr().get() - self.read_write.addr().get()
-    }
-
-    /// The address of an offset in the read-write mirror.
-    ///
-    /// # Safety
-    /// `offset` must be at most the capacity.
-    #[inline(always)]
-    pub(crate) unsafe fn at(&self, offset: usize) -> NonNull<u8> {
-        // SAFETY: the mirror holds the capacity, and offset is at most that by contract.
-        unsafe { self.read_write.add(offset) }
-    }
-
-    /// The same in a mirror of the caller's choice, if there is that mirror.
-    ///
-    /// # Safety
-    /// As for `at`.
-    #[inline(always)]
-    pub(crate) unsafe fn address(&self, offset: usize, mirror: Mirror) -> Option<NonNull<u8>> {
-        let base = match mirror {
-            Mirror::ReadWrite => self.read_write,
-            Mirror::ReadOnly => self.read_only?,
-        };
-        // SAFETY: as for at.
-        Some(unsafe { base.add(offset) })
-    }
-
-    /// The address in the read-only mirror of what is at `address` in the read-write mirror; `None` without one.
-    ///
-    /// # Safety
-    /// `address` must lie in this slot's read-write mirror, or one past its end.
-    #[inline(always)]
-    pub(crate) unsafe fn to_read_only(&self, address: NonNull<u8>) -> Option<NonNull<u8>> {
-        let offset = address.addr().get() - self.read_write.addr().get();
-        // SAFETY: by contract offset is at most the capacity, which both mirrors hold.
-        self.read_only.map(|base| unsafe { base.add(offset) })
-    }
-
-    /// The address in the read-write mirror of what is at `address` in the read-only mirror.
-    ///
-    /// # Safety
-    /// `address` must lie in this slot's read-only mirror, or one past its end.
-    #[inline(always)]
-    pub(crate) unsafe fn to_read_write(&self, address: NonNull<u8>) -> NonNull<u8> {
-        let base = self.read_only.unwrap_or(self.read_write);
-        let offset = address.addr().get() - base.addr().get();
-        // SAFETY: by contract offset is at most the capacity, which both mirrors hold.
-        unsafe { self.read_write.add(offset) }
-    }
-
-    /// Which mirror all of `bytes` (a range of addresses) lies in, if any, and a pointer to the first of them with the
-    /// provenance of that mirror.
-    pub(crate) fn locate(&self, bytes: &Range<usize>) -> Option<(Mirror, NonNull<u8>)> {
-        let within = |base: NonNull<u8>| {
-            let start = base.addr().get();
-            let end = start + self.capacity;
-            // No bytes at the end of the mirror count as in it: no other mapping begins there, for guards stand between.
-            let is_within = start <= bytes.start && (bytes.start..=end).contains(&bytes.end);
-            // SAFETY: the offset is at most the capacity, which the mirror holds.
-            is_within.then(|| unsafe { base.add(bytes.start - start) })
-        };
-        let writable = within(self.read_write).map(|address| (Mirror::ReadWrite, address));
-        writable.or_else(|| Some((Mirror::ReadOnly, within(self.read_only?)?)))
-    }
-
-    /// Offset of `bytes` (a range of addresses) in whichever mirror they lie in, if any.
-    pub(crate) fn offset_within(&self, bytes: &Range<usize>) -> Option<usize> {
-        let (mirror, address) = self.locate(bytes)?;
-        let address = match mirror {
-            Mirror::ReadWrite => address,
-            // SAFETY: locate has just found it in that mirror.
-            Mirror::ReadOnly => unsafe { self.to_read_write(address) },
-        };
-        Some(self.offset_of(address))
-    }
-
     /// Number of the group that opened the slot.
     #[inline(always)]
     pub(crate) fn group(&self) -> u64 {
@@ -595,14 +415,7 @@ impl Drop for Slot {
     }
 }
 
-/// One of the two mappings of a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mirror {
-    ReadWrite,
-    ReadOnly,
-}
-
-/// What the [tests of interleavings](crate::loom_tests) ask.
+/// What the [loom tests](crate::loom_tests) ask.
 #[cfg(all(test, loom))]
 impl Slot {
     pub(crate) fn touch(&self, address: NonNull<u8>) {

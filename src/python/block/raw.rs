@@ -4,7 +4,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::list::{Run, Span};
+use crate::list::Span;
+use crate::list::layout::Run;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::slot::{LiveSlots, Mirror, Slot, SlotPtr, SlotRef};
 

@@ -4,7 +4,8 @@ use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
 
-use crate::list::{Columns, ListLayout, Run};
+use crate::list::layout::Run;
+use crate::list::{Columns, ListLayout};
 use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::class::Get;

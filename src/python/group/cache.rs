@@ -78,6 +78,7 @@ pub(crate) fn limit_handles(py: Python<'_>) {
 
 /// Warns of a limit in the environment that is none, while whoever set it is likely to look.
 pub(crate) fn check_environment(py: Python<'_>) -> PyResult<()> {
+    cache::leave_complaints_to_caller();
     let Err(complaint) = cache::limit_in_environment() else { return Ok(()) };
     // The complaint quotes the value in Rust's way, which leaves no NUL in it.
     let complaint = std::ffi::CString::new(complaint)?;

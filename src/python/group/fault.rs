@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 
-use crate::fault;
+use crate::fault::{self, objects};
 use crate::python::block::raw::RawBlock;
 
 /// The environment variable that switches reports on, for programs that cannot be changed.
@@ -77,7 +77,7 @@ impl Exported {
     /// Only the thread that was the first to say so comes here.
     #[cold]
     fn note(&self, piece: &RawBlock) {
-        if let Some(number) = fault::note(piece.address.addr().get(), piece.len) {
+        if let Some(number) = objects::note(piece.address.addr().get(), piece.len) {
             self.0.store(UNNOTED + 1 + number, Ordering::Relaxed);
         }
     }
@@ -87,7 +87,7 @@ impl Exported {
     pub(crate) fn end(self) -> bool {
         let state = self.0.into_inner();
         if let Some(number) = state.checked_sub(UNNOTED + 1) {
-            fault::forget(number);
+            objects::forget(number);
         }
         state != 0
     }

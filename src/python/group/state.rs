@@ -16,7 +16,8 @@ use std::sync::{Arc, Weak};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::list::{Columns, Run};
+use crate::list::Columns;
+use crate::list::layout::Run;
 use crate::python::block::raw::{Claim, LiveBlock, RawBlock};
 use crate::python::group::free_ranges::FreeRanges;
 use crate::python::group::gil_chunk::{GilChunk, Last};

@@ -7,7 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
 use crate::Error;
-use crate::list::{Builder, Columns, Unfit};
+use crate::list::columns::Unfit;
+use crate::list::{Builder, Columns};
 use crate::python::block::buffer::Buffer;
 use crate::python::ffi::arguments::{self, Size, type_name};
 use crate::python::group::object::MemGroup;

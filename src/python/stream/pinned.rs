@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
 
-use crate::io::Keeper;
+use crate::io::transfer::Keeper;
 use crate::list::ListLayout;
 use crate::os::fork;
 use crate::python::block::raw::Claim;

@@ -9,9 +9,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::Error;
+use crate::io::Stop;
 use crate::io::files::{self, Announced, Files, Longer, Unreadable};
 use crate::io::ranges::{Ranges, Unread, Why};
-use crate::io::{Keeper, Stop};
+use crate::io::transfer::Keeper;
 use crate::layout::DEFAULT_ALIGN;
 use crate::list::{Builder, Change, ListLayout};
 use crate::os::regular::{self, Kind};
@@ -337,7 +338,8 @@ impl Longest {
         let rest = Bytes::new(longer.rest.as_ptr().cast_mut(), longer.rest.len());
         let span = group.access(py, piece.into(), Some(reading.claim()), piece.len, move |to| {
             // SAFETY: the object is one of the list, the slots of which are pinned.
-            let from = Bytes::new(unsafe { crate::io::address(slots, object, Mirror::ReadWrite) }, object.len);
+            let from =
+                Bytes::new(unsafe { crate::io::transfer::address(slots, object, Mirror::ReadWrite) }, object.len);
             // SAFETY: access has just checked that the list is there, and the piece, which is longer.
             unsafe { to.bytes().copy_from(from) };
             // SAFETY: the same, by as many bytes as rest has.

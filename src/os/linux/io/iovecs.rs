@@ -123,7 +123,6 @@ pub(crate) fn wait(fd: RawFd, call: Call, deadline: Instant) -> Result<bool, i32
 ///
 /// # Errors
 /// The code of the error.
-#[cfg(feature = "python")]
 pub(crate) fn is_non_blocking(fd: RawFd) -> Result<bool, i32> {
     // SAFETY: the call takes numbers only.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
