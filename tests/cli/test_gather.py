@@ -209,7 +209,8 @@ class TestInspect:
         assert [(one.nbytes, int(one.path)) for one in found.largest] == largest[:most]
         if sizes:
             assert sum(size < found.median for size in sizes) <= len(sizes) / 2
-            assert sum(size > found.median for size in sizes) <= len(sizes) / 2 + 1
+            assert sum(size > found.median for size in sizes) <= len(sizes) / 2
+            assert sum(size > found.p90 for size in sizes) <= len(sizes) / 10
             assert min(sizes) <= found.median <= found.p90 <= max(sizes)
 
     @given(
@@ -326,7 +327,7 @@ class TestGather:
         assert short.files < 200
         assert short.shortage is not None
         assert short.shortage.left == 200 - short.files
-        assert short.shortage.path == gathered_in_order(tree)[short.files]
+        assert short.shortage.path in gathered_in_order(tree)[: short.files + 1]
 
     def test_the_rates_of_the_walk_are_those_of_what_was_found(self, tree):
         outcome = gather_here(tree, limit=128 * 1024)

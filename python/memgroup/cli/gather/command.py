@@ -50,7 +50,7 @@ N:
 
 exit status:
   0    everything was gathered
-  1    some files could not be read, or memory ended before the last
+  1    some files could not be read, or there was no memory for them
   2    bad usage, a PATH that does not exist, or output that cannot be written
   130  ended by Ctrl-C
 """

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from memgroup.cli.gather.reach import reachable
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
@@ -108,22 +110,27 @@ class Finder:
 
     def _list(self, directory: str) -> list[str]:
         """Add the files of one directory, unless that was done before; return the directories in it."""
-        identity = _identify(directory)
-        if identity in self._listed:
-            return []
-        with os.scandir(directory) as entries:
-            below = self._sort_out(sorted(entries, key=_by_name), self._given.get(identity, ()))
+        with reachable(directory) as near:
+            identity = _identify(near)
+            if identity in self._listed:
+                return []
+            with os.scandir(near) as entries:
+                inside = os.path.join(directory, "")
+                given = self._given.get(identity, ())
+                below = self._sort_out(inside, sorted(entries, key=_by_name), given)
         self._listed.add(identity)
         return below
 
-    def _sort_out(self, entries: Iterable[os.DirEntry[str]], given: Collection[str]) -> list[str]:
+    def _sort_out(
+        self, inside: str, entries: Iterable[os.DirEntry[str]], given: Collection[str]
+    ) -> list[str]:
         below: list[str] = []
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
                 if entry.name not in given:
-                    self._found.paths.append(entry.path)
+                    self._found.paths.append(inside + entry.name)
             elif entry.is_dir(follow_symlinks=False):
-                below.append(entry.path)
+                below.append(inside + entry.name)
             else:
                 self._found.skipped[_kind_of(entry)] += 1
         return below

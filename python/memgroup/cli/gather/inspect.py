@@ -94,15 +94,17 @@ def measure(paths: Sequence[str], blocks: Sequence[Sized], most: int) -> Sizes:
     return Sizes(
         files=len(sizes),
         nbytes=sum(sizes),
-        median=_at(ordered, 0.5),
-        p90=_at(ordered, 0.9),
+        median=_percentile(ordered, 50),
+        p90=_percentile(ordered, 90),
         distribution=_distribution(ordered),
         largest=tuple(FileSize(paths[index], sizes[index]) for index in largest),
     )
 
 
-def _at(ordered: Sequence[int], share: float) -> int:
-    return ordered[int(share * (len(ordered) - 1))] if ordered else 0
+def _percentile(ordered: Sequence[int], percent: int) -> int:
+    """The least of `ordered` that so many percent of it do not exceed: the nearest rank."""
+    rank = -(-percent * len(ordered) // 100)
+    return ordered[rank - 1] if ordered else 0
 
 
 def _distribution(ordered: Sequence[int]) -> tuple[SizeClass, ...]:

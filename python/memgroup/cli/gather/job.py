@@ -6,12 +6,13 @@ Nothing here prints. What was done comes back as an `Outcome`; a `Watch` can fol
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from memgroup.cli.gather.find import Finder, Found, Unreadable
 from memgroup.cli.gather.inspect import Matches, Search, Sizes, measure
+from memgroup.cli.gather.reach import is_long, reachable
 from memgroup.cli.gather.shortage import Shortage
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Gathered:
         unsized: How many announced no size but had content, as the files of /proc.
         abandoned: Bytes that were allocated and then given up, since a file was not as long as announced.
         unreadable: Those that could not be read.
-        shortage: Why not all files are here, if memory ended.
+        shortage: Which files were left out, if the group had no memory for some.
     """
 
     paths: list[str] = field(default_factory=list[str])
@@ -63,7 +64,7 @@ class Gathered:
     shortage: Shortage | None = None
 
     def add(self, paths: Sequence[str], result: ReadResult) -> None:
-        """Add what was read of `paths`, up to a file that the group had no memory for."""
+        """Add what was read of `paths`."""
         blocks, errors = result
         for number, (path, block) in enumerate(zip(paths, blocks, strict=True)):
             error = errors.get(number)
@@ -74,11 +75,15 @@ class Gathered:
                 self.unreadable.append(Unreadable.because(path, error))
                 self.abandoned += len(block)
             else:
-                self.shortage = Shortage(path, 0, str(error))
-                break
+                self.leave_out(path, error)
         self.changed += len(result.changed)
         self.unsized += len(result.unannounced)
         self.abandoned += result.abandoned
+
+    def leave_out(self, path: str, error: Exception) -> None:
+        """Count a file that the group had no memory for. Of the first it is kept which it was, and why."""
+        first = self.shortage or Shortage(path, 0, str(error))
+        self.shortage = first._replace(left=first.left + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,7 @@ def _walk(paths: Sequence[str], watch: Watch) -> Found:
 
 
 def _read_all(paths: Sequence[str], group: MemGroup, watch: Watch) -> Gathered:
-    """Read every file into a block of its own, up to the one that the group has no memory for."""
+    """Read every file into a block of its own. One that the group has no memory for is left out."""
     gathered = Gathered()
     done = 0
     watch("gather", lambda: done, len(paths))
@@ -200,22 +205,17 @@ def _read_all(paths: Sequence[str], group: MemGroup, watch: Watch) -> Gathered:
             gathered.add(batch, read_batch(group, batch, follow))
         except MemoryError:
             _read_singly(batch, group, gathered)
-        if gathered.shortage is not None:
-            left = len(paths) - len(gathered.paths) - len(gathered.unreadable)
-            gathered.shortage = gathered.shortage._replace(left=left)
-            break
+            done = first + len(batch)
     return gathered
 
 
 def _read_singly(batch: Sequence[str], group: MemGroup, gathered: Gathered) -> None:
-    """Read as many files of a batch as there is room for, where there is none for all of them."""
+    """Read the files of a batch for which there is room, where there is none for all of them."""
     for path in batch:
         try:
             gathered.add((path,), read_batch(group, (path,), None))
         except MemoryError as error:
-            gathered.shortage = Shortage(path, 0, str(error))
-        if gathered.shortage is not None:
-            break
+            gathered.leave_out(path, error)
 
 
 def read_batch(
@@ -226,7 +226,17 @@ def read_batch(
     Raises:
         MemoryError: The group has no room for all of them; nothing is read then.
     """
-    return group.read_files(paths, progress=follow)
+    with ExitStack() as stack:
+        if any(map(is_long, paths)):
+            paths = [_reach(path, stack) for path in paths]
+        return group.read_files(paths, progress=follow)
+
+
+def _reach(path: str, stack: ExitStack) -> str:
+    try:
+        return stack.enter_context(reachable(path))
+    except OSError:
+        return path  # reading it will say what is wrong with it
 
 
 def _inspect(inspection: Search | int, gathered: Gathered, watch: Watch) -> Sizes | Matches:

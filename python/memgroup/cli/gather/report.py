@@ -32,7 +32,8 @@ def complaints(outcome: Outcome) -> Iterator[str]:
     if more > 0:
         yield f"cannot read {show_number(more, 'more file')}; --json lists them all"
     if outcome.shortage:
-        yield f"memory ended at {show_text(outcome.shortage.path)}: {show_reason(outcome.shortage)}"
+        begin = "memory ended at" if outcome.shortage.left > 1 else "no memory for"
+        yield f"{begin} {show_text(outcome.shortage.path)}: {show_reason(outcome.shortage)}"
         yield (
             f"gathered {show_number(outcome.files, 'file')}, {show_size(outcome.nbytes)}; "
             f"left out {show_number(outcome.shortage.left)}. "
@@ -57,7 +58,7 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
     if outcome.unreadable:
         yield f"{show_number(len(outcome.unreadable), 'file')} could not be read"
     if outcome.shortage:
-        yield f"{show_number(outcome.shortage.left, 'file')} left out: memory ended"
+        yield f"{show_number(outcome.shortage.left, 'file')} left out: no memory"
 
 
 def _tables(outcome: Outcome) -> Iterator[Table]:

@@ -21,7 +21,7 @@ _RESOURCE_LIMIT = re.compile(r"(RLIMIT_\w+)\W+(ulimit -\w)")
 
 
 class Shortage(NamedTuple):
-    """The file that the group had no memory for, how many were left out with it, and the group's words."""
+    """The first file that the group had no memory for, how many were left out, and the group's words."""
 
     path: str
     left: int
