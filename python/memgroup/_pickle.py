@@ -7,12 +7,9 @@ and take what they take.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from _thread import allocate_lock
+from _weakref import ref
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 from memgroup._memgroup import (
     MemBlock,
@@ -24,8 +21,13 @@ from memgroup._memgroup import (
     pieces,
 )
 
+# What only some need is imported when it is needed: importing memgroup has to be quick.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
     from pickle import PickleBuffer
+    from typing import Any
 
     from _typeshed import ReadableBuffer as Buffer
 
@@ -48,8 +50,7 @@ PADDING = 16
 _into: ContextVar[MemGroup | None] = ContextVar("memgroup.loads_into", default=None)
 
 
-@contextmanager
-def loads_into(group: MemGroup) -> Generator[MemGroup]:
+def loads_into(group: MemGroup) -> AbstractContextManager[MemGroup]:
     """Have what is unpickled in the `with` block land in `group`.
 
     It holds for this thread, or this asyncio task. Elsewhere blocks and lists are loaded into groups that
@@ -64,6 +65,12 @@ def loads_into(group: MemGroup) -> Generator[MemGroup]:
         TypeError: `group` is no MemGroup.
         ValueError: It is freed.
     """
+    from contextlib import contextmanager
+
+    return contextmanager(_loading_into)(group)
+
+
+def _loading_into(group: MemGroup) -> Generator[MemGroup]:
     if not isinstance(group, MemGroup):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"loads_into() takes a MemGroup, not {type(group).__name__}")
     if group.freed:
@@ -80,7 +87,7 @@ class _Receiving:
 
     def __init__(self) -> None:
         """Begin without any, as each forked child does."""
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._current: Callable[[], MemGroup | None] = lambda: None
         self._left = 0
 

@@ -26,7 +26,6 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _memgroup {
     use pyo3::prelude::*;
-    use pyo3::types::PySequence;
 
     #[pymodule_export]
     use crate::python::export::arrow::ArrowArray;
@@ -55,12 +54,19 @@ mod _memgroup {
         crate::python::group::alloc::add_to(&module.py().get_type::<crate::python::group::object::MemGroup>())?;
         crate::python::numpy::add_to(&module.py().get_type::<crate::python::group::object::MemGroup>())?;
         // What it is to Python: integers in a row, as bytes and memoryview are.
-        PySequence::register::<crate::python::block::object::MemBlock>(module.py())?;
-        PySequence::register::<crate::python::list::object::MemList>(module.py())?;
+        register_sequences(module.py())?;
         crate::python::group::cache::check_environment(module.py())?;
         crate::python::group::fault::look_at_environment(module.py())?;
         crate::python::group::cache::limit_handles(module.py());
         crate::python::rmap::add_to(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Registers with the module that `collections.abc` is made of: it is there already, where the package takes long to import.
+    fn register_sequences(py: Python<'_>) -> PyResult<()> {
+        let sequence = py.import("_collections_abc")?.getattr("Sequence")?;
+        sequence.call_method1("register", (py.get_type::<crate::python::block::object::MemBlock>(),))?;
+        sequence.call_method1("register", (py.get_type::<crate::python::list::object::MemList>(),))?;
+        Ok(())
     }
 }
