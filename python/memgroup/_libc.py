@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+from ctypes import c_int, c_long, c_size_t, c_ssize_t, c_void_p
 
 libc = ctypes.CDLL(None, use_errno=True)
 
-_ADDRESS, _SIZE, _INT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-
-libc.mmap.restype = _ADDRESS
-libc.mmap.argtypes = [_ADDRESS, _SIZE, _INT, _INT, _INT, ctypes.c_long]
-libc.munmap.argtypes = [_ADDRESS, _SIZE]
-libc.mprotect.argtypes = [_ADDRESS, _SIZE, _INT]
-libc.madvise.argtypes = [_ADDRESS, _SIZE, _INT]
-libc.read.restype = ctypes.c_ssize_t
-libc.read.argtypes = [_INT, _ADDRESS, _SIZE]
-libc.syscall.restype = ctypes.c_long
-libc.pthread_self.restype = _ADDRESS
-libc.clone.argtypes = [_ADDRESS, _ADDRESS, _INT, _ADDRESS]
+libc.mmap.restype = c_void_p
+libc.mmap.argtypes = [c_void_p, c_size_t, c_int, c_int, c_int, c_long]
+libc.munmap.argtypes = [c_void_p, c_size_t]
+libc.mprotect.argtypes = [c_void_p, c_size_t, c_int]
+libc.madvise.argtypes = [c_void_p, c_size_t, c_int]
+libc.read.restype = c_ssize_t
+libc.read.argtypes = [c_int, c_void_p, c_size_t]
+libc.syscall.restype = c_long
+libc.pthread_self.restype = c_void_p
+libc.clone.argtypes = [c_void_p, c_void_p, c_int, c_void_p]

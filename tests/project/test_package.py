@@ -56,7 +56,7 @@ def test_metadata_say_what_both_manifests_say(package):
 def test_what_type_checkers_need_is_installed():
     files = resources.files("memgroup")
     assert files.joinpath("py.typed").is_file()
-    assert files.joinpath("_memgroup.pyi").is_file()
+    assert files.joinpath("_memgroup", "__init__.pyi").is_file()
 
 
 def test_all_that_is_exported_is_there():

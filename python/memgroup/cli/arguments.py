@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from memgroup.cli.status import UNUSABLE
-from memgroup.display.text import read_size, show_text
+from memgroup.display.text import show_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +31,6 @@ def argument(read: Callable[[str], object]) -> Callable[[str], object]:
     return convert
 
 
-size = argument(read_size)
-"""A number of bytes."""
-
-
-@argument
 def count_or_all(text: str) -> int:
     """A number from 0 on, or all."""
     if text == "all":
@@ -45,7 +40,6 @@ def count_or_all(text: str) -> int:
     raise ValueError(f"give a number from 0 on, or all; not {show_text(text)}")
 
 
-@argument
 def positive(text: str) -> int:
     """A number from 1 on."""
     if text.isascii() and text.isdecimal() and int(text):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memgroup.cli.arguments import SIZE_HELP, argument, positive, refuse, size
+from memgroup.cli.arguments import SIZE_HELP, argument, positive, refuse
 from memgroup.cli.output import print_report
 from memgroup.cli.status import COMPLETE
+from memgroup.display.text import read_size
 from memgroup.display.watch import watching
 
 if TYPE_CHECKING:
@@ -42,31 +43,38 @@ exit status:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     add = parser.add_argument
-    add("size", nargs="?", type=size, default=256 << 20, metavar="SIZE", help="of the group (default: 256M)")
+    add(
+        "size",
+        nargs="?",
+        type=argument(read_size),
+        default=256 << 20,
+        metavar="SIZE",
+        help="of the group (default: 256M)",
+    )
     add(
         "--backing",
         action="append",
-        type=_backing,
+        type=argument(_backing),
         metavar="WHAT",
         help="what the group is made of; give it again to compare",
     )
     add(
         "--shape",
-        type=_shape,
+        type=argument(_shape),
         default="star:1",
         metavar="SHAPE",
         help="the family of processes (default: %(default)s)",
     )
     add(
         "--mappings",
-        type=positive,
+        type=argument(positive),
         default=1,
         metavar="N",
         help="spread the bytes over N slots (default: %(default)s)",
     )
     add(
         "--rounds",
-        type=positive,
+        type=argument(positive),
         default=7,
         metavar="N",
         help="fork the family N times, for medians (default: %(default)s)",
@@ -77,14 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 # Its modules are imported only by those who measure.
 
 
-@argument
 def _backing(text: str) -> str:
     from memgroup.forkcost._backing import read_backing
 
     return read_backing(text).name
 
 
-@argument
 def _shape(text: str) -> str:
     from memgroup.forkcost._shape import read_shape
 

@@ -90,7 +90,7 @@ Indexing gives integers; a slice shares the block's bytes. Blocks are made by a 
             c"find($self, sub, start=None, end=None, /)
 --
 
-Offset of the first occurrence of `sub` (a bytes-like object or an integer) in `self[start:end]`, or -1.",
+Return the offset of the first occurrence of `sub` in `self[start:end]`, or -1.",
         ))
         .method(fast_method(
             c"index",
@@ -98,7 +98,7 @@ Offset of the first occurrence of `sub` (a bytes-like object or an integer) in `
             c"index($self, sub, start=None, end=None, /)
 --
 
-As `find`, but what does not occur is an error.
+Return what `find` does, but what does not occur is an error.
 
 Raises:
     ValueError: `sub` does not occur.",
@@ -109,7 +109,7 @@ Raises:
             c"count($self, sub, start=None, end=None, /)
 --
 
-How often `sub` (a bytes-like object or an integer) occurs in `self[start:end]` without overlapping itself.",
+Return how often `sub` occurs in `self[start:end]` without overlapping itself.",
         ))
         .method(method(
             c"tobytes",
@@ -117,7 +117,7 @@ How often `sub` (a bytes-like object or an integer) occurs in `self[start:end]` 
             c"tobytes($self, /)
 --
 
-A copy of the bytes.",
+Return a copy of the bytes.",
         ))
         .method(method(
             c"__arrow_c_schema__",

@@ -83,7 +83,9 @@ impl<'py> FromPyObject<'_, 'py> for Type {
     }
 }
 
-/// A list as Arrow sees it, in a type of the caller's choice: what takes the Arrow PyCapsule interface takes it.
+/// A list as Arrow sees it, in a type of the caller's choice.
+///
+/// What takes the Arrow PyCapsule interface takes it.
 #[pyclass(frozen, module = "memgroup")]
 pub(crate) struct ArrowArray {
     list: Py<MemList>,

@@ -28,7 +28,7 @@ pub(crate) fn no_copy_of_a_group() -> PyErr {
     )
 }
 
-/// The block that shares the bytes of `buffer`, if these live in a group of this process: a block, or a buffer of one.
+/// Return the block that shares the bytes of `buffer`, if these live in a group of this process.
 ///
 /// Args:
 ///     buffer: Any object that exports a buffer.
@@ -108,14 +108,15 @@ impl<'py> Source<'py> {
     }
 }
 
-/// The stretches of memory that a list lies in, as blocks, and where the records are in them.
+/// Return the stretches of memory that a list lies in, as blocks, and where the records are in them.
 ///
-/// What lies between records is cleared before: it belongs to the list, and what was there is nobody's business.
+/// What lies between records is cleared before: it belongs to the list, and what was there is nobody's
+/// business.
 ///
 /// Returns:
-///     The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many, size, from one
-///     to the next) or as two memoryviews of unsigned 64-bit integers; and the alignment. None if the list skips records
-///     of another, or if there is more between the records than in them.
+///     The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many,
+///     size, from one to the next) or as two memoryviews of unsigned 64-bit integers; and the alignment. None
+///     if the list skips records of another, or if there is more between the records than in them.
 #[pyfunction]
 pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let py = list.py();
@@ -141,7 +142,7 @@ pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'
 /// So much between records is not worth a copy.
 const COPY_THRESHOLD: usize = 64 * 1024;
 
-/// The bytes of all records of a list, one after the other.
+/// Return the bytes of all records of a list, one after the other.
 #[pyfunction]
 pub(crate) fn gathered<'py>(list: &Bound<'py, MemList>) -> PyResult<Bound<'py, PyBytes>> {
     let py = list.py();
@@ -152,11 +153,15 @@ pub(crate) fn gathered<'py>(list: &Bound<'py, MemList>) -> PyResult<Bound<'py, P
     })
 }
 
-/// The list of which `pieces` are what [`pieces`] made of it, here or in another process.
+/// Return the list of which `pieces` are what `pieces` made of it, here or in another process.
 ///
 /// Args:
-///     group: Where bytes go that do not live in one open group of this process. With None, the result is None then.
-///     buffers, firsts, table, align: As `pieces` returned them; the numbers as any buffers of unsigned 64-bit integers.
+///     group: Where bytes go that do not live in one open group of this process. With None, the result is
+///         None then.
+///     buffers: As `pieces` returned them.
+///     firsts: As `pieces` returned them.
+///     table: As `pieces` returned it; the numbers as any buffers of unsigned 64-bit integers.
+///     align: As `pieces` returned it.
 ///     readonly: Whether a protected list is wanted.
 ///
 /// Raises:

@@ -18,7 +18,7 @@ pub(crate) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
         c"alloc($self, n, *, align=16, zero=False)
 --
 
-A writable block of `n` bytes. Their contents are unspecified unless `zero` is true.
+Return a writable block of `n` bytes. Their contents are unspecified unless `zero` is true.
 
 Args:
     n: Size in bytes; 0 gives an empty block.
@@ -28,7 +28,8 @@ Args:
 Raises:
     TypeError: `n` or `align` is no integer.
     ValueError: `n` is negative, `align` no power of two up to 4096, or the group is freed.
-    MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays usable.",
+    MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group
+        stays usable.",
     );
     // SAFETY: the method takes its object for a MemGroup, which every object of the class is.
     unsafe { add_method(class, "alloc", method) }

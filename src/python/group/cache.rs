@@ -19,14 +19,15 @@ pub(crate) struct WarmMemory {
     committed: usize,
     /// How many slots are kept.
     slots: usize,
-    /// How many dead `MemBlock` objects are kept, of 64 bytes each: not counted in `committed`, and of at most a quarter of
-    /// the limit.
+    /// How many dead `MemBlock` objects are kept, of 64 bytes each.
+    ///
+    /// They are not counted in `committed`; they take at most a quarter of the limit.
     handles: usize,
 }
 
 #[pymethods]
 impl WarmMemory {
-    /// The same as a dict, for JSON.
+    /// Return the same as a dict, for JSON.
     fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.numbers().into_py_dict(py)
     }
@@ -42,7 +43,7 @@ impl WarmMemory {
     }
 }
 
-/// What this process keeps of groups that have ended, for those that come: `WarmMemory`.
+/// Return what this process keeps of groups that have ended, for those that come.
 #[pyfunction]
 pub(crate) fn warm_memory(py: Python<'_>) -> WarmMemory {
     // Looking may unmap what a fork has made useless.

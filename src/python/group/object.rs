@@ -108,11 +108,12 @@ impl MemGroup {
         })
     }
 
-    /// A writable block with the same bytes as `data`, any bytes-like object.
+    /// Return a writable block with the same bytes as `data`, any bytes-like object.
     ///
     /// Raises:
     ///     TypeError: `data` has no bytes, or `align` is no integer.
-    ///     ValueError, MemoryError: As `alloc`.
+    ///     ValueError: `align` is no power of two up to 4096, or the group is freed.
+    ///     MemoryError: As `alloc`.
     #[pyo3(signature = (data, *, align=Align::default()), text_signature = "($self, data, *, align=16)")]
     fn copy<'py>(slf: &Bound<'py, Self>, data: &Bound<'py, PyAny>, align: Align) -> PyResult<Bound<'py, MemBlock>> {
         let py = slf.py();
@@ -126,24 +127,25 @@ impl MemGroup {
         MemBlock::new(slf, piece, Mirror::ReadWrite)
     }
 
-    /// Many writable blocks from one call, a `MemList`: all of them are allocated, or none.
+    /// Return many writable blocks from one call: all of them are allocated, or none.
     ///
     /// The list takes 16 bytes for each block, or none where all are of one size.
     ///
     /// Args:
-    ///     sizes: Sizes in bytes: a buffer of integers of any type (numpy array, array.array, bytes, ...), a sequence or any
-    ///         iterable of ints.
+    ///     sizes: Sizes in bytes: a buffer of integers of any type (numpy array, array.array, bytes, ...), a
+    ///         sequence or any iterable of ints.
     ///     count: Instead of `sizes`: how many blocks of one `size`.
     ///     size: Size in bytes of each of `count` blocks.
     ///     align: Every block's address is a multiple of this power of two, at most 4096.
     ///     zero: Whether to set every byte to 0.
     ///
     /// Raises:
-    ///     TypeError: `sizes` are no integers, or not exactly one of `sizes` and `count` with `size` is given.
-    ///     ValueError: A size is negative, `sizes` has more than one dimension, `align` is no power of two up to 4096, or
-    ///         the group is freed.
-    ///     MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays usable, and
-    ///         nothing is allocated.
+    ///     TypeError: `sizes` are no integers, or not exactly one of `sizes` and `count` with `size` is
+    ///         given.
+    ///     ValueError: A size is negative, `sizes` has more than one dimension, `align` is no power of two up
+    ///         to 4096, or the group is freed.
+    ///     MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays
+    ///         usable, and nothing is allocated.
     #[pyo3(
         signature = (sizes=None, *, count=None, size=None, align=Align::default(), zero=false),
         text_signature = "($self, sizes=None, *, count=None, size=None, align=16, zero=False)",
@@ -165,23 +167,25 @@ impl MemGroup {
         MemList::of(slf, columns, zero)
     }
 
-    /// The length-prefixed messages of a stream, a `FrameReader`: an iterator of blocks, one for each message.
+    /// Return the length-prefixed messages of a stream: an iterator of blocks, one for each message.
     ///
-    /// A large message goes from the kernel straight into its block; small ones are read ahead, many at once. The group must
-    /// not be freed or reset while a message is unfinished, which counts as a view.
+    /// A large message goes from the kernel straight into its block; small ones are read ahead, many at once.
+    /// The group must not be freed or reset while a message is unfinished, which counts as a view.
     ///
     /// Args:
-    ///     source: A socket, a pipe or anything else with `fileno()`, or a descriptor. What objects have in buffers of
-    ///         their own (`socket.makefile()`, `Popen` without `bufsize=0`) is not seen.
+    ///     source: A socket, a pipe or anything else with `fileno()`, or a descriptor. What objects have in
+    ///         buffers of their own (`socket.makefile()`, `Popen` without `bufsize=0`) is not seen.
     ///     prefix: Bytes of the length before each message: 1, 2, 4 or 8, unsigned.
     ///     byteorder: "big" (network order) or "little".
     ///     limit: Bytes of the largest message to be received.
     ///     counts_prefix: Whether a length counts its own prefix too.
-    ///     read_ahead: The most bytes to read behind the message that is wanted; with 0, the stream is left just there.
+    ///     read_ahead: The most bytes to read behind the message that is wanted; with 0, the stream is left
+    ///         just there.
     ///
     /// Raises:
     ///     TypeError: `source` has no descriptor, or an argument is of the wrong type.
-    ///     ValueError: The stream is one of messages (datagrams), an argument is out of range, or the group is freed.
+    ///     ValueError: The stream is one of messages (datagrams), an argument is out of range, or the group
+    ///         is freed.
     ///     OSError: The descriptor is closed.
     #[pyo3(
         signature = (
@@ -204,10 +208,11 @@ impl MemGroup {
         FrameReader::new(slf, source, format, read_ahead)
     }
 
-    /// Reads many files whole, each into a block of its own.
+    /// Read many files whole, each into a block of its own.
     ///
-    /// First their sizes are asked, then room is made for all, then they are read. A file that has become longer or shorter by the time that it is read is whole all the same, and so is one that
-    /// announces no size, as those of /proc: up to 64 MiB beyond what was announced.
+    /// First their sizes are asked, then room is made for all, then they are read. A file that has become
+    /// longer or shorter by the time that it is read is whole all the same, and so is one that announces no
+    /// size, as those of /proc: up to 64 MiB beyond what was announced.
     ///
     /// Args:
     ///     paths: An iterable of paths: str, bytes or os.PathLike.
@@ -229,13 +234,15 @@ impl MemGroup {
         reads::read_files(slf, paths, progress)
     }
 
-    /// Reads many ranges of one file, each into a block of its own.
+    /// Read many ranges of one file, each into a block of its own.
     ///
     /// Those that lie close together are read in one call.
     ///
     /// Args:
-    ///     file: A path, a file descriptor or an object with `fileno()`; the position of the latter stays as it is.
-    ///     offsets: Where each range begins: integers in any form that `alloc_many` takes sizes in, and any order.
+    ///     file: A path, a file descriptor or an object with `fileno()`; the position of the latter stays as
+    ///         it is.
+    ///     offsets: Where each range begins: integers in any form that `alloc_many` takes sizes in, and any
+    ///         order.
     ///     sizes: How long each range is, in bytes.
     ///     progress: Called with the number of ranges done and of all, a few times a second and at the end.
     ///
@@ -258,11 +265,11 @@ impl MemGroup {
         reads::read_ranges(slf, file, offsets, sizes, progress)
     }
 
-    /// The same bytes through the read-only mirror: no system call, any size.
+    /// Return the same bytes through the read-only mirror: no system call, any size.
     ///
     /// Args:
-    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the result is of the
-    ///         same kind, shape, strides and format.
+    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the
+    ///         result is of the same kind, shape, strides and format.
     ///
     /// Raises:
     ///     TypeError: `obj` is none of these, or its elements refer to objects.
@@ -272,11 +279,11 @@ impl MemGroup {
         protect::through(slf, obj, Mirror::ReadOnly)
     }
 
-    /// The same bytes through the read-write mirror.
+    /// Return the same bytes through the read-write mirror.
     ///
     /// Args:
-    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the result is of the
-    ///         same kind, shape, strides and format.
+    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the
+    ///         result is of the same kind, shape, strides and format.
     ///
     /// Raises:
     ///     TypeError: `obj` is none of these, or its elements refer to objects.
@@ -291,9 +298,10 @@ impl MemGroup {
         protect::holds(slf, obj)
     }
 
-    /// Empties the group and keeps its memory, warm, for what comes next. Blocks from before are freed.
+    /// Empty the group and keep its memory, warm, for what comes next. Blocks from before are freed.
     ///
-    /// Slots with live exporters (blocks that ever gave out their address) are set aside untouched until the last dies.
+    /// Slots with live exporters (blocks that ever gave out their address) are set aside untouched until the
+    /// last dies.
     ///
     /// Raises:
     ///     BufferError: There are live views; nothing has changed then.
@@ -310,7 +318,7 @@ impl MemGroup {
         Ok(())
     }
 
-    /// Frees all memory in one shot. Freeing a freed group does nothing.
+    /// Free all memory in one shot. Freeing a freed group does nothing.
     ///
     /// A slot with a live exporter (a block that ever gave out its address) is set aside until the exporter dies: what holds
     /// the address without a view, as `np.ndarray(buffer=block)` does, stays valid. Secrets are overwritten at once.
@@ -347,7 +355,7 @@ impl MemGroup {
         py.detach(|| drop(let_go));
     }
 
-    /// What the group holds: `GroupStats`; after a `with` block, the memory that views and exporters keep.
+    /// Return what the group holds; after a `with` block, the memory that views and exporters keep.
     ///
     /// Raises:
     ///     ValueError: The group is freed.
@@ -437,7 +445,7 @@ impl MemGroup {
         look(slf.as_any(), "as_rich")
     }
 
-    /// What Jupyter shows: a map of the slots.
+    /// Return what Jupyter shows: a map of the slots.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         look(slf.as_any(), "as_html")
     }

@@ -32,7 +32,7 @@ impl From<crate::SlotStats> for SlotStats {
 
 #[pymethods]
 impl SlotStats {
-    /// The same as a dict, for JSON.
+    /// Return the same as a dict, for JSON.
     fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.numbers().into_py_dict(py)
     }
@@ -85,8 +85,9 @@ pub(crate) fn listed<const N: usize>(numbers: [(&'static str, usize); N]) -> Str
 /// A group. All figures but `slots`, `blocks` and `exports` are bytes. One that has ended has no slots.
 #[pyclass(frozen, get_all, module = "memgroup")]
 pub(crate) struct GroupStats {
-    /// The open slots, smallest first, as a tuple of `SlotStats`; in a forked child, behind them those of its parent. Last come,
-    /// in the same order, those of what numpy allocated within `numpy()`.
+    /// The open slots, smallest first; in a forked child, behind them those of its parent.
+    ///
+    /// Last come, in the same order, those of what numpy allocated within `numpy()`.
     pub(crate) slots: Py<PyTuple>,
     /// What was asked for.
     pub(crate) requested: usize,
@@ -96,19 +97,21 @@ pub(crate) struct GroupStats {
     pub(crate) committed: usize,
     /// Address space taken by the mirrors.
     pub(crate) mapped: usize,
-    /// What `protect` has handed out since the group was made or reset; what was protected twice counts twice.
+    /// What `protect` has handed out since the group was made or reset.
+    ///
+    /// What was protected twice counts twice.
     pub(crate) protected: usize,
     /// How many blocks were allocated since the group was made or reset.
     pub(crate) blocks: usize,
     /// How many views (live buffer exports) there are.
     pub(crate) exports: usize,
-    /// What is committed in slots that a reset or the end has set aside, until the exporters that hold them die.
+    /// What is committed in slots that a reset or the end has set aside, until their exporters die.
     pub(crate) held: usize,
 }
 
 #[pymethods]
 impl GroupStats {
-    /// The same as a dict of numbers and, under `"slots"`, dicts; for JSON.
+    /// Return the same as a dict of numbers and, under `"slots"`, dicts; for JSON.
     fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let slots: Vec<_> =
             self.slots.bind(py).iter().map(|slot| slot.call_method0("as_dict")).collect::<Result<_, _>>()?;
@@ -134,7 +137,7 @@ impl GroupStats {
         look(slf.as_any(), "as_rich")
     }
 
-    /// What Jupyter shows: a map of the slots.
+    /// Return what Jupyter shows: a map of the slots.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         look(slf.as_any(), "as_html")
     }

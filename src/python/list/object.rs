@@ -151,7 +151,7 @@ impl MemList {
         Ok(self.find(py, value, 0, self.part.len())?.is_some())
     }
 
-    /// Index of the first block in `self[start:stop]` with just the bytes of `value`.
+    /// Return the index of the first block in `self[start:stop]` with just the bytes of `value`.
     ///
     /// Raises:
     ///     ValueError: There is none.
@@ -177,7 +177,7 @@ impl MemList {
         found.ok_or_else(|| PyValueError::new_err("no block of the list has these bytes"))
     }
 
-    /// How many blocks have just the bytes of `value`, any bytes-like object.
+    /// Return how many blocks have just the bytes of `value`, any bytes-like object.
     fn count(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.check(py)?;
         let Some(value) = self.bytes_like(py, value)? else { return Ok(0) };
@@ -187,7 +187,7 @@ impl MemList {
         })
     }
 
-    /// Scatters the bytes of `data`, any bytes-like object, into the blocks, in order.
+    /// Scatter the bytes of `data`, any bytes-like object, into the blocks, in order.
     ///
     /// Where `data` shows bytes of the list itself, the result is as if it had been copied before.
     ///
@@ -211,7 +211,7 @@ impl MemList {
         })
     }
 
-    /// Gathers the bytes of all blocks, in order, into one new writable block of the group.
+    /// Gather the bytes of all blocks, in order, into one new writable block of the group.
     ///
     /// Raises:
     ///     MemoryError: As the group's `alloc`.
@@ -225,10 +225,11 @@ impl MemList {
         MemBlock::new(group, joined, Mirror::ReadWrite)
     }
 
-    /// Fills the blocks, in order, from a file, pipe or socket, until they are full or the input ends.
+    /// Fill the blocks, in order, from a file, pipe or socket, until they are full or the input ends.
     ///
     /// Args:
-    ///     fd: A file descriptor, or an object with `fileno()`; what such an object has buffered is passed over.
+    ///     fd: A file descriptor, or an object with `fileno()`; what such an object has buffered is passed
+    ///         over.
     ///     start: Byte of the list to begin at, as if its blocks were one.
     ///
     /// Returns:
@@ -239,14 +240,14 @@ impl MemList {
     ///     ValueError: `start` is negative or beyond the list, or the list is freed.
     ///     BlockingIOError: The descriptor does not wait, and there is no more now.
     ///     TimeoutError: `fd` is a socket, and its timeout is over.
-    ///     OSError: The system refused. What is raised, by a signal handler too, has as its `characters_written` how many
-    ///         bytes were moved before.
+    ///     OSError: The system refused. What is raised, by a signal handler too, has as its
+    ///         `characters_written` how many bytes were moved before.
     #[pyo3(signature = (fd, /, *, start=Start::default()), text_signature = "($self, fd, /, *, start=0)")]
     fn readv(&self, py: Python<'_>, fd: &Bound<'_, PyAny>, start: Start) -> PyResult<usize> {
         transfer::transfer(py, self, fd, Call::Read, start)
     }
 
-    /// Fills the blocks, in order, from `offset` of a file on; its position stays as it is.
+    /// Fill the blocks, in order, from `offset` of a file on; its position stays as it is.
     ///
     /// Args:
     ///     fd: A file descriptor, or an object with `fileno()`.
@@ -267,10 +268,11 @@ impl MemList {
         transfer::transfer(py, self, fd, Call::ReadAt(offset.0), start)
     }
 
-    /// Writes the bytes of all blocks, in order, to a file, pipe or socket.
+    /// Write the bytes of all blocks, in order, to a file, pipe or socket.
     ///
     /// Args:
-    ///     fd: A file descriptor, or an object with `fileno()`; flush what such an object has buffered before.
+    ///     fd: A file descriptor, or an object with `fileno()`; flush what such an object has buffered
+    ///         before.
     ///     start: Byte of the list to begin at, as if its blocks were one.
     ///
     /// Returns:
@@ -281,14 +283,14 @@ impl MemList {
     ///     ValueError: `start` is negative or beyond the list, or the list is freed.
     ///     BlockingIOError: The descriptor does not wait, and takes no more now.
     ///     TimeoutError: `fd` is a socket, and its timeout is over.
-    ///     OSError: The system refused. What is raised, by a signal handler too, has as its `characters_written` how many
-    ///         bytes were moved before.
+    ///     OSError: The system refused. What is raised, by a signal handler too, has as its
+    ///         `characters_written` how many bytes were moved before.
     #[pyo3(signature = (fd, /, *, start=Start::default()), text_signature = "($self, fd, /, *, start=0)")]
     fn writev(&self, py: Python<'_>, fd: &Bound<'_, PyAny>, start: Start) -> PyResult<usize> {
         transfer::transfer(py, self, fd, Call::Write, start)
     }
 
-    /// Writes the bytes of all blocks, in order, from `offset` of a file on; its position stays as it is.
+    /// Write the bytes of all blocks, in order, from `offset` of a file on; its position stays as it is.
     ///
     /// Args:
     ///     fd: A file descriptor, or an object with `fileno()`.
@@ -309,7 +311,7 @@ impl MemList {
         transfer::transfer(py, self, fd, Call::WriteAt(offset.0), start)
     }
 
-    /// Fills the blocks, in order, from a socket: until they are full or the peer has ended.
+    /// Fill the blocks, in order, from a socket: until they are full or the peer has ended.
     ///
     /// From a socket that knows messages (SOCK_DGRAM, SOCK_SEQPACKET) it takes exactly one.
     ///
@@ -328,7 +330,7 @@ impl MemList {
         transfer::transfer(py, self, sock, Call::Receive, start)
     }
 
-    /// Sends the bytes of all blocks, in order, through a socket.
+    /// Send the bytes of all blocks, in order, through a socket.
     ///
     /// One that knows messages (SOCK_DGRAM, SOCK_SEQPACKET) gets them as one.
     ///
@@ -386,20 +388,21 @@ impl MemList {
         format!("<MemList, {len} block{} of {}{protected}>", plural(len), show_size(nbytes))
     }
 
-    /// The list as an Arrow array of a type of the caller's choice, for pyarrow, polars and whatever else takes the Arrow
-    /// PyCapsule interface.
+    /// Return the list as an Arrow array of a type of the caller's choice.
     ///
-    /// A list itself is taken as one of "binary_view". Views copy no byte of a record and show the read-only mirror; for
-    /// them a table of 16 bytes for each record is made each time. The other types want all records in one stretch: where
-    /// they do not adjoin (padding lies between them, or empty records), they are copied once, into a new block of the
-    /// group. An array counts as a view for as long as its consumer keeps it. The bytes must not change any more.
+    /// For pyarrow, polars and whatever else takes the Arrow PyCapsule interface. A list itself is taken as
+    /// one of "binary_view". Views copy no byte of a record and show the read-only mirror; for them a table
+    /// of 16 bytes for each record is made each time. The other types want all records in one stretch: where
+    /// they do not adjoin (padding lies between them, or empty records), they are copied once, into a new
+    /// block of the group. An array counts as a view for as long as its consumer keeps it. The bytes must not
+    /// change any more.
     ///
     /// Args:
     ///     type: "binary_view", "string_view", "large_binary", "large_string", "binary" or "string".
     ///
     /// Raises:
-    ///     ValueError: There is no such type, or the list is freed. What takes the array may raise it too: a record is not
-    ///         UTF-8 (of the strings), or too long, or the group is anonymous.
+    ///     ValueError: There is no such type, or the list is freed. What takes the array may raise it too: a
+    ///         record is not UTF-8 (of the strings), or too long, or the group is anonymous.
     #[pyo3(signature = (r#type=Type::default(), /), text_signature = "($self, type='binary_view', /)")]
     fn as_arrow(slf: &Bound<'_, Self>, r#type: Type) -> PyResult<ArrowArray> {
         slf.get().check(slf.py())?;

@@ -19,7 +19,7 @@ pub(super) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
         c"numpy($self, /)
 --
 
-A context manager within which numpy allocates the memory of its arrays in the group.
+Return a context manager within which numpy allocates the memory of its arrays in the group.
 
 That memory is private: a forked child has a copy of it, and it cannot be protected (`protect(array(x))` protects a copy).
 

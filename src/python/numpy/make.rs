@@ -37,7 +37,7 @@ pub(super) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
         c"empty($self, shape, dtype=None, order='C', *, device=None, like=None)
 --
 
-A numpy array whose memory is in the group, 64-byte aligned. Its elements are unspecified.
+Return a numpy array whose memory is in the group, 64-byte aligned. Its elements are unspecified.
 
 The array is a view: `free` and `reset` refuse while it, or anything made of it without a copy, lives.
 
@@ -60,7 +60,7 @@ Raises:
         c"zeros($self, shape, dtype=None, order='C', *, device=None, like=None)
 --
 
-As `empty`, with every element 0.
+Return what `empty` does, with every element 0.
 
 Raises:
     ImportError, TypeError, ValueError, MemoryError: As `empty`.",
@@ -71,10 +71,15 @@ Raises:
         c"full($self, shape, fill_value, dtype=None, order='C', *, device=None, like=None)
 --
 
-As `empty`, with every element `fill_value`: a scalar, or an array that can be broadcast to `shape`.
+Return what `empty` does, with every element `fill_value`.
 
 Args:
+    shape: Elements in each dimension: an int, or a sequence of ints.
+    fill_value: A scalar, or an array that can be broadcast to `shape`.
     dtype: The element type; that of `fill_value` unless given.
+    order: As for `empty`.
+    device: As for `empty`.
+    like: As for `empty`.
 
 Raises:
     ImportError, TypeError, ValueError, MemoryError: As `empty`.",
@@ -85,14 +90,17 @@ Raises:
         c"array($self, object, dtype=None, *, copy=True, order='K', subok=False, ndmin=0, ndmax=0, like=None)
 --
 
-A numpy array of what `object` holds, as `numpy.array` makes it, whose memory is in the group, 64-byte aligned.
+Return a numpy array of what `object` holds, in the group and 64-byte aligned.
 
 Args:
     object: An array, anything that exports one, or a sequence (of sequences) of elements.
-    copy: With None, an array that lives in the group already, and is as wanted, is returned as it is; with False,
-        others are refused (numpy 1 has no None, and means that by False).
+    dtype: As for `numpy.array`.
+    copy: With None, an array that lives in the group already, and is as wanted, is returned as it is;
+        with False, others are refused (numpy 1 has no None, and means that by False).
+    order: As for `numpy.array`.
+    subok: As for `numpy.array`.
+    ndmin: As for `numpy.array`.
     ndmax: The most dimensions to look for, where numpy has that (2.4).
-    dtype, order, subok, ndmin: As for `numpy.array`.
     like: As for `empty`.
 
 Raises:

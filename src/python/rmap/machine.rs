@@ -83,51 +83,54 @@ impl Machine {
         self.with(py, |model| model.rules().clone_order.name())
     }
 
-    /// A new process with nothing mapped, a child of nobody.
+    /// Return a new process with nothing mapped, a child of nobody.
     ///
     /// Raises:
-    ///     MemoryError: There are as many processes as Linux numbers, 4,194,304, or there is no memory for more.
+    ///     MemoryError: There are as many processes as Linux numbers, 4,194,304, or there is no memory for
+    ///         more.
     fn spawn(slf: &Bound<'_, Self>) -> PyResult<Process> {
         let process = slf.get().with(slf.py(), rmap::Machine::spawn)?;
         Ok(Process::new(slf, process))
     }
 
-    /// The processes that live, by birth.
+    /// Return the processes that live, by birth.
     fn processes<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let py = slf.py();
         let all = slf.get().with(py, |model| collected(model.processes(), model.counts().processes))?;
         list_of(py, all.into_iter().map(|process| Process::new(slf, process)))
     }
 
-    /// The ids of the pages that somebody maps, or keeps in swap, or that a shared mapping holds.
+    /// Return the ids of the pages that somebody maps, keeps in swap, or that a shared mapping holds.
     fn pages<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let all = self.with(py, |model| collected(model.pages(), model.counts().pages))?;
         list_of(py, all.into_iter().map(PageId::number))
     }
 
-    /// Swaps a page out: the walk takes away the page table entries that it finds.
+    /// Swap a page out: the walk takes away the page table entries that it finds.
     ///
     /// Returns:
-    ///     Whether it found all of them, so that the page left memory. It does in every design but the broken ones.
+    ///     Whether it found all of them, so that the page left memory. It does in every design but the broken
+    ///     ones.
     ///
     /// Raises:
     ///     TypeError: `page_id` is no integer.
     ///     LookupError: There is no such page any more.
-    ///     ValueError: The page is in no page table.
+    ///     ValueError: The page is in no page table, or `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn swap_out(&self, py: Python<'_>, page_id: PageId) -> PyResult<bool> {
         Ok(self.with_long(py, |model| model.swap_out(page_id))?.left == 0)
     }
 
-    /// The full walk of a page: the places where it can be mapped, as (process, VMA), in the order of the walk.
+    /// Return the places where a page can be mapped, as (process, VMA), in the order of a full walk.
     ///
-    /// They hold the page's address, and need not map the page. Empty while nobody maps it, as after `swap_out` until
-    /// somebody touches it again; only a page of a shared mapping is found all the same, by the mapping, in every design but
-    /// "scan24". Empty, too, where a broken design has lost the way.
+    /// They hold the page's address, and need not map the page. Empty while nobody maps it, as after
+    /// `swap_out` until somebody touches it again; only a page of a shared mapping is found all the same, by
+    /// the mapping, in every design but "scan24". Empty, too, where a broken design has lost the way.
     ///
     /// Raises:
     ///     TypeError: `page_id` is no integer.
     ///     LookupError: There is no such page any more.
+    ///     ValueError: `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn walk<'py>(slf: &Bound<'py, Self>, page_id: PageId) -> PyResult<Bound<'py, PyList>> {
         let walk = slf.get().with_long(slf.py(), |model| model.walk(page_id))?;
@@ -135,48 +138,51 @@ impl Machine {
         list_of(slf.py(), places.map(|(process, vma)| (Process::new(slf, process), Vma::new(slf, process, vma))))
     }
 
-    /// How many VMAs a full walk of a page looks at: those of `walk`, and in a list also those of other addresses.
+    /// Return how many VMAs a full walk looks at: those of `walk`, and in a list also those elsewhere.
     ///
     /// Raises:
     ///     TypeError: `page_id` is no integer.
     ///     LookupError: There is no such page any more.
+    ///     ValueError: `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn walk_visits(&self, py: Python<'_>, page_id: PageId) -> PyResult<u64> {
         Ok(self.with_long(py, |model| model.walk_visits(page_id))?)
     }
 
-    /// How many VMAs unmapping a page would look at: the walk ends with the page's last page table entry.
+    /// Return how many VMAs unmapping a page would look at: the walk ends with its last page table entry.
     ///
     /// Raises:
     ///     TypeError: `page_id` is no integer.
     ///     LookupError: There is no such page any more.
+    ///     ValueError: `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn unmap_visits(&self, py: Python<'_>, page_id: PageId) -> PyResult<u64> {
         Ok(self.with_long(py, |model| model.unmap_visits(page_id))?)
     }
 
-    /// The processes that map a page, by birth: what a walk ought to find, from all page tables.
+    /// Return the processes that map a page, by birth: what a walk ought to find, from all page tables.
     ///
     /// Raises:
     ///     TypeError: `page_id` is no integer.
     ///     LookupError: There is no such page any more.
+    ///     ValueError: `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn mapped_by<'py>(slf: &Bound<'py, Self>, page_id: PageId) -> PyResult<Bound<'py, PyList>> {
         let holders = slf.get().with_long(slf.py(), |model| model.mapped_by(page_id))?;
         list_of(slf.py(), holders.into_iter().map(|process| Process::new(slf, process)))
     }
 
-    /// What there is, and what was ever made or done, by name.
+    /// Return what there is, and what was ever made or done, by name.
     ///
-    /// `processes`, `vmas`, `anon_vmas`, `chains` (chain entries) and `pages` that there are; each with `_total`, how many
-    /// were ever made; `copies`, pages that were copied on write; `visits`, VMAs that `swap_out` looked at. The
-    /// difference of two is what the operations between them cost.
+    /// `processes`, `vmas`, `anon_vmas`, `chains` (chain entries) and `pages` that there are; each with
+    /// `_total`, how many were ever made; `copies`, pages that were copied on write; `visits`, VMAs that
+    /// `swap_out` looked at. The difference of two is what the operations between them cost.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counts = self.with(py, |model| model.counts());
         counts_dict(py, counts)
     }
 
-    /// The invariants that do not hold, those of pages first; empty for a design that works.
+    /// Return the invariants that do not hold, those of pages first; empty for a design that works.
     ///
     /// Raises:
     ///     MemoryError: There is not enough to look at everything.
@@ -188,12 +194,13 @@ impl Machine {
         broken.into_iter().map(|broken| Broken::new(slf, broken)).collect()
     }
 
-    /// The whole state as dicts and lists, for drawing and for other tools.
+    /// Return the whole state as dicts and lists, for drawing and for other tools.
     ///
-    /// `processes`: pid, parent (the pid of who forked it, or 0). `vmas`: id, process (a pid), start, stop, prot, shared,
-    /// accounted, dontfork, wipeonfork, anon_vma (an id or None), chain (ids of anon_vmas, newest first). `anon_vmas`: id,
-    /// root, parent, children, active, references, members (ids of VMAs in the order of a walk). `pages`: id, index,
-    /// mapping (id of an anon_vma or None), dangling, shared, mapped_by, swapped_by (pids).
+    /// `processes`: pid, parent (the pid of who forked it, or 0). `vmas`: id, process (a pid), start, stop,
+    /// prot, shared, accounted, dontfork, wipeonfork, anon_vma (an id or None), chain (ids of anon_vmas,
+    /// newest first). `anon_vmas`: id, root, parent, children, active, references, members (ids of VMAs in
+    /// the order of a walk). `pages`: id, index, mapping (id of an anon_vma or None), dangling, shared,
+    /// mapped_by, swapped_by (pids).
     ///
     /// Raises:
     ///     MemoryError: There is not enough for all of it.
@@ -205,7 +212,7 @@ impl Machine {
         graph_dict(py, graph)
     }
 
-    /// Draws the whole state as SVG: a grid of VMAs and anon_vmas, with a dot for each chain entry.
+    /// Draw the whole state as SVG: a grid of VMAs and anon_vmas, with a dot for each chain entry.
     ///
     /// Args:
     ///     page: The id of a page: its walk is drawn, numbered in the order of a full walk.
@@ -216,8 +223,8 @@ impl Machine {
     /// Raises:
     ///     TypeError: `page` is no integer.
     ///     LookupError: There is no such page any more.
-    ///     ValueError: `page` is negative, or the family is too large for one picture: more than 32 processes, 48 VMAs,
-    ///         48 anon_vmas or, without `page`, 24 pages.
+    ///     ValueError: `page` is negative, or the family is too large for one picture: more than 32
+    ///         processes, 48 VMAs, 48 anon_vmas or, without `page`, 24 pages.
     ///     RuntimeError: Other threads never left the machine alone for long enough.
     #[pyo3(signature = (page=None))]
     fn draw<'py>(slf: &Bound<'py, Self>, page: Option<PageId>) -> PyResult<Bound<'py, PyAny>> {
@@ -225,7 +232,7 @@ impl Machine {
         drawing.call_method1("draw", (slf, page.map(PageId::number)))
     }
 
-    /// What Jupyter shows: None for a family that is too large for one picture.
+    /// Return what Jupyter shows: None for a family that is too large for one picture.
     fn _repr_svg_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("memgroup.display.rmap")?.call_method1("svg_or_none", (slf,))
     }

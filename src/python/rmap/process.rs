@@ -46,7 +46,7 @@ impl Process {
         self.machine.get().with(py, |model| model.is_alive(self.id))
     }
 
-    /// Maps pages, none of which is there until it is touched.
+    /// Map pages, none of which is there until it is touched.
     ///
     /// Args:
     ///     pages: How many.
@@ -71,7 +71,7 @@ impl Process {
         Ok(Vma::new(self.machine.bind(py), self.id, vma))
     }
 
-    /// Unmaps whatever there is in a range.
+    /// Unmap whatever there is in a range.
     ///
     /// Raises:
     ///     TypeError: An argument is no integer.
@@ -81,7 +81,7 @@ impl Process {
         Ok(self.machine.get().with(py, |model| model.munmap(self.id, page.0, pages.0))?)
     }
 
-    /// Changes what may be done with a range, all of which must be mapped.
+    /// Change what may be done with a range, all of which must be mapped.
     ///
     /// Raises:
     ///     TypeError: An argument is of the wrong type.
@@ -92,24 +92,25 @@ impl Process {
         Ok(self.machine.get().with(py, |model| model.mprotect(self.id, page.0, pages.0, prot))?)
     }
 
-    /// Says what a fork is to do with a range, all of which must be mapped.
+    /// Say what a fork is to do with a range, all of which must be mapped.
     ///
     /// Args:
     ///     page: The first page address.
     ///     pages: How many.
-    ///     advice: "dontfork" (a child does not get it), "wipeonfork" (a child gets it empty; private mappings only), or
-    ///         what undoes them, "dofork" and "keeponfork".
+    ///     advice: "dontfork" (a child does not get it), "wipeonfork" (a child gets it empty; private
+    ///         mappings only), or what undoes them, "dofork" and "keeponfork".
     ///
     /// Raises:
     ///     TypeError: An argument is of the wrong type.
     ///     LookupError: A page of the range is not mapped; nothing has changed then.
-    ///     ValueError: The process has exited, it is no range, a shared mapping is to be wiped, or `advice` is unknown.
+    ///     ValueError: The process has exited, it is no range, a shared mapping is to be wiped, or `advice`
+    ///         is unknown.
     #[pyo3(signature = (page, pages, advice))]
     fn madvise(&self, py: Python<'_>, page: Address, pages: Pages, advice: Advice) -> PyResult<()> {
         Ok(self.machine.get().with(py, |model| model.madvise(self.id, page.0, pages.0, advice))?)
     }
 
-    /// Writes a page. One that others may see is copied first.
+    /// Write a page. One that others may see is copied first.
     ///
     /// Returns:
     ///     The id of the page that is there now.
@@ -124,10 +125,11 @@ impl Process {
         Ok(self.machine.get().with(py, |model| model.write(self.id, page.0))?.number())
     }
 
-    /// Reads a page.
+    /// Read a page.
     ///
     /// Returns:
-    ///     The id of the page that is there now, or None for the page of zeros that stands for all that was never written.
+    ///     The id of the page that is there now, or None for the page of zeros that stands for all that was
+    ///     never written.
     ///
     /// Raises:
     ///     TypeError: `page` is no integer.
@@ -139,7 +141,7 @@ impl Process {
         Ok(self.machine.get().with(py, |model| model.read(self.id, page.0))?.map(PageId::number))
     }
 
-    /// The id of the page at an address, in memory or in swap, without touching it; None if there is none yet.
+    /// Return the id of the page at an address, in memory or in swap, without touching it; None if none.
     ///
     /// Raises:
     ///     TypeError: `page` is no integer.
@@ -150,13 +152,13 @@ impl Process {
         Ok(self.machine.get().with(py, |model| model.page_at(self.id, page.0))?.map(PageId::number))
     }
 
-    /// Forks: the child, or with a number so many children, one after the other, in a list.
+    /// Fork: return the child, or with a number so many children, one after the other, in a list.
     ///
     /// Raises:
     ///     TypeError: `n` is no integer.
     ///     ValueError: The process has exited, or `n` is negative.
-    ///     MemoryError: There would be more processes than Linux numbers, 4,194,304, or there is no memory for them; none is
-    ///         forked then.
+    ///     MemoryError: There would be more processes than Linux numbers, 4,194,304, or there is no memory
+    ///         for them; none is forked then.
     #[pyo3(signature = (n=None, /))]
     fn fork<'py>(&self, py: Python<'py>, n: Option<Children>) -> PyResult<Bound<'py, PyAny>> {
         let machine = self.machine.bind(py);
@@ -173,7 +175,7 @@ impl Process {
         Ok(list?.into_any())
     }
 
-    /// Ends the process: its page table, then its VMAs.
+    /// End the process: its page table, then its VMAs.
     ///
     /// Raises:
     ///     ValueError: It has exited already.
@@ -181,7 +183,7 @@ impl Process {
         Ok(self.machine.get().with_long(py, |model| model.exit(self.id))?)
     }
 
-    /// Its VMAs, by address.
+    /// Return its VMAs, by address.
     ///
     /// Raises:
     ///     ValueError: The process has exited.

@@ -124,7 +124,7 @@ impl FrameReader {
         Ok(PyBytes::new(py, self.state()?.frames.ahead()))
     }
 
-    /// Gives an unfinished message up, so that it is no view of the group any more. The stream itself stays open.
+    /// Give an unfinished message up, so that it is no view of the group any more. The stream stays open.
     ///
     /// Receiving raises ValueError afterwards.
     fn close(&self) -> PyResult<()> {
@@ -149,7 +149,7 @@ impl FrameReader {
         }
     }
 
-    /// For `memgroup.aio`: the next message; None if it is not complete after reading `most` bytes.
+    /// For `memgroup.aio`: return the next message; None if it is not complete after reading `most` bytes.
     ///
     /// Raises:
     ///     BlockingIOError: There is nothing to read right now.

@@ -12,7 +12,7 @@ use crate::slot::Mirror;
 /// Where a transfer stands: number of a block, a byte in it, and how many bytes the last call moved.
 type Position = (usize, usize, usize);
 
-/// Reads what there is into the blocks from `index` on, past `offset` of the first: at most `most` bytes.
+/// Read what there is into the blocks from `index` on, past `offset` of the first: at most `most` bytes.
 ///
 /// Returns the index and the offset to go on with, and how many bytes came.
 #[pyfunction]
@@ -26,7 +26,7 @@ pub(crate) fn read_nonblocking(
     move_at_once(blocks, source, index, offset, most, [Call::Receive, Call::Read])
 }
 
-/// Writes what there is room for of the blocks from `index` on, past `offset` of the first.
+/// Write what there is room for of the blocks from `index` on, past `offset` of the first.
 ///
 /// At most `most` bytes.
 ///
@@ -42,7 +42,7 @@ pub(crate) fn write_nonblocking(
     move_at_once(blocks, source, index, offset, most, [Call::Send, Call::Write])
 }
 
-/// The descriptor of a non-blocking stream of bytes.
+/// Return the descriptor of a non-blocking stream of bytes.
 #[pyfunction]
 pub(crate) fn non_blocking(source: &Bound<'_, PyAny>) -> PyResult<i32> {
     source::non_blocking_descriptor(source)

@@ -55,7 +55,7 @@ pub(crate) struct ReadResult {
 
 #[pymethods]
 impl ReadResult {
-    /// The blocks, if all was read.
+    /// Return the blocks, if all was read.
     ///
     /// Raises:
     ///     ExceptionGroup: Some of it was not; it holds `errors`.

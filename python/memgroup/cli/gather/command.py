@@ -7,14 +7,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from memgroup import MemGroup
-from memgroup.cli.arguments import SIZE_HELP, argument, count_or_all, refuse, size
+from memgroup.cli.arguments import SIZE_HELP, argument, count_or_all, refuse
 from memgroup.cli.gather.inspect import Search
 from memgroup.cli.gather.job import Job, gather
 from memgroup.cli.gather.json import as_json
 from memgroup.cli.gather.report import complaints, report
 from memgroup.cli.output import print_report
 from memgroup.cli.status import COMPLETE, INCOMPLETE
-from memgroup.display.text import read_pattern, show_text
+from memgroup.display.text import read_pattern, read_size, show_text
 from memgroup.display.watch import watching
 
 if TYPE_CHECKING:
@@ -73,21 +73,21 @@ def _add_inspection(add: _Add) -> None:
     )
     add(
         "--max-files",
-        type=count_or_all,
+        type=argument(count_or_all),
         default=50,
         metavar="N",
         help="of the files with matches list the first N (default: %(default)s)",
     )
     add(
         "--max-matches",
-        type=count_or_all,
+        type=argument(count_or_all),
         default=10,
         metavar="N",
         help="of the matches in a file list the first N (default: %(default)s)",
     )
     add(
         "--largest",
-        type=count_or_all,
+        type=argument(count_or_all),
         default=10,
         metavar="N",
         help="list the N largest files (default: %(default)s)",
@@ -97,7 +97,7 @@ def _add_inspection(add: _Add) -> None:
 def _add_memory(add: _Add) -> None:
     add(
         "--base",
-        type=size,
+        type=argument(read_size),
         default=64 * 1024,
         metavar="SIZE",
         help="size of the group's first slot, rounded up to whole pages; each further slot has twice the "
@@ -105,7 +105,7 @@ def _add_memory(add: _Add) -> None:
     )
     add(
         "--limit",
-        type=size,
+        type=argument(read_size),
         metavar="SIZE",
         help="the most memory that the group may commit (default: what the machine has)",
     )

@@ -1,0 +1,44 @@
+"""The compiled half of memgroup: one stub for each of its subjects, where at run time it is one module."""
+
+from typing import Final
+
+from memgroup._memgroup.arrow import ArrowArray
+from memgroup._memgroup.block import MemBlock
+from memgroup._memgroup.cache import WarmMemory, set_warm_limit, warm_memory
+from memgroup._memgroup.fault import disable_fault_report, enable_fault_report
+from memgroup._memgroup.group import MemGroup
+from memgroup._memgroup.io import FrameReader, ReadResult, non_blocking, read_nonblocking, write_nonblocking
+from memgroup._memgroup.list import MemList
+from memgroup._memgroup.pickling import block_from_buffer, gathered, list_of_pieces, pieces
+from memgroup._memgroup.rmap import Broken, Machine, Process, Vma
+from memgroup._memgroup.stats import GroupStats, SlotStats
+
+__all__ = [
+    "ArrowArray",
+    "Broken",
+    "FrameReader",
+    "GroupStats",
+    "Machine",
+    "MemBlock",
+    "MemGroup",
+    "MemList",
+    "Process",
+    "ReadResult",
+    "SlotStats",
+    "Vma",
+    "WarmMemory",
+    "__version__",
+    "block_from_buffer",
+    "disable_fault_report",
+    "enable_fault_report",
+    "gathered",
+    "list_of_pieces",
+    "non_blocking",
+    "pieces",
+    "read_nonblocking",
+    "set_warm_limit",
+    "warm_memory",
+    "write_nonblocking",
+]
+
+__version__: Final[str]

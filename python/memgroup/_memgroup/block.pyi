@@ -1,0 +1,114 @@
+"""One allocation of a group."""
+
+from collections.abc import Iterator
+from typing import Any, SupportsIndex, final, overload
+
+from _typeshed import ReadableBuffer
+
+@final
+class MemBlock:
+    """One allocation of a group: a bytes-like object, writable unless protected, that compares by content.
+
+    Indexing gives integers; a slice shares the block's bytes. Blocks are made by a group's `alloc`, `copy`,
+    `protect` and `unprotect`, and keep their group alive. Every use of a block of a freed group raises
+    ValueError.
+    """
+
+    __hash__: None  # type: ignore[assignment]  # the bytes can change
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+    @property
+    def readonly(self) -> bool:
+        """Whether the block shows the read-only mirror."""
+    @property
+    def address(self) -> int:
+        """Address of the first byte, for C code. It stays reserved for as long as the block lives."""
+    def find(
+        self,
+        sub: ReadableBuffer | int,
+        start: SupportsIndex | None = None,
+        end: SupportsIndex | None = None,
+        /,
+    ) -> int:
+        """Return the offset of the first occurrence of `sub` in `self[start:end]`, or -1."""
+    def index(
+        self,
+        sub: ReadableBuffer | int,
+        start: SupportsIndex | None = None,
+        end: SupportsIndex | None = None,
+        /,
+    ) -> int:
+        """Return what `find` does, but what does not occur is an error.
+
+        Raises:
+            ValueError: `sub` does not occur.
+        """
+    def count(
+        self,
+        sub: ReadableBuffer | int,
+        start: SupportsIndex | None = None,
+        end: SupportsIndex | None = None,
+        /,
+    ) -> int:
+        """Return how often `sub` occurs in `self[start:end]` without overlapping itself."""
+    def tobytes(self) -> bytes:
+        """Return a copy of the bytes."""
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex, /) -> int: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> MemBlock | Any: ...  # a memoryview where the slice has a step
+    @overload
+    def __setitem__(self, key: SupportsIndex, value: SupportsIndex, /) -> None: ...
+    @overload
+    def __setitem__(self, key: slice, value: ReadableBuffer, /) -> None: ...
+    def __iter__(self) -> Iterator[int]: ...
+    def __contains__(self, sub: ReadableBuffer | int, /) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __lt__(self, other: ReadableBuffer, /) -> bool: ...
+    def __le__(self, other: ReadableBuffer, /) -> bool: ...
+    def __gt__(self, other: ReadableBuffer, /) -> bool: ...
+    def __ge__(self, other: ReadableBuffer, /) -> bool: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __arrow_c_schema__(self) -> object:
+        """Return the type of the Arrow array that the block is taken as: uint8."""
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        """Return the block as an Arrow array of uint8 that shows the read-only mirror.
+
+        Raises:
+            ValueError: Another type is requested, the group is anonymous, or the block is freed.
+        """
+    def __dlpack__(
+        self,
+        *,
+        stream: None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """Return the block as a DLPack tensor of uint8 with one dimension.
+
+        It counts as a view for as long as its consumer keeps it.
+
+        Args:
+            stream: None: main memory has no streams.
+            max_version: The newest version that the consumer knows. Before (1, 0), no block that is protected
+                can be exported.
+            dl_device: None or (1, 0), which is main memory.
+            copy: Whether to export a copy, a new block of the group.
+
+        Raises:
+            BufferError: It cannot be exported as requested.
+        """
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return (1, 0): main memory."""
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
+        """Pickle: with protocol 5 the bytes can go out of band, without a copy.
+
+        What is loaded is in a group of the receiver.
+        """
+    def __copy__(self) -> MemBlock:
+        """Return a new block of the group with the same bytes, protected if this one is."""
+    def __deepcopy__(self, memo: Any = None, /) -> MemBlock:
+        """Return the same as `copy.copy`."""

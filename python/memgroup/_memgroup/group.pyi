@@ -1,0 +1,507 @@
+"""The group itself."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Literal, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
+
+import numpy as np
+from _typeshed import FileDescriptorLike, ReadableBuffer
+from memgroup._memgroup.block import MemBlock
+from memgroup._memgroup.io import FrameReader, ReadResult
+from memgroup._memgroup.list import MemList
+from memgroup._memgroup.stats import GroupStats
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from rich.console import RenderableType
+
+# Without numpy, which is optional, these are Any to a type checker; nobody else reads this file.
+_Array = TypeVar("_Array", bound=NDArray[Any])
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+_Dtype: TypeAlias = type[_Scalar] | np.dtype[_Scalar]
+
+_Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+
+_Order: TypeAlias = Literal["C", "F"] | None
+
+_Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+@final
+class MemGroup:
+    """A group of allocations that share one end: memory is handed out and freed in one shot, never singly.
+
+    Its memory is up to 32 slots, slot i of `base << i` bytes, each mapped twice: read-write and read-only.
+    Protecting a block is handing out its address in the read-only mirror. As a context manager the group
+    ends gently: memory that a memoryview or array still uses stays valid until that is gone.
+
+    Args:
+        base: Size of the first slot in bytes, rounded up to whole pages.
+        limit: The most bytes the group may commit, or None.
+        backing: Where the memory comes from: "memfd", "anonymous" (nothing can be protected), or a directory
+            for unlinked temporary files.
+        name: Shown in `repr`, in messages and in /proc/PID/maps (where memory kept from another group keeps
+            its name).
+        secret: Whether what the group holds is locked in memory, left out of core dumps, and overwritten with
+            zeros when the group is reset, freed or ends.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: `base` is 0, negative or absurd, `limit` negative, `name` unusable, or `backing` a
+            directory for secrets.
+        OSError: `backing` names a directory that is missing or cannot be written to.
+    """
+
+    def __new__(
+        cls,
+        base: SupportsIndex = 65536,
+        limit: SupportsIndex | None = None,
+        backing: str | bytes | os.PathLike[str] | os.PathLike[bytes] = "memfd",
+        name: str | None = None,
+        *,
+        secret: bool = False,
+    ) -> Self: ...
+    @property
+    def name(self) -> str:
+        """The group's name."""
+    @property
+    def base(self) -> int:
+        """Size of the first slot in bytes."""
+    @property
+    def limit(self) -> int | None:
+        """The most bytes the group may commit, or None."""
+    @property
+    def backing(self) -> str:
+        """Where the memory comes from: "memfd", "anonymous" or a directory."""
+    @property
+    def secret(self) -> bool:
+        """Whether what it holds is locked in memory, left out of core dumps, and overwritten at the end."""
+    @property
+    def freed(self) -> bool:
+        """Whether the group has ended, gently or not."""
+    def alloc(self, n: SupportsIndex, *, align: SupportsIndex = 16, zero: bool = False) -> MemBlock:
+        """Return a writable block of `n` bytes. Their contents are unspecified unless `zero` is true.
+
+        Args:
+            n: Size in bytes; 0 gives an empty block.
+            align: The block's address is a multiple of this power of two, at most 4096.
+            zero: Whether to set every byte to 0.
+
+        Raises:
+            TypeError: `n` or `align` is no integer.
+            ValueError: `n` is negative, `align` no power of two up to 4096, or the group is freed.
+            MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group
+                stays usable.
+        """
+    def copy(self, data: ReadableBuffer, *, align: SupportsIndex = 16) -> MemBlock:
+        """Return a writable block with the same bytes as `data`, any bytes-like object.
+
+        Raises:
+            TypeError: `data` has no bytes, or `align` is no integer.
+            ValueError: `align` is no power of two up to 4096, or the group is freed.
+            MemoryError: As `alloc`.
+        """
+    @overload
+    def alloc_many(
+        self,
+        sizes: ReadableBuffer | Iterable[SupportsIndex],
+        *,
+        count: None = None,
+        size: None = None,
+        align: SupportsIndex = 16,
+        zero: bool = False,
+    ) -> MemList:
+        """Return many writable blocks from one call: all of them are allocated, or none.
+
+        The list takes 16 bytes for each block, or none where all are of one size.
+
+        Args:
+            sizes: Sizes in bytes: a buffer of integers of any type (numpy array, array.array, bytes, ...), a
+                sequence or any iterable of ints.
+            count: Instead of `sizes`: how many blocks of one `size`.
+            size: Size in bytes of each of `count` blocks.
+            align: Every block's address is a multiple of this power of two, at most 4096.
+            zero: Whether to set every byte to 0.
+
+        Raises:
+            TypeError: `sizes` are no integers, or not exactly one of `sizes` and `count` with `size` is
+                given.
+            ValueError: A size is negative, `sizes` has more than one dimension, `align` is no power of two up
+                to 4096, or the group is freed.
+            MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays
+                usable, and nothing is allocated.
+        """
+    @overload
+    def alloc_many(
+        self,
+        sizes: None = None,
+        *,
+        count: SupportsIndex,
+        size: SupportsIndex,
+        align: SupportsIndex = 16,
+        zero: bool = False,
+    ) -> MemList: ...
+    def frames(
+        self,
+        source: FileDescriptorLike,
+        *,
+        prefix: SupportsIndex = 4,
+        byteorder: Literal["big", "little"] = "big",
+        limit: SupportsIndex = 16777216,
+        counts_prefix: bool = False,
+        read_ahead: SupportsIndex = 65536,
+    ) -> FrameReader:
+        """Return the length-prefixed messages of a stream: an iterator of blocks, one for each message.
+
+        A large message goes from the kernel straight into its block; small ones are read ahead, many at once.
+        The group must not be freed or reset while a message is unfinished, which counts as a view.
+
+        Args:
+            source: A socket, a pipe or anything else with `fileno()`, or a descriptor. What objects have in
+                buffers of their own (`socket.makefile()`, `Popen` without `bufsize=0`) is not seen.
+            prefix: Bytes of the length before each message: 1, 2, 4 or 8, unsigned.
+            byteorder: "big" (network order) or "little".
+            limit: Bytes of the largest message to be received.
+            counts_prefix: Whether a length counts its own prefix too.
+            read_ahead: The most bytes to read behind the message that is wanted; with 0, the stream is left
+                just there.
+
+        Raises:
+            TypeError: `source` has no descriptor, or an argument is of the wrong type.
+            ValueError: The stream is one of messages (datagrams), an argument is out of range, or the group
+                is freed.
+            OSError: The descriptor is closed.
+        """
+    def read_files(
+        self, paths: Iterable[_Path], /, *, progress: Callable[[int, int], object] | None = None
+    ) -> ReadResult:
+        """Read many files whole, each into a block of its own.
+
+        First their sizes are asked, then room is made for all, then they are read. A file that has become
+        longer or shorter by the time that it is read is whole all the same, and so is one that announces no
+        size, as those of /proc: up to 64 MiB beyond what was announced.
+
+        Args:
+            paths: An iterable of paths: str, bytes or os.PathLike.
+            progress: Called with the number of files done and of all, a few times a second and at the end.
+
+        Returns:
+            A ReadResult. What cannot be read is one of its `errors` and ends nothing.
+
+        Raises:
+            TypeError: `paths` are no paths.
+            ValueError: A path contains NUL, or the group is freed.
+            MemoryError: There is no room for all of them; nothing is read then.
+        """
+    def read_ranges(
+        self,
+        file: FileDescriptorLike | _Path,
+        offsets: ReadableBuffer | Iterable[SupportsIndex],
+        sizes: ReadableBuffer | Iterable[SupportsIndex],
+        /,
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> ReadResult:
+        """Read many ranges of one file, each into a block of its own.
+
+        Those that lie close together are read in one call.
+
+        Args:
+            file: A path, a file descriptor or an object with `fileno()`; the position of the latter stays as
+                it is.
+            offsets: Where each range begins: integers in any form that `alloc_many` takes sizes in, and any
+                order.
+            sizes: How long each range is, in bytes.
+            progress: Called with the number of ranges done and of all, a few times a second and at the end.
+
+        Returns:
+            A ReadResult. A range that the file ends before or in is an EOFError among its `errors`.
+
+        Raises:
+            TypeError: `file` is no file, or the numbers are no integers.
+            ValueError: A number is negative, there are not as many offsets as sizes, or the group is freed.
+            OSError: The file cannot be opened or read at all.
+            MemoryError: There is no room for all of them; nothing is read then.
+        """
+    @overload
+    def empty(
+        self,
+        shape: _Shape,
+        dtype: None = None,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[np.float64]:
+        """Return a numpy array whose memory is in the group, 64-byte aligned. Its elements are unspecified.
+
+        The array is a view: `free` and `reset` refuse while it, or anything made of it without a copy, lives.
+
+        Args:
+            shape: Elements in each dimension: an int, or a sequence of ints.
+            dtype: The element type; float64 unless given. None that holds references to Python objects.
+            order: 'C' or 'F': whether the last index or the first varies fastest.
+            device: None or "cpu".
+            like: None or a numpy array; as without.
+
+        Raises:
+            ImportError: numpy is not installed.
+            TypeError: `dtype` holds references to objects, or an argument is of the wrong type.
+            ValueError: A dimension is negative, or the group is freed.
+            MemoryError: As `alloc`.
+        """
+    @overload
+    def empty(
+        self,
+        shape: _Shape,
+        dtype: _Dtype[_Scalar],
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[_Scalar]: ...
+    @overload
+    def empty(
+        self,
+        shape: _Shape,
+        dtype: DTypeLike,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[Any]: ...
+    @overload
+    def zeros(
+        self,
+        shape: _Shape,
+        dtype: None = None,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[np.float64]:
+        """Return what `empty` does, with every element 0.
+
+        Raises:
+            ImportError, TypeError, ValueError, MemoryError: As `empty`.
+        """
+    @overload
+    def zeros(
+        self,
+        shape: _Shape,
+        dtype: _Dtype[_Scalar],
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[_Scalar]: ...
+    @overload
+    def zeros(
+        self,
+        shape: _Shape,
+        dtype: DTypeLike,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[Any]: ...
+    @overload
+    def full(
+        self,
+        shape: _Shape,
+        fill_value: ArrayLike,
+        dtype: None = None,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[Any]:
+        """Return what `empty` does, with every element `fill_value`.
+
+        Args:
+            shape: Elements in each dimension: an int, or a sequence of ints.
+            fill_value: A scalar, or an array that can be broadcast to `shape`.
+            dtype: The element type; that of `fill_value` unless given.
+            order: As for `empty`.
+            device: As for `empty`.
+            like: As for `empty`.
+
+        Raises:
+            ImportError, TypeError, ValueError, MemoryError: As `empty`.
+        """
+    @overload
+    def full(
+        self,
+        shape: _Shape,
+        fill_value: ArrayLike,
+        dtype: _Dtype[_Scalar],
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[_Scalar]: ...
+    @overload
+    def full(
+        self,
+        shape: _Shape,
+        fill_value: ArrayLike,
+        dtype: DTypeLike,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: ArrayLike | None = None,
+    ) -> NDArray[Any]: ...
+    @overload
+    def array(
+        self,
+        object: ArrayLike,
+        dtype: None = None,
+        *,
+        copy: bool | None = True,
+        order: Literal["K", "A", "C", "F"] | None = "K",
+        subok: bool = False,
+        ndmin: SupportsIndex = 0,
+        ndmax: SupportsIndex = 0,
+        like: ArrayLike | None = None,
+    ) -> NDArray[Any]:
+        """Return a numpy array of what `object` holds, in the group and 64-byte aligned.
+
+        Args:
+            object: An array, anything that exports one, or a sequence (of sequences) of elements.
+            dtype: As for `numpy.array`.
+            copy: With None, an array that lives in the group already, and is as wanted, is returned as it is;
+                with False, others are refused (numpy 1 has no None, and means that by False).
+            order: As for `numpy.array`.
+            subok: As for `numpy.array`.
+            ndmin: As for `numpy.array`.
+            ndmax: The most dimensions to look for, where numpy has that (2.4).
+            like: As for `empty`.
+
+        Raises:
+            ImportError, TypeError, MemoryError: As `empty`.
+            ValueError: `copy` is False and the data does not live in the group, or the group is freed.
+        """
+    @overload
+    def array(
+        self,
+        object: ArrayLike,
+        dtype: _Dtype[_Scalar],
+        *,
+        copy: bool | None = True,
+        order: Literal["K", "A", "C", "F"] | None = "K",
+        subok: bool = False,
+        ndmin: SupportsIndex = 0,
+        ndmax: SupportsIndex = 0,
+        like: ArrayLike | None = None,
+    ) -> NDArray[_Scalar]: ...
+    @overload
+    def array(
+        self,
+        object: ArrayLike,
+        dtype: DTypeLike,
+        *,
+        copy: bool | None = True,
+        order: Literal["K", "A", "C", "F"] | None = "K",
+        subok: bool = False,
+        ndmin: SupportsIndex = 0,
+        ndmax: SupportsIndex = 0,
+        like: ArrayLike | None = None,
+    ) -> NDArray[Any]: ...
+    def numpy(self) -> AbstractContextManager[MemGroup]:
+        """Return a context manager within which numpy allocates the memory of its arrays in the group.
+
+        That memory is private: a forked child has a copy of it, and it cannot be protected
+        (`protect(array(x))` protects a copy).
+
+        It holds for what the `with` block itself calls: not for other threads, nor for other asyncio tasks
+        but those that are started in it. Each array that is made so counts as a view for as long as it lives,
+        and may outlive the block. Where the group has no memory left, or has ended, numpy raises MemoryError.
+
+        Raises:
+            ImportError: numpy is not installed.
+            ValueError: The group is freed.
+        """
+    @overload
+    def protect(self, obj: MemBlock, /) -> MemBlock:
+        """Return the same bytes through the read-only mirror: no system call, any size.
+
+        Args:
+            obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the
+                result is of the same kind, shape, strides and format.
+
+        Raises:
+            TypeError: `obj` is none of these, or its elements refer to objects.
+            ValueError: It does not live in this group, the group is anonymous, or it is freed.
+        """
+    @overload
+    def protect(self, obj: MemList, /) -> MemList: ...
+    @overload
+    def protect(self, obj: memoryview, /) -> memoryview: ...
+    @overload
+    def protect(self, obj: _Array, /) -> _Array: ...
+    @overload
+    def unprotect(self, obj: MemBlock, /) -> MemBlock:
+        """Return the same bytes through the read-write mirror.
+
+        Args:
+            obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the
+                result is of the same kind, shape, strides and format.
+
+        Raises:
+            TypeError: `obj` is none of these, or its elements refer to objects.
+            ValueError: It does not live in this group, or the group is freed.
+        """
+    @overload
+    def unprotect(self, obj: MemList, /) -> MemList: ...
+    @overload
+    def unprotect(self, obj: memoryview, /) -> memoryview: ...
+    @overload
+    def unprotect(self, obj: _Array, /) -> _Array: ...
+    def reset(self) -> None:
+        """Empty the group and keep its memory, warm, for what comes next. Blocks from before are freed.
+
+        Slots with live exporters (blocks that ever gave out their address) are set aside untouched until the
+        last dies.
+
+        Raises:
+            BufferError: There are live views; nothing has changed then.
+            ValueError: The group is freed.
+        """
+    def free(self, force: bool = False) -> int:
+        """Free all memory in one shot. Freeing a freed group does nothing.
+
+        A slot with a live exporter (a block that ever gave out its address) is set aside until the exporter
+        dies: what holds the address without a view, as `np.ndarray(buffer=block)` does, stays valid. Secrets
+        are overwritten at once.
+
+        Args:
+            force: Free also what live views and exporters show, but for what numpy allocated within
+                `numpy()`. Their addresses stay reserved without access until they die: using one is a crash,
+                never somebody else's data.
+
+        Returns:
+            How many bytes exporters still hold: 0 as a rule, and with `force` but for such arrays.
+
+        Raises:
+            BufferError: There are live views and `force` is false; nothing is freed then.
+        """
+    def stats(self) -> GroupStats:
+        """Return what the group holds; after a `with` block, the memory that views and exporters keep.
+
+        Raises:
+            ValueError: The group is freed.
+        """
+    def __rich__(self) -> RenderableType:
+        """Return what rich shows: a map of the slots."""
+    def _repr_html_(self) -> str:
+        """Return what Jupyter shows: a map of the slots."""
+    def __contains__(self, obj: object, /) -> bool: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...

@@ -1,0 +1,113 @@
+"""What is read from files and streams, and moved through those that do not block."""
+
+from collections.abc import Iterator
+from typing import Any, Self, final
+
+from _typeshed import FileDescriptorLike
+from memgroup._memgroup.block import MemBlock
+from memgroup._memgroup.list import MemList
+
+@final
+class FrameReader(Iterator[MemBlock]):
+    """Receives length-prefixed messages from a stream, each as a block of a group: an iterator of blocks.
+
+    Made by a group's `frames`. What was received of an unfinished message stays with the reader, and whatever
+    a call raises, the next goes on where it stopped. An unfinished message counts as a view of the group. One
+    thread at a time can receive; `free()` in another does not wait for it.
+    """
+
+    @property
+    def partial(self) -> MemBlock | None:
+        """The part that has arrived of a message that is unfinished: a block that shares its bytes.
+
+        None if there is no such message.
+        """
+    @property
+    def missing(self) -> int:
+        """How many bytes an unfinished message still lacks; 0 if there is no such message."""
+    @property
+    def ahead(self) -> bytes:
+        """A copy of what was read from the stream and is in no message yet."""
+    def close(self) -> None:
+        """Give an unfinished message up, so that it is no view of the group any more. The stream stays open.
+
+        Receiving raises ValueError afterwards.
+        """
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> MemBlock:
+        """Receive the next message.
+
+        Raises:
+            ValueError: A message is larger than the limit, or a length too small: the stream is out of step.
+                Or the group is freed, or the reader closed.
+            MemoryError: There is no room for it in the group; it can be tried again.
+            EOFError: The stream ended within a message. What arrived is in `partial`, or in `ahead`.
+            BlockingIOError: A non-blocking stream has nothing to read right now.
+            TimeoutError: Nothing came within the timeout of the socket.
+            RuntimeError: Another thread is receiving.
+            OSError: What the stream reports.
+        """
+    def _advance(self, most: int) -> MemBlock | None:
+        """For `memgroup.aio`: return the next message; None if it is not complete after reading `most` bytes.
+
+        Raises:
+            BlockingIOError: There is nothing to read right now.
+            StopIteration: The stream has ended.
+        """
+
+def read_nonblocking(
+    blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
+) -> tuple[int, int, int]:
+    """Read what there is into the blocks from `index` on, past `offset` of the first: at most `most` bytes.
+
+    Returns the index and the offset to go on with, and how many bytes came.
+    """
+
+def write_nonblocking(
+    blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
+) -> tuple[int, int, int]:
+    """Write what there is room for of the blocks from `index` on, past `offset` of the first.
+
+    At most `most` bytes.
+
+    Returns the index and the offset to go on with, and how many bytes were taken.
+    """
+
+def non_blocking(source: FileDescriptorLike) -> int:
+    """Return the descriptor of a non-blocking stream of bytes."""
+
+@final
+class ReadResult:
+    """What `read_files` and `read_ranges` have read, and what they could not read.
+
+    It unpacks as `blocks, errors`.
+    """
+
+    @property
+    def blocks(self) -> MemList:
+        """A MemList with a block for each file or range, as long as what was read of it."""
+    @property
+    def errors(self) -> dict[int, OSError | EOFError | MemoryError]:
+        """What could not be read in full: a dict of exceptions, by the number of the file or range."""
+    @property
+    def changed(self) -> tuple[int, ...]:
+        """Numbers of the files that had become longer or shorter than they had announced.
+
+        They are whole all the same.
+        """
+    @property
+    def unannounced(self) -> tuple[int, ...]:
+        """Numbers of the files that announced no size and had content, as those of /proc."""
+    @property
+    def abandoned(self) -> int:
+        """Bytes of the group that were allocated and then given up.
+
+        A file or range was not as long as expected.
+        """
+    def check(self) -> MemList:
+        """Return the blocks, if all was read.
+
+        Raises:
+            ExceptionGroup: Some of it was not; it holds `errors`.
+        """
+    def __iter__(self) -> Iterator[Any]: ...

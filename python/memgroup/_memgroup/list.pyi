@@ -1,0 +1,215 @@
+"""Many allocations made in one call."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, SupportsIndex, TypeAlias, final, overload
+
+from _typeshed import FileDescriptorLike, ReadableBuffer
+from memgroup._memgroup.arrow import ArrowArray
+from memgroup._memgroup.block import MemBlock
+
+_ArrowType: TypeAlias = Literal[
+    "binary_view", "string_view", "large_binary", "large_string", "binary", "string"
+]
+
+@final
+class MemList(Sequence[MemBlock]):
+    """Many allocations made in one call: a sequence of blocks that compares by content.
+
+    It is held as columns, 16 bytes for each block, or none where all are of one size; a block is made when
+    one is asked for. Slices share the columns. Lists are made by a group's `alloc_many`, `protect` and
+    `unprotect`, and keep their group alive. Every use of a list of a freed group raises ValueError.
+    """
+
+    __hash__: None  # type: ignore[assignment]  # the bytes can change
+    @property
+    def nbytes(self) -> int:
+        """The sum of all sizes, in bytes."""
+    @property
+    def readonly(self) -> bool:
+        """Whether the list shows the read-only mirror."""
+    @property
+    def sizes(self) -> memoryview:
+        """The size of each block in bytes: a memoryview of unsigned 64-bit integers.
+
+        It is read-only: a copy, made when it is asked for first, and kept with the list.
+        """
+    @property
+    def offsets(self) -> memoryview:
+        """Where each block begins, in bytes: a memoryview of unsigned 64-bit integers.
+
+        They count from the beginning of the first block that `alloc_many` made, as if all of them lay one
+        behind the other with the padding that alignment takes; within one entry of `slots` they really do.
+        The view is read-only: a copy, made when it is asked for first, and kept with the list. A slice shows
+        the same numbers as the whole list.
+        """
+    @property
+    def slots(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Which slots the blocks are in: a tuple of `(slot, start, stop, offset)`.
+
+        The blocks `list[start:stop]` lie in slot number `slot` as `offsets` says, the first of them `offset`
+        bytes from the slot's beginning.
+        """
+    def index(self, value: object, start: SupportsIndex = 0, stop: SupportsIndex = sys.maxsize, /) -> int:
+        """Return the index of the first block in `self[start:stop]` with just the bytes of `value`.
+
+        Raises:
+            ValueError: There is none.
+        """
+    def count(self, value: object) -> int:
+        """Return how many blocks have just the bytes of `value`, any bytes-like object."""
+    def fill_from(self, data: ReadableBuffer) -> None:
+        """Scatter the bytes of `data`, any bytes-like object, into the blocks, in order.
+
+        Where `data` shows bytes of the list itself, the result is as if it had been copied before.
+
+        Raises:
+            TypeError: The list is protected, or `data` has no bytes.
+            ValueError: There are not exactly `nbytes` bytes in `data`.
+            MemoryError: `data` shows bytes of the list itself, and there is no memory for a copy.
+        """
+    def join(self) -> MemBlock:
+        """Gather the bytes of all blocks, in order, into one new writable block of the group.
+
+        Raises:
+            MemoryError: As the group's `alloc`.
+        """
+    def readv(self, fd: FileDescriptorLike, /, *, start: SupportsIndex = 0) -> int:
+        """Fill the blocks, in order, from a file, pipe or socket, until they are full or the input ends.
+
+        Args:
+            fd: A file descriptor, or an object with `fileno()`; what such an object has buffered is passed
+                over.
+            start: Byte of the list to begin at, as if its blocks were one.
+
+        Returns:
+            How many bytes were read: fewer than there is room for at the end of the input.
+
+        Raises:
+            TypeError: The list is protected, or `fd` no descriptor.
+            ValueError: `start` is negative or beyond the list, or the list is freed.
+            BlockingIOError: The descriptor does not wait, and there is no more now.
+            TimeoutError: `fd` is a socket, and its timeout is over.
+            OSError: The system refused. What is raised, by a signal handler too, has as its
+                `characters_written` how many bytes were moved before.
+        """
+    def preadv(self, fd: FileDescriptorLike, offset: SupportsIndex, /, *, start: SupportsIndex = 0) -> int:
+        """Fill the blocks, in order, from `offset` of a file on; its position stays as it is.
+
+        Args:
+            fd: A file descriptor, or an object with `fileno()`.
+            offset: Where in the file the first byte comes from.
+            start: Byte of the list to begin at, as if its blocks were one.
+
+        Returns:
+            How many bytes were read: fewer than there is room for at the end of the file.
+
+        Raises:
+            ValueError: `offset` is negative.
+            TypeError, ValueError, OSError: As `readv`.
+        """
+    def writev(self, fd: FileDescriptorLike, /, *, start: SupportsIndex = 0) -> int:
+        """Write the bytes of all blocks, in order, to a file, pipe or socket.
+
+        Args:
+            fd: A file descriptor, or an object with `fileno()`; flush what such an object has buffered
+                before.
+            start: Byte of the list to begin at, as if its blocks were one.
+
+        Returns:
+            How many bytes were written: all from `start` on.
+
+        Raises:
+            TypeError: `fd` is no descriptor.
+            ValueError: `start` is negative or beyond the list, or the list is freed.
+            BlockingIOError: The descriptor does not wait, and takes no more now.
+            TimeoutError: `fd` is a socket, and its timeout is over.
+            OSError: The system refused. What is raised, by a signal handler too, has as its
+                `characters_written` how many bytes were moved before.
+        """
+    def pwritev(self, fd: FileDescriptorLike, offset: SupportsIndex, /, *, start: SupportsIndex = 0) -> int:
+        """Write the bytes of all blocks, in order, from `offset` of a file on; its position stays as it is.
+
+        Args:
+            fd: A file descriptor, or an object with `fileno()`.
+            offset: Where in the file the first byte goes to.
+            start: Byte of the list to begin at, as if its blocks were one.
+
+        Returns:
+            How many bytes were written: all from `start` on.
+
+        Raises:
+            ValueError: `offset` is negative.
+            TypeError, ValueError, OSError: As `writev`.
+        """
+    def recvmsg_into(self, sock: FileDescriptorLike, /, *, start: SupportsIndex = 0) -> int:
+        """Fill the blocks, in order, from a socket: until they are full or the peer has ended.
+
+        From a socket that knows messages (SOCK_DGRAM, SOCK_SEQPACKET) it takes exactly one.
+
+        Args:
+            sock: A socket, or its descriptor.
+            start: Byte of the list to begin at, as if its blocks were one.
+
+        Returns:
+            How many bytes were received.
+
+        Raises:
+            OSError: As `readv`; with EMSGSIZE where a message was longer than the list, and its rest is lost.
+            TypeError, ValueError: As `readv`; an SSL socket is a TypeError.
+        """
+    def sendmsg(self, sock: FileDescriptorLike, /, *, start: SupportsIndex = 0) -> int:
+        """Send the bytes of all blocks, in order, through a socket.
+
+        One that knows messages (SOCK_DGRAM, SOCK_SEQPACKET) gets them as one.
+
+        Args:
+            sock: A socket, or its descriptor.
+            start: Byte of the list to begin at, as if its blocks were one.
+
+        Returns:
+            How many bytes were sent: all from `start` on.
+
+        Raises:
+            OSError: As `writev`; with EMSGSIZE where it cannot be one message.
+            TypeError, ValueError: As `writev`; an SSL socket is a TypeError.
+        """
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex, /) -> MemBlock: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> MemList: ...
+    def __iter__(self) -> Iterator[MemBlock]: ...
+    def __reversed__(self) -> Iterator[MemBlock]: ...
+    def __contains__(self, value: object, /) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def as_arrow(self, type: _ArrowType = "binary_view", /) -> ArrowArray:  # noqa: A002  # as pyarrow calls it
+        """Return the list as an Arrow array of a type of the caller's choice.
+
+        For pyarrow, polars and whatever else takes the Arrow PyCapsule interface. A list itself is taken as
+        one of "binary_view". Views copy no byte of a record and show the read-only mirror; for them a table
+        of 16 bytes for each record is made each time. The other types want all records in one stretch: where
+        they do not adjoin (padding lies between them, or empty records), they are copied once, into a new
+        block of the group. An array counts as a view for as long as its consumer keeps it. The bytes must not
+        change any more.
+
+        Args:
+            type: "binary_view", "string_view", "large_binary", "large_string", "binary" or "string".
+
+        Raises:
+            ValueError: There is no such type, or the list is freed. What takes the array may raise it too: a
+                record is not UTF-8 (of the strings), or too long, or the group is anonymous.
+        """
+    def __arrow_c_schema__(self) -> object:
+        """Return the type of the Arrow array that the list is taken as."""
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        """Return the list as an Arrow array; see `as_arrow`."""
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
+        """Pickle: with protocol 5 the bytes can go out of band, without a copy.
+
+        What is loaded is in a group of the receiver.
+        """
+    def __copy__(self) -> MemList:
+        """Return the same blocks in another list, as a copy of a list has the same elements."""
+    def __deepcopy__(self, memo: Any = None, /) -> MemList:
+        """Return new blocks of the group with the same bytes, protected if these are."""

@@ -1,0 +1,62 @@
+"""What pickling and copying need."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from _typeshed import ReadableBuffer
+from memgroup._memgroup.block import MemBlock
+from memgroup._memgroup.group import MemGroup
+from memgroup._memgroup.list import MemList
+
+_Numbers: TypeAlias = tuple[int, int, int] | tuple[ReadableBuffer, ReadableBuffer]
+
+def block_from_buffer(buffer: ReadableBuffer, readonly: bool) -> MemBlock | None:
+    """Return the block that shares the bytes of `buffer`, if these live in a group of this process.
+
+    Args:
+        buffer: Any object that exports a buffer.
+        readonly: Whether a protected block is wanted. What is protected stays so.
+
+    Returns:
+        A block, or None if the bytes live elsewhere or cannot be protected where they are.
+    """
+
+def pieces(
+    list: MemList,  # noqa: A002
+) -> tuple[tuple[MemBlock, ...], tuple[int, ...], _Numbers, int] | None:
+    """Return the stretches of memory that a list lies in, as blocks, and where the records are in them.
+
+    What lies between records is cleared before: it belongs to the list, and what was there is nobody's
+    business.
+
+    Returns:
+        The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many,
+        size, from one to the next) or as two memoryviews of unsigned 64-bit integers; and the alignment. None
+        if the list skips records of another, or if there is more between the records than in them.
+    """
+
+def gathered(list: MemList) -> bytes:  # noqa: A002
+    """Return the bytes of all records of a list, one after the other."""
+
+def list_of_pieces(
+    group: MemGroup | None,
+    buffers: Sequence[ReadableBuffer],
+    firsts: Sequence[int],
+    table: _Numbers,
+    align: int,
+    readonly: bool,
+) -> MemList | None:
+    """Return the list of which `pieces` are what `pieces` made of it, here or in another process.
+
+    Args:
+        group: Where bytes go that do not live in one open group of this process. With None, the result is
+            None then.
+        buffers: As `pieces` returned them.
+        firsts: As `pieces` returned them.
+        table: As `pieces` returned it; the numbers as any buffers of unsigned 64-bit integers.
+        align: As `pieces` returned it.
+        readonly: Whether a protected list is wanted.
+
+    Raises:
+        ValueError: They do not fit together, or a protected list is wanted of an anonymous group.
+    """
