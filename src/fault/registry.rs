@@ -288,6 +288,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(heap, ignore = "forks")]
     fn what_was_kept_when_the_process_forked_is_not_the_childs() {
         let mirrors = mirrors();
         let place = Place::of(&mirrors);

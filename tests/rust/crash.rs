@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::io::Write;
 use std::mem::MaybeUninit;
+use std::os::unix::process::ExitStatusExt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -10,7 +11,10 @@ use memgroup::{Backing, MemGroup, Options, Protected, disable_fault_report, enab
 use nix::errno::Errno;
 use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 
-use crate::support::{LAST_WORDS, alone, backings, dies_in_child, group_of, in_child, is_child, last_words, wait_for};
+use crate::support::{alone, backings, group_of, in_child, is_child, wait_for};
+
+/// To be printed right before what is to kill the child, so that nothing else can pass for it.
+const LAST_WORDS: &str = "about to store";
 
 const BYTES: &[u8; 4096] = &[0x5a; 4096];
 
@@ -351,7 +355,7 @@ fn a_stack_overflow_says_what_it_always_said() {
     if !is_child(TEST) {
         let output = in_child(TEST);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(libc::SIGABRT), "{said}");
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{said}");
         assert!(said.contains("thread 'deep' (") && said.contains("has overflowed its stack"), "{said}");
         assert!(!said.contains("memgroup:"), "{said}");
         return;
@@ -410,4 +414,31 @@ fn both_backings_and_both_guards_are_reported() {
             }
         }
     });
+}
+
+/// Forks, runs `child` in the child with its standard error caught, and says how it ended and what it said: its number, the
+/// status that `waitpid` gives, and the text. What `child` prints must not be much.
+fn last_words(child: impl FnOnce()) -> (libc::pid_t, libc::c_int, String) {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    // SAFETY: as in forked.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: both descriptors are open.
+        unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&writer), libc::STDERR_FILENO) };
+        child();
+        // SAFETY: _exit never returns and runs nothing of the parent's.
+        unsafe { libc::_exit(0) };
+    }
+    drop(writer);
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut said).unwrap();
+    (pid, wait_for(pid), said)
+}
+
+/// Runs a test in a child and expects exactly that signal.
+fn dies_in_child(test: &str, signal: i32) {
+    let output = in_child(test);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.signal(), Some(signal), "{:?}\n{said}", output.status);
+    assert!(said.contains(LAST_WORDS), "it died too early: {said}");
 }

@@ -1,6 +1,5 @@
 //! What the other files share.
 
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
 use memgroup::{Backing, Block, Error, MemGroup, Options};
@@ -72,25 +71,6 @@ pub fn forked(child: impl FnOnce() -> bool) -> bool {
     wait_for(pid) == 0
 }
 
-/// Forks, runs `child` in the child with its standard error caught, and says how it ended and what it said: its number, the
-/// status that `waitpid` gives, and the text. What `child` prints must not be much.
-pub fn last_words(child: impl FnOnce()) -> (libc::pid_t, libc::c_int, String) {
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    // SAFETY: as in forked.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: both descriptors are open.
-        unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&writer), libc::STDERR_FILENO) };
-        child();
-        // SAFETY: _exit never returns and runs nothing of the parent's.
-        unsafe { libc::_exit(0) };
-    }
-    drop(writer);
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut reader, &mut said).unwrap();
-    (pid, wait_for(pid), said)
-}
-
 /// How that child ended.
 pub fn wait_for(pid: libc::pid_t) -> libc::c_int {
     let mut status = -1;
@@ -112,16 +92,5 @@ pub fn alone(test: &str, body: impl FnOnce()) {
     let output = in_child(test);
     assert!(output.status.success(), "{:?}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
 }
-
-/// Runs a test in a child and expects exactly that signal.
-pub fn dies_in_child(test: &str, signal: i32) {
-    let output = in_child(test);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.signal(), Some(signal), "{:?}\n{said}", output.status);
-    assert!(said.contains(LAST_WORDS), "it died too early: {said}");
-}
-
-/// To be printed right before what is to kill the child, so that nothing else can pass for it.
-pub const LAST_WORDS: &str = "about to store";
 
 const CHILD: &str = "MEMGROUP_TEST_CHILD";
