@@ -269,6 +269,7 @@ def test_free_sets_slots_of_exporters_aside_until_they_die(name, hold):
     assert group.free() == committed
     assert mappings(name) == 2
     assert group.free() == committed  # and does nothing else
+    freed = None
     for freed in (block, other, *holders):
         with pytest.raises(ValueError, match="freed"):
             bytes(freed)

@@ -7,6 +7,7 @@ import contextvars
 import gc
 import sys
 import threading
+from typing import Any
 
 import memgroup
 import pytest
@@ -257,7 +258,7 @@ def test_arrays_never_share_memory_whatever_is_made_dropped_and_resized(steps):
                 elif step == "alias":
                     others.append((group.unprotect(memoryview(array) if which % 2 else array), value))
                 elif step == "protect":
-                    copy = group.array(array)
+                    copy: Any = group.array(array)
                     others.append((group.protect(memoryview(copy) if which % 2 else copy), value))
                     del copy
                 del array
