@@ -49,6 +49,11 @@ impl<'a, 'py> Array<'a, 'py> {
         unsafe { &*self.object.as_ptr().cast::<Fields>() }
     }
 
+    /// The element with all indices 0.
+    pub(super) fn data(&self) -> *mut u8 {
+        self.fields().data
+    }
+
     /// Address of the element with all indices 0.
     pub(super) fn origin(&self) -> usize {
         self.fields().data.addr()

@@ -13,6 +13,7 @@ use crate::python::block::class::Get;
 use crate::python::block::object::MemBlock;
 use crate::python::block::raw::RawBlock;
 use crate::python::ffi::arguments::{self, plain_integer};
+use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::trampoline::{add_method, fast_method_with_names, trampoline};
 use crate::python::group::object::MemGroup;
 use crate::python::group::protect::holds;
@@ -310,10 +311,18 @@ fn copied<'py>(
     let bytes = shape.iter().product::<isize>() as usize * size;
     let piece = slf.get().take(py, bytes, ALIGN)?;
     let layout = Layout::of_copy(array, order, &shape, size)?;
+    let is_run = layout.is_that_of(array);
+    if is_run {
+        let from = Bytes::new(array.data(), bytes);
+        // SAFETY: the array keeps its bytes, which lie one behind the other; the piece is as long, and in the read-write mirror.
+        slf.get().access(py, piece.into(), None, bytes, move |to| unsafe { to.bytes().copy_from(from) })?;
+    }
     let copy = over(slf, api, descr, &shape, layout, piece)?;
-    let unsafely = PyDict::new(py);
-    unsafely.set_item("casting", "unsafe")?;
-    PyModule::import(py, "numpy")?.call_method("copyto", (&copy, array.object), Some(&unsafely))?;
+    if !is_run {
+        let unsafely = PyDict::new(py);
+        unsafely.set_item("casting", "unsafe")?;
+        PyModule::import(py, "numpy")?.call_method("copyto", (&copy, array.object), Some(&unsafely))?;
+    }
     if array.is_plain() { Ok(copy) } else { array.wrap(&copy) }
 }
 
@@ -362,6 +371,15 @@ enum Layout {
 }
 
 impl Layout {
+    /// Whether the elements of an array lie like this, one behind the other.
+    fn is_that_of(&self, array: &Array<'_, '_>) -> bool {
+        match self {
+            Self::C => array.is_c_contiguous(),
+            Self::F => array.is_f_contiguous(),
+            Self::Strided(_) => false,
+        }
+    }
+
     /// That of a copy as numpy makes it, of an array that `order` had a say in already.
     fn of_copy(
         array: &Array<'_, '_>,
