@@ -24,6 +24,12 @@ impl<'py> Buffer<'py> {
         if refused { Err(PyErr::fetch(object.py())) } else { Ok(Self(buffer, object.py())) }
     }
 
+    /// Whether an object is of a type that exports buffers.
+    pub(crate) fn is_lent_by(object: &Bound<'_, PyAny>) -> bool {
+        // SAFETY: the object is alive, and the thread attached; only its type is read.
+        unsafe { ffi::PyObject_CheckBuffer(object.as_ptr()) != 0 }
+    }
+
     /// Whether the bytes lie one behind the other in C order.
     pub(crate) fn is_c_contiguous(&self) -> bool {
         // SAFETY: the Py_buffer was filled by `of`.

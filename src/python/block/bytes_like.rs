@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyBytes, PyString};
 
 use crate::python::block::buffer::Buffer;
 use crate::python::block::class::Get;
@@ -17,6 +17,8 @@ use crate::python::group::object::MemGroup;
 pub(crate) enum BytesLike<'py> {
     /// A block of the same group. Borrowed through the buffer protocol it would become an exporter.
     Held(Held),
+    /// Of a bytes object, which never changes and needs no export.
+    Immutable(Bound<'py, PyBytes>),
     /// Of any bytes-like object, in whatever order they lie.
     ExportGuard(Buffer<'py>),
     /// Copied from such an object, in C order.
@@ -28,17 +30,26 @@ pub(crate) enum BytesLike<'py> {
 impl<'py> BytesLike<'py> {
     /// Borrows the bytes of any bytes-like object, for an operation on the blocks of `group`.
     pub(crate) fn of(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
+        if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+            return Ok(Self::Immutable(bytes.clone()));
+        }
         match object.cast::<MemBlock>() {
             Ok(block) if block.get().belongs_to(group) => Ok(Self::Held(block.get().held())),
             _ => Buffer::of(object).map(Self::ExportGuard).map_err(|error| explained(object, error)),
         }
     }
 
-    /// The same, where an integer stands for one byte.
+    /// The same, or `None` for an object that lends no bytes (now). Errors of other kinds are the user's to see.
+    pub(crate) fn if_lent(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Option<Self>> {
+        // Most objects that lend none are known by their type, without an exception to drop.
+        if Buffer::is_lent_by(object) { if_any(object.py(), Self::of(object, group)) } else { Ok(None) }
+    }
+
+    /// The same as [`of`](Self::of), where an integer stands for one byte.
     pub(crate) fn or_byte(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
         // numpy's integers export buffers, and numpy's arrays have an __index__ that seldom works: an integer counts as
         // one, whatever else it is.
-        if object.hasattr("__index__")? {
+        if arguments::has_index(object) {
             match arguments::byte(object) {
                 Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {
                     attached(object.py(), |_| drop(error))
@@ -53,6 +64,7 @@ impl<'py> BytesLike<'py> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Held(held) => held.piece.len,
+            Self::Immutable(bytes) => bytes.as_bytes().len(),
             Self::ExportGuard(buffer) => buffer.bytes().len,
             Self::Gathered(copy) => copy.len(),
             Self::Byte(_) => 1,
@@ -71,6 +83,10 @@ impl<'py> BytesLike<'py> {
     pub(crate) fn bytes(&self) -> Bytes {
         match self {
             Self::Held(held) => held.piece.bytes(),
+            Self::Immutable(bytes) => {
+                let bytes = bytes.as_bytes();
+                Bytes::new(bytes.as_ptr().cast_mut(), bytes.len())
+            }
             Self::ExportGuard(buffer) => buffer.bytes(),
             Self::Gathered(copy) => Bytes::new(copy.as_ptr().cast_mut(), copy.len()),
             Self::Byte(byte) => Bytes::new(std::ptr::from_ref(&**byte).cast_mut(), 1),

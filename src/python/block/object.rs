@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use pyo3::{IntoPyObjectExt, ffi};
 
 use crate::layout::DEFAULT_ALIGN;
-use crate::python::block::bytes_like::{BytesLike, if_any};
+use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::class::Get;
 use crate::python::block::free_list::FreeList;
 use crate::python::block::raw::{Held, LiveBlock, RawBlock};
@@ -217,7 +217,7 @@ impl MemBlock {
         operator: CompareOp,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.check(py)?;
-        let Some(other) = if_any(py, BytesLike::of(other, &self.body.group))? else {
+        let Some(other) = BytesLike::if_lent(other, &self.body.group)? else {
             return Ok(py.NotImplemented().into_bound(py));
         };
         if matches!(operator, CompareOp::Eq | CompareOp::Ne) && other.len() != self.body.piece.len {

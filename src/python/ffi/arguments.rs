@@ -27,10 +27,16 @@ pub(crate) fn integer(object: &Bound<'_, PyAny>, rule: &str) -> PyResult<isize> 
         return Ok(if index_of(object)?.lt(0)? { isize::MIN } else { isize::MAX });
     }
     // What an __index__ of the user's raises is the user's to see.
-    match error.is_instance_of::<PyTypeError>(py) && !object.hasattr("__index__")? {
+    match error.is_instance_of::<PyTypeError>(py) && !has_index(object) {
         true => Err(PyTypeError::new_err(format!("{rule}, not {}", type_name(object)))),
         false => Err(error),
     }
+}
+
+/// Whether an object is of a type that has `__index__`.
+pub(crate) fn has_index(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: the object is alive, and the thread attached; only its type is read.
+    unsafe { ffi::PyIndex_Check(object.as_ptr()) != 0 }
 }
 
 /// An integer that is an `int` and neither negative nor out of reach, as nearly all are. Anything else is for

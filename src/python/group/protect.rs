@@ -210,6 +210,9 @@ fn extent_of(object: &Bound<'_, PyAny>) -> PyResult<Option<Range<usize>>> {
     if let Some(array) = numpy::Array::of(object)? {
         return array.addresses().map(Some);
     }
+    if !Buffer::is_lent_by(object) {
+        return Ok(None);
+    }
     let layout = Buffer::of(object).and_then(|buffer| Layout::of(&buffer));
     Ok(if_any(object.py(), layout)?.map(|layout| layout.contents().addresses))
 }

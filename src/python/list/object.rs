@@ -9,6 +9,7 @@ use pyo3::IntoPyObjectExt;
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyIndexError, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyMemoryView, PySlice, PyTuple};
 
@@ -16,7 +17,7 @@ use crate::Error;
 use crate::layout::DEFAULT_ALIGN;
 use crate::list::{Builder, Columns, ListLayout, Part, Span};
 use crate::os::iovecs::Call;
-use crate::python::block::bytes_like::{BytesLike, if_any};
+use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
 use crate::python::block::raw::{Claim, RawBlock, count};
 use crate::python::export::arrow::{self, ArrowArray, Type};
@@ -180,7 +181,7 @@ impl MemList {
     /// Return how many blocks have just the bytes of `value`, any bytes-like object.
     fn count(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.check(py)?;
-        let Some(value) = self.bytes_like(py, value)? else { return Ok(0) };
+        let Some(value) = self.bytes_like(value)? else { return Ok(0) };
         self.access(py, Some(&value), self.many(value.len()), |list| {
             // SAFETY: the value is there, and each index is less than the length.
             (0..list.part.len()).filter(|&at| unsafe { list.has(at, list.other) }).count()
@@ -421,6 +422,10 @@ impl MemList {
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         arrow::export_list(slf, Type::default(), requested_schema)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.group)
     }
 }
 
@@ -711,8 +716,8 @@ impl MemList {
     }
 
     /// The bytes of an object, in order, if it has any.
-    fn bytes_like<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Option<BytesLike<'py>>> {
-        if_any(py, BytesLike::of(value, &self.group))?.map(|value| value.in_order()).transpose()
+    fn bytes_like<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Option<BytesLike<'py>>> {
+        BytesLike::if_lent(value, &self.group)?.map(|value| value.in_order()).transpose()
     }
 
     /// About how much work it is to look at every block for so many bytes.
@@ -723,7 +728,7 @@ impl MemList {
     /// Index of the first of `len` blocks from `start` on that has just these bytes.
     fn find(&self, py: Python<'_>, value: &Bound<'_, PyAny>, start: usize, len: usize) -> PyResult<Option<usize>> {
         self.check(py)?;
-        let Some(value) = self.bytes_like(py, value)? else { return Ok(None) };
+        let Some(value) = self.bytes_like(value)? else { return Ok(None) };
         self.access(py, Some(&value), self.many(value.len()), |list| {
             // SAFETY: the value is there, and the caller says that the indices are less than the length.
             (start..start + len).find(|&at| unsafe { list.has(at, list.other) })
@@ -934,5 +939,9 @@ impl Blocks {
 
     fn __length_hint__(&self) -> usize {
         self.list.get().part.len().saturating_sub(self.next.load(Ordering::Relaxed))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.list)
     }
 }
