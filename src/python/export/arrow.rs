@@ -8,6 +8,7 @@ use std::ptr::{NonNull, null, null_mut};
 use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyString, PyTuple};
 
 use crate::list::arrow::{self, Content, Unfit, View, Views};
@@ -120,6 +121,10 @@ impl ArrowArray {
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("<ArrowArray, {}, of {}>", self.kind.name(), self.list.bind(py).repr()?))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.list)
     }
 }
 

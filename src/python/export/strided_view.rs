@@ -9,6 +9,7 @@ use std::ops::Range;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::PyMemoryView;
 
 use crate::python::block::buffer::Buffer;
@@ -124,5 +125,9 @@ impl StridedView {
 
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
         self.block.get().remove_view();
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.block)
     }
 }

@@ -1,6 +1,7 @@
 //! `GroupStats` and `SlotStats`: what a group holds, as plain numbers.
 
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{IntoPyDict, PyDict, PyTuple};
 
 use crate::python::group::state::plural;
@@ -140,6 +141,10 @@ impl GroupStats {
     /// Return what Jupyter shows: a map of the slots.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         look(slf.as_any(), "as_html")
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.slots)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 
 use super::arguments::{Address, Children, Pages};
 use super::machine::Machine;
@@ -205,5 +206,9 @@ impl Process {
 
     fn __repr__(&self, py: Python<'_>) -> String {
         format!("<Process {}{}>", self.id.pid(), if self.alive(py) { "" } else { ", exited" })
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.machine)
     }
 }

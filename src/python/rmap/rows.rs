@@ -1,6 +1,7 @@
 //! Results as plain Python values.
 
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{IntoPyDict, PyDict, PyList};
 
 use super::machine::Machine;
@@ -47,6 +48,10 @@ impl Broken {
 
     fn __repr__(&self) -> String {
         format!("<Broken {}>", self.text)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.process)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::PyTuple;
 
 use super::machine::Machine;
@@ -103,5 +104,9 @@ impl Vma {
             Ok(row) => format!("<Vma {}:{} {} of process {pid}>", row.start, row.end, row.prot),
             Err(_) => format!("<Vma of process {pid}, gone>"),
         }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.machine)
     }
 }

@@ -163,6 +163,7 @@ impl FrameReader {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.group)?;
         visit.call(&self.source)
     }
 }

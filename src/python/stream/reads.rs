@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use pyo3::exceptions::{PyEOFError, PyMemoryError, PyOSError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::Error;
@@ -79,6 +80,13 @@ impl ReadResult {
     fn __repr__(&self, py: Python<'_>) -> String {
         let (all, errors) = (self.blocks.get().len(), self.errors.bind(py).len());
         format!("<ReadResult, {all} block{}, {errors} error{}>", plural(all), plural(errors))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.blocks)?;
+        visit.call(&self.errors)?;
+        visit.call(&self.changed)?;
+        visit.call(&self.unannounced)
     }
 }
 
