@@ -34,8 +34,8 @@ pub enum Error {
 
     /// No slot can ever hold the request.
     #[error(
-        "cannot allocate {size} bytes: the largest slot of this group holds {largest}; \
-         split the request, or make the group with a larger base"
+        "cannot allocate {size} bytes: the largest slot of this group holds {largest}; {}",
+        if *largest < MAX_SLOT_BYTES { "split the request, or make the group with a larger base" } else { "split the request" }
     )]
     TooLarge {
         /// What was asked for, in bytes.

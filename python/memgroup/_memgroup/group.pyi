@@ -117,7 +117,7 @@ class MemGroup:
         The list takes 16 bytes for each block, or none where all are of one size.
 
         Args:
-            sizes: Sizes in bytes: a buffer of integers of any type (numpy array, array.array, bytes, ...), a
+            sizes: Sizes in bytes: a buffer of integers of any type (numpy array, array.array, ...), a
                 sequence or any iterable of ints.
             count: Instead of `sizes`: how many blocks of one `size`.
             size: Size in bytes of each of `count` blocks.

@@ -64,6 +64,7 @@ pub(crate) fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 Indexing gives integers; a slice shares the block's bytes. Blocks are made by a group's `alloc`, `copy`, `protect` and
 `unprotect`, and keep their group alive. Every use of a block of a freed group raises ValueError.",
         )
+        .slot(ffi::Py_tp_new, new as *const ())
         .slot(ffi::Py_tp_dealloc, dealloc as *const ())
         .slot(ffi::Py_tp_repr, repr as *const ())
         .slot(ffi::Py_tp_richcompare, compare as *const ())
@@ -273,6 +274,16 @@ fn object<'py>(py: Python<'py>, value: impl IntoPyObjectExt<'py>) -> PyResult<*m
 
 // In each of the following, CPython calls a slot or method of the type with one of its objects, attached, and with the
 // arguments that it documents for the slot. That is the whole argument for the unsafe blocks, unless they say more.
+
+unsafe extern "C" fn new(_class: *mut ffi::PyTypeObject, _args: *mut PyObject, _names: *mut PyObject) -> *mut PyObject {
+    let refuse = |_: Python<'_>| {
+        let message =
+            "a MemBlock is made by a group: use group.alloc(n), or group.copy(data) for one with given contents";
+        Err(PyTypeError::new_err(message))
+    };
+    // SAFETY: Python calls a slot, with the thread attached.
+    unsafe { trampoline(refuse) }
+}
 
 unsafe extern "C" fn dealloc(slf: *mut PyObject) {
     // SAFETY: Python calls this once for each object, when nobody refers to it any more.

@@ -55,6 +55,48 @@ pub(crate) fn plain_integer(object: &Bound<'_, PyAny>) -> Option<isize> {
     (integer >= 0).then_some(integer)
 }
 
+/// Arguments that are True or False, each by its name.
+pub(crate) mod flags {
+    use pyo3::prelude::*;
+
+    macro_rules! flags {
+        ($($name:ident),*) => {$(
+            pub(crate) fn $name(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+                super::flag(object, stringify!($name))
+            }
+        )*};
+    }
+
+    flags!(counts_prefix, force, secret, zero);
+}
+
+fn flag(object: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
+    object.extract::<bool>().map_err(|error| {
+        attached(object.py(), |_| drop(error));
+        PyTypeError::new_err(format!("{name} must be True or False, not {}", described(object)))
+    })
+}
+
+/// The name of a group.
+pub(crate) fn name(object: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    match object.cast::<PyString>() {
+        Ok(name) => name.to_cow().map(|name| Some(name.into_owned())),
+        Err(_) => Err(PyTypeError::new_err(format!("name must be a str, not {}", described(object)))),
+    }
+}
+
+/// An object for a message: its type, and what it is if that is short.
+fn described(object: &Bound<'_, PyAny>) -> String {
+    let class = type_name(object);
+    match object.repr().map(|shown| shown.to_string()) {
+        Ok(shown) if shown.len() <= 40 => format!("{class} {shown}"),
+        _ => class,
+    }
+}
+
 /// The arguments that CPython passes by position.
 ///
 /// # Safety

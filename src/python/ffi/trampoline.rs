@@ -138,7 +138,7 @@ impl NativeType {
         self
     }
 
-    /// The type, a sequence. It cannot be called, subclassed or changed, and its objects are `size` bytes large.
+    /// The type, a sequence. It cannot be subclassed or changed, and its objects are `size` bytes large.
     ///
     /// # Safety
     /// The functions must have the signatures of their slots, and treat objects as what is made with that size.
@@ -158,8 +158,7 @@ impl NativeType {
         self.slots.push(ffi::PyType_Slot::default());
         // A sequence to `match`: registering with collections.abc does not say so of a type that cannot be changed.
         const SEQUENCE: c_ulong = 1 << 5; // Py_TPFLAGS_SEQUENCE, which pyo3 leaves out of the stable ABI
-        let fixed = ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | ffi::Py_TPFLAGS_IMMUTABLETYPE;
-        let flags = ffi::Py_TPFLAGS_DEFAULT | SEQUENCE | fixed;
+        let flags = ffi::Py_TPFLAGS_DEFAULT | SEQUENCE | ffi::Py_TPFLAGS_IMMUTABLETYPE;
         let mut spec = ffi::PyType_Spec {
             name: name.as_ptr(),
             basicsize: size as c_int,

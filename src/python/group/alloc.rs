@@ -136,7 +136,7 @@ impl Request {
         Ok(Self {
             size: size.extract::<Size>()?.0,
             align: align.map(|align| align.extract::<Align>()).transpose()?.unwrap_or_default().0,
-            zero: zero.map(|zero| zero.extract()).transpose()?.unwrap_or(false),
+            zero: zero.map(arguments::flags::zero).transpose()?.unwrap_or(false),
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
 use crate::python::block::raw::{Claim, Held, LiveBlock, RawBlock, count};
 use crate::python::export::pickle;
-use crate::python::ffi::arguments::{Align, Base, Count, Limit, Size};
+use crate::python::ffi::arguments::{self, Align, Base, Count, Limit, Size, flags};
 use crate::python::group::lock::GroupLock;
 use crate::python::group::protect;
 use crate::python::group::state::{GroupState, Refusal, Runs, Unavailable, plural};
@@ -95,9 +95,16 @@ impl MemGroup {
         signature = (base=Base(crate::DEFAULT_BASE), limit=None, backing=Backing::Memfd, name=None, *, secret=false),
         text_signature = "(base=65536, limit=None, backing='memfd', name=None, *, secret=False)",
     )]
-    fn new(base: Base, limit: Option<Limit>, backing: Backing, name: Option<&str>, secret: bool) -> PyResult<Self> {
+    fn new(
+        base: Base,
+        limit: Option<Limit>,
+        backing: Backing,
+        #[pyo3(from_py_with = arguments::name)] name: Option<String>,
+        #[pyo3(from_py_with = flags::secret)] secret: bool,
+    ) -> PyResult<Self> {
         let options = Options::new().base(base.0).limit(limit.map(|limit| limit.0));
-        let options = options.name(name.unwrap_or(if secret { "secret" } else { "memgroup" })).secret(secret);
+        let options =
+            options.name(name.as_deref().unwrap_or(if secret { "secret" } else { "memgroup" })).secret(secret);
         let group = options.backing(backing.clone()).open().map_err(|error| construction_error(error, &backing))?;
         Ok(Self {
             lock: GroupLock::new(GroupState::new(group))?,
@@ -132,7 +139,7 @@ impl MemGroup {
     /// The list takes 16 bytes for each block, or none where all are of one size.
     ///
     /// Args:
-    ///     sizes: Sizes in bytes: a buffer of integers of any type (numpy array, array.array, bytes, ...), a
+    ///     sizes: Sizes in bytes: a buffer of integers of any type (numpy array, array.array, ...), a
     ///         sequence or any iterable of ints.
     ///     count: Instead of `sizes`: how many blocks of one `size`.
     ///     size: Size in bytes of each of `count` blocks.
@@ -156,7 +163,7 @@ impl MemGroup {
         count: Option<Count>,
         size: Option<Size>,
         align: Align,
-        zero: bool,
+        #[pyo3(from_py_with = flags::zero)] zero: bool,
     ) -> PyResult<Bound<'py, MemList>> {
         slf.get().check_open(slf.py())?;
         let columns = match (sizes, count, size) {
@@ -201,7 +208,7 @@ impl MemGroup {
         prefix: Prefix,
         byteorder: ByteOrder,
         limit: Limit,
-        counts_prefix: bool,
+        #[pyo3(from_py_with = flags::counts_prefix)] counts_prefix: bool,
         read_ahead: ReadAhead,
     ) -> PyResult<FrameReader> {
         let format = Format { width: prefix.0, order: byteorder, counts_prefix, limit: limit.0 };
@@ -333,7 +340,7 @@ impl MemGroup {
     /// Raises:
     ///     BufferError: There are live views and `force` is false; nothing is freed then.
     #[pyo3(signature = (force=false))]
-    fn free(&self, py: Python<'_>, force: bool) -> PyResult<usize> {
+    fn free(&self, py: Python<'_>, #[pyo3(from_py_with = flags::force)] force: bool) -> PyResult<usize> {
         let let_go = self.lock.exclusive(py, |life| life.free(py, self.views(), force));
         let let_go = let_go.map_err(|refusal| refusal.error(&self.name(py)))?;
         Ok(py.detach(|| let_go.give_back()))

@@ -4,7 +4,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyList, PyString, PyTuple};
 
 use crate::Error;
 use crate::list::columns::Unfit;
@@ -24,6 +24,12 @@ pub(crate) fn columns(group: &Bound<'_, MemGroup>, sizes: &Bound<'_, PyAny>, ali
 /// The same, not finished yet.
 pub(crate) fn builder(group: &Bound<'_, MemGroup>, sizes: &Bound<'_, PyAny>, align: usize) -> PyResult<Builder> {
     let mut builder = Builder::new(align, group.get().largest(group.py()));
+    if sizes.is_instance_of::<PyBytes>() || sizes.is_instance_of::<PyByteArray>() {
+        return Err(PyTypeError::new_err(format!(
+            "sizes must be integers, not {}: for blocks with given contents use [group.copy(item) for item in items]",
+            type_name(sizes)
+        )));
+    }
     // SAFETY: the object is alive.
     if unsafe { ffi::PyObject_CheckBuffer(sizes.as_ptr()) } != 0 {
         read_buffer(sizes, &mut builder)?;
@@ -51,8 +57,7 @@ pub(crate) fn builder(group: &Bound<'_, MemGroup>, sizes: &Bound<'_, PyAny>, ali
 fn iterator<'py>(sizes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, pyo3::types::PyIterator>> {
     let no_integers = || {
         PyTypeError::new_err(format!(
-            "sizes must be a buffer, a sequence or another iterable of integers, not {}: for blocks of one size pass count= \
-             and size=",
+            "sizes must be a buffer, a sequence or another iterable of integers, not {}: for equal ones pass [size] * count",
             type_name(sizes)
         ))
     };
