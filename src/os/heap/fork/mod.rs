@@ -16,8 +16,14 @@ pub(crate) struct AroundForks {
     pub(crate) after: fn(),
 }
 
+#[cfg(loom)]
 shared! {
     static GENERATION: AtomicUsize = AtomicUsize::new(1);
+}
+#[cfg(not(loom))]
+thread_local! {
+    /// Of each thread: tests run side by side, and each is a process of its own here.
+    static GENERATION: AtomicUsize = const { AtomicUsize::new(1) };
 }
 shared! {
     static FORKS: AtomicUsize = AtomicUsize::new(0);
@@ -42,7 +48,14 @@ pub(crate) fn set_around(around: &'static AroundForks) {
 }
 
 pub(crate) fn generation() -> u32 {
-    GENERATION.load(Relaxed) as u32
+    with_generation(|generation| generation.load(Relaxed)) as u32
+}
+
+fn with_generation<R>(work: impl FnOnce(&AtomicUsize) -> R) -> R {
+    #[cfg(loom)]
+    return work(&GENERATION);
+    #[cfg(not(loom))]
+    GENERATION.with(work)
 }
 
 pub(crate) fn establish() -> Result<u32, Refusal> {
@@ -52,7 +65,7 @@ pub(crate) fn establish() -> Result<u32, Refusal> {
 /// From now on this process is a child of what it was. Only while no other thread looks.
 #[cfg(test)]
 pub(crate) fn become_a_child() {
-    GENERATION.fetch_add(1, Relaxed);
+    with_generation(|generation| generation.fetch_add(1, Relaxed));
 }
 
 /// Does what a parent does around a fork.

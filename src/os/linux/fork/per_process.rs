@@ -42,11 +42,13 @@ impl<T> PerProcess<T> {
     /// This process's value, made now if it had none.
     pub(crate) fn get_or_make(&self, make: impl FnOnce() -> T) -> Result<&T, Refusal> {
         let generation = establish()?;
-        let newest = self.newest();
+        // Acquire pairs with the exchange below. The pointer itself is passed on: one made from a reference could not be freed.
+        let theirs = self.newest.load(Ordering::Acquire);
+        // SAFETY: never null, and freed only through a unique reference to self.
+        let newest = unsafe { &*theirs };
         if newest.generation == generation {
             return Ok(&newest.value);
         }
-        let theirs = std::ptr::from_ref(newest).cast_mut();
         let mine = Owned { generation, value: make(), inherited: AtomicPtr::new(theirs) };
         let mine = Box::into_raw(Box::new(mine));
         if self.newest.compare_exchange(theirs, mine, Ordering::AcqRel, Ordering::Relaxed).is_err() {
@@ -150,6 +152,26 @@ impl<T: Default> SharedPerProcess<T> {
 
     pub(crate) fn get(&'static self) -> Option<&'static T> {
         self.0.get().get_or_make(T::default).ok()
+    }
+}
+
+#[cfg(all(test, heap, not(loom)))]
+mod heap_tests {
+    use super::*;
+    use crate::os::fork::become_a_child;
+
+    #[test]
+    fn values_dropped_in_a_child_are_freed_with_the_inherited_ones() {
+        let mut shared = PerProcess::new(Box::new(1)).unwrap();
+        for value in 2..5 {
+            become_a_child();
+            assert_eq!(shared.get_or_make(|| Box::new(value)).map(|value| **value), Ok(value));
+        }
+        assert!(shared.iter().map(|value| **value).eq([4, 3, 2, 1]));
+        assert!(shared.take_inherited().into_iter().eq([3, 2, 1].map(Box::new)));
+        become_a_child();
+        assert_eq!(shared.get_or_make(|| Box::new(5)).map(|value| **value), Ok(5));
+        drop(shared);
     }
 }
 
