@@ -20,53 +20,70 @@ mod numpy;
 mod rmap;
 mod stream;
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
 /// The compiled half of memgroup. Import `memgroup` instead.
 #[pymodule(gil_used = false)]
-mod _memgroup {
-    use pyo3::prelude::*;
-
-    #[pymodule_export]
-    use crate::python::export::arrow::ArrowArray;
-    #[pymodule_export]
-    use crate::python::export::pickle::{block_from_buffer, gathered, list_of_pieces, pieces};
-    #[pymodule_export]
-    use crate::python::group::cache::{WarmMemory, set_warm_limit, warm_memory};
-    #[pymodule_export]
-    use crate::python::group::fault::{disable_fault_report, enable_fault_report};
-    #[pymodule_export]
-    use crate::python::group::object::MemGroup;
-    #[pymodule_export]
-    use crate::python::group::stats::{GroupStats, SlotStats};
-    #[pymodule_export]
-    use crate::python::list::object::MemList;
-    #[pymodule_export]
-    use crate::python::stream::frames::FrameReader;
-    #[pymodule_export]
-    use crate::python::stream::nonblocking::{non_blocking, read_nonblocking, write_nonblocking};
-    #[pymodule_export]
-    use crate::python::stream::reads::ReadResult;
-
-    #[pymodule_init]
-    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("MemBlock", crate::python::block::class::make(module.py())?)?;
-        crate::python::group::alloc::add_to(&module.py().get_type::<crate::python::group::object::MemGroup>())?;
-        crate::python::numpy::add_to(&module.py().get_type::<crate::python::group::object::MemGroup>())?;
-        // What it is to Python: integers in a row, as bytes and memoryview are.
-        register_sequences(module.py())?;
-        crate::python::group::cache::check_environment(module.py())?;
-        crate::python::group::fault::look_at_environment(module.py())?;
-        crate::python::group::cache::limit_handles(module.py());
-        crate::python::rmap::add_to(module)?;
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
+fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    refuse_subinterpreters(py)?;
+    module.add_class::<export::arrow::ArrowArray>()?;
+    module.add_class::<stream::frames::FrameReader>()?;
+    module.add_class::<group::object::MemGroup>()?;
+    module.add_class::<list::object::MemList>()?;
+    module.add_class::<stream::reads::ReadResult>()?;
+    module.add_class::<group::stats::GroupStats>()?;
+    module.add_class::<group::stats::SlotStats>()?;
+    module.add_class::<group::cache::WarmMemory>()?;
+    module.add("MemBlock", block::class::make(py)?)?;
+    group::alloc::add_to(&py.get_type::<group::object::MemGroup>())?;
+    numpy::add_to(&py.get_type::<group::object::MemGroup>())?;
+    // What it is to Python: integers in a row, as bytes and memoryview are.
+    register_sequences(py)?;
+    for function in [
+        wrap_pyfunction!(stream::nonblocking::non_blocking, module)?,
+        wrap_pyfunction!(stream::nonblocking::read_nonblocking, module)?,
+        wrap_pyfunction!(stream::nonblocking::write_nonblocking, module)?,
+        wrap_pyfunction!(group::fault::disable_fault_report, module)?,
+        wrap_pyfunction!(group::fault::enable_fault_report, module)?,
+        wrap_pyfunction!(export::pickle::block_from_buffer, module)?,
+        wrap_pyfunction!(export::pickle::gathered, module)?,
+        wrap_pyfunction!(export::pickle::list_of_pieces, module)?,
+        wrap_pyfunction!(export::pickle::pieces, module)?,
+        wrap_pyfunction!(group::cache::set_warm_limit, module)?,
+        wrap_pyfunction!(group::cache::warm_memory, module)?,
+    ] {
+        module.add_function(function)?;
     }
+    group::cache::check_environment(py)?;
+    group::fault::look_at_environment(py)?;
+    group::cache::limit_handles(py);
+    rmap::add_to(module)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}
 
-    /// Registers with the module that `collections.abc` is made of: it is there already, where the package takes long to import.
-    fn register_sequences(py: Python<'_>) -> PyResult<()> {
-        let sequence = py.import("_collections_abc")?.getattr("Sequence")?;
-        sequence.call_method1("register", (py.get_type::<crate::python::block::object::MemBlock>(),))?;
-        sequence.call_method1("register", (py.get_type::<crate::python::list::object::MemList>(),))?;
-        Ok(())
+/// The types are the process's, and of the interpreter that makes them; so the main one does, whoever imports first.
+///
+/// To be called before any of them is made. Interpreters with a GIL of their own CPython refuses by itself, since 3.12.
+fn refuse_subinterpreters(_attached: Python<'_>) -> PyResult<()> {
+    const MAIN: i64 = 0;
+    // SAFETY: this thread is attached, so it has an interpreter.
+    let interpreter = unsafe { pyo3::ffi::PyInterpreterState_Get() };
+    // SAFETY: it is this thread's, and so alive.
+    match unsafe { pyo3::ffi::PyInterpreterState_GetID(interpreter) } {
+        MAIN => Ok(()),
+        id => Err(PyImportError::new_err(format!(
+            "memgroup does not work in subinterpreters, and this is interpreter {id}: import it in the main interpreter \
+             (mod_wsgi: WSGIApplicationGroup %{{GLOBAL}})"
+        ))),
     }
+}
+
+/// Registers with the module that `collections.abc` is made of: it is there already, where the package takes long to import.
+fn register_sequences(py: Python<'_>) -> PyResult<()> {
+    let sequence = py.import("_collections_abc")?.getattr("Sequence")?;
+    sequence.call_method1("register", (py.get_type::<block::object::MemBlock>(),))?;
+    sequence.call_method1("register", (py.get_type::<list::object::MemList>(),))?;
+    Ok(())
 }
