@@ -1,7 +1,9 @@
 //! `Machine` for Python: a model behind a lock.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -9,6 +11,8 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use super::process::Process;
 use super::rows::{Broken, collected, counts_dict, graph_dict, has_memory_for, list_of};
 use super::vma::Vma;
+use crate::os::Refusal;
+use crate::os::fork::{self, PerProcess};
 use crate::rmap::{self, CloneOrder, Error, PageId, Policy, Rules};
 
 /// Processes that fork, and how one design of reverse mapping finds who maps a page.
@@ -23,21 +27,63 @@ use crate::rmap::{self, CloneOrder, Error, PageId, Policy, Rules};
 #[pyclass(frozen, weakref, module = "memgroup.rmap")]
 pub(super) struct Machine {
     policy: Policy,
+    /// What threads of this process wait for. A child begins with another, whoever of its parent's threads had this one.
+    turn: PerProcess<Mutex<()>>,
+    /// The generation of the process in which a thread changes the model, or 0.
+    worker: AtomicU32,
+    /// Locked only by the worker.
     model: Mutex<rmap::Machine>,
 }
 
 impl Machine {
     /// Does something with the model, alone.
-    pub(super) fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut rmap::Machine) -> T) -> T {
-        // A panic in the model leaves it as the checker will find it.
-        let mut model = self.model.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        work(&mut model)
+    ///
+    /// Raises RuntimeError in a child that was forked while another thread changed the model: half of that was done.
+    pub(super) fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut rmap::Machine) -> T) -> PyResult<T> {
+        let turn = self.turn()?.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        self.work(turn, work).ok_or_else(interrupted)
     }
 
     /// The same for what may take long: other Python threads run meanwhile.
-    pub(super) fn with_long<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut rmap::Machine) -> T + Send) -> T {
-        py.detach(|| work(&mut self.model.lock().unwrap_or_else(PoisonError::into_inner)))
+    pub(super) fn with_long<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut rmap::Machine) -> T + Send,
+    ) -> PyResult<T> {
+        let turn = self.turn()?;
+        let worked = py.detach(|| self.work(turn.lock().unwrap_or_else(PoisonError::into_inner), work));
+        worked.ok_or_else(interrupted)
     }
+
+    fn turn(&self) -> PyResult<&Mutex<()>> {
+        Ok(self.turn.get_or_make(Mutex::default).map_err(Refusal::in_preparation)?)
+    }
+
+    /// `None` if a thread that this process does not have was at work.
+    fn work<T>(&self, _turn: MutexGuard<'_, ()>, work: impl FnOnce(&mut rmap::Machine) -> T) -> Option<T> {
+        let mine = fork::generation();
+        self.worker.compare_exchange(0, mine, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        let _done = Done(&self.worker);
+        // Free, for there is one worker. A panic in the model leaves it as the checker will find it.
+        let result = work(&mut self.model.lock().unwrap_or_else(PoisonError::into_inner));
+        Some(result)
+    }
+}
+
+/// Notes, once the model is let go, that nobody is at work.
+struct Done<'a>(&'a AtomicU32);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
+fn interrupted() -> PyErr {
+    PyRuntimeError::new_err(
+        "another thread was changing this Machine when the process forked, so half of that is done in this child: \
+         make a new Machine here, or fork while no thread uses it",
+    )
 }
 
 /// The most that the checker notes of a thing, and that a row of the graph takes with what it names, as a dict too.
@@ -65,10 +111,11 @@ impl Machine {
         signature = (policy=Policy::Modern, *, clone_order=None),
         text_signature = "(policy='modern', *, clone_order=None)",
     )]
-    fn new(policy: Policy, clone_order: Option<CloneOrder>) -> Self {
+    fn new(policy: Policy, clone_order: Option<CloneOrder>) -> PyResult<Self> {
         let rules = policy.rules();
         let rules = Rules { clone_order: clone_order.unwrap_or(rules.clone_order), ..rules };
-        Self { policy, model: Mutex::new(rmap::Machine::with_rules(rules)) }
+        let turn = PerProcess::new(Mutex::default()).map_err(Refusal::in_preparation)?;
+        Ok(Self { policy, turn, worker: AtomicU32::new(0), model: Mutex::new(rmap::Machine::with_rules(rules)) })
     }
 
     /// The design's name.
@@ -79,7 +126,7 @@ impl Machine {
 
     /// How forks copy chains: "keeps" (newest first) or "reverses".
     #[getter]
-    fn clone_order(&self, py: Python<'_>) -> &'static str {
+    fn clone_order(&self, py: Python<'_>) -> PyResult<&'static str> {
         self.with(py, |model| model.rules().clone_order.name())
     }
 
@@ -89,20 +136,20 @@ impl Machine {
     ///     MemoryError: There are as many processes as Linux numbers, 4,194,304, or there is no memory for
     ///         more.
     fn spawn(slf: &Bound<'_, Self>) -> PyResult<Process> {
-        let process = slf.get().with(slf.py(), rmap::Machine::spawn)?;
+        let process = slf.get().with(slf.py(), rmap::Machine::spawn)??;
         Ok(Process::new(slf, process))
     }
 
     /// Return the processes that live, by birth.
     fn processes<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let py = slf.py();
-        let all = slf.get().with(py, |model| collected(model.processes(), model.counts().processes))?;
+        let all = slf.get().with(py, |model| collected(model.processes(), model.counts().processes))??;
         list_of(py, all.into_iter().map(|process| Process::new(slf, process)))
     }
 
     /// Return the ids of the pages that somebody maps, keeps in swap, or that a shared mapping holds.
     fn pages<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let all = self.with(py, |model| collected(model.pages(), model.counts().pages))?;
+        let all = self.with(py, |model| collected(model.pages(), model.counts().pages))??;
         list_of(py, all.into_iter().map(PageId::number))
     }
 
@@ -118,7 +165,7 @@ impl Machine {
     ///     ValueError: The page is in no page table, or `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn swap_out(&self, py: Python<'_>, page_id: PageId) -> PyResult<bool> {
-        Ok(self.with_long(py, |model| model.swap_out(page_id))?.left == 0)
+        Ok(self.with_long(py, |model| model.swap_out(page_id))??.left == 0)
     }
 
     /// Return the places where a page can be mapped, as (process, VMA), in the order of a full walk.
@@ -133,7 +180,7 @@ impl Machine {
     ///     ValueError: `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn walk<'py>(slf: &Bound<'py, Self>, page_id: PageId) -> PyResult<Bound<'py, PyList>> {
-        let walk = slf.get().with_long(slf.py(), |model| model.walk(page_id))?;
+        let walk = slf.get().with_long(slf.py(), |model| model.walk(page_id))??;
         let places = walk.places.into_iter();
         list_of(slf.py(), places.map(|(process, vma)| (Process::new(slf, process), Vma::new(slf, process, vma))))
     }
@@ -146,7 +193,7 @@ impl Machine {
     ///     ValueError: `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn walk_visits(&self, py: Python<'_>, page_id: PageId) -> PyResult<u64> {
-        Ok(self.with_long(py, |model| model.walk_visits(page_id))?)
+        Ok(self.with_long(py, |model| model.walk_visits(page_id))??)
     }
 
     /// Return how many VMAs unmapping a page would look at: the walk ends with its last page table entry.
@@ -157,7 +204,7 @@ impl Machine {
     ///     ValueError: `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn unmap_visits(&self, py: Python<'_>, page_id: PageId) -> PyResult<u64> {
-        Ok(self.with_long(py, |model| model.unmap_visits(page_id))?)
+        Ok(self.with_long(py, |model| model.unmap_visits(page_id))??)
     }
 
     /// Return the processes that map a page, by birth: what a walk ought to find, from all page tables.
@@ -168,7 +215,7 @@ impl Machine {
     ///     ValueError: `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn mapped_by<'py>(slf: &Bound<'py, Self>, page_id: PageId) -> PyResult<Bound<'py, PyList>> {
-        let holders = slf.get().with_long(slf.py(), |model| model.mapped_by(page_id))?;
+        let holders = slf.get().with_long(slf.py(), |model| model.mapped_by(page_id))??;
         list_of(slf.py(), holders.into_iter().map(|process| Process::new(slf, process)))
     }
 
@@ -178,7 +225,7 @@ impl Machine {
     /// `_total`, how many were ever made; `copies`, pages that were copied on write; `visits`, VMAs that
     /// `swap_out` looked at. The difference of two is what the operations between them cost.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counts = self.with(py, |model| model.counts());
+        let counts = self.with(py, |model| model.counts())?;
         counts_dict(py, counts)
     }
 
@@ -190,7 +237,7 @@ impl Machine {
         let broken = slf.get().with_long(slf.py(), |model| {
             has_memory(model, CHECKED_BYTES)?;
             Ok::<_, Error>(model.check())
-        })?;
+        })??;
         broken.into_iter().map(|broken| Broken::new(slf, broken)).collect()
     }
 
@@ -208,7 +255,7 @@ impl Machine {
         let graph = self.with_long(py, |model| {
             has_memory(model, ROW_BYTES)?;
             Ok::<_, Error>(model.graph())
-        })?;
+        })??;
         graph_dict(py, graph)
     }
 
@@ -238,7 +285,9 @@ impl Machine {
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        let counts = self.with(py, |model| model.counts());
+        let Ok(counts) = self.with(py, |model| model.counts()) else {
+            return format!("<Machine policy='{}', interrupted by a fork>", self.policy);
+        };
         let (policy, processes, pages) = (self.policy, counts.processes, counts.pages);
         format!("<Machine policy='{policy}' processes={processes} pages={pages}>")
     }

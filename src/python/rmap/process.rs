@@ -43,7 +43,7 @@ impl Process {
 
     /// Whether it has not exited.
     #[getter]
-    fn alive(&self, py: Python<'_>) -> bool {
+    fn alive(&self, py: Python<'_>) -> PyResult<bool> {
         self.machine.get().with(py, |model| model.is_alive(self.id))
     }
 
@@ -68,7 +68,7 @@ impl Process {
     )]
     fn mmap(&self, py: Python<'_>, pages: Pages, prot: Prot, shared: bool, at: Option<Address>) -> PyResult<Vma> {
         let wanted = Mmap { pages: pages.0, prot, shared, at: at.map(|at| at.0) };
-        let vma = self.machine.get().with(py, |model| model.mmap(self.id, wanted))?;
+        let vma = self.machine.get().with(py, |model| model.mmap(self.id, wanted))??;
         Ok(Vma::new(self.machine.bind(py), self.id, vma))
     }
 
@@ -79,7 +79,7 @@ impl Process {
     ///     ValueError: The process has exited, or it is no range.
     #[pyo3(signature = (page, pages))]
     fn munmap(&self, py: Python<'_>, page: Address, pages: Pages) -> PyResult<()> {
-        Ok(self.machine.get().with(py, |model| model.munmap(self.id, page.0, pages.0))?)
+        Ok(self.machine.get().with(py, |model| model.munmap(self.id, page.0, pages.0))??)
     }
 
     /// Change what may be done with a range, all of which must be mapped.
@@ -90,7 +90,7 @@ impl Process {
     ///     ValueError: The process has exited, it is no range, or `prot` is unknown.
     #[pyo3(signature = (page, pages, prot))]
     fn mprotect(&self, py: Python<'_>, page: Address, pages: Pages, prot: Prot) -> PyResult<()> {
-        Ok(self.machine.get().with(py, |model| model.mprotect(self.id, page.0, pages.0, prot))?)
+        Ok(self.machine.get().with(py, |model| model.mprotect(self.id, page.0, pages.0, prot))??)
     }
 
     /// Say what a fork is to do with a range, all of which must be mapped.
@@ -108,7 +108,7 @@ impl Process {
     ///         is unknown.
     #[pyo3(signature = (page, pages, advice))]
     fn madvise(&self, py: Python<'_>, page: Address, pages: Pages, advice: Advice) -> PyResult<()> {
-        Ok(self.machine.get().with(py, |model| model.madvise(self.id, page.0, pages.0, advice))?)
+        Ok(self.machine.get().with(py, |model| model.madvise(self.id, page.0, pages.0, advice))??)
     }
 
     /// Write a page. One that others may see is copied first.
@@ -123,7 +123,7 @@ impl Process {
     ///     ValueError: The process has exited, or `page` is negative.
     #[pyo3(signature = (page, /))]
     fn write(&self, py: Python<'_>, page: Address) -> PyResult<u64> {
-        Ok(self.machine.get().with(py, |model| model.write(self.id, page.0))?.number())
+        Ok(self.machine.get().with(py, |model| model.write(self.id, page.0))??.number())
     }
 
     /// Read a page.
@@ -139,7 +139,7 @@ impl Process {
     ///     ValueError: The process has exited, or `page` is negative.
     #[pyo3(signature = (page, /))]
     fn read(&self, py: Python<'_>, page: Address) -> PyResult<Option<u64>> {
-        Ok(self.machine.get().with(py, |model| model.read(self.id, page.0))?.map(PageId::number))
+        Ok(self.machine.get().with(py, |model| model.read(self.id, page.0))??.map(PageId::number))
     }
 
     /// Return the id of the page at an address, in memory or in swap, without touching it; None if none.
@@ -150,7 +150,7 @@ impl Process {
     ///     ValueError: The process has exited, or `page` is negative.
     #[pyo3(signature = (page, /))]
     fn page(&self, py: Python<'_>, page: Address) -> PyResult<Option<u64>> {
-        Ok(self.machine.get().with(py, |model| model.page_at(self.id, page.0))?.map(PageId::number))
+        Ok(self.machine.get().with(py, |model| model.page_at(self.id, page.0))??.map(PageId::number))
     }
 
     /// Fork: return the child, or with a number so many children, one after the other, in a list.
@@ -164,14 +164,14 @@ impl Process {
     fn fork<'py>(&self, py: Python<'py>, n: Option<Children>) -> PyResult<Bound<'py, PyAny>> {
         let machine = self.machine.bind(py);
         let Some(Children(n)) = n else {
-            let child = machine.get().with(py, |model| model.fork(self.id))?;
+            let child = machine.get().with(py, |model| model.fork(self.id))??;
             return Ok(Bound::new(py, Self::new(machine, child))?.into_any());
         };
-        let children = machine.get().with_long(py, |model| model.fork_many(self.id, n))?;
+        let children = machine.get().with_long(py, |model| model.fork_many(self.id, n))??;
         let list = list_of(py, children.iter().map(|&child| Self::new(machine, child)));
         if list.is_err() {
             // Nobody would know of them.
-            machine.get().with_long(py, |model| children.into_iter().try_for_each(|child| model.exit(child)))?;
+            machine.get().with_long(py, |model| children.into_iter().try_for_each(|child| model.exit(child)))??;
         }
         Ok(list?.into_any())
     }
@@ -181,7 +181,7 @@ impl Process {
     /// Raises:
     ///     ValueError: It has exited already.
     fn exit(&self, py: Python<'_>) -> PyResult<()> {
-        Ok(self.machine.get().with_long(py, |model| model.exit(self.id))?)
+        Ok(self.machine.get().with_long(py, |model| model.exit(self.id))??)
     }
 
     /// Return its VMAs, by address.
@@ -190,7 +190,7 @@ impl Process {
     ///     ValueError: The process has exited.
     fn vmas(&self, py: Python<'_>) -> PyResult<Vec<Vma>> {
         let machine = self.machine.bind(py);
-        let rows = machine.get().with(py, |model| model.vmas(self.id))?;
+        let rows = machine.get().with(py, |model| model.vmas(self.id))??;
         Ok(rows.into_iter().map(|row| Vma::new(machine, self.id, row.vma)).collect())
     }
 
@@ -205,7 +205,7 @@ impl Process {
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        format!("<Process {}{}>", self.id.pid(), if self.alive(py) { "" } else { ", exited" })
+        format!("<Process {}{}>", self.id.pid(), if self.alive(py).unwrap_or(true) { "" } else { ", exited" })
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

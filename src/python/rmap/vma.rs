@@ -26,7 +26,7 @@ impl Vma {
     }
 
     fn row(&self, py: Python<'_>) -> PyResult<VmaRow> {
-        Ok(self.machine.get().with(py, |model| model.vma(self.id))?)
+        Ok(self.machine.get().with(py, |model| model.vma(self.id))??)
     }
 }
 
@@ -101,8 +101,8 @@ impl Vma {
     fn __repr__(&self, py: Python<'_>) -> String {
         let pid = self.owner.pid();
         match self.machine.get().with(py, |model| model.vma(self.id)) {
-            Ok(row) => format!("<Vma {}:{} {} of process {pid}>", row.start, row.end, row.prot),
-            Err(_) => format!("<Vma of process {pid}, gone>"),
+            Ok(Ok(row)) => format!("<Vma {}:{} {} of process {pid}>", row.start, row.end, row.prot),
+            _ => format!("<Vma of process {pid}, gone>"),
         }
     }
 
