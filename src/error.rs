@@ -152,6 +152,14 @@ pub enum Error {
         code: i32,
     },
 
+    /// A read-only mirror can be made writable: the kernel accepts what should forbid that and does not enforce it.
+    #[error(
+        "nothing can be protected in such a group here: this kernel lets a read-only mapping be made writable, though its \
+         memory is sealed or open for reading only (as sandboxes that stand in for the kernel do); make the group with the \
+         anonymous backing (backing=\"anonymous\"), which promises no protection, or see what memgroup doctor finds"
+    )]
+    Unenforced,
+
     /// The bytes are not this group's.
     #[error("this does not live in this group: protect and unprotect take what the same group allocated")]
     Foreign,
@@ -203,6 +211,7 @@ fn remedy(call: &str, code: i32) -> &'static str {
         libc::EINVAL if call.starts_with("madvise") => "; memory is committed ahead since Linux 5.14",
         libc::ENOSYS => "; memfd needs Linux 5.14: use the anonymous backing, or a directory",
         libc::EACCES | libc::EPERM | libc::EROFS if names_a_file => "; name a directory that you may write to",
+        libc::ENOENT if call == "getcwd" => "; the current directory is gone: name an absolute path",
         libc::ENOENT if names_a_file => "; name a directory that exists (or memfd, or anonymous)",
         libc::ENOTDIR if names_a_file => "; it is not a directory",
         libc::EOPNOTSUPP if names_a_file => "; it cannot hold files: name a directory of another file system",

@@ -1,6 +1,6 @@
 //! The crate's errors as the exceptions that Python users expect.
 
-use pyo3::exceptions::{PyMemoryError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::error::Error;
@@ -17,6 +17,7 @@ impl From<Error> for PyErr {
             | Error::Unlocked { .. }
             | Error::Table { .. }
             | Error::Os { .. } => PyMemoryError::new_err(message),
+            Error::Unenforced => PyOSError::new_err(message),
             Error::Base { .. }
             | Error::Align { .. }
             | Error::Name { .. }

@@ -66,6 +66,8 @@ impl Mirrors {
                 let read_write = reserved.map(0, &file, writable)?;
                 memfd::seal(&file)?;
                 let read_only = reserved.map(1, &file, ProtFlags::PROT_READ)?;
+                static IS_ENFORCED: AtomicBool = AtomicBool::new(false);
+                reserved.check_read_only(read_only, &IS_ENFORCED)?;
                 (reserved, read_write, Some(read_only))
             }
             Backing::Directory(directory) => {
@@ -74,6 +76,8 @@ impl Mirrors {
                 let reserved = reserve(2)?;
                 let read_write = reserved.map(0, &file, writable)?;
                 let read_only = reserved.map(1, &directory::reopened_read_only(&file)?, ProtFlags::PROT_READ)?;
+                static IS_ENFORCED: AtomicBool = AtomicBool::new(false);
+                reserved.check_read_only(read_only, &IS_ENFORCED)?;
                 (reserved, read_write, Some(read_only))
             }
             Backing::Anonymous => {

@@ -6,9 +6,12 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap};
+use nix::sys::mman::{
+    MapFlags, MmapAdvise, MsFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, msync, munmap,
+};
 
 use crate::os::{Refusal, page_size};
 
@@ -22,6 +25,8 @@ pub(super) struct Reserved {
     room: usize,
     first: usize,
     stride: usize,
+    /// Whether some of the addresses may be somebody else's.
+    has_hole: AtomicBool,
 }
 
 impl Reserved {
@@ -37,7 +42,7 @@ impl Reserved {
         // SAFETY: a new mapping anywhere replaces no other.
         let start = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, flags) }.map_err(Refusal::of("mmap"))?;
         let first = (start.addr().get() + page_size()).next_multiple_of(align);
-        Ok(Self { start, len: len.get(), room, first, stride })
+        Ok(Self { start, len: len.get(), room, first, stride, has_hole: AtomicBool::new(false) })
     }
 
     /// Maps a file as number `index`, from its beginning on.
@@ -46,7 +51,39 @@ impl Reserved {
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED;
         // SAFETY: the place is within what self reserved, and nobody uses it: MAP_FIXED replaces a part of the reservation.
         let mapped = unsafe { mmap(Some(place), len, access, flags, file, 0) };
-        mapped.map(NonNull::cast).map_err(Refusal::of("mmap"))
+        mapped.map(NonNull::cast).map_err(|errno| {
+            self.close_hole(place, len);
+            Refusal::of("mmap")(errno)
+        })
+    }
+
+    /// Says whether the kernel refuses to make a read-only mapping writable: once for `is_known`, which is of one kind of file,
+    /// for the answer is always the same.
+    pub(super) fn check_read_only(&self, mapping: NonNull<u8>, is_known: &AtomicBool) -> Result<(), Refusal> {
+        // Relaxed: only the answer matters, and two threads that ask at once get the same.
+        if is_known.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: the mapping is one that self has just made and nobody uses yet; if it becomes writable, it is not used at all.
+        match unsafe { mprotect(mapping.cast(), page_size(), access) } {
+            Err(_) => is_known.store(true, Ordering::Relaxed),
+            Ok(()) => return Err(Refusal::NONE_OF_WRITES),
+        }
+        Ok(())
+    }
+
+    /// Reserves addresses again after a mapping with `MAP_FIXED` was refused there. The kernel may have unmapped what it was to
+    /// replace, and another thread may have something there since.
+    fn close_hole(&self, place: NonZeroUsize, len: NonZeroUsize) {
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | MapFlags::MAP_FIXED_NOREPLACE;
+        // SAFETY: MAP_FIXED_NOREPLACE replaces nothing.
+        let closed = unsafe { mmap_anonymous(Some(place), len, ProtFlags::PROT_NONE, flags) };
+        // Refused, all of it is as it was, unless some address of it is free: then another thread has taken others.
+        // SAFETY: with MS_ASYNC the call does nothing but find addresses at which nothing is mapped.
+        if closed.is_err() && unsafe { msync(self.start.with_addr(place), len.get(), MsFlags::MS_ASYNC) }.is_err() {
+            self.has_hole.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Makes number `index` fresh private memory, to be read and written.
@@ -89,12 +126,19 @@ impl Reserved {
         let Some(len) = NonZeroUsize::new(self.len) else { return };
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
         // SAFETY: the range is self's own, so MAP_FIXED replaces nothing else; that nobody uses it, the caller says.
-        let _refused = unsafe { mmap_anonymous(Some(self.start.addr()), len, ProtFlags::PROT_NONE, flags) };
+        let revoked = unsafe { mmap_anonymous(Some(self.start.addr()), len, ProtFlags::PROT_NONE, flags) };
+        if revoked.is_err() {
+            self.close_hole(self.start.addr(), len);
+        }
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
+        // Relaxed: who drops it has seen all that was done to it.
+        if self.has_hole.load(Ordering::Relaxed) {
+            return;
+        }
         // SAFETY: the range is self's own, and whoever drops it is done with what was mapped there. Refused, it stays.
         let _refused = unsafe { munmap(self.start, self.len) };
     }
@@ -136,6 +180,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_hole_that_a_refused_mapping_left_is_closed_and_what_others_put_there_stays() {
+        let page = page_size();
+        let reserved = Reserved::new(4 * page, 2, page).unwrap();
+        let (place, len) = reserved.place(0).unwrap();
+        let start = reserved.start.with_addr(place);
+        // Nothing was unmapped: nothing changes.
+        reserved.close_hole(place, len);
+        // As the kernel may leave it.
+        // SAFETY: the range is the test's own.
+        unsafe { munmap(start, len.get()) }.unwrap();
+        reserved.close_hole(place, len);
+        assert_eq!(access_to(place.get()).as_deref(), Some("---p"));
+        assert!(!reserved.has_hole.load(Ordering::Relaxed));
+
+        // SAFETY: as above.
+        unsafe { munmap(start, len.get()) }.unwrap();
+        let one = NonZeroUsize::new(page).unwrap();
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED_NOREPLACE;
+        // SAFETY: the flag replaces nothing.
+        let theirs = unsafe { mmap_anonymous(Some(place), one, ProtFlags::PROT_READ, flags) }.unwrap();
+        reserved.close_hole(place, len);
+        drop(reserved);
+        assert_eq!(access_to(place.get()).as_deref(), Some("r--p"));
+        // SAFETY: the test has mapped it.
+        unsafe { munmap(theirs, page) }.unwrap();
     }
 
     #[test]
