@@ -5,13 +5,13 @@ use std::ptr::NonNull;
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{
-    Arc, Mutex, MutexGuard,
+    Arc, Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering},
 };
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
-    Arc, Mutex, MutexGuard,
+    Arc, Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering},
 };
 
@@ -29,6 +29,23 @@ macro_rules! shared {
 }
 
 pub(crate) use shared;
+
+/// A static of each thread.
+#[cfg(not(loom))]
+macro_rules! per_thread {
+    ($(#[$doc:meta])* static $name:ident: $type:ty = $value:expr;) => {
+        thread_local! { $(#[$doc])* static $name: $type = const { $value }; }
+    };
+}
+
+#[cfg(loom)]
+macro_rules! per_thread {
+    ($(#[$doc:meta])* static $name:ident: $type:ty = $value:expr;) => {
+        loom::thread_local! { $(#[$doc])* static $name: $type = $value; }
+    };
+}
+
+pub(crate) use per_thread;
 
 /// Takes the pointer out of a place that nobody shares; null is left.
 pub(crate) fn take<T>(place: &mut AtomicPtr<T>) -> *mut T {

@@ -76,19 +76,22 @@ impl Options {
         if self.name.len() > os::MAX_NAME || self.name.contains('\0') {
             return Err(Error::Name { name: self.name, max: os::MAX_NAME });
         }
-        let in_files = matches!(self.backing, Backing::Directory(_));
+        let named = self.backing.describe();
+        let refused = |refusal: Refusal| refusal.during(format!("making a file in {named}"));
+        let backing = self.backing.resolved();
+        let backing = backing.map_err(|refusal| refusal.during(format!("finding the directory {named}")))?;
+        let in_files = matches!(backing, Backing::Directory(_));
         if self.secret && in_files {
             return Err(Error::SecretInFiles);
         }
-        os::check_backing(&self.backing)
-            .map_err(|refusal| refusal.during(format!("making a file in {}", self.backing.describe())))?;
+        os::check_backing(&backing).map_err(refused)?;
         Ok(MemGroup {
             tables: PerProcess::new(SlotTable::default()).map_err(Refusal::in_preparation)?,
             // Relaxed: only that no two are equal matters.
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             sizes,
             budget: Arc::new(Budget::new(self.limit).secret(self.secret)),
-            backing: self.backing,
+            backing,
             name: self.name,
         })
     }
@@ -221,7 +224,8 @@ impl MemGroup {
     /// The borrow checker proves that no block is left in this process. Slots that a child or a parent may still use, after
     /// a fork, are let go instead.
     pub fn reset(&mut self) {
-        self.rewind();
+        let _no_fork = fork::hold_off();
+        drop(self.rewind());
     }
 
     /// Frees all memory in one shot, as dropping the group does. Some of it is kept for the next groups; see
@@ -327,10 +331,10 @@ impl MemGroup {
     /// [`reset`](Self::reset) for a layer that may hold references to slots: those slots are set aside and returned, and
     /// new ones will be opened in their places.
     pub(crate) fn rewind(&mut self) -> Vec<Arc<Slot>> {
+        // Else a child could be forked, with all that was handed out, between the question whether there is one and the end.
+        let _no_fork = fork::hold_off();
         let mut aside = self.take_inherited();
         let (table, is_own) = self.tables.newest_mut();
-        // Else a child could be forked, with all that was handed out, between the question whether there is one and the end.
-        let no_fork = fork::hold_off();
         for mut slot in table.drain() {
             match Arc::get_mut(&mut slot) {
                 Some(unique) if is_own && !unique.is_shared_with_a_child() => {
@@ -340,12 +344,12 @@ impl MemGroup {
                 _ => aside.push(slot),
             }
         }
-        drop(no_fork);
         aside.retain(|slot| Arc::strong_count(slot) > 1);
         aside
     }
 
-    /// Takes every slot away: what nobody else holds is kept warm or unmapped as the returned references go.
+    /// Takes every slot away: what nobody else holds is kept warm or unmapped as the returned references go. While the group
+    /// lives on, the caller holds off forks until then: its copy in a child would not know them any more.
     pub(crate) fn release(&mut self) -> Vec<Arc<Slot>> {
         let mut slots = self.take_inherited();
         slots.append(&mut self.tables.newest_mut().0.drain());

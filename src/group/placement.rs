@@ -80,8 +80,14 @@ impl MemGroup {
         if let Some(slot) = table.get(index) {
             return Ok(take(&slot, true)?.map(|taken| (taken, slot)));
         }
-        let slot = self.open_slot(index)?;
-        Ok(take(&slot, true)?.map(|taken| (taken, table.put(slot))))
+        let slot = table.admit(|| self.open_slot(index))?;
+        match take(&slot, true) {
+            Ok(Some(taken)) => Ok(table.put_newcomer().map(|slot| (taken, slot))),
+            refused => {
+                table.dismiss_newcomer();
+                refused.map(|_| None)
+            }
+        }
     }
 
     fn open_slot(&self, index: SlotIndex) -> Result<Arc<Slot>, Error> {

@@ -3,7 +3,9 @@
 use std::ptr::NonNull;
 use std::sync::PoisonError;
 
+use crate::error::Error;
 use crate::layout::{MAX_SLOTS, SlotIndex};
+use crate::os::fork;
 use crate::slot::{Slot, SlotRef};
 use crate::sync::{self, Arc, AtomicPtr, Mutex, MutexGuard, Ordering};
 
@@ -14,6 +16,8 @@ pub(crate) struct SlotTable {
     current: AtomicPtr<Slot>,
     /// Each null or one reference of an [`Arc`].
     slots: [AtomicPtr<Slot>; MAX_SLOTS],
+    /// The same for a slot that is not open to all yet. A child whose parent was opening it ends it with the others.
+    newcomer: AtomicPtr<Slot>,
     opening: Mutex<()>,
 }
 
@@ -54,6 +58,38 @@ impl SlotTable {
         self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Opens a slot that only the caller, who holds the lock, uses before it is [put](Self::put_newcomer) or
+    /// [dismissed](Self::dismiss_newcomer).
+    pub(crate) fn admit(&self, open: impl FnOnce() -> Result<Arc<Slot>, Error>) -> Result<SlotRef<'_>, Error> {
+        let _no_fork = fork::hold_off();
+        let slot = Arc::into_raw(open()?).cast_mut();
+        debug_assert!(self.newcomer.load(Ordering::Relaxed).is_null());
+        self.newcomer.store(slot, Ordering::Release);
+        // SAFETY: Arc::into_raw returns no null pointer.
+        let slot = unsafe { NonNull::new_unchecked(slot) };
+        // SAFETY: as for borrow: the caller alone takes it out again.
+        Ok(unsafe { SlotRef::new(slot) })
+    }
+
+    /// Adds the slot that was admitted. The caller holds the lock, and there is none of that number.
+    pub(crate) fn put_newcomer(&self) -> Option<SlotRef<'_>> {
+        // A child would find it in both places.
+        let _no_fork = fork::hold_off();
+        Some(self.put(self.take_newcomer()?))
+    }
+
+    /// Ends the slot that was admitted. The caller holds the lock, and uses it no more.
+    pub(crate) fn dismiss_newcomer(&self) {
+        let _no_fork = fork::hold_off();
+        drop(self.take_newcomer());
+    }
+
+    fn take_newcomer(&self) -> Option<Arc<Slot>> {
+        let slot = self.newcomer.swap(std::ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: a place that is not null holds one reference made by Arc::into_raw, and is null from now on.
+        (!slot.is_null()).then(|| unsafe { Arc::from_raw(slot) })
+    }
+
     /// Adds a slot. The caller holds the lock, and there is none of that number.
     pub(crate) fn put(&self, slot: Arc<Slot>) -> SlotRef<'_> {
         let place = &self.slots[slot.index().get()];
@@ -68,7 +104,7 @@ impl SlotTable {
     /// Takes every slot out.
     pub(crate) fn drain(&mut self) -> Vec<Arc<Slot>> {
         self.current = AtomicPtr::default();
-        self.slots.iter_mut().filter_map(take).collect()
+        self.slots.iter_mut().chain([&mut self.newcomer]).filter_map(take).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Many whole files, each into an object of a list, and straight so if it is as long as announced.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 use super::batch::Batch;
@@ -9,6 +9,7 @@ use super::transfer::{SIGNAL_CHECK_INTERVAL, address};
 use crate::list::ListLayout;
 use crate::os::iovecs::{self, Call};
 use crate::os::regular::{self, Kind};
+use crate::os::temporary::Temporary;
 use crate::slot::{LiveSlots, Mirror};
 
 /// Offered to each read behind the object, and left untouched unless there is more than was announced: so one call reads a
@@ -44,7 +45,7 @@ pub(crate) struct Announced {
     /// The number of each file that cannot be read, and why.
     pub(crate) unreadable: Vec<(usize, Unreadable)>,
     /// The first files, as far as they are open.
-    pub(crate) open: Vec<Option<OwnedFd>>,
+    pub(crate) open: Vec<Option<Temporary>>,
     /// Whether descriptors ran out.
     are_scarce: bool,
 }
@@ -114,14 +115,14 @@ pub(crate) struct Files<'a> {
     /// How many are done.
     done: usize,
     current: Option<Current>,
-    open: Vec<Option<OwnedFd>>,
+    open: Vec<Option<Temporary>>,
     batch: Batch,
     spill: Box<[u8]>,
 }
 
 /// The file that is being read.
 struct Current {
-    file: OwnedFd,
+    file: Temporary,
     /// Bytes in the object.
     got: usize,
     /// Bytes beyond it.
@@ -160,7 +161,7 @@ impl<'a> Files<'a> {
         slots: LiveSlots<'a>,
         layout: &'a ListLayout,
         unreadable: Vec<(usize, Unreadable)>,
-        open: Vec<Option<OwnedFd>>,
+        open: Vec<Option<Temporary>>,
     ) -> Self {
         Self {
             paths,
@@ -256,7 +257,8 @@ impl<'a> Files<'a> {
             self.batch.push(self.spill.as_mut_ptr(), SPILL_BYTES);
         }
         // SAFETY: the same, and nothing is borrowed of the spill.
-        let read = match unsafe { iovecs::transfer(current.file.as_raw_fd(), Call::Read, self.batch.pending()) } {
+        let read = match unsafe { iovecs::transfer(current.file.as_fd().as_raw_fd(), Call::Read, self.batch.pending()) }
+        {
             Err(libc::EINTR) => return Ok(Some(Stop::Pause)),
             read => read.map_err(Unreadable::Refused)?.bytes,
         };

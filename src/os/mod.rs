@@ -15,7 +15,7 @@ mod system;
 mod system;
 
 pub(crate) use system::fork::{self, fork_zeroed};
-pub(crate) use system::io::{iovecs, regular};
+pub(crate) use system::io::{iovecs, regular, temporary};
 pub(crate) use system::mapping::{Mirrors, Unlocked, ask_for_huge_pages, check_backing, huge_page_size};
 pub(crate) use system::memory::headroom;
 pub(crate) use system::signals;
@@ -67,8 +67,16 @@ impl Refusal {
         self.during("preparing for fork".into())
     }
 
+    /// What passes for one where the kernel should have refused to make a read-only mirror writable, and has not.
+    #[cfg(not(heap))]
+    const NONE_OF_WRITES: Self = Self { call: "mprotect", errno: Errno::UnknownErrno };
+
     /// The error for users; `action` says in words what was being done.
     pub(crate) fn during(self, action: String) -> Error {
+        #[cfg(not(heap))]
+        if self == Self::NONE_OF_WRITES {
+            return Error::Unenforced;
+        }
         Error::Os { action, call: self.call, code: self.errno as i32 }
     }
 }
@@ -89,6 +97,21 @@ pub(crate) fn page_size() -> usize {
 }
 
 impl Backing {
+    /// The same for as long as it is kept: a directory by its absolute path, whatever becomes the current one.
+    pub(crate) fn resolved(self) -> Result<Self, Refusal> {
+        match self {
+            // An empty path names nothing, as the kernel will say.
+            Self::Directory(directory) if !directory.as_os_str().is_empty() => match std::path::absolute(&directory) {
+                Ok(absolute) => Ok(Self::Directory(absolute)),
+                Err(error) => Err(Refusal {
+                    call: "getcwd",
+                    errno: error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw),
+                }),
+            },
+            other => Ok(other),
+        }
+    }
+
     /// The backing in words.
     pub(crate) fn describe(&self) -> String {
         match self {

@@ -212,7 +212,7 @@ impl Drop for Suspended {
 static STORE: SharedPerProcess<Mutex<Store>> = SharedPerProcess::new();
 
 /// Works on this process's store, under its lock, and while no fork is under way. What the work gives up is unmapped when
-/// the lock is free again, for that takes long.
+/// the lock is free again, for that takes long; a fork has to wait for the kernel to unmap in any case.
 fn in_store<R>(work: impl FnOnce(&mut Store, &mut Vec<Kept>) -> R) -> Option<R> {
     static AROUND_FORKS: AroundForks = AroundForks { before: hide, after: show };
 
@@ -222,8 +222,8 @@ fn in_store<R>(work: impl FnOnce(&mut Store, &mut Vec<Kept>) -> R) -> Option<R> 
     let mut store = lock()?;
     let result = work(&mut store, &mut given_up);
     drop(store);
-    drop(no_fork);
     drop(given_up);
+    drop(no_fork);
     Some(result)
 }
 

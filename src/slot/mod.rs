@@ -94,7 +94,11 @@ impl Slot {
             !is_secret && huge_page.is_some_and(|size| layout::is_for_huge_pages(capacity, budget.limit(), size));
         let make = Make::of(backing, name, capacity, is_huge).filter(|_| !is_secret);
         let (make, memory) = match make.and_then(cache::take) {
-            Some((make, memory)) => (Some(make), memory),
+            Some((make, memory)) => {
+                // What lived there may have been values with padding.
+                opaque(memory.mirrors.read_write());
+                (Some(make), memory)
+            }
             None => {
                 let mirrors = cache::retry_after_eviction(|| {
                     let opened = Mirrors::open(backing, name, capacity, is_huge);
@@ -399,6 +403,8 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        // A child would have mappings that nobody knows of.
+        let _no_fork = fork::hold_off();
         let committed = self.cursor.close();
         self.wipe_secrets(committed);
         self.budget.give_back(committed);

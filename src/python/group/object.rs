@@ -1,5 +1,6 @@
 //! `MemGroup` for Python: allocation, protection, and the end of a group.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +20,7 @@ use crate::python::export::pickle;
 use crate::python::ffi::arguments::{self, Align, Base, Count, Limit, Size, flags};
 use crate::python::group::lock::GroupLock;
 use crate::python::group::protect;
-use crate::python::group::state::{GroupState, Refusal, Runs, Unavailable, plural};
+use crate::python::group::state::{GroupState, LetGo, Refusal, Runs, Unavailable, plural};
 use crate::python::group::stats::{GroupStats, SlotStats, look, show_size};
 use crate::python::list::object::MemList;
 use crate::python::list::sizes;
@@ -314,15 +315,13 @@ impl MemGroup {
     ///     BufferError: There are live views; nothing has changed then.
     ///     ValueError: The group is freed.
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
-        let let_go = self.lock.exclusive(py, |life| {
+        let reset = |life: &mut GroupState| {
             let let_go = life.reset(py, self.views())?;
             self.blocks.clear();
             self.requested.clear();
             Ok(let_go)
-        });
-        let let_go = let_go.map_err(|refusal: Refusal| refusal.error(&self.name(py)))?;
-        py.detach(|| drop(let_go));
-        Ok(())
+        };
+        self.let_go(py, reset, drop).map_err(|refusal: Refusal| refusal.error(&self.name(py)))
     }
 
     /// Free all memory in one shot. Freeing a freed group does nothing.
@@ -341,9 +340,8 @@ impl MemGroup {
     ///     BufferError: There are live views and `force` is false; nothing is freed then.
     #[pyo3(signature = (force=false))]
     fn free(&self, py: Python<'_>, #[pyo3(from_py_with = flags::force)] force: bool) -> PyResult<usize> {
-        let let_go = self.lock.exclusive(py, |life| life.free(py, self.views(), force));
-        let let_go = let_go.map_err(|refusal| refusal.error(&self.name(py)))?;
-        Ok(py.detach(|| let_go.give_back()))
+        let held = self.let_go(py, |life| life.free(py, self.views(), force), LetGo::give_back);
+        held.map_err(|refusal| refusal.error(&self.name(py)))
     }
 
     fn __enter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> PyResult<&'a Bound<'py, Self>> {
@@ -358,8 +356,7 @@ impl MemGroup {
         _exc_value: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) {
-        let let_go = self.lock.exclusive(py, |life| life.end(py));
-        py.detach(|| drop(let_go));
+        let Ok(()) = self.let_go(py, |life| Ok::<_, Infallible>(life.end(py)), drop);
     }
 
     /// Return what the group holds; after a `with` block, the memory that views and exporters keep.
@@ -707,6 +704,25 @@ impl MemGroup {
     /// The count of views, to be raised and lowered by who must not need the group for it.
     pub(crate) fn shared_views(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.views)
+    }
+
+    /// Takes something away from the group and ends it while other threads run. A child has it in its copy of the group, or
+    /// not at all: no fork comes in between.
+    fn let_go<T: Send, R: Send, E>(
+        &self,
+        py: Python<'_>,
+        take: impl FnOnce(&mut GroupState) -> Result<T, E>,
+        end: impl FnOnce(T) -> R + Send,
+    ) -> Result<R, E> {
+        let (taken, no_fork) = self.lock.exclusive(py, |life| {
+            let no_fork = fork::hold_off();
+            take(life).map(|taken| (taken, no_fork))
+        })?;
+        // Whoever forks may have the GIL, so forks go on before this thread waits for it.
+        Ok(py.detach(move || {
+            let _no_fork = no_fork;
+            end(taken)
+        }))
     }
 
     pub(crate) fn check_open(&self, py: Python<'_>) -> PyResult<()> {

@@ -1,7 +1,7 @@
 //! Many files, or many ranges of one, read into one list: `read_files` and `read_ranges` of a group.
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use pyo3::exceptions::{PyEOFError, PyMemoryError, PyOSError, PyTypeError, PyValueError};
 use pyo3::ffi;
@@ -17,6 +17,7 @@ use crate::io::transfer::Keeper;
 use crate::layout::DEFAULT_ALIGN;
 use crate::list::{Builder, Change, ListLayout};
 use crate::os::regular::{self, Kind};
+use crate::os::temporary::Temporary;
 use crate::python::block::raw::Claim;
 use crate::python::ffi::arguments::type_name;
 use crate::python::ffi::raw_bytes::Bytes;
@@ -154,7 +155,7 @@ struct Source<'py> {
     fd: RawFd,
     name: Bound<'py, PyAny>,
     /// Where it was opened for this.
-    _file: Option<OwnedFd>,
+    _file: Option<Temporary>,
 }
 
 impl<'py> Source<'py> {
@@ -184,7 +185,7 @@ impl<'py> Source<'py> {
                     Err(code) => return Err(os_error(code, Some(file))),
                 }
             };
-            Self { fd: opened.as_raw_fd(), name: file.clone(), _file: Some(opened) }
+            Self { fd: opened.as_fd().as_raw_fd(), name: file.clone(), _file: Some(opened) }
         };
         if source.fd < 0 {
             return Err(source.error(libc::EBADF));

@@ -2,13 +2,16 @@
 
 #[path = "../../linux/fork/fork_zeroed.rs"]
 pub(crate) mod fork_zeroed;
+#[path = "../../linux/fork/lock.rs"]
+mod lock;
 mod page;
 #[path = "../../linux/fork/per_process.rs"]
 mod per_process;
 
 use crate::os::Refusal;
 use crate::sync::Ordering::Relaxed;
-use crate::sync::{AtomicUsize, Mutex, MutexGuard, shared};
+use crate::sync::{AtomicUsize, shared};
+pub(crate) use lock::hold_off;
 pub(crate) use per_process::{PerProcess, SharedPerProcess};
 
 pub(crate) struct AroundForks {
@@ -29,18 +32,11 @@ shared! {
     static FORKS: AtomicUsize = AtomicUsize::new(0);
 }
 shared! {
-    static FORKING: Mutex<()> = Mutex::new(());
-}
-shared! {
     static AROUND: std::sync::OnceLock<&'static AroundForks> = std::sync::OnceLock::new();
 }
 
 pub(crate) fn count() -> u32 {
     FORKS.load(Relaxed) as u32
-}
-
-pub(crate) fn hold_off() -> Option<MutexGuard<'static, ()>> {
-    FORKING.lock().ok()
 }
 
 pub(crate) fn set_around(around: &'static AroundForks) {
@@ -71,12 +67,15 @@ pub(crate) fn become_a_child() {
 /// Does what a parent does around a fork.
 #[cfg(test)]
 pub(crate) fn act_as_parent() {
-    let _held = hold_off();
+    let lock = lock::begin();
     if let Some(around) = AROUND.get() {
         (around.before)();
     }
     FORKS.fetch_add(1, Relaxed);
     if let Some(around) = AROUND.get() {
         (around.after)();
+    }
+    if let Some(lock) = lock {
+        lock.end();
     }
 }

@@ -7,18 +7,21 @@
 //! What a parent must know of its forks it learns from handlers (`pthread_atfork(3)`), which raw `clone(2)` does not call.
 
 pub(crate) mod fork_zeroed;
+mod lock;
 mod page;
 mod per_process;
 
 use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 
 use crate::os::Refusal;
+use crate::os::temporary::Descriptors;
 use fork_zeroed::ForkZeroed;
+use lock::ForkLock;
+pub(crate) use lock::hold_off;
 pub(crate) use per_process::{PerProcess, SharedPerProcess};
 
 /// The wiped word, once there is one. The page behind it is never unmapped.
@@ -33,17 +36,6 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 /// How often this process has forked since [`establish`] was first called.
 pub(crate) fn count() -> u32 {
     FORKS.load(Ordering::Relaxed)
-}
-
-/// Held while this process forks, and by whoever must not be interrupted by a fork.
-static FORKING: SharedPerProcess<Mutex<()>> = SharedPerProcess::new();
-
-/// Keeps this process from forking for as long as the result lives, and waits for a fork that is under way: one that is
-/// counted then has happened, and one that is not has not begun. `None` if there is no memory to tell processes apart.
-///
-/// Not to be held twice by a thread, nor by one that forks or waits for another that may.
-pub(crate) fn hold_off() -> Option<MutexGuard<'static, ()>> {
-    Some(FORKING.get()?.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// What is to be done around a fork by the thread that forks, with all others held off: before, and afterwards in the parent.
@@ -65,31 +57,45 @@ fn around() -> Option<&'static AroundForks> {
     unsafe { AROUND.load(Ordering::Acquire).as_ref() }
 }
 
-thread_local! {
-    /// From the handler that runs before a fork to the one that runs after it, in the thread that forks.
-    static HELD: Cell<Option<MutexGuard<'static, ()>>> = const { Cell::new(None) };
+/// What the thread that forks has between the handlers.
+#[derive(Clone, Copy)]
+struct Forking {
+    lock: &'static ForkLock,
+    descriptors: Option<&'static Descriptors>,
 }
 
+thread_local! {
+    static FORKING: Cell<Option<Forking>> = const { Cell::new(None) };
+}
+
+// Two threads that come first may both register the handlers: of each kind, the second to run for one fork does nothing.
+
 extern "C" fn before_fork() {
-    let held = hold_off();
-    if let Some(around) = around() {
-        (around.before)();
+    if FORKING.get().is_none()
+        && let Some(lock) = lock::begin()
+    {
+        FORKING.set(Some(Forking { lock, descriptors: Descriptors::get() }));
+        if let Some(around) = around() {
+            (around.before)();
+        }
     }
-    // A thread that ends, and has no such value any more, forks without holding anybody off.
-    let _ended = HELD.try_with(|place| place.set(held));
 }
 
 extern "C" fn after_fork_in_parent() {
     FORKS.fetch_add(1, Ordering::Relaxed);
-    if let Some(around) = around() {
-        (around.after)();
+    if let Some(Forking { lock, .. }) = FORKING.take() {
+        if let Some(around) = around() {
+            (around.after)();
+        }
+        lock.end();
     }
-    let _ended = HELD.try_with(Cell::take);
 }
 
 extern "C" fn after_fork_in_child() {
-    // It is the parent's lock, which nobody here will look at again.
-    let _ended = HELD.try_with(|place| std::mem::forget(place.take()));
+    // The lock is the parent's, which nobody here will look at again.
+    if let Some(Forking { descriptors: Some(descriptors), .. }) = FORKING.take() {
+        descriptors.close_those_of_others();
+    }
 }
 
 /// This process's generation, or 0 if it has none yet: before the first group, and after a fork until [`establish`].
@@ -129,20 +135,21 @@ fn make_word() -> Result<NonNull<AtomicU32>, Refusal> {
     }
 }
 
-/// Registers the handlers, once: before the word is there, so that there is no group whose forks go uncounted.
+/// Registers the handlers: before the word is there, so that there is no group whose forks go uncounted. Nobody waits for
+/// another thread that is about to, which a fork might leave behind.
 fn handle_forks() -> Result<(), Refusal> {
-    static REGISTERED: AtomicBool = AtomicBool::new(false);
-    if REGISTERED.swap(true, Ordering::AcqRel) {
+    static ARE_REGISTERED: AtomicBool = AtomicBool::new(false);
+    if ARE_REGISTERED.load(Ordering::Acquire) {
         return Ok(());
     }
     // SAFETY: the handlers lock, allocate and make system calls: what the C library allows the thread that forks, before and
-    // after; in the child they only forget.
+    // after; in the child they take a lock that is free and close descriptors.
     let refused =
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
     if refused != 0 {
-        REGISTERED.store(false, Ordering::Release);
         return Err(Refusal::of("pthread_atfork")(Errno::from_raw(refused)));
     }
+    ARE_REGISTERED.store(true, Ordering::Release);
     Ok(())
 }
 

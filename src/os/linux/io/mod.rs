@@ -2,3 +2,4 @@
 
 pub(crate) mod iovecs;
 pub(crate) mod regular;
+pub(crate) mod temporary;

@@ -1,11 +1,13 @@
 //! Regular files: how long they are, and opening them without ever waiting for what is none.
 
 use std::ffi::CStr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
+
+use super::temporary::Temporary;
 
 /// What is at a path, or behind a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +43,9 @@ pub(crate) fn kind_of(file: BorrowedFd<'_>) -> Result<Kind, i32> {
 /// Never blocks, nor acquires a terminal: a fifo or a device may be where a file was a moment ago. EAGAIN says that somebody
 /// has a lease of the file (`fcntl(2)`, F_SETLEASE), and was just asked to give it up: [wait](wait_for_lease) and try again.
 /// The kernel sees to it that this ends (/proc/sys/fs/lease-break-time).
-pub(crate) fn open_at_once(path: &CStr) -> Result<OwnedFd, i32> {
+pub(crate) fn open_at_once(path: &CStr) -> Result<Temporary, i32> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    open(path, flags, Mode::empty()).map_err(|errno| errno as i32)
+    Temporary::open(|| open(path, flags, Mode::empty())).map_err(|errno| errno as i32)
 }
 
 /// Waits a moment for the holder of a lease.

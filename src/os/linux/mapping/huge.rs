@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::mman::{MmapAdvise, madvise};
 
-use crate::os::Backing;
+use crate::os::{Backing, fork};
 
 /// How the system hands out huge pages for one kind of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,7 @@ pub(crate) fn ask_for<T>(memory: &mut [MaybeUninit<T>]) {
 const SETTINGS: &str = "/sys/kernel/mm/transparent_hugepage";
 
 fn look_up(setting: &str) -> Offer {
+    let _no_fork = fork::hold_off(); // files are read
     let read = |name: &str| fs::read_to_string(format!("{SETTINGS}/{name}")).ok();
     let size = read("hpage_pmd_size").and_then(|size| size.trim().parse().ok());
     parse(&read(setting).unwrap_or_default(), size.unwrap_or(0))

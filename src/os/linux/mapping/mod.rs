@@ -9,7 +9,7 @@ mod reserved;
 pub(crate) use huge::ask_for as ask_for_huge_pages;
 pub(crate) use mirrors::{Mirrors, Unlocked};
 
-use crate::os::{Backing, Refusal};
+use crate::os::{Backing, Refusal, fork};
 
 /// Bytes in a huge page, where the system offers such to slots of that backing.
 pub(crate) fn huge_page_size(backing: &Backing) -> Option<usize> {
@@ -19,7 +19,10 @@ pub(crate) fn huge_page_size(backing: &Backing) -> Option<usize> {
 /// Makes sure that slots of this backing can be made, so that a wrong directory is reported where it was named.
 pub(crate) fn check_backing(backing: &Backing) -> Result<(), Refusal> {
     match backing {
-        Backing::Directory(directory) => directory::unlinked(directory).map(drop),
+        Backing::Directory(directory) => {
+            let _no_fork = fork::hold_off();
+            directory::unlinked(directory).map(drop)
+        }
         Backing::Memfd | Backing::Anonymous => Ok(()),
     }
 }

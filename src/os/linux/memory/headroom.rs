@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cgroup::{Levels, Look, Room};
 use super::overcommit;
-use crate::os::fork::SharedPerProcess;
+use crate::os::fork::{self, SharedPerProcess};
 use crate::os::page_size;
 
 /// After a question so many bytes may be committed without another one, ...
@@ -87,6 +87,7 @@ pub(crate) fn check(bytes: usize, may_swap: bool) -> Result<(), Shortage> {
 
 /// The most memory that this process could ever have, in bytes; 0 where nobody knows.
 pub(crate) fn most_memory() -> usize {
+    let _no_fork = fork::hold_off(); // files are read
     let limit = ACCOUNT.get().and_then(|account| account.lock().limit());
     limit.unwrap_or(usize::MAX).min(super::machine_memory())
 }
@@ -113,6 +114,8 @@ impl Account {
     /// Asks the machine and the cgroups whether they can give so many bytes beside those that are pending, and those that this
     /// process has promised and not yet touched. If so, does what is to be done before anybody else may ask.
     fn ask<R>(&self, bytes: usize, may_swap: bool, then: impl FnOnce() -> R) -> Result<R, Shortage> {
+        // Files are read. Before the lock, which holders may wait for.
+        let _no_fork = fork::hold_off();
         let mut levels = self.lock();
         let pending = self.pending.load(Ordering::Relaxed);
         let mut machine = Machine::look(may_swap);

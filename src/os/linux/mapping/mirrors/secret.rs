@@ -8,7 +8,7 @@ use nix::sys::mman::{MmapAdvise, mlock, munlock};
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::Mirrors;
-use crate::os::Refusal;
+use crate::os::{Refusal, fork};
 use crate::sync::opaque;
 
 /// Why memory could not be locked.
@@ -58,6 +58,7 @@ impl Mirrors {
 
 /// Whether it is for the limit that `wanted` bytes cannot be locked.
 fn beyond_limit(wanted: usize) -> Option<Unlocked> {
+    let _no_fork = fork::hold_off(); // a file is read
     let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
     let limit = usize::try_from(limit).ok()?;
     let Status { locked, is_exempt } = Status::parse(&fs::read_to_string("/proc/self/status").ok()?)?;
