@@ -40,7 +40,7 @@ class MemGroup:
         base: Size of the first slot in bytes, rounded up to whole pages.
         limit: The most bytes the group may commit, or None.
         backing: Where the memory comes from: "memfd", "anonymous" (nothing can be protected), or a directory
-            for unlinked temporary files.
+            for unlinked temporary files, by a path that is resolved now.
         name: Shown in `repr`, in messages and in /proc/PID/maps (where memory kept from another group keeps
             its name).
         secret: Whether what the group holds is locked in memory, left out of core dumps, and overwritten with
@@ -93,6 +93,7 @@ class MemGroup:
             ValueError: `n` is negative, `align` no power of two up to 4096, or the group is freed.
             MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group
                 stays usable.
+            OSError: The kernel lets a read-only mirror be made writable, as some sandboxes do.
         """
     def copy(self, data: ReadableBuffer, *, align: SupportsIndex = 16) -> MemBlock:
         """Return a writable block with the same bytes as `data`, any bytes-like object.

@@ -16,6 +16,7 @@ class Machine:
     Raises:
         TypeError: An argument is no str.
         ValueError: It names nothing.
+        RuntimeError: By all that is done with it, in a child that was forked while another thread changed it.
     """
 
     POLICIES: ClassVar[tuple[str, ...]]

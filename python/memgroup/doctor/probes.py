@@ -155,7 +155,7 @@ def _mirror(kernel: Kernel) -> Finding:
         meaning = blame(error, "what is protected could not be mapped")
         return Finding(TOPIC, name, NEEDED, refusal(error), meaning, {"works": False, "errno": error.errno})
     if not held:
-        meaning = "mprotect can make what is protected writable: protection is only a promise here"
+        meaning = 'mprotect can make what is protected writable, so only backing="anonymous" works here'
         return Finding(TOPIC, name, NEEDED, value, meaning, {"works": False})
     meaning = "mprotect cannot make what is protected writable again"
     return Finding(TOPIC, name, "ok", f"mprotect: {value}", meaning, {"works": True})

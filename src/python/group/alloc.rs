@@ -29,7 +29,8 @@ Raises:
     TypeError: `n` or `align` is no integer.
     ValueError: `n` is negative, `align` no power of two up to 4096, or the group is freed.
     MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group
-        stays usable.",
+        stays usable.
+    OSError: The kernel lets a read-only mirror be made writable, as some sandboxes do.",
     );
     // SAFETY: the method takes its object for a MemGroup, which every object of the class is.
     unsafe { add_method(class, "alloc", method) }

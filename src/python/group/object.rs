@@ -49,7 +49,7 @@ const READ_AHEAD: usize = 64 * 1024;
 ///     base: Size of the first slot in bytes, rounded up to whole pages.
 ///     limit: The most bytes the group may commit, or None.
 ///     backing: Where the memory comes from: "memfd", "anonymous" (nothing can be protected), or a directory for
-///         unlinked temporary files.
+///         unlinked temporary files, by a path that is resolved now.
 ///     name: Shown in `repr`, in messages and in /proc/PID/maps (where memory kept from another group keeps its name).
 ///     secret: Whether what the group holds is locked in memory, left out of core dumps, and overwritten with zeros
 ///         when the group is reset, freed or ends.

@@ -24,6 +24,7 @@ use crate::rmap::{self, CloneOrder, Error, PageId, Policy, Rules};
 /// Raises:
 ///     TypeError: An argument is no str.
 ///     ValueError: It names nothing.
+///     RuntimeError: By all that is done with it, in a child that was forked while another thread changed it.
 #[pyclass(frozen, weakref, module = "memgroup.rmap")]
 pub(super) struct Machine {
     policy: Policy,
