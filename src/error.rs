@@ -1,9 +1,12 @@
 //! What can go wrong, and what to do about it.
 
+mod operation;
+
 use std::io;
 use std::path::PathBuf;
 
 use crate::layout::{MAX_ALIGN, MAX_SLOT_BYTES};
+pub use operation::Operation;
 
 /// Every way in which a group refuses. Nothing is lost or half-done when one is returned, and the group stays usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,7 +121,7 @@ pub enum Error {
     /// Files reach the disk, and secrets must not.
     #[error(
         "a secret group cannot keep its memory in a directory, for files reach the disk: \
-         use the memfd backing (backing=\"memfd\")"
+         use the memfd backing (Options::backing(Backing::Memfd))"
     )]
     SecretInFiles,
 
@@ -142,12 +145,12 @@ pub enum Error {
     },
 
     /// The kernel refused a call.
-    #[error("{action} failed in {call}: {}{}", io::Error::from_raw_os_error(*code), remedy(call, *code))]
+    #[error("{action} failed in {operation}: {}{}", io::Error::from_raw_os_error(*code), operation.remedy(*code))]
     Os {
         /// What was being done, in words.
         action: String,
-        /// The system call.
-        call: &'static str,
+        /// What the kernel was asked for.
+        operation: Operation,
         /// Its error, as in `errno(3)`; see [`io::Error::from_raw_os_error`].
         code: i32,
     },
@@ -167,7 +170,7 @@ pub enum Error {
     /// The group has no read-only mirror.
     #[error(
         "an anonymous group has no read-only mirror, so nothing in it can be protected; \
-         make the group with the memfd backing (backing=\"memfd\") or in a directory"
+         make the group with the memfd backing (Options::backing(Backing::Memfd)) or in a directory"
     )]
     NoMirror,
 }
@@ -186,35 +189,5 @@ impl<T> From<Refused<T>> for Error {
     /// Keeps the reason and lets the value go, for `?`.
     fn from(refused: Refused<T>) -> Self {
         refused.error
-    }
-}
-
-/// What a user can do about an error of the kernel.
-fn remedy(call: &str, code: i32) -> &'static str {
-    let names_a_file = call.starts_with("open") || call.starts_with("mkostemp");
-    match code {
-        libc::ENOMEM if matches!(call, "mmap" | "mprotect") => {
-            "; address space (RLIMIT_AS, ulimit -v; of an anonymous group also RLIMIT_DATA, ulimit -d) or mappings (vm.max_map_count; a slot takes up to five) are used up: \
-             raise the limit, or use fewer and larger groups"
-        }
-        libc::ENOMEM | libc::EAGAIN if call == "mlock" => {
-            "; memory or mappings (vm.max_map_count) are used up: free some, or use fewer groups"
-        }
-        libc::EPERM if call == "mlock" => "; raise RLIMIT_MEMLOCK (ulimit -l) or grant CAP_IPC_LOCK",
-        libc::ENOMEM => "; memory is used up: free some",
-        libc::EMFILE => "; raise RLIMIT_NOFILE (ulimit -n) or close files",
-        libc::ENFILE => "; the whole system is out of file descriptors: raise fs.file-max or close files",
-        libc::EFBIG => "; raise RLIMIT_FSIZE (ulimit -f)",
-        libc::ENOSPC | libc::EDQUOT | libc::EFAULT => {
-            "; the file system has no room: free some, or name another directory"
-        }
-        libc::EINVAL if call.starts_with("madvise") => "; memory is committed ahead since Linux 5.14",
-        libc::ENOSYS => "; memfd needs Linux 5.14: use the anonymous backing, or a directory",
-        libc::EACCES | libc::EPERM | libc::EROFS if names_a_file => "; name a directory that you may write to",
-        libc::ENOENT if call == "getcwd" => "; the current directory is gone: name an absolute path",
-        libc::ENOENT if names_a_file => "; name a directory that exists (or memfd, or anonymous)",
-        libc::ENOTDIR if names_a_file => "; it is not a directory",
-        libc::EOPNOTSUPP if names_a_file => "; it cannot hold files: name a directory of another file system",
-        _ => "",
     }
 }

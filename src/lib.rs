@@ -49,7 +49,7 @@ pub mod rmap;
 mod slot;
 mod sync;
 
-pub use error::{Error, Refused};
+pub use error::{Error, Operation, Refused};
 pub use fault::{disable_fault_report, enable_fault_report};
 pub use group::{Block, Local, MemGroup, Options, Protected, Stats};
 pub use io::{ReadError, ReadOutcome, TransferError};

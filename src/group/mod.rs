@@ -366,7 +366,7 @@ impl MemGroup {
     }
 
     /// The open slots, those inherited across forks behind this process's own.
-    fn slots(&self) -> impl Iterator<Item = SlotRef<'_>> {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = SlotRef<'_>> {
         self.tables.iter().flat_map(SlotTable::iter)
     }
 }

@@ -48,7 +48,7 @@ impl Columns {
             Some(before) => {
                 let extent = before.saturating_mul(stride).saturating_add(size.max(1));
                 if extent > MAX_EXTENT {
-                    return Err(too_large(count.saturating_mul(size)));
+                    return Err(too_large(extent));
                 }
                 extent
             }

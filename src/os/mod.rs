@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 
-use crate::error::Error;
+use crate::error::{Error, Operation};
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!(
@@ -52,14 +52,14 @@ pub(crate) const MAX_NAME: usize = 200;
 /// A system call that the kernel refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    call: &'static str,
+    operation: Operation,
     errno: Errno,
 }
 
 impl Refusal {
-    /// For `map_err`: names the call that an error belongs to.
-    fn of(call: &'static str) -> impl FnOnce(Errno) -> Self {
-        move |errno| Self { call, errno }
+    /// For `map_err`: names the operation that an error belongs to.
+    fn of(operation: Operation) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self { operation, errno }
     }
 
     /// The error for users, of a call that serves to tell forked processes apart.
@@ -69,7 +69,7 @@ impl Refusal {
 
     /// What passes for one where the kernel should have refused to make a read-only mirror writable, and has not.
     #[cfg(not(heap))]
-    const NONE_OF_WRITES: Self = Self { call: "mprotect", errno: Errno::UnknownErrno };
+    const NONE_OF_WRITES: Self = Self { operation: Operation::Protect, errno: Errno::UnknownErrno };
 
     /// The error for users; `action` says in words what was being done.
     pub(crate) fn during(self, action: String) -> Error {
@@ -77,7 +77,7 @@ impl Refusal {
         if self == Self::NONE_OF_WRITES {
             return Error::Unenforced;
         }
-        Error::Os { action, call: self.call, code: self.errno as i32 }
+        Error::Os { action, operation: self.operation, code: self.errno as i32 }
     }
 }
 
@@ -104,7 +104,7 @@ impl Backing {
             Self::Directory(directory) if !directory.as_os_str().is_empty() => match std::path::absolute(&directory) {
                 Ok(absolute) => Ok(Self::Directory(absolute)),
                 Err(error) => Err(Refusal {
-                    call: "getcwd",
+                    operation: Operation::FindDirectory,
                     errno: error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw),
                 }),
             },

@@ -72,8 +72,6 @@ pub struct SlotStats {
     pub committed: usize,
     /// Address space of its mirrors, in bytes.
     pub mapped: usize,
-    /// What a layer above has counted with [`Slot::protected`]. Rust's own `protect` counts nothing.
-    pub(crate) protected: usize,
 }
 
 impl Slot {
@@ -396,7 +394,6 @@ impl Slot {
             allocated: self.cursor.used(),
             committed: self.cursor.ready(),
             mapped: self.memory.mirrors.mapped(),
-            protected: self.protected.load(Ordering::Relaxed),
         }
     }
 }

@@ -74,7 +74,7 @@ pub const CALLS: &[Call] = &[
     Call {
         name: "mlock",
         number: libc::SYS_mlock,
-        errors: &[libc::ENOMEM, libc::EAGAIN, libc::EPERM, libc::EINVAL],
+        errors: &[libc::ENOMEM, libc::EAGAIN, libc::EPERM, libc::EINVAL, libc::ENOSYS],
         is_ours: any,
     },
     Call { name: "munlock", number: libc::SYS_munlock, errors: &[libc::ENOMEM], is_ours: any },

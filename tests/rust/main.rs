@@ -25,6 +25,8 @@ mod list;
 mod local;
 #[cfg(not(heap))]
 mod many;
+#[cfg(not(heap))]
+mod remedies;
 #[cfg(not(miri))]
 mod rmap;
 #[cfg(not(miri))]

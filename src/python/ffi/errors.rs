@@ -1,5 +1,7 @@
 //! The crate's errors as the exceptions that Python users expect.
 
+use std::ffi::OsString;
+
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
@@ -7,7 +9,6 @@ use crate::error::Error;
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
-        let message = error.to_string();
         match error {
             Error::TooLarge { .. }
             | Error::Full { .. }
@@ -16,15 +17,28 @@ impl From<Error> for PyErr {
             | Error::Cgroup { .. }
             | Error::Unlocked { .. }
             | Error::Table { .. }
-            | Error::Os { .. } => PyMemoryError::new_err(message),
-            Error::Unenforced => PyOSError::new_err(message),
-            Error::Base { .. }
-            | Error::Align { .. }
-            | Error::Name { .. }
-            | Error::Length { .. }
-            | Error::Foreign
-            | Error::SecretInFiles
-            | Error::NoMirror => PyValueError::new_err(message),
+            | Error::Os { .. } => PyMemoryError::new_err(error.to_string()),
+            Error::Unenforced => PyOSError::new_err(error.to_string()),
+            Error::Base { .. } | Error::Align { .. } | Error::Name { .. } | Error::Length { .. } | Error::Foreign => {
+                PyValueError::new_err(error.to_string())
+            }
+            // Those that name a remedy in Rust.
+            Error::SecretInFiles => PyValueError::new_err(
+                "a secret group cannot keep its memory in a directory, for files reach the disk: use backing=\"memfd\"",
+            ),
+            Error::NoMirror => PyValueError::new_err(
+                "an anonymous group has no read-only mirror, so nothing in it can be protected: \
+                 make the group with backing=\"memfd\" or in a directory",
+            ),
         }
+    }
+}
+
+/// The same where what the kernel refuses is not memory: an OSError, of a file if there is one.
+pub(crate) fn refused_by_kernel(error: Error, file: Option<OsString>) -> PyErr {
+    match (&error, file) {
+        (Error::Os { code, .. }, Some(file)) => PyOSError::new_err((*code, error.to_string(), file)),
+        (Error::Os { code, .. }, None) => PyOSError::new_err((*code, error.to_string())),
+        _ => error.into(),
     }
 }

@@ -2,7 +2,7 @@
 //! are made by hand into functions, and bytes that others may write into raw pointers.
 
 pub(crate) mod arguments;
-mod errors;
+pub(in crate::python) mod errors;
 pub(crate) mod keywords;
 pub(crate) mod raw_bytes;
 pub(crate) mod trampoline;

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use crate::fault::{self, objects};
 use crate::python::block::raw::RawBlock;
+use crate::python::ffi::errors::refused_by_kernel;
 
 /// The environment variable that switches reports on, for programs that cannot be changed.
 const VARIABLE: &str = "MEMGROUP_FAULT_REPORT";
@@ -25,7 +26,7 @@ const VARIABLE: &str = "MEMGROUP_FAULT_REPORT";
 ///     OSError: The kernel does not let the signals be handled.
 #[pyfunction]
 pub(crate) fn enable_fault_report() -> PyResult<()> {
-    Ok(fault::enable_fault_report()?)
+    fault::enable_fault_report().map_err(|error| refused_by_kernel(error, None))
 }
 
 /// Undo `enable_fault_report`.

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pyo3::exceptions::{PyOSError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -18,6 +18,7 @@ use crate::python::block::object::MemBlock;
 use crate::python::block::raw::{Claim, Held, LiveBlock, RawBlock, count};
 use crate::python::export::pickle;
 use crate::python::ffi::arguments::{self, Align, Base, Count, Limit, Size, flags};
+use crate::python::ffi::errors::refused_by_kernel;
 use crate::python::group::lock::GroupLock;
 use crate::python::group::protect;
 use crate::python::group::state::{GroupState, LetGo, Refusal, Runs, Unavailable, plural};
@@ -27,7 +28,7 @@ use crate::python::list::sizes;
 use crate::python::stream::frames::{FrameReader, Prefix, ReadAhead};
 use crate::python::stream::reads::{self, ReadResult};
 use crate::slot::{LiveSlots, Mirror};
-use crate::{Backing, Error, Options};
+use crate::{Backing, Options};
 
 /// Work on this many bytes lets other Python threads run meanwhile.
 const DETACH_ABOVE_BYTES: usize = 256 * 1024;
@@ -106,7 +107,10 @@ impl MemGroup {
         let options = Options::new().base(base.0).limit(limit.map(|limit| limit.0));
         let options =
             options.name(name.as_deref().unwrap_or(if secret { "secret" } else { "memgroup" })).secret(secret);
-        let group = options.backing(backing.clone()).open().map_err(|error| construction_error(error, &backing))?;
+        let group = options.backing(backing.clone()).open().map_err(|error| match backing {
+            Backing::Directory(directory) => refused_by_kernel(error, Some(directory.into_os_string())),
+            _ => error.into(),
+        })?;
         Ok(Self {
             lock: GroupLock::new(GroupState::new(group))?,
             views: Arc::default(),
@@ -364,9 +368,12 @@ impl MemGroup {
     /// Raises:
     ///     ValueError: The group is freed.
     fn stats(&self, py: Python<'_>) -> PyResult<GroupStats> {
-        let (stats, held) = self.within(py, |life| life.stats(py))?;
-        let protected = stats.slots.iter().map(|slot| slot.protected).fold(0, usize::saturating_add);
-        let slots = stats.slots.into_iter().map(|slot| Bound::new(py, SlotStats::from(slot)));
+        let (stats, held, protected) = self.within(py, |life| {
+            let (stats, held) = life.stats(py)?;
+            Ok((stats, held, life.protected().collect::<Vec<_>>()))
+        })?;
+        let slots = stats.slots.into_iter().zip(&protected);
+        let slots = slots.map(|(slot, &protected)| Bound::new(py, SlotStats::new(slot, protected)));
         let slots = slots.collect::<PyResult<Vec<_>>>()?;
         Ok(GroupStats {
             slots: PyTuple::new(py, slots)?.unbind(),
@@ -374,7 +381,7 @@ impl MemGroup {
             allocated: stats.allocated,
             committed: stats.committed,
             mapped: stats.mapped,
-            protected,
+            protected: protected.into_iter().fold(0, usize::saturating_add),
             blocks: self.blocks.get(),
             exports: self.views(),
             held,
@@ -751,15 +758,5 @@ impl MemGroup {
     /// Short work on the group by an attached thread, whatever has become of it.
     pub(crate) fn whatever<R>(&self, py: Python<'_>, work: impl FnOnce(&GroupState) -> R) -> R {
         self.lock.with(py, work)
-    }
-}
-
-/// The exception for a group that could not be made: where a directory is to blame, as `open` would put it.
-fn construction_error(error: Error, backing: &Backing) -> PyErr {
-    match (&error, backing) {
-        (Error::Os { code, .. }, Backing::Directory(directory)) => {
-            PyOSError::new_err((*code, error.to_string(), directory.clone().into_os_string()))
-        }
-        _ => error.into(),
     }
 }

@@ -11,6 +11,7 @@
 //! Slots are kept by reference counts alone: the group holds one reference to each, every exporter another.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use pyo3::exceptions::{PyBufferError, PyValueError};
@@ -229,6 +230,11 @@ impl GroupState {
             held += held_there;
         }
         Ok((stats, held))
+    }
+
+    /// How many bytes of each slot `protect` has handed out.
+    pub(crate) fn protected(&self) -> impl Iterator<Item = usize> {
+        self.group.slots().map(|slot| slot.protected().load(Ordering::Relaxed))
     }
 
     /// Begins anew: blocks are freed, memory stays. What is to be dropped is returned.

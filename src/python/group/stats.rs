@@ -24,9 +24,9 @@ pub(crate) struct SlotStats {
     protected: usize,
 }
 
-impl From<crate::SlotStats> for SlotStats {
-    fn from(slot: crate::SlotStats) -> Self {
-        let crate::SlotStats { index, capacity, allocated, committed, mapped, protected } = slot;
+impl SlotStats {
+    pub(crate) fn new(slot: crate::SlotStats, protected: usize) -> Self {
+        let crate::SlotStats { index, capacity, allocated, committed, mapped } = slot;
         Self { index, capacity, allocated, committed, mapped, protected }
     }
 }

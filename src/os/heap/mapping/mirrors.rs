@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 
 use nix::errno::Errno;
 
+use crate::error::Operation;
 use crate::os::{Backing, Refusal, page_size};
 use crate::sync::{AtomicUsize, Ordering};
 
@@ -33,7 +34,7 @@ pub(crate) struct Mirrors {
 
 impl Mirrors {
     pub(crate) fn open(backing: &Backing, _name: &str, len: usize, _huge: bool) -> Result<Self, Refusal> {
-        let out_of_memory = || Refusal::of("alloc")(Errno::ENOMEM);
+        let out_of_memory = || Refusal::of(Operation::Allocate)(Errno::ENOMEM);
         let layout = Layout::from_size_align(len, page_size()).map_err(|_| out_of_memory())?;
         // SAFETY: a slot has bytes.
         let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use nix::errno::Errno;
 
+use crate::error::Operation;
 use crate::os::Refusal;
 use crate::os::temporary::Descriptors;
 use fork_zeroed::ForkZeroed;
@@ -147,7 +148,7 @@ fn handle_forks() -> Result<(), Refusal> {
     let refused =
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
     if refused != 0 {
-        return Err(Refusal::of("pthread_atfork")(Errno::from_raw(refused)));
+        return Err(Refusal::of(Operation::HandleForks)(Errno::from_raw(refused)));
     }
     ARE_REGISTERED.store(true, Ordering::Release);
     Ok(())

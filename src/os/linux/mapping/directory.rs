@@ -10,6 +10,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::unlink;
 
+use crate::error::Operation;
 use crate::os::Refusal;
 
 /// An empty file in `directory` that has no name, so that it is gone when its last mapping is.
@@ -18,7 +19,7 @@ pub(super) fn unlinked(directory: &Path) -> Result<OwnedFd, Refusal> {
     match open(directory, OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC, mode) {
         // What file systems and kernels without O_TMPFILE answer.
         Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => named_then_unlinked(directory),
-        opened => opened.map_err(Refusal::of("open(O_TMPFILE)")),
+        opened => opened.map_err(Refusal::of(Operation::OpenTemporary)),
     }
 }
 
@@ -26,9 +27,9 @@ fn named_then_unlinked(directory: &Path) -> Result<OwnedFd, Refusal> {
     let (file, path) = make_temporary(directory).map_err(|errno| {
         // What /proc says of a file that it cannot hold. The directory exists, so that would mislead.
         let cannot_hold_files = errno == Errno::ENOENT && directory.is_dir();
-        Refusal::of("mkostemp")(if cannot_hold_files { Errno::EOPNOTSUPP } else { errno })
+        Refusal::of(Operation::MakeTemporary)(if cannot_hold_files { Errno::EOPNOTSUPP } else { errno })
     })?;
-    unlink(path.as_c_str()).map_err(Refusal::of("unlink"))?;
+    unlink(path.as_c_str()).map_err(Refusal::of(Operation::Unlink))?;
     Ok(file)
 }
 
@@ -51,6 +52,5 @@ fn make_temporary(directory: &Path) -> nix::Result<(OwnedFd, CString)> {
 /// what sealing does for a memfd, and an ordinary file cannot be sealed.
 pub(super) fn reopened_read_only(file: &OwnedFd) -> Result<OwnedFd, Refusal> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(Refusal::of("open(/proc/self/fd/N, O_RDONLY)"))
+    open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(Refusal::of(Operation::Reopen))
 }

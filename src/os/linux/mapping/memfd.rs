@@ -6,12 +6,13 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use crate::error::Operation;
 use crate::os::{MAX_NAME, Refusal};
 
 /// An empty anonymous file that can be sealed. The name shows in `/proc/PID/maps`.
 pub(super) fn create(name: &str) -> Result<OwnedFd, Refusal> {
     debug_assert!(name.len() <= MAX_NAME);
-    let refused = Refusal::of("memfd_create");
+    let refused = Refusal::of(Operation::CreateMemfd);
     // Kernels from 6.3 on want to be told whether the file may be executed, and some are set up to insist.
     let no_exec = MFdFlags::MFD_CLOEXEC | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
     match memfd_create(name, no_exec) {
@@ -26,5 +27,5 @@ pub(super) fn create(name: &str) -> Result<OwnedFd, Refusal> {
 /// the seal could be turned writable by `mprotect`, one made after it cannot.
 pub(super) fn seal(file: &OwnedFd) -> Result<(), Refusal> {
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_FUTURE_WRITE | SealFlag::F_SEAL_SEAL;
-    fcntl(file, FcntlArg::F_ADD_SEALS(seals)).map(drop).map_err(Refusal::of("fcntl(F_ADD_SEALS)"))
+    fcntl(file, FcntlArg::F_ADD_SEALS(seals)).map(drop).map_err(Refusal::of(Operation::AddSeals))
 }

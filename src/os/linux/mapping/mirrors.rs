@@ -17,6 +17,7 @@ pub(crate) use secret::Unlocked;
 use super::huge::{self, Offer};
 use super::reserved::Reserved;
 use super::{directory, memfd};
+use crate::error::Operation;
 use crate::os::system::memory::overcommit;
 use crate::os::{Backing, Refusal, page_size};
 
@@ -188,7 +189,7 @@ impl Mirrors {
                 Err(Errno::EINVAL) if !self.on_file_system => return Ok(()),
                 Err(errno) => {
                     self.punch(first, end - start);
-                    return Err(Refusal::of("madvise(MADV_POPULATE_WRITE)")(errno));
+                    return Err(Refusal::of(Operation::Populate)(errno));
                 }
                 Ok(()) => return Ok(()),
             }
@@ -243,16 +244,16 @@ impl Drop for Mirrors {
 
 fn resize(file: &impl AsFd, len: usize) -> Result<(), Refusal> {
     // Beyond RLIMIT_FSIZE ftruncate sends SIGXFSZ, which ends a process that does not expect it.
-    let (most, _) = getrlimit(Resource::RLIMIT_FSIZE).map_err(Refusal::of("getrlimit"))?;
+    let (most, _) = getrlimit(Resource::RLIMIT_FSIZE).map_err(Refusal::of(Operation::ReadLimit))?;
     if len as u64 > most {
-        return Err(Refusal::of("ftruncate")(Errno::EFBIG));
+        return Err(Refusal::of(Operation::Resize)(Errno::EFBIG));
     }
     // Slots are at most 2^46 bytes, so the length fits.
     let end = libc::off_t::try_from(len).unwrap_or(libc::off_t::MAX);
     loop {
         match nix::unistd::ftruncate(file, end) {
             Err(Errno::EINTR) => {}
-            result => return result.map_err(Refusal::of("ftruncate")),
+            result => return result.map_err(Refusal::of(Operation::Resize)),
         }
     }
 }

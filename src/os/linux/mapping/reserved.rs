@@ -13,6 +13,7 @@ use nix::sys::mman::{
     MapFlags, MmapAdvise, MsFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, msync, munmap,
 };
 
+use crate::error::Operation;
 use crate::os::{Refusal, page_size};
 
 /// A range of addresses in which nothing is mapped but what is put there. All of it is unmapped, in one call, when this is
@@ -33,14 +34,15 @@ impl Reserved {
     /// Room for `many` mappings of `room` bytes, a multiple of the page size. Each begins at a multiple of `align`, a power
     /// of two and at least a page, and has at least a page without access before and behind it.
     pub(super) fn new(room: usize, many: usize, align: usize) -> Result<Self, Refusal> {
-        let too_much = Refusal { call: "mmap", errno: Errno::ENOMEM };
+        let too_much = Refusal { operation: Operation::Map, errno: Errno::ENOMEM };
         let stride = room.checked_next_multiple_of(align).and_then(|room| room.checked_add(align)).ok_or(too_much)?;
         // The first begins at most `align` behind the start, and that is what its stride leaves at the end.
         let len = stride.checked_mul(many).and_then(|len| len.checked_add(page_size()));
         let len = len.and_then(NonZeroUsize::new).ok_or(too_much)?;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         // SAFETY: a new mapping anywhere replaces no other.
-        let start = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, flags) }.map_err(Refusal::of("mmap"))?;
+        let start =
+            unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, flags) }.map_err(Refusal::of(Operation::Map))?;
         let first = (start.addr().get() + page_size()).next_multiple_of(align);
         Ok(Self { start, len: len.get(), room, first, stride, has_hole: AtomicBool::new(false) })
     }
@@ -53,7 +55,7 @@ impl Reserved {
         let mapped = unsafe { mmap(Some(place), len, access, flags, file, 0) };
         mapped.map(NonNull::cast).map_err(|errno| {
             self.close_hole(place, len);
-            Refusal::of("mmap")(errno)
+            Refusal::of(Operation::Map)(errno)
         })
     }
 
@@ -93,7 +95,7 @@ impl Reserved {
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // Not mapped anew over the reservation: the kernel does not hold that against RLIMIT_DATA, but what comes after it.
         // SAFETY: the place is within what self reserved, private memory that nobody uses yet.
-        unsafe { mprotect(start, len.get(), access) }.map_err(Refusal::of("mprotect"))?;
+        unsafe { mprotect(start, len.get(), access) }.map_err(Refusal::of(Operation::Protect))?;
         Ok(start.cast())
     }
 
@@ -101,7 +103,7 @@ impl Reserved {
         let place = self.first + index * self.stride;
         debug_assert!(place + self.room + page_size() <= self.addresses().end);
         // mmap refuses a length of 0 in the same way.
-        let refusal = Refusal { call: "mmap", errno: Errno::EINVAL };
+        let refusal = Refusal { operation: Operation::Map, errno: Errno::EINVAL };
         NonZeroUsize::new(place).zip(NonZeroUsize::new(self.room)).ok_or(refusal)
     }
 

@@ -20,6 +20,7 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 
+use crate::error::Operation;
 use crate::os::Refusal;
 use crate::os::fork::SharedPerProcess;
 
@@ -106,7 +107,7 @@ fn install(index: usize, signal: c_int) -> Result<(), Refusal> {
     let is_same = |place: &AtomicPtr<_>| before(place).is_some_and(|action| have_same_handler(action, &current));
     let known = (0..LEVELS).find(|&level| is_same(&BEFORE[level][index]));
     let unused = || (0..LEVELS).find(|&level| before(&BEFORE[level][index]).is_none());
-    let level = known.or_else(unused).ok_or_else(|| Refusal::of("sigaction")(Errno::EBUSY))?;
+    let level = known.or_else(unused).ok_or_else(|| Refusal::of(Operation::HandleSignals)(Errno::EBUSY))?;
     // Never freed: a handler may be looking at the one before.
     BEFORE[level][index].store(Box::into_raw(Box::new(current)), Ordering::Release);
 
@@ -130,7 +131,7 @@ fn action(signal: c_int, new: Option<&libc::sigaction>) -> Result<libc::sigactio
     // SAFETY: both are null or an action. What is installed is a handler of ours, or what somebody else had installed.
     let done = Errno::result(unsafe { libc::sigaction(signal, new, current.as_mut_ptr()) });
     // SAFETY: zeros are an action too.
-    done.map(|_| unsafe { current.assume_init() }).map_err(Refusal::of("sigaction"))
+    done.map(|_| unsafe { current.assume_init() }).map_err(Refusal::of(Operation::HandleSignals))
 }
 
 fn before(place: &AtomicPtr<libc::sigaction>) -> Option<&'static libc::sigaction> {

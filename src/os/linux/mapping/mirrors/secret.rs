@@ -8,6 +8,7 @@ use nix::sys::mman::{MmapAdvise, mlock, munlock};
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::Mirrors;
+use crate::error::Operation;
 use crate::os::{Refusal, fork};
 use crate::sync::opaque;
 
@@ -23,7 +24,7 @@ pub(crate) enum Unlocked {
 impl Mirrors {
     /// Has core dumps leave out both mirrors, those of forked children too.
     pub(crate) fn keep_from_dumps(&self) -> Result<(), Refusal> {
-        self.reserved.advise(MmapAdvise::MADV_DONTDUMP).map_err(Refusal::of("madvise(MADV_DONTDUMP)"))
+        self.reserved.advise(MmapAdvise::MADV_DONTDUMP).map_err(Refusal::of(Operation::ExcludeFromDumps))
     }
 
     /// Commits the bytes `start..end` (whole pages) and locks them in memory, from where they cannot be swapped out.
@@ -39,7 +40,7 @@ impl Mirrors {
             // It may have been locked and not found. Unlocking what is not locked is no error.
             // SAFETY: as above.
             let _refused = unsafe { munlock(first, end - start) };
-            beyond_limit(end - start).unwrap_or(Unlocked::Refused(Refusal::of("mlock")(errno)))
+            beyond_limit(end - start).unwrap_or(Unlocked::Refused(Refusal::of(Operation::Lock)(errno)))
         })
     }
 
