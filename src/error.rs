@@ -125,14 +125,16 @@ pub enum Error {
     )]
     SecretInFiles,
 
-    /// There is no memory for the sizes of so many objects.
+    /// There is no memory for a table of so many objects.
     #[error(
-        "no memory for the table of a list of {objects} objects (16 bytes each): \
-         pass fewer at once, or a count and a size if all are of one size"
+        "no memory for a table of {objects} objects ({bytes} bytes each): pass fewer at once; for a list, \
+         a count and a size if all are of one size"
     )]
     Table {
         /// How many objects, in all or beyond those already noted.
         objects: usize,
+        /// Bytes for each of them.
+        bytes: usize,
     },
 
     /// A list was to be filled from more or fewer bytes than it has.

@@ -16,6 +16,7 @@
 //! | `slot` | one slot: mirrors, cursor, commitment; the budget, and the cache of slots for later groups |
 //! | `fault` | what is reported when an access to group memory ends the process |
 //! | `os` | the operating system: mapping, sealing, committing, forks, signals, vectored calls |
+//! | `fallible` | vectors that grow with what a caller passes: no memory is an error |
 //! | `error`, `layout`, `sync` | what can go wrong; where bytes go, in integers; what threads share |
 //! | [`rmap`] | a model of how Linux finds the mappings of a page across forks; it depends on nothing |
 
@@ -35,6 +36,7 @@ struct Readme;
 struct RustPage;
 
 mod error;
+mod fallible;
 mod fault;
 mod group;
 mod io;

@@ -137,7 +137,7 @@ impl Filling<'_> {
             let copy = self.to.wrapping_add(self.filled);
             // SAFETY: the caller's promise, and the buffer has room for as many bytes.
             unsafe { libc::memcpy(copy.cast(), start.cast(), len) };
-        } else if self.bounce.pieces.len() == MAX_PIECES {
+        } else if self.bounce.pieces.len() == MAX_PIECES || self.bounce.pieces.try_reserve(1).is_err() {
             return false;
         } else if len > 0 {
             self.bounce.pieces.push(iovec { iov_base: start.cast(), iov_len: len });

@@ -1,11 +1,13 @@
 //! Many whole files, each into an object of a list, and straight so if it is as long as announced.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 use super::batch::Batch;
 use super::transfer::{SIGNAL_CHECK_INTERVAL, address};
+use crate::error::Error;
+use crate::fallible::{self, CStrings};
 use crate::list::ListLayout;
 use crate::os::iovecs::{self, Call};
 use crate::os::regular::{self, Kind};
@@ -37,6 +39,26 @@ pub(crate) enum Unreadable {
     GoesOn { announced: bool },
 }
 
+/// Why reading does not go on as it is.
+enum Failure {
+    /// The next file cannot be read to its end.
+    Unreadable(Unreadable),
+    /// Nothing can be noted any more.
+    NoMemory(Error),
+}
+
+impl From<Unreadable> for Failure {
+    fn from(why: Unreadable) -> Self {
+        Self::Unreadable(why)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::NoMemory(error)
+    }
+}
+
 /// How long each file says that it is.
 #[derive(Debug, Default)]
 pub(crate) struct Announced {
@@ -52,12 +74,17 @@ pub(crate) struct Announced {
 
 impl Announced {
     /// Asks until all have been or it is time to pause. No object can have more than `largest` bytes.
-    pub(crate) fn ask(&mut self, paths: &[CString], largest: usize) {
+    ///
+    /// # Errors
+    /// As [`fallible::reserve`].
+    pub(crate) fn ask(&mut self, paths: &CStrings, largest: usize) -> Result<(), Error> {
+        let left = paths.len() - self.sizes.len();
+        fallible::reserve(&mut self.sizes, left)?;
         let start = Instant::now();
         while self.sizes.len() < paths.len() && start.elapsed() < SIGNAL_CHECK_INTERVAL {
             let file = self.sizes.len();
-            let size = match self.kind(&paths[file]) {
-                Err(libc::EINTR) => return,
+            let size = match self.kind(paths.get(file)) {
+                Err(libc::EINTR) => break,
                 Err(code) => Err(Unreadable::Refused(code)),
                 Ok(Kind::Directory) => Err(Unreadable::Refused(libc::EISDIR)),
                 Ok(Kind::Other) => Err(Unreadable::NotRegular),
@@ -65,17 +92,18 @@ impl Announced {
                     usize::try_from(size).ok().filter(|&size| size <= largest).ok_or(Unreadable::TooLarge(size))
                 }
             };
-            self.sizes.push(size.unwrap_or_else(|why| {
-                self.unreadable.push((file, why));
-                0
-            }));
+            if let Err(why) = size {
+                fallible::push(&mut self.unreadable, (file, why))?;
+            }
+            self.sizes.push(size.unwrap_or(0));
         }
+        Ok(())
     }
 }
 
 impl Announced {
     /// What is at the next path. It may be opened for that.
-    fn kind(&mut self, path: &CString) -> Result<Kind, i32> {
+    fn kind(&mut self, path: &CStr) -> Result<Kind, i32> {
         if self.sizes.len() >= MAX_OPEN_FILES || self.are_scarce {
             return regular::kind_at(path);
         }
@@ -103,7 +131,7 @@ impl Announced {
 
 /// Files on their way in.
 pub(crate) struct Files<'a> {
-    paths: &'a [CString],
+    paths: &'a CStrings,
     slots: LiveSlots<'a>,
     layout: &'a ListLayout,
     /// Those that are not even to be tried, in order, and later found so.
@@ -156,26 +184,29 @@ pub(crate) struct Outcome {
 
 impl<'a> Files<'a> {
     /// The objects of `layout` must be of the sizes that were announced, and lie in `slots`.
+    ///
+    /// # Errors
+    /// As [`fallible::reserve`].
     pub(crate) fn new(
-        paths: &'a [CString],
+        paths: &'a CStrings,
         slots: LiveSlots<'a>,
         layout: &'a ListLayout,
         unreadable: Vec<(usize, Unreadable)>,
         open: Vec<Option<Temporary>>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Error> {
+        Ok(Self {
             paths,
             slots,
             layout,
             skipped: 0,
-            shorter: unreadable.iter().map(|&(file, _)| (file, 0)).collect(),
+            shorter: fallible::collect(unreadable.iter().map(|&(file, _)| (file, 0)))?,
             unreadable,
             done: 0,
             current: None,
             open,
             batch: Batch::default(),
-            spill: vec![0; SPILL_BYTES].into(),
-        }
+            spill: fallible::filled(0, SPILL_BYTES)?.into(),
+        })
     }
 
     /// How many files are done, well or not.
@@ -193,9 +224,12 @@ impl<'a> Files<'a> {
 
     /// Reads on.
     ///
+    /// # Errors
+    /// As [`fallible::reserve`]: what became of a file cannot be noted.
+    ///
     /// # Safety
     /// The list must lie in the slots, and nothing be borrowed there.
-    pub(crate) unsafe fn run(&mut self) -> Stop {
+    pub(crate) unsafe fn run(&mut self) -> Result<Stop, Error> {
         let start = Instant::now();
         while self.done < self.paths.len() {
             if self.is_skipped() {
@@ -204,15 +238,16 @@ impl<'a> Files<'a> {
             }
             // SAFETY: the caller's promise.
             match unsafe { self.read() } {
-                Ok(Some(stop)) => return stop,
+                Ok(Some(stop)) => return Ok(stop),
                 Ok(None) => {}
-                Err(why) => self.give_up(why),
+                Err(Failure::Unreadable(why)) => self.give_up(why)?,
+                Err(Failure::NoMemory(error)) => return Err(error),
             }
             if start.elapsed() > SIGNAL_CHECK_INTERVAL {
-                return Stop::Pause;
+                return Ok(Stop::Pause);
             }
         }
-        Stop::Done
+        Ok(Stop::Done)
     }
 
     /// Whether the next file is one that was found unreadable in advance.
@@ -224,26 +259,26 @@ impl<'a> Files<'a> {
     }
 
     /// Opens the next file or reads some of it.
-    unsafe fn read(&mut self) -> Result<Option<Stop>, Unreadable> {
+    unsafe fn read(&mut self) -> Result<Option<Stop>, Failure> {
         let object = self.done;
         let Some(current) = &mut self.current else {
             if let Some(file) = self.open.get_mut(object).and_then(Option::take) {
                 self.current = Some(Current { file, got: 0, rest: Vec::new() });
                 return Ok(None);
             }
-            let file = match regular::open_at_once(&self.paths[object]) {
+            let file = match regular::open_at_once(self.paths.get(object)) {
                 Err(libc::EINTR) => return Ok(Some(Stop::Pause)),
                 Err(libc::EAGAIN) => {
                     regular::wait_for_lease();
                     return Ok(Some(Stop::Pause));
                 }
-                Err(code) => return Err(Unreadable::Refused(code)),
+                Err(code) => return Err(Unreadable::Refused(code).into()),
                 Ok(file) => file,
             };
             match regular::kind_of(file.as_fd()).map_err(Unreadable::Refused)? {
                 Kind::Regular(_) => {}
-                Kind::Directory => return Err(Unreadable::Refused(libc::EISDIR)),
-                Kind::Other => return Err(Unreadable::NotRegular),
+                Kind::Directory => return Err(Unreadable::Refused(libc::EISDIR).into()),
+                Kind::Other => return Err(Unreadable::NotRegular.into()),
             }
             self.current = Some(Current { file, got: 0, rest: Vec::new() });
             return Ok(None);
@@ -266,9 +301,9 @@ impl<'a> Files<'a> {
         current.got += read - spilled;
         if spilled > 0 {
             if current.rest.len() + spilled > MAX_UNANNOUNCED_BYTES {
-                return Err(Unreadable::GoesOn { announced: span.len > 0 });
+                return Err(Unreadable::GoesOn { announced: span.len > 0 }.into());
             }
-            current.rest.try_reserve(spilled).map_err(|_| Unreadable::Refused(libc::ENOMEM))?;
+            fallible::reserve(&mut current.rest, spilled).map_err(|_| Unreadable::Refused(libc::ENOMEM))?;
             current.rest.extend_from_slice(&self.spill[..spilled]);
         }
         // A read that left room behind the object has met the end; where there was more than announced, so has one of none.
@@ -277,7 +312,7 @@ impl<'a> Files<'a> {
             return Ok(None);
         }
         if current.got < span.len {
-            self.shorter.push((object, current.got));
+            fallible::push(&mut self.shorter, (object, current.got))?;
         }
         let Some(Current { file, rest, .. }) = self.current.take() else { return Ok(None) };
         self.done += 1;
@@ -289,10 +324,11 @@ impl<'a> Files<'a> {
     }
 
     /// Notes that no more will come of the current file, or that it could not be opened.
-    fn give_up(&mut self, why: Unreadable) {
+    fn give_up(&mut self, why: Unreadable) -> Result<(), Error> {
         let got = self.current.take().map_or(0, |current| current.got);
-        self.shorter.push((self.done, got));
-        self.unreadable.push((self.done, why));
+        fallible::push(&mut self.shorter, (self.done, got))?;
+        fallible::push(&mut self.unreadable, (self.done, why))?;
         self.done += 1;
+        Ok(())
     }
 }

@@ -3,7 +3,8 @@
 //! Nothing here makes system calls or knows where bodies go. [`Frames`] says where the next bytes of the stream belong,
 //! partly in a body and partly in a buffer of its own, and is told how many arrived.
 
-use std::collections::TryReserveError;
+use crate::error::Error;
+use crate::fallible;
 
 /// How much is read ahead behind a large body: the next is likely to be large too, and what is read ahead is copied.
 const READ_BEHIND_LARGE_BYTES: usize = 4096;
@@ -96,11 +97,9 @@ impl Frames {
     /// prefix is read where one is wanted.
     ///
     /// # Errors
-    /// There is no memory for so many.
-    pub(crate) fn new(format: Format, most: usize) -> Result<Self, TryReserveError> {
-        let mut buffer = Vec::new();
-        buffer.try_reserve_exact(most.max(format.width))?;
-        buffer.resize(most.max(format.width), 0);
+    /// As [`fallible::reserve`]: there is no memory for so many.
+    pub(crate) fn new(format: Format, most: usize) -> Result<Self, Error> {
+        let buffer = fallible::filled(0, most.max(format.width))?;
         Ok(Self { format, buffer, most, start: 0, end: 0, body: None, latest: 0 })
     }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::batch::Batch;
 use super::transfer::{SIGNAL_CHECK_INTERVAL, Stop, address};
 use crate::error::Error;
+use crate::fallible;
 use crate::list::ListLayout;
 use crate::os::iovecs::{self, Call};
 use crate::slot::{LiveSlots, Mirror};
@@ -62,6 +63,8 @@ struct Lane {
     /// Gets what lies between ranges.
     between: Box<[u8]>,
     unread: Vec<Unread>,
+    /// Why it did not go on.
+    failure: Option<Error>,
 }
 
 /// So many bytes are worth a thread: reading them takes a hundred times as long as starting one.
@@ -74,7 +77,7 @@ impl<'a> Ranges<'a> {
     /// There must be an offset for each object, less than 2^63.
     ///
     /// # Errors
-    /// [`Error::Table`]: there is no memory to put them in order.
+    /// As [`fallible::reserve`].
     pub(crate) fn new(
         file: RawFd,
         slots: LiveSlots<'a>,
@@ -84,15 +87,12 @@ impl<'a> Ranges<'a> {
         debug_assert_eq!(offsets.len(), layout.columns().len());
         let mut order = None;
         if !offsets.is_sorted() {
-            let mut objects = Vec::new();
-            let no_memory = |_| Error::Table { objects: offsets.len() };
-            objects.try_reserve_exact(offsets.len()).map_err(no_memory)?;
-            objects.extend(0..offsets.len());
+            let mut objects = fallible::collect(0..offsets.len())?;
             objects.sort_unstable_by_key(|&object: &usize| (offsets[object], object));
             order = Some(objects);
         }
         let job = Job { file, slots, layout, offsets, order };
-        let lanes = job.lanes(lanes_for(layout.columns().nbytes()));
+        let lanes = job.lanes(lanes_for(layout.columns().nbytes()))?;
         Ok(Self { job, lanes })
     }
 
@@ -101,20 +101,28 @@ impl<'a> Ranges<'a> {
         self.lanes.iter().map(|lane| lane.next - lane.first).sum()
     }
 
-    /// What did not get all of its bytes.
-    pub(crate) fn into_unread(self) -> Vec<Unread> {
-        self.lanes.into_iter().flat_map(|lane| lane.unread).collect()
+    /// What did not get all of its bytes, by number.
+    ///
+    /// # Errors
+    /// As [`fallible::reserve`].
+    pub(crate) fn into_unread(self) -> Result<Vec<Unread>, Error> {
+        let mut unread = fallible::collect(self.lanes.into_iter().flat_map(|lane| lane.unread))?;
+        unread.sort_unstable_by_key(|unread| unread.object);
+        Ok(unread)
     }
 
     /// Reads until all is done or [`Stop::Pause`].
     ///
+    /// # Errors
+    /// As [`fallible::reserve`]: what could not be read cannot be noted.
+    ///
     /// # Safety
     /// The list must lie in the slots, and nothing be borrowed there.
-    pub(crate) unsafe fn run(&mut self) -> Stop {
+    pub(crate) unsafe fn run(&mut self) -> Result<Stop, Error> {
         let Self { job, lanes } = self;
         // What is not done, as far as there are threads for it; the first is this thread's.
         let mut open: Vec<_> = lanes.iter_mut().filter(|lane| lane.next < lane.end).collect();
-        let Some((own, others)) = open.split_first_mut() else { return Stop::Done };
+        let Some((own, others)) = open.split_first_mut() else { return Ok(Stop::Done) };
         std::thread::scope(|scope| {
             for lane in others {
                 let read = || {
@@ -127,7 +135,10 @@ impl<'a> Ranges<'a> {
             // SAFETY: as above.
             unsafe { own.run(job) };
         });
-        if lanes.iter().all(|lane| lane.next == lane.end) { Stop::Done } else { Stop::Pause }
+        if let Some(error) = lanes.iter_mut().find_map(|lane| lane.failure.take()) {
+            return Err(error);
+        }
+        Ok(if lanes.iter().all(|lane| lane.next == lane.end) { Stop::Done } else { Stop::Pause })
     }
 }
 
@@ -141,7 +152,7 @@ fn lanes_for(nbytes: usize) -> usize {
 
 impl Job<'_> {
     /// Shares the ranges out, about as many bytes to each lane.
-    fn lanes(&self, many: usize) -> Vec<Lane> {
+    fn lanes(&self, many: usize) -> Result<Vec<Lane>, Error> {
         let columns = self.layout.columns();
         let share = columns.nbytes() / many;
         let mut lanes = Vec::with_capacity(many);
@@ -152,11 +163,11 @@ impl Job<'_> {
                 bytes += columns.size(self.object(end));
                 end += 1;
             }
-            lanes.push(Lane::new(first, end));
+            lanes.push(Lane::new(first, end)?);
             first = end;
         }
-        lanes.push(Lane::new(first, self.offsets.len()));
-        lanes
+        lanes.push(Lane::new(first, self.offsets.len())?);
+        Ok(lanes)
     }
 
     fn object(&self, index: usize) -> usize {
@@ -169,33 +180,34 @@ impl Job<'_> {
 }
 
 impl Lane {
-    fn new(first: usize, end: usize) -> Self {
-        let between = vec![0; MAX_GAP_BYTES as usize].into();
-        Self { first, next: first, end, taken: 0, batch: Batch::default(), between, unread: Vec::new() }
+    fn new(first: usize, end: usize) -> Result<Self, Error> {
+        let between = fallible::filled(0, MAX_GAP_BYTES as usize)?.into();
+        let (batch, unread) = (Batch::default(), Vec::new());
+        Ok(Self { first, next: first, end, taken: 0, batch, between, unread, failure: None })
     }
 
-    /// Reads until all is done or [`Stop::Pause`].
+    /// Reads until all is done, it is time to pause, or there is a failure.
     ///
     /// # Safety
     /// The list must lie in the slots, and nothing be borrowed there.
-    unsafe fn run(&mut self, job: &Job<'_>) -> Stop {
+    unsafe fn run(&mut self, job: &Job<'_>) {
         let start = Instant::now();
         loop {
             // SAFETY: the caller's promise.
             let end = unsafe { self.fill(job) };
             if end == self.next {
-                return Stop::Done;
+                return;
             }
             let at = job.offset(self.next) + self.taken as u64;
             // SAFETY: the caller's promise, and nothing is borrowed of what lies between.
             match unsafe { iovecs::transfer(job.file, Call::ReadAt(at), self.batch.pending()) } {
                 Ok(moved) if moved.bytes > 0 => self.advance(job, at + moved.bytes as u64, end),
                 Ok(_) => self.give_up(job, Why::Ended),
-                Err(libc::EINTR) => return Stop::Pause,
+                Err(libc::EINTR) => return,
                 Err(code) => self.give_up(job, Why::Refused(code)),
             }
-            if start.elapsed() > SIGNAL_CHECK_INTERVAL {
-                return Stop::Pause;
+            if self.failure.is_some() || start.elapsed() > SIGNAL_CHECK_INTERVAL {
+                return;
             }
         }
     }
@@ -255,7 +267,11 @@ impl Lane {
 
     /// Notes that the next object will not get more.
     fn give_up(&mut self, job: &Job<'_>, why: Why) {
-        self.unread.push(Unread { object: job.object(self.next), read: self.taken, why });
+        let unread = Unread { object: job.object(self.next), read: self.taken, why };
+        if let Err(error) = fallible::push(&mut self.unread, unread) {
+            self.failure = Some(error);
+            return;
+        }
         self.next += 1;
         self.taken = 0;
     }

@@ -1,6 +1,5 @@
 //! Many files, or many ranges of one, read into one list: what Rust sees of it.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -10,6 +9,7 @@ use super::files::{self, Announced, Files, Longer, Unreadable};
 use super::ranges::{Ranges, Why};
 use super::transfer::{Stop, address};
 use crate::error::Error;
+use crate::fallible::{self, CStrings};
 use crate::group::MemGroup;
 use crate::layout::DEFAULT_ALIGN;
 use crate::list::{Builder, Change, List, ListLayout, Span};
@@ -62,15 +62,12 @@ impl MemGroup {
     /// ```
     pub fn read_ranges(&self, file: impl AsFd, ranges: &[(u64, usize)]) -> Result<ReadOutcome<'_>, Error> {
         let layout = self.placed_for(ranges.iter().map(|&(_, size)| size))?;
-        let mut offsets = Vec::new();
-        offsets.try_reserve_exact(ranges.len()).map_err(|_| Error::Table { objects: ranges.len() })?;
         // No file reaches beyond, and the kernel says so.
-        offsets.extend(ranges.iter().map(|&(offset, _)| offset.min(i64::MAX as u64)));
+        let offsets = fallible::collect(ranges.iter().map(|&(offset, _)| offset.min(i64::MAX as u64)))?;
         let mut reading = Ranges::new(file.as_fd().as_raw_fd(), self.live_slots(), &layout, &offsets)?;
         // SAFETY: the group is borrowed, and nobody else was given the list.
-        while unsafe { reading.run() } != Stop::Done {}
-        let mut unread = reading.into_unread();
-        unread.sort_unstable_by_key(|unread| unread.object);
+        while unsafe { reading.run() }? != Stop::Done {}
+        let unread = reading.into_unread()?;
         let errors = unread.iter().map(|unread| ReadError {
             index: unread.object,
             error: match unread.why {
@@ -78,9 +75,9 @@ impl MemGroup {
                 Why::Refused(code) => io::Error::from_raw_os_error(code),
             },
         });
-        let errors = errors.collect();
+        let errors = fallible::collect(errors)?;
         let abandoned = unread.iter().map(|unread| layout.columns().size(unread.object) - unread.read).sum();
-        let changes: Vec<_> = unread.iter().map(|unread| (unread.object, Change::Shorter(unread.read))).collect();
+        let changes = fallible::collect(unread.iter().map(|unread| (unread.object, Change::Shorter(unread.read))))?;
         Ok(ReadOutcome {
             list: List::of_placed(self, layout.changed(&changes)?),
             errors,
@@ -106,46 +103,49 @@ impl MemGroup {
     /// # Ok::<(), memgroup::Error>(())
     /// ```
     pub fn read_files<P: AsRef<Path>>(&self, paths: &[P]) -> Result<ReadOutcome<'_>, Error> {
-        // The kernel knows no such file either.
-        let encoded = |path: &P| CString::new(path.as_ref().as_os_str().as_bytes()).unwrap_or_default();
-        let paths: Vec<CString> = paths.iter().map(encoded).collect();
+        let mut encoded = CStrings::default();
+        for path in paths {
+            let path = path.as_ref().as_os_str().as_bytes();
+            // The kernel knows no file with NUL in its path, and none without a path.
+            encoded.push(if path.contains(&0) { b"" } else { path })?;
+        }
         let mut announced = Announced::default();
-        while announced.sizes.len() < paths.len() {
-            announced.ask(&paths, self.largest());
+        while announced.sizes.len() < encoded.len() {
+            announced.ask(&encoded, self.largest())?;
         }
         let Announced { sizes, unreadable, open, .. } = announced;
         let layout = self.placed_for(sizes.into_iter())?;
-        let mut reading = Files::new(&paths, self.live_slots(), &layout, unreadable, open);
+        let mut reading = Files::new(&encoded, self.live_slots(), &layout, unreadable, open)?;
         let (mut moved, mut changed, mut abandoned, mut unplaced) = (Vec::new(), Vec::new(), 0, Vec::new());
         loop {
             // SAFETY: the group is borrowed, and nobody else was given the list.
-            match unsafe { reading.run() } {
+            match unsafe { reading.run() }? {
                 files::Stop::Done => break,
                 files::Stop::Pause => {}
                 files::Stop::Longer(longer) => match self.moved(&layout, &longer) {
                     Ok(span) => {
-                        moved.push((longer.object, Change::Moved(span)));
-                        changed.extend((!longer.is_unannounced).then_some(longer.object));
+                        fallible::push(&mut moved, (longer.object, Change::Moved(span)))?;
+                        fallible::extend(&mut changed, (!longer.is_unannounced).then_some(longer.object))?;
                         abandoned += layout.columns().size(longer.object);
                     }
                     // It keeps what it has.
-                    Err(error) => unplaced.push(ReadError {
-                        index: longer.object,
-                        error: io::Error::new(io::ErrorKind::OutOfMemory, error),
-                    }),
+                    Err(error) => {
+                        let error = io::Error::new(io::ErrorKind::OutOfMemory, error);
+                        fallible::push(&mut unplaced, ReadError { index: longer.object, error })?;
+                    }
                 },
             }
         }
         let files::Outcome { unreadable, shorter } = reading.into_outcome();
         abandoned += shorter.iter().map(|&(file, len)| layout.columns().size(file) - len).sum::<usize>();
         let is_readable = |file: &usize| unreadable.binary_search_by_key(file, |&(file, _)| file).is_err();
-        changed.extend(shorter.iter().map(|&(file, _)| file).filter(is_readable));
+        fallible::extend(&mut changed, shorter.iter().map(|&(file, _)| file).filter(is_readable))?;
         changed.sort_unstable();
-        let mut errors: Vec<_> =
-            unreadable.into_iter().map(|(index, why)| ReadError { index, error: why.into() }).chain(unplaced).collect();
+        let unreadable = unreadable.iter().map(|&(index, why)| ReadError { index, error: why.into() });
+        let mut errors = fallible::collect(unreadable.chain(unplaced))?;
         errors.sort_unstable_by_key(|error| error.index);
         let mut changes = moved;
-        changes.extend(shorter.iter().map(|&(file, len)| (file, Change::Shorter(len))));
+        fallible::extend(&mut changes, shorter.iter().map(|&(file, len)| (file, Change::Shorter(len))))?;
         changes.sort_unstable_by_key(|&(file, _)| file);
         Ok(ReadOutcome { list: List::of_placed(self, layout.changed(&changes)?), errors, changed, abandoned })
     }

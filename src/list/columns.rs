@@ -4,12 +4,16 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::error::Error;
+use crate::fallible;
 use crate::layout;
 use crate::os;
 
 /// So many sizes are read between two looks at whether they can be served. That many of the largest there are do not
 /// overflow a word on top of [`MAX_EXTENT`].
 const CHUNK: usize = 4096;
+
+/// Bytes that the table has for an object.
+const OBJECT_BYTES: usize = 2 * size_of::<usize>();
 
 /// No list reaches further: far more than all slots of a group hold together, and far from overflow.
 const MAX_EXTENT: usize = 1 << 60;
@@ -212,13 +216,7 @@ impl Columns {
         let (mut starts, mut own) = match self.sizes {
             Sizes::Each { starts, sizes } => (starts, sizes),
             Sizes::One { size, stride } => {
-                let (mut starts, mut own) = (Vec::new(), Vec::new());
-                let no_memory = |_| Error::Table { objects: len };
-                starts.try_reserve_exact(len).map_err(no_memory)?;
-                own.try_reserve_exact(len).map_err(no_memory)?;
-                starts.extend((0..len).map(|object| object * stride));
-                own.resize(len, size);
-                (starts, own)
+                (fallible::collect((0..len).map(|object| object * stride))?, fallible::filled(size, len)?)
             }
         };
         for (object, size) in sizes {
@@ -277,14 +275,15 @@ impl Builder {
         Self { starts: Vec::new(), sizes: Vec::new(), next: 0, nbytes: 0, align, largest }
     }
 
-    /// Makes room for so many more objects and not one more.
+    /// Makes room for so many more objects.
     ///
     /// # Errors
-    /// [`Error::Table`]: there is no memory for that.
+    /// As [`fallible::reserve`].
     pub(crate) fn reserve(&mut self, objects: usize) -> Result<(), Error> {
-        let no_memory = |_| Error::Table { objects };
-        self.starts.try_reserve_exact(objects).map_err(no_memory)?;
-        self.sizes.try_reserve_exact(objects).map_err(no_memory)?;
+        // Neither is touched before both are there.
+        fallible::check(objects.saturating_mul(OBJECT_BYTES))?;
+        fallible::reserve(&mut self.starts, objects)?;
+        fallible::reserve(&mut self.sizes, objects)?;
         os::ask_for_huge_pages(self.starts.spare_capacity_mut());
         os::ask_for_huge_pages(self.sizes.spare_capacity_mut());
         Ok(())
@@ -302,8 +301,7 @@ impl Builder {
     pub(crate) fn push(&mut self, size: usize) -> Result<(), Unfit> {
         let object = self.sizes.len();
         if object == self.sizes.capacity() {
-            // By half: what is too much in the end is given back, and meanwhile it should not be much.
-            self.reserve(object / 2 + 16).map_err(|error| Unfit { object, error })?;
+            self.reserve(16).map_err(|error| Unfit { object, error })?;
         }
         self.chunk(&mut std::iter::once(size), 1)
     }

@@ -2,6 +2,7 @@
 
 use super::columns::Columns;
 use crate::error::Error;
+use crate::fallible;
 use crate::slot::SlotPtr;
 
 /// Consecutive objects of a list that lie one behind the other in a slot.
@@ -143,19 +144,22 @@ impl ListLayout {
 
     /// The runs of objects that follow one another: the index of the first in each, and their bytes, from the beginning of the
     /// first to the end of the last. `None` if the objects do not follow one another.
-    pub(crate) fn stretches(&self, part: Part) -> Option<Vec<(usize, Span)>> {
+    ///
+    /// # Errors
+    /// As [`fallible::reserve`].
+    pub(crate) fn stretches(&self, part: Part) -> Result<Option<Vec<(usize, Span)>>, Error> {
         let mut stretches = Vec::new();
-        let Some(last) = part.len().checked_sub(1) else { return Some(stretches) };
+        let Some(last) = part.len().checked_sub(1) else { return Ok(Some(stretches)) };
         if part.step() != 1 {
-            return None;
+            return Ok(None);
         }
         let (first, last) = (part.object(0), part.object(last));
         for run in self.run_of(first)..=self.run_of(last) {
             let (from, to) = (self.runs[run].first.max(first), (self.end_of(run) - 1).min(last));
             let len = self.columns.start(to) + self.columns.size(to) - self.columns.start(from);
-            stretches.push((from - first, Span { len, ..self.object_in(run, from) }));
+            fallible::push(&mut stretches, (from - first, Span { len, ..self.object_in(run, from) }))?;
         }
-        Some(stretches)
+        Ok(Some(stretches))
     }
 
     /// What lies between the objects of [`stretches`](Self::stretches): padding, and what an object left that ends earlier now.
@@ -225,8 +229,7 @@ impl ListLayout {
         };
         let many_moved = changes.iter().filter_map(moved).count();
         let mut runs: Vec<Run> = Vec::new();
-        let no_memory = |_| Error::Table { objects: columns.len() };
-        runs.try_reserve_exact(old.len() + 2 * many_moved).map_err(no_memory)?;
+        fallible::reserve(&mut runs, old.len() + 2 * many_moved)?;
         let mut moves = changes.iter().filter_map(moved).peekable();
         for (index, run) in old.iter().enumerate() {
             let end = old.get(index + 1).map_or(columns.len(), |next| next.first);

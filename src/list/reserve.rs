@@ -3,6 +3,7 @@
 use super::columns::Columns;
 use super::layout::Run;
 use crate::error::Error;
+use crate::fallible;
 use crate::group::slot_table::SlotTable;
 use crate::group::{MemGroup, becomes_current};
 use crate::layout::MAX_SLOTS;
@@ -121,10 +122,7 @@ impl Taking<'_> {
         let end = self.first + taken.objects;
         if !self.pieces.last().is_some_and(|last| self.continues(&last.run, &run, taken.before)) {
             let piece = RawBlock { run, before: taken.before };
-            if self.pieces.try_reserve(1).is_err() {
-                self.give_back(&piece, end);
-                return Err(Error::Table { objects: self.columns.len() });
-            }
+            fallible::reserve(&mut self.pieces, 1).inspect_err(|_| self.give_back(&piece, end))?;
             self.pieces.push(piece);
         }
         self.first = end;
@@ -141,10 +139,8 @@ impl Taking<'_> {
     }
 
     fn finish(mut self) -> Result<Box<[Run]>, Error> {
-        let mut runs = Vec::new();
-        let no_memory = |_| Error::Table { objects: self.columns.len() };
-        runs.try_reserve_exact(self.pieces.len()).map_err(no_memory)?;
-        runs.extend(self.pieces.drain(..).map(|piece| piece.run));
+        let runs = fallible::collect(self.pieces.iter().map(|piece| piece.run))?;
+        self.pieces.clear();
         Ok(runs.into_boxed_slice())
     }
 

@@ -81,6 +81,22 @@ impl Refusal {
     }
 }
 
+impl headroom::Shortage {
+    /// The error for users, who wanted so many bytes.
+    pub(crate) fn refusing(self, wanted: usize) -> Error {
+        match self {
+            Self::Machine(available) => Error::Headroom { wanted, available },
+            Self::Cgroup(room) => Error::Cgroup {
+                wanted,
+                available: room.available,
+                limit: room.limit,
+                usage: room.usage,
+                limit_file: room.limit_file,
+            },
+        }
+    }
+}
+
 /// Bytes in a page.
 pub(crate) fn page_size() -> usize {
     // Relaxed, and not a OnceLock: threads that come here at once find the same number, and a fork leaves no one waiting.

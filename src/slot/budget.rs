@@ -1,7 +1,7 @@
 //! What a group may commit, and what it has.
 
 use crate::error::Error;
-use crate::os::headroom::{self, Claim, Shortage};
+use crate::os::headroom::{self, Claim};
 use crate::sync::{AtomicUsize, Ordering};
 
 /// The bytes a group and all its slots have committed, against the most they may. Shared by a group and its slots,
@@ -49,7 +49,7 @@ impl Budget {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
         let claim = match cold > 0 {
-            true => headroom::claim(cold, !self.is_secret).map_err(|shortage| refused(cold, shortage))?,
+            true => headroom::claim(cold, !self.is_secret).map_err(|shortage| shortage.refusing(cold))?,
             false => Claim::NOTHING,
         };
         self.committed.fetch_add(bytes, Ordering::Relaxed);
@@ -65,7 +65,7 @@ impl Budget {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
         match cold > 0 {
-            true => headroom::check(cold, !self.is_secret).map_err(|shortage| refused(cold, shortage)),
+            true => headroom::check(cold, !self.is_secret).map_err(|shortage| shortage.refusing(cold)),
             false => Ok(()),
         }
     }
@@ -73,19 +73,6 @@ impl Budget {
     /// Gives back what [`take`](Self::take) accounted for.
     pub(crate) fn give_back(&self, bytes: usize) {
         self.committed.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-fn refused(wanted: usize, shortage: Shortage) -> Error {
-    match shortage {
-        Shortage::Machine(available) => Error::Headroom { wanted, available },
-        Shortage::Cgroup(room) => Error::Cgroup {
-            wanted,
-            available: room.available,
-            limit: room.limit,
-            usage: room.usage,
-            limit_file: room.limit_file,
-        },
     }
 }
 

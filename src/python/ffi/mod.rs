@@ -4,5 +4,6 @@
 pub(crate) mod arguments;
 pub(in crate::python) mod errors;
 pub(crate) mod keywords;
+pub(in crate::python) mod memory;
 pub(crate) mod raw_bytes;
 pub(crate) mod trampoline;

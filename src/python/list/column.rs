@@ -5,11 +5,12 @@
 
 use std::ffi::c_int;
 
-use pyo3::exceptions::{PyBufferError, PyMemoryError};
+use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
+use crate::fallible;
 use crate::list::{ListLayout, Part};
 
 /// Bytes of an element.
@@ -45,11 +46,7 @@ impl Column {
 
     /// The numbers of the first `many` objects: all of them, or one that stands for all.
     fn of(py: Python<'_>, part: Part, many: usize, number: impl Fn(usize) -> usize) -> PyResult<Bound<'_, Self>> {
-        let mut numbers = Vec::new();
-        let no_memory =
-            |_| PyMemoryError::new_err(format!("no memory for a table of {many} numbers: ask a slice of the list"));
-        numbers.try_reserve_exact(many).map_err(no_memory)?;
-        numbers.extend((0..many).map(|index| number(part.object(index))));
+        let numbers = fallible::collect((0..many).map(|index| number(part.object(index))))?;
         let strides = [if many == part.len() { WIDTH } else { 0 }];
         Bound::new(py, Self { numbers, shape: [part.len() as isize], strides })
     }

@@ -1,6 +1,5 @@
 //! `MemList`: many allocations from one call as a sequence of blocks.
 
-use std::collections::TryReserveError;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +13,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyMemoryView, PySlice, PyTuple};
 
 use crate::Error;
+use crate::fallible;
 use crate::layout::DEFAULT_ALIGN;
 use crate::list::{Builder, Columns, ListLayout, Part, Span};
 use crate::os::iovecs::Call;
@@ -24,6 +24,7 @@ use crate::python::export::arrow::{self, ArrowArray, Type};
 use crate::python::export::guard::ExportGuard;
 use crate::python::export::pickle;
 use crate::python::ffi::arguments;
+use crate::python::ffi::memory::has_memory_for_objects;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::object::MemGroup;
 use crate::python::group::state::{Runs, plural};
@@ -32,6 +33,9 @@ use crate::python::list::column::Column;
 use crate::python::stream::pinned::Pinned;
 use crate::python::stream::transfer::{self, Moving, Offset, Start};
 use crate::slot::{LiveSlots, Mirror};
+
+/// The most that an element of `MemList.slots` takes.
+const SLOT_BYTES: usize = 256;
 
 /// Many allocations made in one call: a sequence of blocks that compares by content.
 ///
@@ -101,7 +105,9 @@ impl MemList {
     /// slot's beginning.
     #[getter]
     fn slots<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.access(py, None, 0, |list| list.slots())?)
+        let slots = self.access(py, None, 0, |list| list.slots())??;
+        has_memory_for_objects(slots.len().saturating_mul(SLOT_BYTES))?;
+        PyTuple::new(py, slots)
     }
 
     fn __getitem__<'py>(slf: &Bound<'py, Self>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -483,15 +489,17 @@ impl MemList {
     pub(crate) fn stretches(&self, py: Python<'_>) -> PyResult<Option<Vec<Stretch>>> {
         let (epoch, mirror) = (self.epoch, self.mirror);
         self.access(py, None, 0, |list| {
-            let stretches = list.layout.stretches(list.part)?.into_iter().map(|(first, span)| {
+            let Some(stretches) = list.layout.stretches(list.part)? else { return Ok(None) };
+            let stretches = stretches.into_iter().map(|(first, span)| {
                 // SAFETY: the span is of the list.
                 let bytes = unsafe { list.bytes(span) };
                 let address = NonNull::new(bytes.start).unwrap_or(NonNull::dangling());
                 Stretch { first, piece: RawBlock { address, len: span.len, slot: span.slot, epoch } }
             });
             debug_assert_eq!(list.mirror, mirror);
-            Some(stretches.collect())
-        })
+            fallible::collect(stretches).map(Some)
+        })?
+        .map_err(Error::into)
     }
 
     /// What `sizes` and `offsets` show, in copies of the caller's own.
@@ -798,7 +806,7 @@ impl Objects<'_> {
     }
 
     /// The runs as `MemList.slots` shows them.
-    fn slots(&self) -> Vec<(usize, usize, usize, usize)> {
+    fn slots(&self) -> Result<Vec<(usize, usize, usize, usize)>, Error> {
         let mut slots = Vec::new();
         let mut start = 0;
         while start < self.part.len() {
@@ -813,10 +821,10 @@ impl Objects<'_> {
             let Span { slot, offset, .. } = self.layout.object(object);
             // SAFETY: it is a slot of the list.
             let slot = unsafe { self.slots.get(slot) }.index().get();
-            slots.push((slot, start, stop, offset));
+            fallible::push(&mut slots, (slot, start, stop, offset))?;
             start = stop;
         }
-        slots
+        Ok(slots)
     }
 
     /// # Safety
@@ -878,12 +886,12 @@ impl Objects<'_> {
 
     /// # Safety
     /// `from` must be mapped, the list writable, and `from` have as many bytes.
-    unsafe fn fill_from(&self, from: Bytes) -> Result<(), TryReserveError> {
-        let mut copy = Vec::new();
+    unsafe fn fill_from(&self, from: Bytes) -> Result<(), Error> {
+        let mut copy: Vec<u8> = Vec::new();
         let mut rest = match self.overlaps(from) {
             false => from,
             true => {
-                copy.try_reserve_exact(from.len)?;
+                fallible::reserve(&mut copy, from.len)?;
                 let copied = Bytes::new(copy.as_mut_ptr(), from.len);
                 // SAFETY: the vector has just got room for as many bytes.
                 unsafe { copied.copy_from(from) };

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyList, PyString, PyTuple};
 
 use crate::Error;
+use crate::fallible;
 use crate::list::columns::Unfit;
 use crate::list::{Builder, Columns};
 use crate::python::block::buffer::Buffer;
@@ -176,10 +177,8 @@ struct Offsets(Vec<u64>);
 
 impl Sink for Offsets {
     fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit> {
-        let objects = self.0.len() + numbers.len();
-        self.0.try_reserve(numbers.len()).map_err(|_| Unfit { object: 0, error: Error::Table { objects } })?;
-        self.0.extend(numbers.map(|number| number as u64));
-        Ok(())
+        let numbers = numbers.map(|number| number as u64);
+        fallible::extend(&mut self.0, numbers).map_err(|error| Unfit { object: 0, error })
     }
 }
 

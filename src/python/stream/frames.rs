@@ -178,8 +178,8 @@ impl FrameReader {
         group.get().check_open(group.py())?;
         source::stream_descriptor(source)?;
         let ReadAhead(most) = read_ahead;
-        let frames = Frames::new(format, most).map_err(|_| {
-            PyMemoryError::new_err(format!("no memory to read {most} bytes ahead: pass a smaller read_ahead"))
+        let frames = Frames::new(format, most).map_err(|error| {
+            PyMemoryError::new_err(format!("cannot read {most} bytes ahead: {error}; or pass a smaller read_ahead"))
         })?;
         let state = Mutex::new(State { frames, filling: None, phase: Phase::Open });
         let (group, source) = (group.clone().unbind(), source.clone().unbind());

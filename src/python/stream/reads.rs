@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
-use crate::Error;
+use crate::fallible::{self, CStrings};
 use crate::io::Stop;
 use crate::io::files::{self, Announced, Files, Longer, Unreadable};
 use crate::io::ranges::{Ranges, Unread, Why};
@@ -20,6 +20,7 @@ use crate::os::regular::{self, Kind};
 use crate::os::temporary::Temporary;
 use crate::python::block::raw::Claim;
 use crate::python::ffi::arguments::type_name;
+use crate::python::ffi::memory::{has_memory_for_objects, tuple_of_numbers};
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::object::MemGroup;
 use crate::python::group::state::{Runs, plural};
@@ -91,6 +92,9 @@ impl ReadResult {
     }
 }
 
+/// The most that an error of a file takes, with its number and its text.
+const NOTE_BYTES: usize = 2048;
+
 /// A list that is being read into, and that nobody knows yet.
 struct Reading<'py> {
     group: Bound<'py, MemGroup>,
@@ -105,6 +109,15 @@ impl<'py> Reading<'py> {
         let Runs { runs, epoch } = group.get().take_many(group.py(), &columns)?;
         let errors = PyDict::new(group.py());
         Ok(Self { group: group.clone(), layout: ListLayout::new(columns, runs), epoch, errors })
+    }
+
+    /// Notes why each of some files or ranges could not be read: its number, and the exception.
+    fn note<T>(&self, unread: &[T], why: impl Fn(&T) -> PyResult<(usize, PyErr)>) -> PyResult<()> {
+        has_memory_for_objects(unread.len().saturating_mul(NOTE_BYTES))?;
+        unread.iter().try_for_each(|unread| {
+            let (number, error) = why(unread)?;
+            self.errors.set_item(number, error.into_value(self.group.py()))
+        })
     }
 
     fn claim(&self) -> Claim {
@@ -125,8 +138,8 @@ impl<'py> Reading<'py> {
         Ok(ReadResult {
             blocks: MemList::of_placed(&self.group, self.layout.changed(changes)?, self.epoch)?.unbind(),
             errors: self.errors.unbind(),
-            changed: PyTuple::new(py, changed)?.unbind(),
-            unannounced: PyTuple::new(py, unannounced)?.unbind(),
+            changed: tuple_of_numbers(py, &changed)?.unbind(),
+            unannounced: tuple_of_numbers(py, &unannounced)?.unbind(),
             abandoned,
         })
     }
@@ -251,26 +264,22 @@ pub(crate) fn read_ranges<'py>(
     let pinned = Pinned::new(py, group.get(), reading.claim(), &reading.layout)?;
     let mut ranges = py.detach(|| Ranges::new(source.fd, pinned.slots(), &reading.layout, &offsets))?;
     // SAFETY: the slots are pinned, and this layer makes no Rust reference into group memory.
-    while py.detach(|| unsafe { ranges.run() }) != Stop::Done {
+    while py.detach(|| unsafe { ranges.run() })? != Stop::Done {
         progress.check_signals(py, ranges.done())?;
         pinned.renew();
     }
     progress.tell(ranges.done())?;
-    let mut unread = ranges.into_unread();
-    unread.sort_unstable_by_key(|unread| unread.object);
-    let mut abandoned = 0;
+    let unread = ranges.into_unread()?;
     // The list is there, or what failed has the end of the group for its reason.
     group.get().check(py, reading.claim())?;
     if let Some(error) = source.unreadable(&unread, &reading.layout) {
         return Err(error);
     }
-    for unread in &unread {
-        let size = reading.layout.columns().size(unread.object);
-        abandoned += size - unread.read;
-        let error = source.unread(unread, offsets[unread.object], size)?;
-        reading.errors.set_item(unread.object, error.into_value(py))?;
-    }
-    let changes: Vec<_> = unread.iter().map(|unread| (unread.object, Change::Shorter(unread.read))).collect();
+    let size = |unread: &Unread| reading.layout.columns().size(unread.object);
+    let abandoned = unread.iter().map(|unread| size(unread) - unread.read).sum();
+    reading
+        .note(&unread, |unread| Ok((unread.object, source.unread(unread, offsets[unread.object], size(unread))?)))?;
+    let changes = fallible::collect(unread.iter().map(|unread| (unread.object, Change::Shorter(unread.read))))?;
     reading.finish(&changes, Vec::new(), Vec::new(), abandoned)
 }
 
@@ -283,18 +292,21 @@ pub(crate) fn read_files<'py>(
     let py = group.py();
     group.get().check_open(py)?;
     let names = names(paths)?;
-    let paths = names.iter().map(|name| path_of(&name)).collect::<PyResult<Vec<_>>>()?;
+    let mut paths = CStrings::default();
+    for name in &names {
+        paths.push(encoded(&name)?.as_bytes())?;
+    }
     let progress = Progress { callback: progress, total: paths.len() };
     let Announced { sizes, unreadable, open, .. } = announced(group, &paths, &progress)?;
     let mut builder = Builder::new(DEFAULT_ALIGN, group.get().largest(py));
     builder.extend(sizes.into_iter()).map_err(|unfit| unfit.error)?;
     let reading = Reading::new(group, builder)?;
     let pinned = Pinned::new(py, group.get(), reading.claim(), &reading.layout)?;
-    let mut files = Files::new(&paths, pinned.slots(), &reading.layout, unreadable, open);
+    let mut files = Files::new(&paths, pinned.slots(), &reading.layout, unreadable, open)?;
     let mut longer = Longest::default();
     loop {
         // SAFETY: the slots are pinned, and this layer makes no Rust reference into group memory.
-        match py.detach(|| unsafe { files.run() }) {
+        match py.detach(|| unsafe { files.run() })? {
             files::Stop::Done => break,
             files::Stop::Pause => {
                 progress.check_signals(py, files.done())?;
@@ -306,18 +318,15 @@ pub(crate) fn read_files<'py>(
     progress.tell(files.done())?;
     let files::Outcome { unreadable, shorter } = files.into_outcome();
     group.get().check(py, reading.claim())?;
-    for &(file, why) in &unreadable {
-        let error = unreadable_error(why, &names.get_item(file)?);
-        reading.errors.set_item(file, error.into_value(py))?;
-    }
+    reading.note(&unreadable, |&(file, why)| Ok((file, unreadable_error(why, &names.get_item(file)?))))?;
     let size = |file| reading.layout.columns().size(file);
     let abandoned = longer.abandoned + shorter.iter().map(|&(file, len)| size(file) - len).sum::<usize>();
     let is_readable = |file: &usize| unreadable.binary_search_by_key(file, |&(file, _)| file).is_err();
-    let mut changed: Vec<usize> = shorter.iter().map(|&(file, _)| file).filter(is_readable).collect();
-    changed.append(&mut longer.changed);
+    let mut changed = longer.changed;
+    fallible::extend(&mut changed, shorter.iter().map(|&(file, _)| file).filter(is_readable))?;
     changed.sort_unstable();
     let mut changes = longer.moved;
-    changes.extend(shorter.iter().map(|&(file, len)| (file, Change::Shorter(len))));
+    fallible::extend(&mut changes, shorter.iter().map(|&(file, len)| (file, Change::Shorter(len))))?;
     changes.sort_unstable_by_key(|&(file, _)| file);
     reading.finish(&changes, changed, longer.unannounced, abandoned)
 }
@@ -355,21 +364,20 @@ impl Longest {
             unsafe { to.bytes().tail(object.len).copy_from(rest) };
             to.span()
         })?;
-        self.moved.push((longer.object, Change::Moved(span)));
+        fallible::push(&mut self.moved, (longer.object, Change::Moved(span)))?;
         self.abandoned += object.len;
-        if longer.is_unannounced { &mut self.unannounced } else { &mut self.changed }.push(longer.object);
-        Ok(())
+        let numbers = if longer.is_unannounced { &mut self.unannounced } else { &mut self.changed };
+        Ok(fallible::push(numbers, longer.object)?)
     }
 }
 
 /// What the files announce. None is done meanwhile, but who wants to stop can.
-fn announced(group: &Bound<'_, MemGroup>, paths: &[CString], progress: &Progress<'_, '_>) -> PyResult<Announced> {
+fn announced(group: &Bound<'_, MemGroup>, paths: &CStrings, progress: &Progress<'_, '_>) -> PyResult<Announced> {
     let py = group.py();
     let largest = group.get().largest(py);
     let mut announced = Announced::default();
-    announced.sizes.try_reserve_exact(paths.len()).map_err(|_| Error::Table { objects: paths.len() })?;
     while announced.sizes.len() < paths.len() {
-        py.detach(|| announced.ask(paths, largest));
+        py.detach(|| announced.ask(paths, largest))?;
         match announced.sizes.len() < paths.len() {
             true => progress.check_signals(py, 0)?,
             false => py.check_signals()?,
@@ -420,6 +428,11 @@ fn names<'py>(paths: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
 
 /// A path as the kernel takes it: str, bytes or os.PathLike.
 fn path_of(path: &Bound<'_, PyAny>) -> PyResult<CString> {
+    Ok(CString::new(encoded(path)?.as_bytes())?)
+}
+
+/// The same as bytes without NUL.
+fn encoded<'py>(path: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     let mut encoded: *mut ffi::PyObject = std::ptr::null_mut();
     // SAFETY: the object is alive, and the place for the result outlives the call.
     let converted = unsafe { ffi::PyUnicode_FSConverter(path.as_ptr(), (&raw mut encoded).cast()) };
@@ -427,7 +440,9 @@ fn path_of(path: &Bound<'_, PyAny>) -> PyResult<CString> {
         return Err(PyErr::fetch(path.py()));
     }
     // SAFETY: it is a new reference to bytes.
-    let encoded = unsafe { Bound::from_owned_ptr_or_err(path.py(), encoded) }?;
-    let bytes = encoded.cast::<PyBytes>()?.as_bytes();
-    CString::new(bytes).map_err(|_| PyValueError::new_err("embedded null byte"))
+    let encoded = unsafe { Bound::from_owned_ptr_or_err(path.py(), encoded) }?.cast_into::<PyBytes>()?;
+    if encoded.as_bytes().contains(&0) {
+        return Err(PyValueError::new_err("embedded null byte"));
+    }
+    Ok(encoded)
 }

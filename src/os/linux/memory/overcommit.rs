@@ -94,7 +94,7 @@ pub(crate) unsafe fn resident_at_first(start: usize, len: usize) -> usize {
 unsafe fn look(start: usize, len: usize, mut show: impl FnMut(&[u8]) -> ControlFlow<()>) {
     const PAGES_AT_ONCE: usize = 1 << 12;
     let page = page_size();
-    let mut in_memory = vec![0u8; PAGES_AT_ONCE.min(len.div_ceil(page))];
+    let mut in_memory = [0u8; PAGES_AT_ONCE];
     for offset in (0..len).step_by(PAGES_AT_ONCE * page) {
         let part = (len - offset).min(PAGES_AT_ONCE * page);
         let in_memory = &mut in_memory[..part.div_ceil(page)];
