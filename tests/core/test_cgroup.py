@@ -319,3 +319,33 @@ def test_files_in_a_directory_may_exceed_it(cgroup, tmp_path):
 def test_little_is_kept_warm_in_a_small_cgroup(cgroup):
     ended = cgroup.run("print(memgroup.warm_memory().limit)")
     assert (ended.returncode, ended.stdout) == (0, f"{LIMIT // 16}\n")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "group.copy(far)",
+        "group.alloc(len(far)).__setitem__(slice(None), far)",
+        "group.alloc(200 << 20) == far",
+        "group.alloc(10).find(far)",
+        "group.alloc_many([1 << 20] * 200).fill_from(far)",
+        "group.frames(os.pipe()[0], read_ahead=len(far))",
+        "group.alloc_many(np.broadcast_to(np.ones(1, 'u4'), len(far)))",
+        "group.alloc_many(1 for _ in range(len(far)))",
+        "group.read_ranges(os.open('/dev/null', 0), far[: 16 << 20], far[: 16 << 20])",
+        "group.alloc_many(count=50 << 20, size=0).offsets",
+    ],
+)
+def test_tables_and_strided_sources_end_in_a_memory_error_too(cgroup, call):
+    """Of which nothing is the group's until it is copied: 200 MiB that take one byte."""
+    pytest.importorskip("numpy")
+    code = f"""
+import numpy as np
+
+far = np.broadcast_to(np.ones(1, "u1"), 200 << 20)
+group = MemGroup()
+print(outcome(lambda: {call}))
+"""
+    ended = cgroup.run(code)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("MemoryError: "), ended.stdout

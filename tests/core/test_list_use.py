@@ -218,7 +218,7 @@ def test_no_memory_for_the_table_is_an_error_that_says_so(child):
     )
     one, other, after = printed.splitlines()
     for line in (one, other):
-        assert line.startswith("MemoryError: no memory for the table of a list of ")
+        assert line.startswith("MemoryError: no memory for a table of ")
         assert "a count and a size if all are of one size" in line
     assert after == "1 1000"
 

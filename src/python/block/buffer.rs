@@ -4,11 +4,14 @@
 
 use std::ffi::{CStr, c_int};
 
-use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::strided::Strided;
+use crate::fallible;
+use crate::python::export::strided_view;
 use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::group::object::MemGroup;
 
 /// A buffer that some object exports, which keeps its bytes in place until this is dropped.
 ///
@@ -41,22 +44,38 @@ impl<'py> Buffer<'py> {
         Bytes::new(self.0.buf.cast(), self.0.len as usize)
     }
 
+    /// The bytes where they do not lie one behind the other.
+    pub(crate) fn strided(&self) -> Strided<'_> {
+        let (shape, strides) = (self.shape(), self.strides());
+        Strided::new(self.bytes(), self.item_size() as usize, shape, strides, self.per_dimension(self.0.suboffsets))
+    }
+
     /// A copy of the bytes in C order.
     ///
     /// # Errors
     /// MemoryError: there is no room for it.
     pub(crate) fn gathered(&self) -> PyResult<Vec<u8>> {
-        let len = self.0.len as usize;
-        let mut copy = Vec::new();
-        let no_room = |_| PyMemoryError::new_err(format!("no memory for {len} bytes put in order: pass fewer at once"));
-        copy.try_reserve_exact(len).map_err(no_room)?;
-        copy.resize(len, 0);
-        // SAFETY: the vector has the length that is passed, which is the buffer's; the function does not change it.
-        let refused = unsafe {
-            let order = b'C'.cast_signed() as std::ffi::c_char;
-            ffi::PyBuffer_ToContiguous(copy.as_mut_ptr().cast(), &*self.0, self.0.len, order)
-        };
-        if refused != 0 { Err(PyErr::fetch(self.1)) } else { Ok(copy) }
+        let from = self.bytes();
+        let mut copy = fallible::filled(0_u8, from.len)?;
+        let to = Bytes::new(copy.as_mut_ptr(), copy.len());
+        if self.is_c_contiguous() {
+            // SAFETY: self keeps its bytes in place, and the copy has as many.
+            unsafe { to.copy_from(from) };
+        } else {
+            // SAFETY: the same, and the copy is new.
+            unsafe { self.strided().copy_to(to) };
+        }
+        Ok(copy)
+    }
+
+    /// Whether some of the bytes may be a group's.
+    pub(crate) fn may_live_in(&self, py: Python<'_>, group: &MemGroup) -> bool {
+        let reach = strided_view::reach(self.origin(), self.item_size(), self.shape(), self.strides());
+        match reach.filter(|_| !self.is_indirect()) {
+            // A group that has ended cannot say.
+            Some(addresses) => group.whatever(py, |life| !matches!(life.find(&addresses), Ok(None))),
+            None => true,
+        }
     }
 
     /// Address of the element with all indices 0.

@@ -1,9 +1,12 @@
 //! The other side of a copy, a comparison, an assignment or a search.
 
+use std::cmp::Ordering;
+
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use super::strided::Strided;
 use crate::python::block::buffer::Buffer;
 use crate::python::block::class::Get;
 use crate::python::block::object::MemBlock;
@@ -79,6 +82,23 @@ impl<'py> BytesLike<'py> {
         }
     }
 
+    /// The same copied if its bytes lie anywhere, perhaps in the group: who writes there would write to what is still to be
+    /// read.
+    pub(crate) fn apart(self, py: Python<'py>, group: &MemGroup) -> PyResult<Self> {
+        match &self {
+            Self::ExportGuard(buffer) if !buffer.is_c_contiguous() && buffer.may_live_in(py, group) => self.in_order(),
+            _ => Ok(self),
+        }
+    }
+
+    /// The bytes as they lie.
+    pub(crate) fn source(&self) -> Source<'_> {
+        match self {
+            Self::ExportGuard(buffer) if !buffer.is_c_contiguous() => Source::Strided(buffer.strided()),
+            _ => Source::InOrder(self.bytes()),
+        }
+    }
+
     /// The bytes, of an operand that is [in order](Self::in_order).
     pub(crate) fn bytes(&self) -> Bytes {
         match self {
@@ -98,6 +118,41 @@ impl<'py> BytesLike<'py> {
         match self {
             Self::Held(held) => Some(held.claim()),
             _ => None,
+        }
+    }
+}
+
+/// Bytes of an operand, for closures that run detached.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    InOrder(Bytes),
+    Strided(Strided<'a>),
+}
+
+impl Source<'_> {
+    /// Copies all of them to the start of `to`; those that lie in order may overlap with it.
+    ///
+    /// # Safety
+    /// The operand must be there, and `to` mapped, writable, as long, and apart from an operand that lies anywhere.
+    pub(crate) unsafe fn copy_to(self, to: Bytes) {
+        match self {
+            // SAFETY: the caller's promise.
+            Self::InOrder(from) => unsafe { to.copy_from(from) },
+            // SAFETY: the caller's promise.
+            Self::Strided(from) => unsafe { from.copy_to(to) },
+        }
+    }
+
+    /// How `bytes` compare with them, as Python's bytes do.
+    ///
+    /// # Safety
+    /// The operand must be there, and `bytes` mapped.
+    pub(crate) unsafe fn compared_by(self, bytes: Bytes) -> Ordering {
+        match self {
+            // SAFETY: the caller's promise.
+            Self::InOrder(other) => unsafe { bytes.compare(other) },
+            // SAFETY: the caller's promise.
+            Self::Strided(other) => unsafe { other.compared_by(bytes) },
         }
     }
 }

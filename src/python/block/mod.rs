@@ -6,3 +6,4 @@ pub(crate) mod class;
 pub(crate) mod free_list;
 pub(crate) mod object;
 pub(crate) mod raw;
+mod strided;

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use pyo3::{IntoPyObjectExt, ffi};
 
 use crate::layout::DEFAULT_ALIGN;
-use crate::python::block::bytes_like::BytesLike;
+use crate::python::block::bytes_like::{BytesLike, Source};
 use crate::python::block::class::Get;
 use crate::python::block::free_list::FreeList;
 use crate::python::block::raw::{Held, LiveBlock, RawBlock};
@@ -126,12 +126,16 @@ impl MemBlock {
                 "cannot assign {given} bytes to a slice of {len}: a block cannot change its size"
             )));
         }
-        let from = from.in_order()?;
-        this.access_with(py, &from, len, move |to, from| {
-            // memmove is safe where ranges of addresses overlap. These may be the same bytes at other addresses.
-            let from = to.in_read_write_mirror(from);
+        let from = from.apart(py, this.body.group.get())?;
+        let (claim, from) = (from.claim(), from.source());
+        this.body.group.get().access(py, this.held(), claim, len, move |to| {
+            let from = match from {
+                // memmove is safe where ranges of addresses overlap. These may be the same bytes at other addresses.
+                Source::InOrder(from) => Source::InOrder(to.in_read_write_mirror(from)),
+                apart => apart,
+            };
             // SAFETY: both sides are there, as many bytes each, and these writable.
-            unsafe { to.bytes().part(start, len).copy_from(from) }
+            unsafe { from.copy_to(to.bytes().part(start, len)) }
         })
     }
 
@@ -223,10 +227,12 @@ impl MemBlock {
         if matches!(operator, CompareOp::Eq | CompareOp::Ne) && other.len() != self.body.piece.len {
             return matches!(operator, CompareOp::Ne).into_bound_py_any(py);
         }
-        let other = other.in_order()?;
-        // SAFETY: access_with checks that both are there.
-        let order =
-            self.access_with(py, &other, self.body.piece.len, |block, other| unsafe { block.bytes().compare(other) })?;
+        let (len, theirs) = (self.body.piece.len, other.source());
+        let compare = move |block: LiveBlock<'_>| {
+            // SAFETY: access has just checked that both are there.
+            unsafe { theirs.compared_by(block.bytes()) }
+        };
+        let order = self.body.group.get().access(py, self.held(), other.claim(), len, compare)?;
         operator.matches(order).into_bound_py_any(py)
     }
 

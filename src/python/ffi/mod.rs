@@ -2,8 +2,8 @@
 //! are made by hand into functions, and bytes that others may write into raw pointers.
 
 pub(crate) mod arguments;
-pub(in crate::python) mod errors;
+pub(crate) mod errors;
 pub(crate) mod keywords;
-pub(in crate::python) mod memory;
+pub(crate) mod memory;
 pub(crate) mod raw_bytes;
 pub(crate) mod trampoline;

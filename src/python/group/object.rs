@@ -132,10 +132,9 @@ impl MemGroup {
         let this = slf.get();
         let source = BytesLike::of(data, slf.as_unbound())?;
         let piece = this.take(py, source.len(), align.0)?;
-        let source = source.in_order()?;
-        let from = source.bytes();
-        // SAFETY: the source keeps its bytes in place, and the piece is as long and in the read-write mirror.
-        this.access(py, piece.into(), source.claim(), from.len, move |to| unsafe { to.bytes().copy_from(from) })?;
+        let from = source.source();
+        // SAFETY: the source keeps its bytes in place, and the piece is as long, new and in the read-write mirror.
+        this.access(py, piece.into(), source.claim(), piece.len, move |to| unsafe { from.copy_to(to.bytes()) })?;
         MemBlock::new(slf, piece, Mirror::ReadWrite)
     }
 

@@ -1,0 +1,153 @@
+//! The bytes of a buffer whose elements lie anywhere, in C order and without a copy.
+
+use std::cmp::Ordering;
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use crate::python::ffi::raw_bytes::Bytes;
+
+/// The elements of a buffer, as far apart as they are.
+///
+/// Elements that lie one behind the other make a run: all runs are of one length.
+#[derive(Clone, Copy)]
+pub(crate) struct Strided<'a> {
+    /// Of the element with all indices 0; as long as all elements together.
+    origin: Bytes,
+    run: usize,
+    /// How many runs there are in each dimension, how far apart they begin, and where a pointer stands instead, how far
+    /// behind its target: negative where none does.
+    shape: &'a [isize],
+    strides: &'a [isize],
+    suboffsets: &'a [isize],
+}
+
+impl<'a> Strided<'a> {
+    /// The three are of each dimension, as in a `Py_buffer`; `suboffsets` may be empty.
+    pub(crate) fn new(
+        origin: Bytes,
+        item_size: usize,
+        mut shape: &'a [isize],
+        mut strides: &'a [isize],
+        mut suboffsets: &'a [isize],
+    ) -> Self {
+        let mut run = item_size;
+        while let (Some((&len, outer)), Some((&stride, outer_strides))) = (shape.split_last(), strides.split_last()) {
+            let outer_suboffsets = match suboffsets.split_last() {
+                Some((&suboffset, _)) if suboffset >= 0 => break,
+                Some((_, outer)) => outer,
+                None => suboffsets,
+            };
+            if stride != run as isize {
+                break;
+            }
+            run *= len as usize;
+            (shape, strides, suboffsets) = (outer, outer_strides, outer_suboffsets);
+        }
+        Self { origin, run, shape, strides, suboffsets }
+    }
+
+    /// Copies all bytes to the start of `to`.
+    ///
+    /// # Safety
+    /// The buffer must be held, `to` mapped, writable, as long as the buffer, and none of the buffer's bytes.
+    pub(crate) unsafe fn copy_to(self, to: Bytes) {
+        debug_assert!(self.origin.len <= to.len);
+        match self.run {
+            // SAFETY: the caller's promise.
+            1 => unsafe { self.copy_runs_of::<1>(to) },
+            // SAFETY: the caller's promise.
+            2 => unsafe { self.copy_runs_of::<2>(to) },
+            // SAFETY: the caller's promise.
+            4 => unsafe { self.copy_runs_of::<4>(to) },
+            // SAFETY: the caller's promise.
+            8 => unsafe { self.copy_runs_of::<8>(to) },
+            run => {
+                let mut rest = to;
+                let copy = |from: *mut u8| {
+                    // SAFETY: a run has so many bytes, and the rest of `to` at least as many, by the caller's promise.
+                    unsafe { rest.copy_from(Bytes::new(from, run)) };
+                    rest = rest.tail(run);
+                    Continue(())
+                };
+                // SAFETY: the caller's promise.
+                let _whole = unsafe { self.each_run(copy) };
+            }
+        }
+    }
+
+    /// The same for runs of a length that the compiler knows.
+    ///
+    /// # Safety
+    /// As for [`copy_to`](Self::copy_to).
+    unsafe fn copy_runs_of<const RUN: usize>(self, to: Bytes) {
+        let mut at = to.start.cast::<[u8; RUN]>();
+        let copy = |from: *mut u8| {
+            // SAFETY: a run of the buffer begins there, and bytes are aligned. Volatile: somebody else may write there.
+            let bytes = unsafe { from.cast::<[u8; RUN]>().read_volatile() };
+            // SAFETY: `to` is as long as all runs together, and this is the next.
+            unsafe { at.write_volatile(bytes) };
+            at = at.wrapping_add(1);
+            Continue(())
+        };
+        // SAFETY: the caller's promise.
+        let _whole = unsafe { self.each_run(copy) };
+    }
+
+    /// How `bytes` compare with these, as Python's bytes do.
+    ///
+    /// # Safety
+    /// The buffer must be held, and `bytes` mapped.
+    pub(crate) unsafe fn compared_by(self, bytes: Bytes) -> Ordering {
+        let mut rest = bytes;
+        let mut order = Ordering::Equal;
+        let compare = |run: *mut u8| {
+            let len = self.run.min(rest.len);
+            // SAFETY: the run has so many bytes, and so have those that are left.
+            order = unsafe { rest.part(0, len).compare(Bytes::new(run, len)) };
+            rest = rest.tail(len);
+            if order.is_ne() || rest.len == 0 { Break(()) } else { Continue(()) }
+        };
+        // SAFETY: the caller's promise.
+        let _cut = unsafe { self.each_run(compare) };
+        order.then(bytes.len.cmp(&self.origin.len))
+    }
+
+    /// Calls `work` with the address of each run, in C order, for as long as it says so.
+    ///
+    /// # Safety
+    /// The buffer must be held.
+    unsafe fn each_run(self, mut work: impl FnMut(*mut u8) -> ControlFlow<()>) -> ControlFlow<()> {
+        // SAFETY: the caller's promise; `origin` is where the outermost dimension begins.
+        unsafe { each_run(self.origin.start, self.shape, self.strides, self.suboffsets, &mut work) }
+    }
+}
+
+/// Goes through what lies in some dimensions, the outermost first.
+///
+/// # Safety
+/// They must be the inner dimensions of a buffer that is held, and `origin` where an element of the outer ones begins.
+unsafe fn each_run(
+    origin: *mut u8,
+    shape: &[isize],
+    strides: &[isize],
+    suboffsets: &[isize],
+    work: &mut impl FnMut(*mut u8) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let (Some((&len, shape)), Some((&stride, strides))) = (shape.split_first(), strides.split_first()) else {
+        return work(origin);
+    };
+    let (suboffset, suboffsets) = suboffsets.split_first().map_or((-1, suboffsets), |(&first, inner)| (first, inner));
+    for index in 0..len {
+        let mut at = origin.wrapping_offset(index.wrapping_mul(stride));
+        if suboffset >= 0 {
+            // SAFETY: where a dimension has a suboffset, its elements are pointers, which need not be aligned.
+            at = unsafe { at.cast::<*mut u8>().read_unaligned() }.wrapping_offset(suboffset);
+        }
+        if shape.is_empty() {
+            work(at)?;
+        } else {
+            // SAFETY: an element of this dimension begins there.
+            unsafe { each_run(at, shape, strides, suboffsets, work) }?;
+        }
+    }
+    Continue(())
+}
