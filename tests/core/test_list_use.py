@@ -206,7 +206,7 @@ def test_no_memory_for_the_table_is_an_error_that_says_so(child):
     printed = child.output(
         """
         import resource
-        sizes = bytes(50_000_000)
+        sizes = memoryview(bytes(50_000_000))
         group = MemGroup()
         group.alloc(1)
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

@@ -236,6 +236,13 @@ def main() -> None:
         assert groups[0].freed
         del exporter
 
+    def forced(groups: list[MemGroup]) -> None:
+        exporter = groups[0].copy(b"x" * 5000)
+        assert exporter.address
+        groups[0].free(force=True)
+        assert groups[0].freed
+        del exporter
+
     def gentle(groups: list[MemGroup]) -> None:
         with groups.pop() as group:
             exporter = group.copy(b"x" * 100_000)
@@ -286,7 +293,21 @@ def main() -> None:
     scenarios: list[tuple[Callable[[list[MemGroup]], None], int]] = [
         *(
             (act, 1)
-            for act in (small, large, copy, many, protect, reset, free, gentle, warm, fork, read, stats)
+            for act in (
+                small,
+                large,
+                copy,
+                many,
+                protect,
+                reset,
+                free,
+                forced,
+                gentle,
+                warm,
+                fork,
+                read,
+                stats,
+            )
         ),
         (construct, 0),
     ]

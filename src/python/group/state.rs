@@ -232,9 +232,10 @@ impl GroupState {
         Ok((stats, held))
     }
 
-    /// How many bytes of each slot `protect` has handed out.
+    /// How many bytes of each slot `protect` has handed out, in the order of [`stats`](Self::stats).
     pub(crate) fn protected(&self) -> impl Iterator<Item = usize> {
-        self.group.slots().map(|slot| slot.protected().load(Ordering::Relaxed))
+        let private = self.private().into_iter().flat_map(|private| private.group.slots());
+        self.group.slots().chain(private).map(|slot| slot.protected().load(Ordering::Relaxed))
     }
 
     /// Begins anew: blocks are freed, memory stays. What is to be dropped is returned.
