@@ -56,7 +56,7 @@ def test_this_machine_has_what_groups_need():
         assert "\n" not in finding.value + finding.meaning
 
 
-def test_an_examination_leaves_nothing_behind():
+def test_doctor_leaves_no_descriptor_and_no_mapping_behind():
     def descriptors():
         return sorted(os.listdir("/proc/self/fd"))
 
@@ -115,7 +115,7 @@ class Refusing(Kernel):
         ("memfd", {"memfd", "seals", "FUTURE_WRITE", "read-only mirror", "populate"}, {"MFD_NOEXEC_SEAL"}),
     ],
 )
-def test_what_a_kernel_lacks_is_named(lacking, missing, notes):
+def test_missing_kernel_features_are_named(lacking, missing, notes):
     here = {finding.name for finding in mechanisms() if finding.state != "ok"}
     found = by_name(mechanisms(Refusing(lacking)))
     assert {name for name, finding in found.items() if finding.state == "missing"} == missing
@@ -130,7 +130,7 @@ def test_what_a_kernel_lacks_is_named(lacking, missing, notes):
     ("number", "remedy"),
     [(errno.EMFILE, "RLIMIT_NOFILE"), (errno.EFBIG, "RLIMIT_FSIZE"), (errno.ENOMEM, "ulimit -v")],
 )
-def test_a_limit_is_not_taken_for_a_lack(number, remedy):
+def test_a_resource_limit_is_not_reported_as_a_missing_feature(number, remedy):
     found = by_name(mechanisms(Refusing("memfd", number=number)))
     for name in ("memfd", "seals", "read-only mirror", "populate"):
         assert (found[name].state, found[name].facts["errno"]) == ("missing", number)
@@ -149,13 +149,13 @@ def test_a_kernel_whose_mirrors_can_be_turned_writable_is_not_trusted():
 @pytest.mark.parametrize(
     ("release", "state"), [("5.13.19-generic", "missing"), ("5.14.0", "ok"), ("6.1", "ok")]
 )
-def test_the_kernel_has_to_be_new_enough(monkeypatch, release, state):
+def test_the_kernel_must_be_new_enough(monkeypatch, release, state):
     monkeypatch.setattr("platform.release", lambda: release)
     assert by_name(mechanisms())["Linux"].state == state
 
 
 @pytest.mark.parametrize(("machine", "state"), [("riscv64", "missing"), ("aarch64", "ok")])
-def test_the_processor_has_to_be_one_that_is_known(monkeypatch, machine, state):
+def test_the_processor_must_be_a_supported_one(monkeypatch, machine, state):
     monkeypatch.setattr("platform.machine", lambda: machine)
     assert by_name(mechanisms())["processor"].state == state
 
@@ -169,7 +169,7 @@ V1 = (
 )
 
 
-def test_every_level_of_version_2_is_looked_at(tmp_path):
+def test_every_level_of_cgroup_version_2_is_read(tmp_path):
     root = tree(
         tmp_path,
         {
@@ -185,7 +185,7 @@ def test_every_level_of_version_2_is_looked_at(tmp_path):
     assert found == [("/user.slice/a b.scope", 2, 1000, 0), ("/user.slice", 2, None, None)]
 
 
-def test_every_level_of_version_1_is_looked_at(tmp_path):
+def test_every_level_of_cgroup_version_1_is_read(tmp_path):
     root = tree(
         tmp_path,
         {
@@ -201,7 +201,7 @@ def test_every_level_of_version_1_is_looked_at(tmp_path):
     assert found == [("/a/b", 1, None, None), ("/a", 1, 4096, 4000)]
 
 
-def test_a_container_sees_a_hierarchy_from_its_middle_on(tmp_path):
+def test_a_container_may_mount_only_a_part_of_the_cgroup_hierarchy(tmp_path):
     root = tree(
         tmp_path,
         {
@@ -216,7 +216,7 @@ def test_a_container_sees_a_hierarchy_from_its_middle_on(tmp_path):
     assert [(level.path, level.headroom) for level in levels(root)] == [("/", 60)]
 
 
-def test_without_proc_there_are_no_levels(tmp_path):
+def test_without_proc_no_cgroup_levels_are_found(tmp_path):
     assert levels(tmp_path) == []
     assert levels(tree(tmp_path, {"proc/self/cgroup": "0::/\n", "proc/self/mountinfo": ""})) == []
 
@@ -303,7 +303,7 @@ def test_the_warm_limit_and_its_variable_are_told(value, state, shown):
     assert shown is not None or "ignored" in found["meaning"]
 
 
-def test_partners_that_are_not_installed_are_no_fault(monkeypatch):
+def test_missing_optional_packages_are_no_fault(monkeypatch):
     from importlib import metadata
 
     def version(_name):
@@ -341,12 +341,12 @@ def test_the_command_reports_for_programs():
     assert names >= NEEDED | {"RLIMIT_AS", "max_map_count", "GIL", "numpy"}
 
 
-def test_bad_usage_is_a_status_of_its_own():
+def test_bad_usage_has_its_own_exit_status():
     assert command("--nonsense").returncode == 2
     assert command("here").returncode == 2
 
 
-def test_a_terminal_shows_by_colour_what_is_missing():
+def test_a_terminal_shows_missing_features_in_colour():
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, color_system="standard", width=100)
     console.print(report(list(mechanisms(Refusing("populate", "secret")))))
@@ -356,7 +356,7 @@ def test_a_terminal_shows_by_colour_what_is_missing():
     assert any("\x1b[32mok" in line and "seals" in line for line in lines)
 
 
-def test_what_is_missing_is_said_first_and_by_status(monkeypatch, capsys):
+def test_missing_features_come_first_and_set_the_exit_status(monkeypatch, capsys):
     found = list(mechanisms(Refusing("populate")))
     monkeypatch.setattr("memgroup.doctor.mechanisms", lambda: found)
     assert run(["doctor"]) == 1

@@ -58,7 +58,7 @@ class TestText:
     @pytest.mark.parametrize(
         "text", ["", "K", "-1", "1.3", "1.0001K", "12X", "1KK", "1e3", "0x10", "1_000", "∞"]
     )
-    def test_what_is_no_size_is_refused(self, text):
+    def test_invalid_sizes_are_refused(self, text):
         with pytest.raises(ValueError, match=r"not a (size|whole number)"):
             read_size(text)
 
@@ -76,12 +76,12 @@ class TestText:
         assert read_pattern(text) == pattern
 
     @pytest.mark.parametrize("text", ["", "\\", r"\q", r"\x", r"\x4", r"\xgg", "\\\udce9"])
-    def test_what_is_no_pattern_is_refused(self, text):
+    def test_invalid_patterns_are_refused(self, text):
         with pytest.raises(ValueError, match=r"nothing to find|unknown escape|needs two hex digits"):
             read_pattern(text)
 
     @pytest.mark.parametrize("text", [r"\x", r"\x4", r"\xgg"])
-    def test_an_unfinished_escape_is_called_so(self, text):
+    def test_an_unfinished_escape_is_reported_as_such(self, text):
         with pytest.raises(ValueError, match=r"^\\x needs two hex digits$"):
             read_pattern(text)
 
@@ -89,7 +89,7 @@ class TestText:
         assert show_text("hi\n\r\t\\\x1b") == r"hi\n\r\t\\\x1b"
 
     @given(st.binary(min_size=1))
-    def test_what_is_shown_can_be_read_again(self, raw):
+    def test_shown_text_can_be_parsed_again(self, raw):
         shown = show_text(raw.decode("utf-8", "surrogateescape"))
         assert shown.isprintable()
         assert read_pattern(shown) == raw
@@ -121,7 +121,7 @@ class TestFind:
         assert not found.unreadable
         assert not found.skipped
 
-    def test_what_is_no_regular_file_is_skipped_and_counted(self, tmp_path):
+    def test_non_regular_files_are_skipped_and_counted(self, tmp_path):
         os.mkfifo(tmp_path / "fifo")
         (tmp_path / "file").touch()
         (tmp_path / "directory").mkdir()
@@ -149,7 +149,7 @@ class TestFind:
     @pytest.mark.parametrize(
         "order", [("", "d0", "d0/f"), ("d0/f", "d0", ""), ("d0", "d0/f", "", "d0/f", "d0/../d0")]
     )
-    def test_a_file_is_found_once_whatever_leads_there(self, tmp_path, order):
+    def test_a_file_that_several_paths_lead_to_is_found_once(self, tmp_path, order):
         root = tmp_path / "root"
         (root / "d0" / "below").mkdir(parents=True)
         for name in ("d0/f", "d0/g", "d0/below/f", "top"):
@@ -238,7 +238,7 @@ class TestInspect:
 
 
 class TestGather:
-    def test_an_outcome_tells_all(self, tree):
+    def test_an_outcome_has_all_figures(self, tree):
         outcome = gather_here(tree)
         files = contents(tree)
         assert outcome.complete
@@ -309,7 +309,7 @@ class TestGather:
         assert (outcome.files, outcome.unsized, outcome.changed) == (2, 2, 0)
         assert outcome.nbytes > 0
 
-    def test_what_is_abandoned_is_waste(self, tree, monkeypatch):
+    def test_abandoned_bytes_are_counted_as_waste(self, tree, monkeypatch):
         monkeypatch.setattr("memgroup.cli.gather.job.read_batch", Altered)
         outcome = gather_here(tree)
         assert json.loads(as_json(outcome))["group"]["abandoned"] == 200
@@ -329,7 +329,7 @@ class TestGather:
         assert short.shortage.left == 200 - short.files
         assert short.shortage.path in gathered_in_order(tree)[: short.files + 1]
 
-    def test_the_rates_of_the_walk_are_those_of_what_was_found(self, tree):
+    def test_the_rates_of_the_walk_count_all_files_found(self, tree):
         outcome = gather_here(tree, limit=128 * 1024)
         assert outcome.files < outcome.found == 200
         row = re.search(r"^  walk +.*$", str(report(outcome)), re.MULTILINE)
@@ -392,7 +392,7 @@ class TestShortage:
         assert show_reason(shortage) == reason
         assert remedy(shortage, *group) == advice
 
-    def test_the_words_of_a_real_group_are_understood(self):
+    def test_the_error_message_of_a_real_group_is_parsed(self):
         with pytest.raises(MemoryError) as caught:
             MemGroup(4096, 8192).alloc(100_000)
         shortage = Shortage("file", 1, str(caught.value))

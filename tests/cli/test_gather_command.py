@@ -164,7 +164,7 @@ class TestCommand:
             (tree / "d0").chmod(0o755)
         assert facts["unreadable"]["files"] == [{"path": str(tree / "d0"), "reason": "Permission denied"}]
 
-    def test_memory_that_ends_is_said_and_the_rest_reported(self, tmp_path):
+    def test_running_out_of_memory_is_reported_with_everything_else(self, tmp_path):
         for number in range(10):
             (tmp_path / f"{number}").write_bytes(bytes(100_000))
         done = run(tmp_path, "--limit", "512K")
@@ -203,7 +203,7 @@ class TestCommand:
         assert raw == {os.fsencode(tmp_path) + b"/" + name for name in names}
         assert [file["path"] for file in files if "path_hex" in file] == [f"{tmp_path}/caf\ufffd"]
 
-    def test_an_output_that_knows_only_ascii(self, tmp_path):
+    def test_an_output_that_supports_only_ascii(self, tmp_path):
         (tmp_path / "größe").touch()
         done = run(tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
         assert done.returncode == 0
@@ -245,7 +245,7 @@ class TestCommand:
             ([".", "--backing", "/etc/passwd"], "--backing /etc/passwd is not a directory"),
         ],
     )
-    def test_what_was_understood_but_is_unusable_shows_no_usage(self, arguments, words):
+    def test_well_formed_but_unusable_arguments_show_no_usage(self, arguments, words):
         done = run(*arguments)
         assert (done.returncode, done.stdout, done.stderr) == (2, "", f"memgroup gather: {words}\n")
 

@@ -37,7 +37,7 @@ def test_a_file_that_is_too_large_costs_only_itself(tmp_path, place):
     assert "left out 1" in second
 
 
-def test_files_that_fit_are_gathered_after_memory_has_ended(tmp_path):
+def test_files_that_fit_are_gathered_after_memory_runs_out(tmp_path):
     for number in range(10):
         (tmp_path / f"{number}").write_bytes(bytes(100_000))
     (tmp_path / "last").write_bytes(b"small")

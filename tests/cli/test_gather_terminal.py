@@ -78,7 +78,7 @@ memgroup.cli.gather.job.read_batch = hang
             assert child.communicate(timeout=ENOUGH) == (b"", b"memgroup: interrupted\n")
         assert child.returncode == 130
 
-    def test_ctrl_c_is_ignored_where_the_caller_says_so(self, tree):
+    def test_ctrl_c_is_ignored_if_the_caller_ignores_it(self, tree):
         code = "signal.signal(signal.SIGINT, signal.SIG_IGN)" + INTERRUPT_AT.format(
             owner="memgroup.cli.gather.job", function="read_batch", call=1
         )
@@ -87,7 +87,7 @@ memgroup.cli.gather.job.read_batch = hang
         assert done.stdout.startswith("Gathered 200 files")
 
     @pytest.mark.parametrize("arguments", [[], ["--json"], ["--find", "a"]])
-    def test_a_reader_that_has_gone_is_no_noise(self, tree, arguments):
+    def test_a_closed_pipe_ends_the_command_quietly(self, tree, arguments):
         reader, writer = os.pipe()
         os.close(reader)
         with os.fdopen(writer, "wb") as gone:
@@ -96,7 +96,7 @@ memgroup.cli.gather.job.read_batch = hang
             )
         assert (done.returncode, done.stderr) == (141, b"")
 
-    def test_an_output_that_is_full_is_said(self, tree):
+    def test_a_full_output_is_reported(self, tree):
         with open("/dev/full", "wb") as full:
             done = subprocess.run(
                 [*COMMAND, tree], stdout=full, stderr=subprocess.PIPE, timeout=ENOUGH, check=False

@@ -93,7 +93,7 @@ def test_protected_lists_count_with_the_gaps_that_allocation_counts(mirrored):
         before = group.stats().protected
 
 
-def test_refused_protection_counts_for_nothing(group):
+def test_refused_protection_is_not_counted(group):
     other = MemGroup(backing="anonymous")
     for foreign in (other.alloc(10), other.alloc_many([10])):
         with pytest.raises(ValueError, match="group"):
@@ -182,7 +182,7 @@ def test_a_console_without_unicode_or_colour_tells_the_parts_apart(group):
 
 
 @pytest.mark.parametrize("end", ["free", "leave"])
-def test_a_group_that_has_ended_shows_only_that(end):
+def test_an_ended_group_shows_only_that_it_has_ended(end):
     group = MemGroup(name="done")
     with group:
         group.alloc(10)
@@ -215,7 +215,7 @@ def test_any_name_is_harmless(name):
     assert "[red]" not in name or "[red]x[/red]" in text
 
 
-def test_what_is_protected_again_and_again_is_no_more_than_what_is_used(group):
+def test_repeated_protection_is_shown_as_at_most_the_used_bytes(group):
     block = group.alloc(1000)
     for _ in range(5):
         group.protect(block)
@@ -226,7 +226,7 @@ def test_what_is_protected_again_and_again_is_no_more_than_what_is_used(group):
     assert row.tail == row.committed - row.used
 
 
-def test_looking_changes_nothing(group):
+def test_displaying_a_group_changes_nothing(group):
     group.protect(group.alloc(1000))
     before = repr(group.stats())
     drawn(group)
@@ -260,7 +260,7 @@ def test_every_share_of_a_bar_shows(bar, cells, marked):
     assert (bar.cells(10), bar.marked_cells(10)) == (cells, marked)
 
 
-def test_figures_alone_can_be_shown_after_their_group_has_gone():
+def test_statistics_can_be_shown_after_their_group_is_gone():
     with MemGroup() as group:
         group.protect(group.alloc(5000))
         stats = group.stats()

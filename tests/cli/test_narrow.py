@@ -37,7 +37,7 @@ def assert_whole(report: Report, width: int) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_doctor_cuts_nothing(width):
+def test_doctor_truncates_nothing(width):
     assert_whole(doctor_report(examine()), width)
 
 
@@ -47,7 +47,7 @@ def measured():
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_forkcost_cuts_nothing(measured, width):
+def test_forkcost_truncates_nothing(measured, width):
     assert_whole(forkcost_report(measured), width)
 
 

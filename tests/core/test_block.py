@@ -110,7 +110,7 @@ def test_c_code_indexes_a_block_as_it_indexes_bytes(group, index):
 
 
 @pytest.mark.parametrize("key", ["a", 1.0, None, (0, 1), b"a"], ids=repr)
-def test_what_is_no_index_is_a_type_error(group, key):
+def test_an_invalid_index_is_a_type_error(group, key):
     block = group.alloc(4)
     with pytest.raises(TypeError, match="indices must be integers or slices"):
         block[key]
@@ -175,7 +175,7 @@ def test_blocks_compare_as_bytes(compare, as_other, left, right):
 
 
 @pytest.mark.parametrize("other", ["abc", 5, None, [97, 98, 99], object()], ids=lambda o: type(o).__name__)
-def test_a_block_equals_nothing_that_has_no_bytes(group, other):
+def test_a_block_differs_from_objects_without_bytes(group, other):
     block = group.copy(b"abc")
     assert block != other
     assert (block == other) is False
@@ -206,7 +206,7 @@ def test_a_slice_is_assigned_as_in_bytearray(contents, key, random):
     "through", ["itself", "its memoryview", "its read-only mirror", "a view of that mirror"]
 )
 @given(st.integers(1, 5000), st.integers(0, 40), st.integers(0, 40))
-def test_overlapping_assignment_copies_as_if_at_once(through, n, to, start):
+def test_overlapping_assignment_copies_as_if_through_a_temporary(through, n, to, start):
     group = MemGroup()
     block, model = group.copy(range_of(n + 40)), bytearray(range_of(n + 40))
     source = {
@@ -222,7 +222,7 @@ def test_overlapping_assignment_copies_as_if_at_once(through, n, to, start):
 
 @pytest.mark.parametrize("step", [2, -1, -3])
 @pytest.mark.parametrize("through", ["itself", "its read-only mirror"])
-def test_overlapping_stepped_assignment_copies_as_if_at_once(group, through, step):
+def test_overlapping_stepped_assignment_copies_as_if_through_a_temporary(group, through, step):
     block, model = group.copy(range_of(9000)), bytearray(range_of(9000))
     source = block if through == "itself" else group.protect(block)
     n = len(model[::step])
@@ -249,7 +249,7 @@ def test_a_slice_takes_the_bytes_of_typed_sources(group):
 
 
 @pytest.mark.parametrize("value", ["ab", 5, None, [1, 2], 1.5], ids=repr)
-def test_what_has_no_bytes_cannot_be_assigned_to_a_slice(group, value):
+def test_objects_without_bytes_cannot_be_assigned_to_a_slice(group, value):
     block = group.copy(b"abcd")
     for key in (slice(0, 2), slice(0, 4, 2)):
         with pytest.raises(TypeError):
@@ -258,7 +258,7 @@ def test_what_has_no_bytes_cannot_be_assigned_to_a_slice(group, value):
 
 
 @pytest.mark.parametrize("value", ["a", b"a", None, 1.5], ids=repr)
-def test_what_is_no_integer_cannot_be_assigned_to_a_byte(group, value):
+def test_non_integers_cannot_be_assigned_to_a_byte(group, value):
     block = group.copy(b"abcd")
     with pytest.raises(TypeError, match="integer"):
         block[0] = value

@@ -59,7 +59,7 @@ def test_attributes_are_fixed(group):
             setattr(thing, attribute, 1)
 
 
-def test_a_repr_tells_size_protection_and_contents(group):
+def test_a_repr_shows_size_protection_and_contents(group):
     block = group.copy(b"hello")
     assert repr(block) == "<MemBlock, 5 bytes: b'hello'>"
     assert repr(group.protect(block)) == "<MemBlock, 5 bytes, protected: b'hello'>"
@@ -85,7 +85,7 @@ def test_index_is_that_of_bytes(group, needle, bounds):
     assert outcome(lambda: block.index(needle, *bounds)) == outcome(lambda: contents.index(needle, *bounds))
 
 
-def test_a_copy_of_a_block_makes_no_exporter_of_it(group):
+def test_copying_a_block_does_not_make_it_an_exporter(group):
     block = group.copy(b"abc")
     copied = group.copy(block)
     assert copied == block
@@ -94,7 +94,7 @@ def test_a_copy_of_a_block_makes_no_exporter_of_it(group):
         bytes(block)
 
 
-def test_a_block_is_64_bytes_that_the_garbage_collector_need_not_look_at(group):
+def test_a_block_is_64_bytes_and_untracked_by_the_garbage_collector(group):
     block = group.alloc(1)
     assert (
         sys.getsizeof(block) == object.__basicsize__ + 48
@@ -144,7 +144,7 @@ def test_a_block_is_a_sequence_to_match(group):
             pytest.fail("a block is no sequence")
 
 
-def test_what_an_error_holds_is_let_go_with_it(child):
+def test_objects_held_by_an_error_are_released_with_it(child):
     # If it were let go later, its finalizer might run where the group waits for itself.
     child.output("""
         import signal
@@ -168,7 +168,7 @@ def test_what_an_error_holds_is_let_go_with_it(child):
     """)
 
 
-def test_what_is_clipped_leaves_no_error_behind(group):
+def test_clipped_indices_leave_no_error_behind(group):
     block = group.alloc(10, zero=True)
     tracemalloc.start()
     block.find(1, 10**30)

@@ -237,7 +237,7 @@ def test_every_run_ends_in_a_memory_error_and_none_is_killed(cgroup, tmp_path, b
 
 
 @pytest.mark.parametrize("kind", ["small", "at_once"])
-def test_a_process_on_its_own_is_refused_in_words_that_help(cgroup, kind):
+def test_a_single_process_gets_a_memory_error_with_a_remedy(cgroup, kind):
     code = MANY[: MANY.index("files, runs")] + f"print(outcome({kind}, 'memfd'))"
     ended = cgroup.run(code)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -249,7 +249,7 @@ def test_a_process_on_its_own_is_refused_in_words_that_help(cgroup, kind):
     )
 
 
-def test_page_cache_is_not_why_somebody_is_refused(cgroup, tmp_path):
+def test_page_cache_never_causes_a_refusal(cgroup, tmp_path):
     """It counts as used, and goes when memory is needed."""
     source = tmp_path / "source"
     with source.open("wb") as file:
@@ -304,7 +304,7 @@ def test_a_process_that_is_moved_is_refused_by_its_new_cgroup(cgroup, child):
     assert said == "fine\nMemoryError: cannot commit"
 
 
-def test_files_in_a_directory_may_exceed_it(cgroup, tmp_path):
+def test_files_in_a_directory_may_exceed_the_cgroup_limit(cgroup, tmp_path):
     ended = cgroup.run(
         """
         group = MemGroup(backing=sys.argv[1])

@@ -31,7 +31,7 @@ def test_nothing_can_be_allocated_after_a_with_block():
             work()
 
 
-def test_slots_without_exporters_go_at_once_and_others_with_their_last(name):
+def test_slots_without_exporters_are_freed_at_once_and_others_with_their_last_exporter(name):
     group = MemGroup(name=name, base=65536)
     kept, other, late = group.copy(CONTENTS), group.alloc(100_000), group.alloc(200_000)
     view = memoryview(kept)
@@ -51,7 +51,7 @@ def test_slots_without_exporters_go_at_once_and_others_with_their_last(name):
 
 
 @pytest.mark.parametrize("views", [1, 2, 7])
-def test_stats_tell_of_memory_that_views_keep(views):
+def test_stats_report_memory_that_views_keep(views):
     group = MemGroup()
     block, unexported = group.copy(CONTENTS), group.alloc(1 << 20)
     kept = [memoryview(block) for _ in range(views)]
@@ -148,7 +148,7 @@ def test_views_that_outlast_a_with_block_are_no_reason_for_a_warning(child):
 
 
 @pytest.mark.parametrize("error", ["KeyError", "KeyboardInterrupt", "SystemExit", "GeneratorExit"])
-def test_the_bodys_own_exception_stands(child, error):
+def test_an_exception_of_the_body_is_not_replaced(child, error):
     code = f"""
         group = MemGroup()
         try:
@@ -207,7 +207,7 @@ def test_free_after_a_gentle_end_is_as_strict_and_as_final(name):
 # 1. The gentle end: the last reference
 
 
-def test_the_last_reference_ends_a_group_without_a_word(name):
+def test_dropping_the_last_reference_ends_a_group_silently(name):
     group = MemGroup(name=name)
     block = group.copy(CONTENTS)
     view = memoryview(block)
@@ -341,7 +341,7 @@ def test_no_safe_code_crashes_after_a_free_without_force(backing):
     assert group.free() == 0
 
 
-def test_a_forced_free_takes_what_a_strict_one_has_left_to_exporters(name):
+def test_a_forced_free_takes_memory_that_a_strict_one_left_to_exporters(name):
     group = MemGroup(name=name)
     block = group.copy(CONTENTS)
     address = block.address

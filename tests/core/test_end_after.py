@@ -95,7 +95,7 @@ ENDS = ["free", "force", "with"]
 
 @pytest.mark.parametrize("use", GROUP_USES.values(), ids=GROUP_USES)
 @pytest.mark.parametrize("how", ENDS)
-def test_every_use_of_an_ended_group_says_so(how, use):
+def test_every_use_of_an_ended_group_is_an_error(how, use):
     group, block, *_ = ended_by(how)
     with pytest.raises(ValueError, match="freed"):
         use(group, block)
@@ -103,7 +103,7 @@ def test_every_use_of_an_ended_group_says_so(how, use):
 
 @pytest.mark.parametrize("use", BLOCK_USES.values(), ids=BLOCK_USES)
 @pytest.mark.parametrize("how", [*ENDS, "reset"])
-def test_every_use_of_a_block_of_an_ended_group_says_so(how, use):
+def test_every_use_of_a_block_of_an_ended_group_is_an_error(how, use):
     _, *blocks = ended_by(how)
     for block in blocks:
         with pytest.raises(ValueError, match="freed"):
@@ -111,7 +111,7 @@ def test_every_use_of_a_block_of_an_ended_group_says_so(how, use):
 
 
 @pytest.mark.parametrize("how", ["free", "force"])
-def test_stats_of_a_freed_group_say_so(how):
+def test_stats_of_a_freed_group_are_an_error(how):
     with pytest.raises(ValueError, match="freed"):
         ended_by(how)[0].stats()
 
@@ -145,7 +145,7 @@ def test_an_empty_group_can_end(backing):
         end(MemGroup(backing=backing))
 
 
-def test_code_of_the_user_may_end_the_group_amid_a_use(child):
+def test_user_code_may_end_the_group_during_a_call(child):
     code = """
         class Ending:
             def __init__(self, end, value):
@@ -218,7 +218,7 @@ def test_slots_of_exporters_are_set_aside_and_keep_their_bytes(mirrored, rounds)
     group.free()
 
 
-def test_slots_set_aside_go_with_their_last_exporter(name):
+def test_slots_that_were_set_aside_are_freed_with_their_last_exporter(name):
     group = MemGroup(name=name)
     block = group.copy(CONTENTS)
     memoryview(block).release()
@@ -231,7 +231,7 @@ def test_slots_set_aside_go_with_their_last_exporter(name):
     assert group.stats().mapped == 2 * 65536
 
 
-def test_free_takes_slots_set_aside_along(name):
+def test_free_also_frees_slots_that_were_set_aside(name):
     group = MemGroup(name=name)
     block = group.copy(CONTENTS)
     address = block.address
@@ -244,7 +244,7 @@ def test_free_takes_slots_set_aside_along(name):
     assert access_to(address) == "---p"
 
 
-def test_blocks_of_an_earlier_life_stay_dead_when_their_bytes_are_handed_out_again(group):
+def test_blocks_of_an_earlier_epoch_stay_invalid_when_their_bytes_are_reused(group):
     old = [group.copy(CONTENTS)]
     for _ in range(300):  # more than a byte counts
         group.reset()
@@ -335,7 +335,7 @@ def test_a_signal_in_a_with_block_leaves_nothing_behind(child):
     assert "KeyboardInterrupt" in ended.stderr
 
 
-def test_only_free_is_told_of_force():
+def test_only_errors_of_free_mention_force():
     group = MemGroup()
     view = memoryview(group.copy(CONTENTS))
     with pytest.raises(BufferError, match="force=True"):
@@ -346,7 +346,7 @@ def test_only_free_is_told_of_force():
     view.release()
 
 
-def test_a_repr_tells_of_memory_that_views_keep():
+def test_a_repr_shows_memory_that_views_keep():
     with MemGroup(name="ended") as group:
         view = memoryview(group.copy(CONTENTS))
     assert repr(group) == f'<MemGroup "ended", freed but for {group.stats().held >> 10} KiB>'
@@ -354,7 +354,7 @@ def test_a_repr_tells_of_memory_that_views_keep():
     assert repr(group) == '<MemGroup "ended", freed>'
 
 
-def test_an_empty_view_at_the_seam_of_two_groups_belongs_to_its_own():
+def test_an_empty_view_between_two_adjacent_groups_belongs_to_its_own():
     groups = [MemGroup(base=4096) for _ in range(8)]
     blocks = [group.alloc(4096) for group in groups]
     for block, owner in zip(blocks, groups, strict=True):

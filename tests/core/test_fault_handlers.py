@@ -113,7 +113,7 @@ def test_handlers_come_and_go_in_any_order(empty, chain):
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS])
 @pytest.mark.parametrize("before", ["", "signal.signal(NUMBER, signal.SIG_IGN)"], ids=["default", "ignored"])
 @pytest.mark.parametrize("how", ["os.kill(os.getpid(), NUMBER)", "signal.raise_signal(NUMBER)"])
-def test_signals_that_are_no_faults_do_what_they_did(empty, number, before, how):
+def test_signals_that_are_no_faults_keep_their_effect(empty, number, before, how):
     code = f"{before or 'pass'}; memgroup.enable_fault_report(); {how}; print('survived')"
     ended = empty.child(code, NUMBER=int(number))
     survived = "IGN" in before
@@ -126,12 +126,12 @@ def test_signals_that_are_no_faults_do_what_they_did(empty, number, before, how)
 @pytest.mark.parametrize(
     "before", ["pass", "signal.signal(signal.SIGSEGV, signal.SIG_IGN)"], ids=["default", "ignored"]
 )
-def test_faults_elsewhere_are_passed_on_in_silence(empty, how, before):
+def test_faults_outside_groups_are_passed_on_without_a_report(empty, how, before):
     ended = empty.child(f"{before}; memgroup.enable_fault_report(); groups = [MemGroup(), MemGroup()]; {how}")
     crash(ended, "")
 
 
-def test_a_handler_of_pythons_may_replace_it(empty):
+def test_a_python_signal_handler_may_replace_it(empty):
     ended = empty.child(
         """
         memgroup.enable_fault_report()
@@ -171,7 +171,7 @@ HANDLER = """
 
 
 @pytest.mark.parametrize(("flags", "blocked"), [(0, True), (0x40000000, False)], ids=["plain", "SA_NODEFER"])
-def test_an_earlier_handler_gets_what_it_would_have_got(empty, flags, blocked):
+def test_an_earlier_handler_gets_the_signal_unchanged(empty, flags, blocked):
     code = HANDLER + f"\n    install({flags})\n    memgroup.enable_fault_report()" + CRASH
     ended = empty.child(code)
     assert ended.status == 42
@@ -179,7 +179,7 @@ def test_an_earlier_handler_gets_what_it_would_have_got(empty, flags, blocked):
     assert ended.err == said_of(ended)
 
 
-def test_a_later_handler_gets_it_first(empty):
+def test_a_later_handler_gets_the_signal_first(empty):
     ended = empty.child(HANDLER + "\n    memgroup.enable_fault_report()\n    install(0)" + CRASH)
     assert (ended.status, ended.err) == (42, "")
 
@@ -187,7 +187,7 @@ def test_a_later_handler_gets_it_first(empty):
 # Threads, forks, stacks
 
 
-def test_a_fault_in_a_forked_child_is_the_childs(empty):
+def test_a_fault_in_a_forked_child_is_reported_by_the_child(empty):
     ended = empty.child(
         """
         memgroup.enable_fault_report()
@@ -208,7 +208,7 @@ def test_a_fault_in_a_forked_child_is_the_childs(empty):
     assert ended.err == report("write", address, where, PROTECTED, child, offset=0, obj=found)
 
 
-def test_a_child_knows_nothing_of_what_its_parent_kept_warm(empty):
+def test_a_child_reports_nothing_about_memory_that_its_parent_kept_warm(empty):
     ended = empty.child(
         """
         memgroup.enable_fault_report()
@@ -270,7 +270,7 @@ def test_a_stack_overflow_dies_as_before(empty):
     crash(ended, "")
 
 
-def test_reports_do_not_wait_for_who_does_not_listen(empty):
+def test_reports_do_not_wait_for_a_reader_that_does_not_read(empty):
     ended = empty.child("    memgroup.enable_fault_report()\n    os.close(2)" + CRASH)
     assert (ended.status, ended.err) == (-signal.SIGSEGV, "")
 
@@ -361,7 +361,7 @@ def on_a_terminal(code: str, **environment: str) -> str:
     ],
     ids=str,
 )
-def test_colours_are_for_terminals_that_know_them(environment, coloured):
+def test_colours_are_used_only_on_terminals_that_support_them(environment, coloured):
     shown = on_a_terminal(
         crashes.textwrap.dedent(crashes.PREPARATION)
         + "memgroup.enable_fault_report(); resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
@@ -383,7 +383,7 @@ def test_colours_are_for_terminals_that_know_them(environment, coloured):
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 
 
-def test_the_page_on_faults_shows_what_is_said(empty):
+def test_the_page_on_faults_shows_the_actual_reports(empty):
     """The samples of the page are what its programs say, but for numbers that differ in each run."""
     page = PAGE.read_text()
     samples = re.findall(r"```python no-run\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL)

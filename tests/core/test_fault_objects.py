@@ -44,7 +44,7 @@ def test_the_addresses_of_a_freed_group_are_a_crash_that_says_so(nursery, access
     crash(ended, report(access, address, where, FREED, ended.pid, **place))
 
 
-def test_the_guards_of_a_freed_group_are_no_better(empty):
+def test_touching_the_guards_of_a_freed_group_is_a_crash_too(empty):
     ended = empty.child(
         """
         memgroup.enable_fault_report()
@@ -61,7 +61,7 @@ def test_the_guards_of_a_freed_group_are_no_better(empty):
     crash(ended, report("read", address, where, FREED, ended.pid, obj=found, group='freed group "gone"'))
 
 
-def test_a_store_into_memory_that_is_kept_warm_says_whose_it_was(empty):
+def test_a_store_into_warm_memory_names_its_former_group(empty):
     ended = empty.child(
         """
         memgroup.enable_fault_report()
@@ -98,7 +98,7 @@ def test_memory_that_goes_from_group_to_group_is_called_by_the_last_name(empty):
     crash(ended, report("write", address, "in the read-only mirror", PROTECTED, ended.pid, **place))
 
 
-def test_addresses_that_are_given_back_are_nobodys(empty):
+def test_faults_at_addresses_that_were_given_back_are_not_reported(empty):
     ended = empty.child(
         """
         memgroup.enable_fault_report()
@@ -134,7 +134,7 @@ def test_a_jump_into_data_is_told_from_a_read(empty, backing):
 
 @pytest.mark.parametrize("access", ["read", "write"])
 @pytest.mark.parametrize("how", ["mprotect", "munmap"])
-def test_a_mapping_that_somebody_changed_is_recognised(empty, access, how):
+def test_a_mapping_that_was_changed_is_recognised(empty, access, how):
     ended = empty.child(
         f"""
         memgroup.enable_fault_report()
@@ -267,7 +267,7 @@ def test_twenty_thousand_exporters_can_be_told_apart(empty):
     ],
     ids=["empty", "unicode", "control characters", "long", "too long", "longest"],
 )
-def test_names_are_shown_in_quotes_and_obeyed_by_no_terminal(empty, name, shown):
+def test_names_are_quoted_and_harmless_to_terminals(empty, name, shown):
     ended = empty.child(
         """
         memgroup.enable_fault_report()

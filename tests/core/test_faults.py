@@ -79,7 +79,7 @@ def test_a_page_beside_a_mirror_is_a_guard(nursery, mirror, away):
 
 
 @pytest.mark.parametrize("slot", range(4))
-def test_what_may_be_done_at_the_edges_can_be(nursery, slot):
+def test_permitted_accesses_at_the_edges_succeed(nursery, slot):
     nursery.run(
         """
         for mirror in first:
@@ -213,7 +213,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("how", REFUSED)
-def test_the_kernel_writes_there_for_nobody(nursery, how):
+def test_the_kernel_refuses_to_write_through_a_read_only_mirror(nursery, how):
     code, errors = REFUSED[how]
     code = code if "result = " in code else f"result = {code}"
     ended = nursery.child(

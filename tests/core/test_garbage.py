@@ -188,7 +188,7 @@ def python_classes():
                 yield value
 
 
-def test_objects_of_pythons_classes_are_tracked():
+def test_objects_of_classes_written_in_python_are_tracked():
     classes = [
         value
         for value in python_classes()

@@ -113,7 +113,7 @@ def test_the_module_runs_its_command_line():
     assert "gather" in ended.stdout
 
 
-def test_what_the_package_exports_is_there():
+def test_the_names_that_the_package_exports_exist():
     assert all(hasattr(memgroup, name) for name in memgroup.__all__)
     assert (Path(memgroup.__file__).parent / "py.typed").exists()
 
@@ -183,7 +183,7 @@ def test_numpy_integers_are_sizes(group):
     assert len(group.alloc(np.uint16(700), align=np.int8(64))) == 700
 
 
-def test_a_tail_that_was_left_behind_is_used_again():
+def test_the_unused_end_of_an_earlier_slot_is_used_again():
     group = MemGroup(base=64 * KIB)
     first = group.alloc(10 * KIB)
     beyond = group.alloc(100 * KIB)  # slot 1: slot 0 has not that much room
@@ -221,7 +221,7 @@ def test_each_slot_holds_twice_the_one_before():
 
 
 @pytest.mark.skipif(memory_available() < 3 * GIB, reason="needs 3 GiB of available memory")
-def test_huge_tiny_huge_commits_what_was_asked_and_little_more():
+def test_huge_tiny_huge_commits_little_more_than_was_requested():
     group = MemGroup(base=64 * KIB)
     for n in (GIB, 100, GIB):
         group.alloc(n)
@@ -256,7 +256,7 @@ def test_single_objects_beyond_4_gib(kind):
     check_sums(group)
 
 
-def test_memory_never_touched_is_only_addresses(child):
+def test_untouched_memory_takes_only_address_space(child):
     touched = child.output("""
         group = MemGroup()
         resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -323,7 +323,7 @@ def test_copy_is_a_copy(group):
 # What lives where
 
 
-def test_in_tells_what_lives_in_a_group(mirrored):
+def test_in_says_whether_an_object_lives_in_a_group(mirrored):
     group, other = MemGroup(backing=mirrored), MemGroup(backing=mirrored)
     block = group.copy(b"abcdef")
     own = [
@@ -356,7 +356,7 @@ def test_numpy_arrays_of_a_block_are_in_its_group(group):
     assert made.copy() not in group
 
 
-def test_blocks_of_before_a_reset_are_in_no_group(group):
+def test_blocks_from_before_a_reset_are_in_no_group(group):
     block = group.alloc(5)
     group.reset()
     assert block not in group
@@ -393,7 +393,7 @@ def test_slices_and_protection_allocate_nothing(group):
     assert len(parts) == 3
 
 
-def test_refused_requests_count_for_nothing(group):
+def test_refused_requests_are_not_counted(group):
     group.alloc(10)
     before = repr(group.stats())
     for bad in (-1, "x", 1 << 60):
@@ -475,11 +475,11 @@ def test_alloc_takes_its_arguments_by_name(group):
     assert len(group.alloc(True)) == 1
 
 
-def test_alloc_tells_its_signature():
+def test_alloc_shows_its_signature():
     assert str(inspect.signature(MemGroup.alloc)) == "(self, /, n, *, align=16, zero=False)"
 
 
-def test_what_is_taken_ahead_is_not_counted_as_handed_out(backing):
+def test_bytes_reserved_in_advance_are_not_counted_as_allocated(backing):
     group = MemGroup(backing=backing)
     handed_out = 0
     for n in [1, 40_000, 16, 100_000, 7, 3_000_000, 100, 20_000, 64, 64, 1 << 20, 48]:

@@ -144,7 +144,7 @@ def test_an_os_error_carries_number_and_path():
     assert caught.value.errno == 2
 
 
-def test_a_message_blames_no_existing_directory_for_not_existing():
+def test_no_message_says_that_an_existing_directory_is_missing():
     with pytest.raises(OSError, match="name a directory") as caught:
         MemGroup(backing="/proc")
     assert "name a directory that exists" not in str(caught.value)
@@ -187,7 +187,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("use", BROKEN.values(), ids=BROKEN)
-def test_what_a_users_own_code_raises_comes_through(group, use):
+def test_exceptions_of_user_code_are_passed_on(group, use):
     with pytest.raises(ArithmeticError, match="no number today"):
         use(group)
     check_works(group)
@@ -229,7 +229,7 @@ def test_a_limit_of_0_allows_nothing_and_a_huge_one_everything():
     check_works(MemGroup(limit=HUGE))
 
 
-def test_what_exporters_keep_of_an_earlier_life_counts_against_the_limit():
+def test_memory_that_exporters_keep_over_a_reset_counts_against_the_limit():
     group = MemGroup(limit=96 * KIB)
     block = group.alloc(60 * KIB)
     assert block.address
@@ -263,7 +263,7 @@ def test_requests_add_up_against_the_machines_headroom(child):
         assert second == "fine"
 
 
-def test_the_promises_of_all_groups_add_up(child):
+def test_unfaulted_bytes_of_all_groups_add_up(child):
     said = child.output(
         f"""
         groups = [MemGroup() for _ in range(2)]
@@ -278,7 +278,7 @@ def test_the_promises_of_all_groups_add_up(child):
     assert re.match(r"MemoryError: .*available", second)
 
 
-def test_the_promises_of_many_small_groups_add_up(child):
+def test_unfaulted_bytes_of_many_small_groups_add_up(child):
     said = child.output(
         f"""
         groups = []
@@ -294,7 +294,7 @@ def test_the_promises_of_many_small_groups_add_up(child):
 
 
 @pytest.mark.parametrize("use", ["group.copy(huge)", "group.alloc(5) == huge", "huge in group.alloc(5)"])
-def test_bytes_in_an_odd_order_that_fit_nowhere_are_an_error(child, use):
+def test_strided_buffers_that_fit_nowhere_are_an_error(child, use):
     pytest.importorskip("numpy")
     said = child.output(
         f"""

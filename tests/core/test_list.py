@@ -39,7 +39,7 @@ sizes_of_all_kinds = st.lists(
         lambda sizes: MemGroup().copy(bytes(sizes)),
     ],
 )
-def test_sizes_are_taken_from_whatever_yields_integers(group, make):
+def test_sizes_are_taken_from_any_iterable_of_integers(group, make):
     sizes = [10, 200, 7, 0]
     made = group.alloc_many(make(sizes))
     assert [len(block) for block in made] == sizes
@@ -72,7 +72,7 @@ def test_numpy_arrays_of_every_integer_type_are_sizes(group, kind, order):
         )
 
 
-def test_the_largest_of_each_type_is_no_negative_number(group):
+def test_the_largest_value_of_each_type_is_not_read_as_negative(group):
     np = pytest.importorskip("numpy")
     for kind in ("u1", "u2"):
         largest = np.iinfo(kind).max
@@ -81,7 +81,7 @@ def test_the_largest_of_each_type_is_no_negative_number(group):
         group.alloc_many(np.array([2**64 - 1], "u8"))
 
 
-def test_integers_of_all_kinds_count(group):
+def test_integers_of_all_kinds_are_accepted(group):
     np = pytest.importorskip("numpy")
 
     class Index:
@@ -117,7 +117,7 @@ def test_integers_of_all_kinds_count(group):
         (memoryview(b"\x01").cast("c"), TypeError, "must be integers"),
     ],
 )
-def test_what_is_no_size_is_refused_and_takes_nothing(group, sizes, error, remedy):
+def test_invalid_sizes_are_refused_and_take_nothing(group, sizes, error, remedy):
     group.alloc(100)
     before = figures(group)
     with pytest.raises(error, match=remedy):
@@ -144,7 +144,7 @@ def test_numpy_arrays_of_no_sizes_are_refused(group):
     assert figures(group) == (0, 0, 0)
 
 
-def test_what_the_users_own_code_raises_is_passed_on(group):
+def test_exceptions_of_user_code_are_passed_on(group):
     class Sizes:
         def __iter__(self):
             raise KeyError("mine")
@@ -217,7 +217,7 @@ def test_counts_and_alignments_are_checked(group):
 
 
 @given(sizes=sizes_of_all_kinds, shift=st.integers(0, 12), base=st.sampled_from([1, 64 * KIB]))
-def test_a_list_is_the_blocks_that_alloc_would_make(sizes, shift, base):
+def test_a_list_has_the_blocks_that_alloc_would_make(sizes, shift, base):
     group = MemGroup(base=base)
     made, model = filled(group, sizes, align=1 << shift)
     assert (len(made), made.nbytes, made.readonly) == (len(sizes), sum(sizes), False)
@@ -231,7 +231,7 @@ def test_a_list_is_the_blocks_that_alloc_would_make(sizes, shift, base):
 
 
 @given(data=st.data(), sizes=sizes_of_all_kinds, uniform=st.booleans(), base=st.sampled_from([1, 64 * KIB]))
-def test_slices_are_what_slices_of_a_plain_list_are(data, sizes, uniform, base):
+def test_slices_equal_those_of_a_plain_list(data, sizes, uniform, base):
     group = MemGroup(base=base)
     if uniform:
         sizes = sizes[:1] * len(sizes)
@@ -268,7 +268,7 @@ def offsets_of(sizes: list[int], align: int = 16) -> list[int]:
     return [0, *itertools.accumulate(takes)][: len(sizes)]
 
 
-def test_offsets_are_where_blocks_would_lie_in_one_piece(group):
+def test_offsets_are_positions_in_one_contiguous_piece(group):
     assert group.alloc_many([10, 0, 16, 17, 1]).offsets.tolist() == [0, 16, 32, 48, 80]
     assert group.alloc_many([10, 0, 16], align=1).offsets.tolist() == [0, 10, 11]
     assert group.alloc_many(count=3, size=17).offsets.tolist() == [0, 32, 64]
@@ -354,7 +354,7 @@ def test_a_list_is_a_sequence_of_blocks(group):
         hash(made)
 
 
-def test_blocks_of_a_list_are_the_lists_bytes(group):
+def test_blocks_of_a_list_share_its_bytes(group):
     made, _ = filled(group, [3, 0, 5])
     made[2][:] = b"vwxyz"
     assert made[-1] == b"vwxyz"

@@ -58,7 +58,7 @@ def test_a_protected_list_cannot_be_written_to(child):
     )
 
 
-def test_what_cannot_be_protected_is_refused(group):
+def test_lists_that_cannot_be_protected_are_refused(group):
     made = MemGroup().alloc_many([1, 2])
     for work in (group.protect, group.unprotect):
         with pytest.raises(ValueError, match="does not live in this group"):
@@ -120,7 +120,7 @@ def test_filling_from_its_own_blocks_is_as_from_copies(group):
     assert [bytes(block) for block in made] == [model[1], model[2], model[2]]
 
 
-def test_long_lists_are_filled_joined_and_found_in(group):
+def test_long_lists_are_filled_joined_and_searched(group):
     sizes = [1 + n * 7919 % 997 for n in range(20_000)]
     made, model = filled(group, sizes)
     data = b"".join(model)
@@ -149,7 +149,7 @@ def test_zeroed_lists_are_zero_after_a_reset_too(group):
         group.reset()
 
 
-def test_tiny_and_huge_ones_keep_apart():
+def test_tiny_and_huge_blocks_lie_apart():
     group = MemGroup(base=64 * KIB)
     # Of those between more than an eighth of the large ones.
     sizes = [100] * 50 + [40 * MIB] + [100] * 100_000 + [20 * MIB] + [100] * 5
@@ -171,7 +171,7 @@ def test_a_base_of_one_page_makes_few_runs():
     assert [bytes(block) for block in made] == model
 
 
-def test_blocks_taken_in_between_are_nobody_elses():
+def test_blocks_allocated_between_lists_share_no_byte_with_them():
     group = MemGroup(base=1)
     singles, lists = [], []
     for n in range(300):
@@ -182,7 +182,7 @@ def test_blocks_taken_in_between_are_nobody_elses():
 
 
 @pytest.mark.parametrize("limit", [1 * MIB, 3 * MIB])
-def test_a_list_is_had_whole_or_not_at_all(limit):
+def test_a_list_is_allocated_whole_or_not_at_all(limit):
     group = MemGroup(limit=limit)
     kept, model = filled(group, [100] * 1000)
     before = group.stats()
@@ -233,7 +233,7 @@ def test_a_list_that_cannot_be_joined_stays_as_it_was():
     assert [bytes(block) for block in made] == model
 
 
-def test_a_list_that_can_never_be_commits_nothing():
+def test_a_list_that_can_never_fit_commits_nothing():
     group = MemGroup(limit=MIB)
     with pytest.raises(MemoryError, match="limit"):
         group.alloc_many([KIB] * 2000)
@@ -295,7 +295,7 @@ def end_gently(group: MemGroup) -> None:
 
 
 @pytest.mark.parametrize("end", [MemGroup.reset, MemGroup.free, end_gently])
-def test_every_use_of_a_freed_list_says_so(end):
+def test_every_use_of_a_freed_list_is_an_error(end):
     group = MemGroup(name="over")
     made, _ = filled(group, [3, 5])
     protected, part, started = group.protect(made), made[:1], iter(made)
@@ -316,7 +316,7 @@ def test_every_use_of_a_freed_list_says_so(end):
         assert made not in group
 
 
-def test_lists_stand_in_the_way_of_nothing_but_views_of_their_blocks_do():
+def test_lists_do_not_stop_free_but_views_of_their_blocks_do():
     group = MemGroup()
     made, model = filled(group, [3, 500])
     block = made[1]
@@ -334,7 +334,7 @@ def test_lists_stand_in_the_way_of_nothing_but_views_of_their_blocks_do():
 @pytest.mark.parametrize(
     "arguments", [{"sizes": [1]}, {"sizes": []}, {"count": 0, "size": 0}, {"sizes": "wrong"}, {}]
 )
-def test_a_list_after_the_end_cannot_be_had(arguments):
+def test_no_list_can_be_allocated_after_the_end(arguments):
     group = MemGroup()
     group.free()
     with pytest.raises(ValueError, match="freed"):

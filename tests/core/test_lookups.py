@@ -42,7 +42,7 @@ def test_no_attribute_of_a_needle_is_looked_up(group, search):
     assert Watched.looked_up == []
 
 
-def test_comparing_with_what_lends_no_bytes_looks_nothing_up(group):
+def test_comparing_with_an_object_without_bytes_looks_up_no_attribute(group):
     block, listed = group.copy(b"abc"), group.alloc_many([1, 2])
     other = Opaque()
     Watched.looked_up = []

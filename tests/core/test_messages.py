@@ -70,21 +70,21 @@ CALLS = {
 
 
 @pytest.mark.parametrize(("call", "error", "words"), GROUPS.values(), ids=GROUPS)
-def test_what_makes_no_group_is_told_why(call, error, words):
+def test_arguments_that_make_no_group_are_explained(call, error, words):
     with pytest.raises(error) as raised:
         call()
     assert [word for word in words if word not in str(raised.value)] == []
 
 
 @pytest.mark.parametrize(("call", "error", "words"), CALLS.values(), ids=CALLS)
-def test_a_wrong_argument_is_told_its_name_and_a_remedy(group, call, error, words):
+def test_an_error_names_the_wrong_argument_and_a_remedy(group, call, error, words):
     with pytest.raises(error) as raised:
         call(group)
     assert [word for word in words if word not in str(raised.value)] == []
     assert group.alloc(1).nbytes == 1  # nothing has happened
 
 
-def test_advice_that_does_not_help_is_not_given():
+def test_no_error_gives_useless_advice():
     with pytest.raises(MemoryError, match="split the request, or make the group with a larger base"):
         MemGroup(base=4096).alloc(1 << 60)
     for group in (MemGroup(), MemGroup(base=1 << 46)):

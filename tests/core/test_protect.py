@@ -59,7 +59,7 @@ def test_a_write_from_python_is_a_type_error(pair, write):
         write(pair[1])
 
 
-def test_the_error_names_the_way_out(pair):
+def test_the_error_names_the_remedy(pair):
     with pytest.raises(TypeError, match="unprotect"):
         pair[1][0] = 1
 
@@ -170,7 +170,7 @@ def test_a_store_through_a_protected_view_is_a_segfault(child, mirrored):
     child.segfaults(CHILD_BLOCKS + "\n".join(line.strip() for line in code.splitlines()), mirrored)
 
 
-def test_a_segfault_changed_nothing_for_others(child, mirrored):
+def test_a_segfault_in_a_child_changes_no_byte_of_its_parent(child, mirrored):
     """The parent of a crashed writer, which shares its memory, sees the old bytes."""
     code = """
 child = os.fork()
@@ -429,7 +429,7 @@ def test_a_released_view_is_refused(pair):
 
 
 @pytest.mark.parametrize("wrap", [lambda b: b, memoryview], ids=["block", "memoryview"])
-def test_an_anonymous_group_protects_nothing_and_says_what_to_do(wrap):
+def test_an_anonymous_group_refuses_to_protect_and_names_the_remedy(wrap):
     group = MemGroup(backing="anonymous")
     block = group.copy(CONTENTS)
     with pytest.raises(ValueError, match='backing="memfd"'):

@@ -107,7 +107,7 @@ def loaded_long_lists(group: memgroup.MemGroup) -> Callable[[], object]:
         loaded_long_lists,
     ],
 )
-def test_a_slot_is_used_while_it_is_certainly_there(uses):
+def test_slots_are_used_only_while_they_are_kept_alive(uses):
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         group = memgroup.MemGroup(name="raced")

@@ -72,12 +72,12 @@ def test_a_group_that_is_freed_while_arguments_are_read_is_not_touched(child, ca
 
 
 @pytest.mark.parametrize("call", OWN_CALLS)
-def test_a_call_whose_arguments_free_its_own_group_says_so(child, call):
+def test_a_call_whose_arguments_free_its_own_group_is_an_error(child, call):
     said = child.output(PRELUDE + f"    n = Freeing(1, own)\n    print(outcome(lambda: {call}))")
     assert said.startswith(("ValueError", "TypeError", "OSError", "BufferError")), said
 
 
-def test_numpy_calls_whose_arguments_free_the_group_say_so(child):
+def test_numpy_calls_whose_arguments_free_the_group_are_errors(child):
     pytest.importorskip("numpy")
     for call in (
         "own.empty(n)",
@@ -90,7 +90,7 @@ def test_numpy_calls_whose_arguments_free_the_group_say_so(child):
         assert said.startswith(("ValueError", "TypeError", "fine")), (call, said)
 
 
-def test_what_progress_is_told_of_may_free_the_group(child, tmp_path):
+def test_a_progress_callback_may_free_the_group(child, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(bytes(100_000))
     code = """

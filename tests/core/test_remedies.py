@@ -6,7 +6,7 @@ import memgroup
 import pytest
 
 
-def test_the_report_that_the_kernel_refuses_is_an_os_error(child):
+def test_a_fault_report_that_the_kernel_refuses_is_an_os_error(child):
     """Handlers that others keep putting in front use up the places for ours."""
     said = child.output(
         """
@@ -44,13 +44,13 @@ def test_a_directory_that_was_removed_is_named_as_missing(tmp_path, child):
     assert "does not exist (any more): create it" in said
 
 
-def test_objects_without_bytes_are_refused_for_what_they_take(group):
+def test_too_many_empty_blocks_are_refused_for_the_bytes_they_take(group):
     with pytest.raises(MemoryError, match="cannot allocate 18446744073709551615 bytes"):
         group.alloc_many(count=2**62, size=0)
 
 
 @pytest.mark.parametrize("what", ["block", "list", "memoryview"])
-def test_errors_speak_python_to_python(what):
+def test_errors_use_python_terms_in_python(what):
     group = memgroup.MemGroup(backing="anonymous")
     block = group.alloc(10)
     thing = {"block": block, "list": group.alloc_many([1, 2]), "memoryview": memoryview(block)}[what]

@@ -101,7 +101,7 @@ def test_a_repr_does_not_show_the_contents(secret):
     assert "horse" not in repr(secret.alloc_many([28, 28]))
 
 
-def test_files_reach_the_disk(tmp_path):
+def test_a_secret_group_in_a_directory_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r'files reach the disk.*backing="memfd"'):
         MemGroup(secret=True, backing=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -113,7 +113,7 @@ def test_the_flag_is_a_boolean(flag):
         MemGroup(secret=flag)
 
 
-def test_it_works_as_any_group_does(secret):
+def test_a_secret_group_works_like_any_other(secret):
     blocks = [secret.copy(bytes([number]) * size) for number, size in enumerate([1, 100, 5000, 300 * KIB])]
     assert [block[0] for block in blocks] == [0, 1, 2, 3]
     assert secret.alloc(100, zero=True) == bytes(100)
@@ -127,7 +127,7 @@ def test_it_works_as_any_group_does(secret):
 
 
 @pytest.mark.parametrize("size", [100, 300 * KIB, 2 * KIB * KIB])
-def test_what_is_committed_is_locked_and_marked_for_no_dump(secret, size):
+def test_committed_memory_is_locked_and_excluded_from_core_dumps(secret, size):
     block = secret.alloc(size)
     flags = smaps(block.address)["VmFlags"].split()
     assert {"dd", "lo"} <= set(flags)
@@ -137,7 +137,7 @@ def test_what_is_committed_is_locked_and_marked_for_no_dump(secret, size):
         assert "dd" in smaps(secret.protect(block).address)["VmFlags"].split()
 
 
-def test_what_has_ended_is_not_locked_any_more():
+def test_memory_is_unlocked_when_its_group_ends():
     def locked():
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         return int(status["VmLck"].split()[0])
@@ -161,7 +161,7 @@ group = MemGroup(secret=True, backing=backing)
 
 
 @pytest.mark.parametrize("backing", ["memfd", "anonymous"])
-def test_a_limit_is_named_with_figures_and_remedy(child, backing):
+def test_an_error_at_the_lock_limit_has_figures_and_a_remedy(child, backing):
     said = child.output(
         UNPRIVILEGED
         + """
@@ -197,7 +197,7 @@ print(outcome(MemGroup().alloc, 1 << 20))
     assert free == "0"
 
 
-def test_where_nothing_may_be_locked_nothing_is_given(child):
+def test_nothing_is_allocated_where_nothing_may_be_locked(child):
     said = child.output(
         UNPRIVILEGED + "print(outcome(group.alloc, 1))\nprint(group.stats().committed)", 0, "memfd"
     )
@@ -229,7 +229,7 @@ def check_dump(core: Path) -> None:
     assert secret not in dump
 
 
-def test_a_core_dump_of_the_kernel_has_none_of_it(child, tmp_path):
+def test_a_core_dump_by_the_kernel_has_no_secret_bytes(child, tmp_path):
     pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
     if "/" in pattern or pattern.startswith("|"):
         pytest.skip(f"the kernel writes core dumps elsewhere: {pattern}")
@@ -252,7 +252,7 @@ def test_a_core_dump_of_the_kernel_has_none_of_it(child, tmp_path):
     check_dump(core)
 
 
-def test_a_core_dump_by_gcore_has_none_of_it(tmp_path):
+def test_a_core_dump_by_gcore_has_no_secret_bytes(tmp_path):
     if not shutil.which("gcore"):
         pytest.skip("needs gcore")
     command = [sys.executable, "-c", PRELUDE + DUMPED + "sys.stdin.read()"]
@@ -273,7 +273,7 @@ def test_a_core_dump_by_gcore_has_none_of_it(tmp_path):
 # Overwritten in the end
 
 
-def test_reset_overwrites_and_what_comes_next_is_zero(secret):
+def test_reset_overwrites_and_later_blocks_are_zero(secret):
     block = secret.alloc(5000)
     block[:] = b"x" * 5000
     del block
@@ -298,13 +298,13 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_every_end_overwrites(witness, end):
+def test_every_end_overwrites_the_memory(witness, end):
     group, seen = witness
     end(group)
     assert not any(seen.bytes())
 
 
-def test_the_last_reference_overwrites(witness):
+def test_dropping_the_last_reference_overwrites_the_memory(witness):
     _, seen = witness
     name = f"dropped-{os.getpid()}"
     group = MemGroup(secret=True, name=name)
@@ -341,7 +341,7 @@ def test_free_overwrites_under_exporters(witness, force):
 
 
 @pytest.mark.parametrize("end", ["reset", "with"])
-def test_what_exporters_show_is_overwritten_when_the_last_dies(witness, end):
+def test_memory_of_exporters_is_overwritten_when_the_last_one_dies(witness, end):
     group, seen = witness
     block = group.copy(SECRET * 2)
     other = group.copy(SECRET)
@@ -356,7 +356,7 @@ def test_what_exporters_show_is_overwritten_when_the_last_dies(witness, end):
     assert not any(seen.bytes())
 
 
-def test_nothing_is_kept_warm_nor_taken_from_there():
+def test_secret_memory_is_never_kept_warm_nor_taken_from_warm_memory():
     ordinary = MemGroup(name="ordinary")
     ordinary.copy(b"left behind" * 100)
     ordinary.free()
@@ -369,7 +369,7 @@ def test_nothing_is_kept_warm_nor_taken_from_there():
     assert memgroup.warm_memory().slots == before.slots
 
 
-def test_many_threads_use_one_and_nothing_is_left(witness):
+def test_many_threads_use_a_secret_group_and_no_secret_is_left(witness):
     group, seen = witness
 
     def fill():
@@ -433,7 +433,7 @@ def test_a_childs_own_secrets_are_overwritten_too():
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_the_owners_end_ends_it_for_a_child(end):
+def test_the_owners_end_overwrites_the_bytes_that_a_child_sees(end):
     """And so the child, which has a mapping of its own, is a witness that needs no rights."""
     group = MemGroup(secret=True)
     block = group.copy(SECRET)

@@ -16,7 +16,7 @@ PROGRAM = Path(__file__).parent.parent / "support" / "stress.py"
 pytestmark = pytest.mark.thread_unsafe(reason="has threads of its own, in a process of its own")
 
 
-def test_whatever_four_threads_do_every_byte_has_one_owner():
+def test_every_byte_has_one_owner_while_four_threads_do_everything():
     seed = random.randrange(1 << 30)
     command = [sys.executable, str(PROGRAM), str(SECONDS), str(seed)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=3 * SECONDS + 120, check=False)

@@ -26,7 +26,7 @@ def views(draw):
 
 
 @given(view=views())
-def test_any_view_is_taken_as_its_bytes_in_order(view):
+def test_any_view_is_read_as_its_bytes_in_order(view):
     expected = view.tobytes()
     block = GROUP.copy(view)
     assert block == expected

@@ -104,7 +104,7 @@ def test_every_byte_of_many_threads_has_one_owner():
     assert ends == list(range(rounds))
 
 
-def test_threads_may_look_and_count_while_others_allocate():
+def test_threads_may_read_and_count_while_others_allocate():
     group = MemGroup(base=1)
 
     def look():

@@ -29,7 +29,7 @@ def warm(cold):
 # What users set and see
 
 
-def test_what_is_kept_can_be_seen():
+def test_warm_memory_can_be_inspected():
     with MemGroup() as group:
         group.alloc(100_000)
         stats = group.stats()
@@ -121,7 +121,7 @@ def test_bad_limits(limit, error, message):
     assert memgroup.warm_memory().limit == 64 * MIB
 
 
-def test_a_limit_may_be_beyond_all_reason():
+def test_an_absurdly_large_limit_is_accepted():
     memgroup.set_warm_limit(10**30)
     assert memgroup.warm_memory().limit > 1 << 60
 
@@ -163,7 +163,7 @@ def test_nonsense_in_the_environment_is_warned_of_and_ignored(value):
 
 
 @pytest.mark.parametrize("backing", ["memfd", "anonymous"])
-def test_what_exporters_keep_is_never_reused(backing):
+def test_memory_that_exporters_keep_is_never_reused(backing):
     np = pytest.importorskip("numpy")
     arrays, released = [], []
     for number in range(40):
@@ -197,7 +197,7 @@ def test_a_stale_address_is_a_segfault_however_many_groups_follow(child, backing
 
 
 @pytest.mark.parametrize("backing", ["memfd", "anonymous"])
-def test_addresses_without_access_serve_nobody(child, backing):
+def test_addresses_reserved_without_access_are_never_reused(child, backing):
     said = child.output(
         """
         for _ in range(3):
@@ -216,7 +216,7 @@ def test_addresses_without_access_serve_nobody(child, backing):
     assert said == "1 0 1 0 1 0"
 
 
-def test_blocks_of_an_ended_group_never_show_what_came_after():
+def test_blocks_of_an_ended_group_never_show_later_contents():
     groups, blocks = [], []
     for number in range(20):
         group = MemGroup()
@@ -241,7 +241,7 @@ def test_zeroed_means_zero_in_warm_memory():
             block[:] = b"\xff" * n
 
 
-def test_a_forked_child_has_no_part_in_it(child):
+def test_a_forked_child_gets_no_warm_memory(child):
     said = child.output("""
         def use():
             with MemGroup() as group:
@@ -266,7 +266,7 @@ def test_a_forked_child_has_no_part_in_it(child):
 # What it is for
 
 
-def test_memory_is_never_refused_because_some_is_warm(child):
+def test_warm_memory_never_causes_a_refusal(child):
     said = child.output("""
         memgroup.set_warm_limit(1 << 40)
         with MemGroup() as group:

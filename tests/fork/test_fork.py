@@ -41,7 +41,7 @@ print(wait(child), intact(blocks, b"P"))
     assert fork(code, backing) == "0 True"
 
 
-def test_what_was_there_is_readable_in_both(fork, backing):
+def test_memory_from_before_a_fork_is_readable_in_both_processes(fork, backing):
     code = """
 old = [group.copy(bytes([i]) * 500) for i in range(100)]
 view = memoryview(old[7])
@@ -68,7 +68,7 @@ ENDS = ["group.free()", "group.reset()", "group.free(force=True)", "group.__exit
 
 
 @pytest.mark.parametrize("end", [*ENDS, "del old; del group; gc.collect()", "sys.exit"])
-def test_what_the_child_ends_does_not_disturb_the_parent(fork, backing, end):
+def test_ends_in_the_child_do_not_disturb_the_parent(fork, backing, end):
     code = f"""
 old = group.copy(b"old" * 1000)
 addresses = old.address if {end.startswith("group.free(force")} else None
@@ -92,7 +92,7 @@ print(bytes(again), len(group.stats().slots) > 0)
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_what_the_parent_ends_does_not_disturb_the_child(fork, backing, end):
+def test_ends_in_the_parent_do_not_disturb_the_child(fork, backing, end):
     code = f"""
 old = group.copy(b"old" * 1000)
 ended, started = Gate(), Gate()
@@ -117,7 +117,7 @@ print(wait(child))
 
 
 @pytest.mark.parametrize("end", ["group.free()", "group.reset()"])
-def test_stale_blocks_of_the_parent_are_dead_in_a_child_that_ended_them(fork, end):
+def test_blocks_of_the_parent_are_invalid_in_a_child_that_ended_their_group(fork, end):
     code = f"""
 old = group.copy(b"old")
 
@@ -137,7 +137,7 @@ print(bytes(old))
     assert said[1] == "b'old'"
 
 
-def test_forks_of_forks_start_on_slots_of_their_own(fork, backing):
+def test_grandchildren_start_on_their_own_slots(fork, backing):
     code = """
 blocks = [group.copy(b"0" * 1500)]
 
@@ -195,7 +195,7 @@ USES = {
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 @pytest.mark.parametrize("busy", ["large[:] = large", "group.copy(source)", "group.alloc(20_000)"])
-def test_a_fork_amid_the_work_of_other_threads_leaves_no_child_stuck(fork, use, busy):
+def test_a_fork_while_other_threads_work_leaves_no_child_stuck(fork, use, busy):
     code = f"""
 large = group.alloc(30_000_000, zero=True)
 source = bytes(2_000_000)
@@ -288,7 +288,7 @@ print(group.stats().exports)
     assert fork("import socket, time\n" + code).split() == ["0", "1", "0"]
 
 
-def test_a_reader_that_another_thread_uses_is_of_no_use_in_a_child(fork):
+def test_a_reader_that_another_thread_uses_is_unusable_in_a_child(fork):
     code = """
 ours, theirs = socket.socketpair()
 reader = group.frames(ours)
@@ -327,7 +327,7 @@ print(*(bytes(block).decode() for block in found))
 
 
 @pytest.mark.parametrize("how", ["progress", "signal"])
-def test_who_forks_within_a_call_goes_on_in_both(fork, how):
+def test_a_call_that_forks_continues_in_both_processes(fork, how):
     code = """
 import socket
 children = []

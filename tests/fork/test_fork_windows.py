@@ -73,7 +73,7 @@ done.set()
     )
 
 
-def test_a_child_can_end_all_that_it_has_of_a_group_that_was_opening_freeing_or_resetting_slots(child):
+def test_a_child_can_end_a_group_that_was_opening_freeing_or_resetting_slots(child):
     assert (
         child.output(
             PRELUDE
@@ -155,7 +155,7 @@ print(errors, {os.waitpid(pid, 0)[1] for pid in children})
     )
 
 
-def test_a_machine_that_was_at_work_when_the_process_forked_says_so_in_the_child(child):
+def test_a_machine_in_use_during_a_fork_is_an_error_in_the_child(child):
     assert child.output(
         PRELUDE
         + """

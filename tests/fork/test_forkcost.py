@@ -32,7 +32,7 @@ SHAPES = st.one_of(
 
 class TestShape:
     @given(SHAPES)
-    def test_counting_is_as_good_as_walking(self, name):
+    def test_counting_gives_the_same_numbers_as_walking(self, name):
         shape = read_shape(name)
         depths, left = {0: 0}, [0]
         while left:
@@ -52,7 +52,7 @@ class TestShape:
     @pytest.mark.parametrize(
         "name", ["", "star", "star:", "star:-1", "star:1:2", "ring:3", "chain:1e3", "tree:²"]
     )
-    def test_what_is_no_shape(self, name):
+    def test_invalid_shapes(self, name):
         with pytest.raises(ValueError, match=r"not a shape: .*there are star:N"):
             read_shape(name)
 
@@ -174,7 +174,7 @@ class TestMeasure:
         for backing in ("anonymous", "anonymous+huge"):
             assert abs(measured[backing].tables - nothing.tables - copied) <= 6 * 4096
 
-    def test_what_touching_faults(self, measured):
+    def test_touching_the_memory_faults_its_pages(self, measured):
         pages = 256 * MIB // 4096
         memfd, anonymous = measured["memfd"], measured["anonymous"]
         assert memfd.read_faults is not None
@@ -186,14 +186,12 @@ class TestMeasure:
         assert anonymous.read_faults <= pages // 100
         assert anonymous.write_faults >= pages  # each is copied
 
-    def test_private_memory_is_half_the_child_s_and_shared_memory_is_nobody_s_before_it_is_touched(
-        self, measured
-    ):
+    def test_half_of_private_memory_counts_as_the_childs_and_no_untouched_shared_memory(self, measured):
         assert measured["memfd"].pss < MIB
         assert measured["anonymous+dontfork"].pss < MIB
         assert 126 * MIB < measured["anonymous"].pss < 130 * MIB
 
-    def test_what_does_not_reach_the_child_has_nothing_to_touch(self, measured):
+    def test_memory_kept_from_the_child_is_not_touched(self, measured):
         for backing in ("none", "anonymous+dontfork"):
             assert measured[backing].read_faults is measured[backing].write_time is None
 
@@ -314,7 +312,7 @@ class TestBounds:
         (pids / "pids.current").write_text("15\n")
         assert left("pids") == 5
 
-    def test_nobody_to_fork(self):
+    def test_no_processes_to_fork(self):
         with pytest.raises(ValueError, match="star:0 forks nobody"):
             measure(4096, shape="star:0")
         with pytest.raises(ValueError, match="rounds must be at least 1, not 0"):

@@ -54,7 +54,7 @@ def wait_until(true) -> None:
         time.sleep(0.01)
 
 
-class TestNobodyIsLeft:
+class TestNoProcessIsLeft:
     @pytest.fixture
     def long(self, tmp_path):
         with subprocess.Popen(
@@ -123,7 +123,7 @@ class TestNobodyIsLeft:
         assert helper.wait() in (1, -signal.SIGKILL)  # before it held to its lifeline, or later
         assert len(os.listdir("/proc/self/fd")) <= len(descriptors)
 
-    def test_a_helper_whose_lifeline_is_let_go(self, child):
+    def test_a_helper_whose_lifeline_is_closed(self, child):
         child.output("""
             import subprocess
             from memgroup.forkcost import _measure
@@ -249,7 +249,7 @@ class TestCommand:
         (compare, {"size": 4096, "backings": "memfd"}, "backings must be several"),
     ],
 )
-def test_what_is_of_the_wrong_type_is_named(call, arguments, message):
+def test_arguments_of_a_wrong_type_are_named(call, arguments, message):
     with pytest.raises(TypeError, match=message):
         call(**arguments)
 
@@ -260,7 +260,7 @@ def test_a_misspelt_backing_is_no_directory(backing):
         predict(1 << 20, backing)
 
 
-def test_what_is_kept_from_children_stays_so_round_after_round(child):
+def test_memory_kept_from_children_stays_so_in_every_round(child):
     child.output("""
         from memgroup.forkcost._backing import read_backing
         from memgroup.forkcost._child import Memory

@@ -77,7 +77,7 @@ FORK = """
 
 @pytest.mark.parametrize("body", IN_CHILD.values(), ids=IN_CHILD)
 @pytest.mark.parametrize("make", CASES)
-def test_what_a_child_does_to_its_arrays_of_objects_is_nothing_to_its_parent(child, make, body):
+def test_a_child_cannot_change_its_parents_arrays_of_objects(child, make, body):
     assert child.output((PRELUDE + FORK).replace("MAKE", make).replace("BODY", body)).split() == ["0", "True"]
 
 
@@ -126,7 +126,7 @@ def test_code_that_group_array_runs_does_not_allocate_in_memory_that_is_shared(c
 
 
 @pytest.mark.parametrize("make", CASES)
-def test_arrays_are_read_and_die_in_peace_after_a_forced_free(child, make):
+def test_arrays_can_be_read_and_dropped_after_a_forced_free(child, make):
     assert child.output(
         PRELUDE.replace("MAKE", make)
         + """
@@ -142,7 +142,7 @@ def test_arrays_are_read_and_die_in_peace_after_a_forced_free(child, make):
     ).split() == ["True", "fine"]
 
 
-def test_a_forced_free_takes_the_other_arrays_away_all_the_same(child):
+def test_a_forced_free_still_takes_other_arrays_away(child):
     child.segfaults("""
         import numpy as np
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -183,7 +183,7 @@ def test_secrets_are_overwritten_by_a_forced_free():
     assert objects.tolist() == [None, None]
 
 
-def test_private_memory_counts_like_all_other():
+def test_private_memory_is_counted_like_all_other_memory():
     group = MemGroup(limit=1 << 20)
     block = group.alloc(300_000)
     with group.numpy():

@@ -50,7 +50,7 @@ def test_a_group_that_copies_such_an_array_is_left_without_views():
     group.free()
 
 
-def test_what_escaped_keeps_the_memory_and_nothing_more():
+def test_an_array_that_escaped_keeps_its_memory_and_nothing_more():
     escaped = []
 
     class Leaking(Picky):

@@ -162,7 +162,7 @@ def test_an_array_outlives_its_group_and_its_list():
     assert array.to_pylist() == RECORDS
 
 
-def test_only_the_slots_that_are_shown_are_kept(cold):
+def test_an_array_keeps_only_the_slots_that_it_shows(cold):
     group = MemGroup(base=4096, name="kept-by-arrow")
     made = list_of(group, [b"x" * 1000] * 100)
     array = pa.array(made[:2])
@@ -172,7 +172,7 @@ def test_only_the_slots_that_are_shown_are_kept(cold):
     assert mappings("kept-by-arrow") == 2
 
 
-def test_capsules_that_nobody_takes_are_released(group):
+def test_unused_capsules_are_released(group):
     made = list_of(group, RECORDS)
     capsules = made.__arrow_c_array__()
     assert group.stats().exports == 1
@@ -184,7 +184,7 @@ def test_capsules_that_nobody_takes_are_released(group):
     assert group.stats().exports == 0
 
 
-def test_a_thread_that_python_never_saw_releases_an_array(group):
+def test_a_thread_unknown_to_python_releases_an_array(group):
     class Array(ctypes.Structure):
         _fields_ = [
             ("numbers", ctypes.c_int64 * 5),
@@ -231,7 +231,7 @@ def test_arrays_are_released_at_exit_in_a_child_and_over_a_forced_end(child):
     assert child.output(code).splitlines() == ["True 1", "0", "0 1 True"]
 
 
-def test_arrays_are_made_while_others_allocate_and_let_go(group):
+def test_arrays_are_made_while_other_threads_allocate_and_release(group):
     made = list_of(group, [b"%d" % n * 7 for n in range(20_000)])
     expected = taken(made)
     wrong = []
@@ -264,7 +264,7 @@ def test_the_type_that_is_requested_is_given(group):
         assert pa.DataType._import_from_c_capsule(made.as_arrow(kind).__arrow_c_schema__()) == wanted
 
 
-def test_an_array_in_waiting_says_what_it_is(group):
+def test_an_arrow_array_shows_its_type_and_length(group):
     made = list_of(group, RECORDS)
     array = made.as_arrow("large_binary")
     assert isinstance(array, ArrowArray)
@@ -285,7 +285,7 @@ def test_an_empty_list_is_an_empty_array(group, kind):
 
 @pytest.mark.parametrize("kind", TEXT)
 @pytest.mark.parametrize("bad", [0, 3, 5])
-def test_the_record_that_is_no_text_is_named(group, kind, bad):
+def test_a_record_that_is_not_utf_8_is_named(group, kind, bad):
     records = list(RECORDS)
     records[bad] = "héé".encode() * 9 + b"\xc3"
     before = group.stats().blocks
@@ -303,7 +303,7 @@ def test_the_record_that_is_no_text_is_named(group, kind, bad):
         (None, TypeError, "not NoneType"),
     ],
 )
-def test_a_type_that_there_is_not_is_an_error_that_names_those_that_are(group, kind, error, match):
+def test_an_unknown_type_is_an_error_that_names_the_known_ones(group, kind, error, match):
     with pytest.raises(error, match=match):
         list_of(group, RECORDS).as_arrow(kind)
 
@@ -348,7 +348,7 @@ def test_an_anonymous_group_has_no_mirror_to_show():
     assert group.stats().exports == 0
 
 
-def test_what_is_freed_is_not_exported():
+def test_freed_lists_and_blocks_are_not_exported():
     group = MemGroup()
     made, block = list_of(group, RECORDS), group.copy(b"abc")
     array = made.as_arrow()
@@ -376,7 +376,7 @@ def test_a_list_from_before_a_reset_is_not_exported(group):
 # Large
 
 
-def test_records_beyond_what_a_view_reaches():
+def test_records_too_large_for_a_view():
     if memory_available() < 7 << 30:
         pytest.skip("needs 7 GiB of memory, of which it touches next to nothing")
     group = MemGroup(base=6 << 30, limit=6 << 30)

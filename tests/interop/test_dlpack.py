@@ -71,7 +71,7 @@ def test_numpy_shares_the_bytes_both_ways(size, backing):
     assert block == array.tobytes()
 
 
-def test_numpy_cannot_write_to_what_is_protected(group):
+def test_numpy_cannot_write_to_a_protected_block(group):
     protected = group.protect(group.copy(b"hello"))
     array = np.from_dlpack(protected)
     assert array.tobytes() == b"hello"
@@ -109,7 +109,7 @@ def test_another_consumer_shares_the_bytes_too(group):
 
 
 @pytest.mark.parametrize("key", [slice(None), slice(3, 9), slice(4, 4)])
-def test_what_is_in_a_capsule_is_as_dlpack_has_it(group, key):
+def test_a_capsule_has_the_layout_that_dlpack_defines(group, key):
     block = group.copy(b"hello world")[key]
     address = block.address if len(block) else None
     expected = (address, CPU, (1, 8, 1), [len(block)], [1], 0)
@@ -164,7 +164,7 @@ def test_a_tensor_outlives_block_and_group():
     assert array.tobytes() == b"jello"
 
 
-def test_a_deleter_is_called_by_a_thread_that_python_never_saw(group):
+def test_a_thread_unknown_to_python_may_call_a_deleter(group):
     capsule = group.copy(b"hello").__dlpack__(max_version=(1, 0))
     managed = inside(capsule, Versioned)
     rename = ctypes.pythonapi.PyCapsule_SetName
@@ -184,7 +184,7 @@ def test_a_deleter_is_called_by_a_thread_that_python_never_saw(group):
 
 
 @pytest.mark.parametrize("version", [None, (0, 8)])
-def test_what_is_protected_needs_a_version_that_can_say_so(group, version):
+def test_a_protected_block_needs_a_version_that_supports_read_only(group, version):
     protected = group.protect(group.copy(b"abc"))
     with pytest.raises(BufferError, match=r"max_version=\(1, 0\) or newer .* copy=True"):
         protected.__dlpack__(max_version=version)
@@ -204,7 +204,7 @@ def test_what_is_protected_needs_a_version_that_can_say_so(group, version):
     ],
     ids=str,
 )
-def test_a_request_that_cannot_be_met_says_what_can(group, options, error, match):
+def test_an_unsupported_request_names_the_supported_ones(group, options, error, match):
     with pytest.raises(error, match=match):
         group.copy(b"abc").__dlpack__(**options)
     assert group.stats().exports == 0

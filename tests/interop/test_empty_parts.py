@@ -146,7 +146,7 @@ def test_a_foreign_part_whose_address_happens_to_be_in_the_group_does_not_live_h
 
 
 @pytest.mark.parametrize("cut", PARTS.values(), ids=PARTS)
-def test_an_empty_part_of_what_was_reset_or_freed_is_refused(cut):
+def test_an_empty_part_from_before_a_reset_or_free_is_refused(cut):
     group = MemGroup()
     part = cut(group.alloc(SIZE))
     with contextlib.suppress(BufferError):  # a part that is no view is in nobody's way

@@ -53,7 +53,7 @@ class BlockMemorySliceSliceTest(unittest.TestCase, cpython.BaseMemorySliceSliceT
     pass
 
 
-def test_nothing_but_what_is_listed_differs():
+def test_only_the_listed_behaviour_differs():
     differing = {name for name in vars(OfBlocks) if name.startswith("test_")}
     assert differing == {"test_hash"}
     ours = unittest.defaultTestLoader.getTestCaseNames(BlockMemoryviewTest)

@@ -265,7 +265,7 @@ def test_array_with_subok_keeps_the_class(group):
     assert made in group
 
 
-def test_array_avoids_a_copy_only_of_its_own(group):
+def test_array_avoids_a_copy_only_of_its_own_arrays(group):
     own, foreign = group.zeros(5), np.zeros(5)
     unless_needed = None if IS_TWO else False
     assert group.array(own, copy=unless_needed) is own
@@ -281,7 +281,7 @@ def test_array_avoids_a_copy_only_of_its_own(group):
             group.array(own, "i4", copy=False)
 
 
-def test_array_is_not_deceived_by_what_says_it_copied(group):
+def test_array_does_not_trust_objects_that_claim_to_have_copied(group):
     kept = np.arange(5.0)
 
     class Liar:
@@ -349,7 +349,7 @@ def test_dtypes_with_references_are_refused(group, make, dtype):
 
 
 @pytest.mark.parametrize("thing", [[object()], [1, "a", None], np.array([[], 1], object)], ids=repr)
-def test_an_array_of_objects_is_refused_also_if_nobody_asked_for_one(group, thing):
+def test_an_array_that_becomes_one_of_objects_is_refused(group, thing):
     with pytest.raises(TypeError, match="refer to objects"):
         group.array(thing)
     with pytest.raises(TypeError, match="refer to objects"):
@@ -372,7 +372,7 @@ def test_an_array_of_objects_is_refused_also_if_nobody_asked_for_one(group, thin
         lambda group: group.unprotect(group.zeros(2)),
     ],
 )
-def test_an_array_counts_as_a_view_until_the_last_made_of_it_dies(group, make):
+def test_an_array_counts_as_a_view_until_the_last_array_made_of_it_dies(group, make):
     made = make(group)
     gc.collect()
     assert group.stats().exports == 1

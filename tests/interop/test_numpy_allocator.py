@@ -95,7 +95,7 @@ def test_an_exception_ends_the_block(group):
     assert handler_of() == "default_allocator"
 
 
-def test_other_threads_are_not_concerned(group):
+def test_other_threads_are_not_affected(group):
     seen = []
     with group.numpy():
         # From Python 3.14 on threads may begin with the context of who starts them.
@@ -105,7 +105,7 @@ def test_other_threads_are_not_concerned(group):
     assert seen[0] not in group
 
 
-def test_threads_allocate_in_the_groups_of_their_own():
+def test_threads_allocate_in_their_own_groups():
     failures = []
 
     def work():
@@ -153,7 +153,7 @@ def test_arrays_may_die_in_another_thread(group):
     assert group.stats().exports == 0
 
 
-def test_tasks_have_blocks_of_their_own(group):
+def test_tasks_have_their_own_blocks(group):
     other = MemGroup()
 
     async def work(which, step):
@@ -234,7 +234,7 @@ def test_the_last_array_grows_where_it_is(group):
         max_size=60,
     )
 )
-def test_arrays_never_share_memory_whatever_is_made_dropped_and_resized(steps):
+def test_arrays_never_share_memory_while_they_are_made_dropped_and_resized(steps):
     group, arrays, others = MemGroup(base=4096), [], []
     array = other = None
     with group.numpy():
@@ -296,7 +296,7 @@ def test_a_loop_that_replaces_its_arrays_takes_no_more_with_every_round(group):
     assert blocks == 2
 
 
-def test_what_has_another_view_is_not_handed_out_again(group):
+def test_memory_with_another_view_is_not_reused(group):
     with group.numpy():
         made = np.full(100, 7, "u1")
         where = made.ctypes.data
@@ -369,7 +369,7 @@ def test_a_full_group_is_a_memory_error_in_numpy():
     assert kept.sum() == 1000
 
 
-def test_numpys_arrays_stand_in_the_way_of_strict_ends(group):
+def test_arrays_that_numpy_allocated_stop_strict_ends(group):
     with group.numpy():
         made = np.ones(10)
         with pytest.raises(BufferError, match="1 live view"):
@@ -383,7 +383,7 @@ def test_numpys_arrays_stand_in_the_way_of_strict_ends(group):
     group.free()
 
 
-def test_arrays_of_a_group_freed_by_force_die_in_peace(group):
+def test_arrays_of_a_group_freed_by_force_can_be_dropped(group):
     with group.numpy():
         made = [np.ones(size) for size in (1, 1000, 100_000)]
         group.free(force=True)
@@ -392,7 +392,7 @@ def test_arrays_of_a_group_freed_by_force_die_in_peace(group):
     group.free()
 
 
-def test_object_arrays_are_numpys_own_affair(group):
+def test_numpy_manages_arrays_of_objects_itself(group):
     class Counted:
         living = 0
 
@@ -414,7 +414,7 @@ def test_object_arrays_are_numpys_own_affair(group):
     assert strings.tolist() == ["a", "bc" * 100]
 
 
-def test_clearing_is_done_where_it_must_be(group):
+def test_memory_is_cleared_where_it_must_be(group):
     with group.numpy():
         for _ in range(3):
             used = np.full(5000, 0xAB, "u1")
@@ -439,7 +439,7 @@ def test_tracemalloc_sees_what_numpy_allocates(child):
     """).split() == ["True", "True"]
 
 
-def test_forked_children_and_their_parents_keep_apart(child):
+def test_forked_children_and_their_parents_share_no_arrays(child):
     assert child.output("""
         import numpy as np
         group = MemGroup()

@@ -123,7 +123,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("way", "mirror"), CASES, ids=[f"{way}, {mirror}" for way, mirror in CASES])
-def test_each_end_finds_what_holds_the_block(nursery, way, mirror):
+def test_each_end_finds_every_holder_of_the_block(nursery, way, mirror):
     expression, kind = WAYS[way]
     ended = nursery.child(
         """
@@ -164,7 +164,7 @@ CRASHES = [(way, mirror) for way, mirror in CASES if WAYS[way][1] in ("view", "e
 
 
 @pytest.mark.parametrize(("way", "mirror"), CRASHES, ids=[f"{way}, {mirror}" for way, mirror in CRASHES])
-def test_what_was_freed_under_a_holder_is_a_crash_that_says_so(nursery, way, mirror):
+def test_using_memory_freed_under_a_holder_is_a_reported_crash(nursery, way, mirror):
     expression, _ = WAYS[way]
     ended = nursery.child(
         """
@@ -185,7 +185,7 @@ def test_what_was_freed_under_a_holder_is_a_crash_that_says_so(nursery, way, mir
     assert "  object  byte " in ended.err
 
 
-def test_a_lender_is_refused_what_was_freed(nursery):
+def test_an_exporter_of_a_freed_block_is_refused(nursery):
     ended = nursery.child(
         """
         group, held = hold("__import__('pickle').PickleBuffer(block)", "read-write")

@@ -45,7 +45,7 @@ def test_without_numpy_the_error_names_what_to_install(child):
     assert lines[-1] == "b'still works'"
 
 
-def test_a_numpy_that_cannot_be_imported_is_heard(child):
+def test_an_error_while_importing_numpy_is_passed_on(child):
     output = child.output("""
         class Broken:
             def find_spec(self, name, path=None, target=None):

@@ -209,7 +209,7 @@ def test_arrays_of_objects_are_not_protected(group):
         group.protect(made)
 
 
-def test_masked_arrays_are_refused_and_told_the_way(group):
+def test_masked_arrays_are_refused_with_a_remedy(group):
     masked = np.ma.array(group.full(3, 7), mask=group.array([True, False, False]))
     with pytest.raises(TypeError, match=r"\.data and its \.mask"):
         group.protect(masked)

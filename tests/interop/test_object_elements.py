@@ -57,7 +57,7 @@ def test_strings_of_variable_size_are_refused(group):
         group.protect(made)
 
 
-def test_a_field_that_is_only_named_like_objects_is_not(group):
+def test_a_field_that_is_only_named_like_objects_is_accepted(group):
     made = group.zeros(3, [("O", "i4"), ("FOO", "u1")])
     assert ":O:" in memoryview(made).format
     protected = group.protect(memoryview(made))
@@ -65,7 +65,7 @@ def test_a_field_that_is_only_named_like_objects_is_not(group):
     assert np.asarray(protected).dtype == made.dtype
 
 
-def test_other_groups_hear_of_the_elements_first():
+def test_elements_are_checked_before_the_group():
     group, other = MemGroup(), MemGroup()
     with other.numpy():
         made = np.array([[], {}], object)

@@ -42,7 +42,7 @@ def whole(request):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_is_loaded_is_what_was_sent(thing, protocol):
+def test_loaded_objects_equal_the_pickled_ones(thing, protocol):
     data = pickle.dumps(thing, protocol)
     loaded = pickle.loads(data)
     assert is_same(loaded, thing)
@@ -51,7 +51,7 @@ def test_what_is_loaded_is_what_was_sent(thing, protocol):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_is_loaded_is_the_receivers_own(protocol):
+def test_loaded_objects_belong_to_the_receiver(protocol):
     sent = MemGroup().copy(b"hello")
     loaded = pickle.loads(pickle.dumps(sent, protocol))
     loaded[0] = ord("j")
@@ -90,7 +90,7 @@ def test_nothing_is_copied_out_of_band(whole):
     assert block_addresses(loaded) == block_addresses(whole)
 
 
-def test_loaded_of_the_very_bytes_shares_them():
+def test_loading_from_the_pickled_buffers_shares_their_bytes():
     group = MemGroup()
     for sent in (group.copy(b"hello"), list_of(group, [b"hello"])[0]):
         data, buffers = out_of_band(sent)
@@ -157,7 +157,7 @@ def test_frames_of_a_group_that_has_ended_are_copied_while_they_are_there(group)
             pickle.loads(arrived[0][0], buffers=[unseen])
 
 
-def test_what_was_writable_and_arrives_protected_is_not_made_writable():
+def test_writable_objects_that_arrive_protected_are_not_made_writable():
     home = MemGroup()
     block = MemGroup().copy(b"hello")
     data, buffers = out_of_band(block)
@@ -179,7 +179,7 @@ def test_padding_is_sent_as_zeros():
     assert bytes(buffers[0]) == (b"abc" + bytes(13)) * 9 + b"abc"
 
 
-def test_what_other_lists_and_blocks_hold_is_not_sent():
+def test_bytes_of_other_lists_and_blocks_are_not_sent():
     group = MemGroup()
     made = list_of(group, [b"mine", b"yours", b"mine", b"yours"])
     for part in (made[::2], made[1:3], made[:1]):
@@ -202,7 +202,7 @@ def test_buffers_are_views(group):
 # Which group
 
 
-def test_a_receiving_group_ends_with_what_was_loaded_into_it(cold):
+def test_a_receiving_group_ends_with_the_last_object_loaded_into_it(cold):
     gc.collect()
     before = mappings("loaded")
     ours._begin_anew()
@@ -216,7 +216,7 @@ def test_a_receiving_group_ends_with_what_was_loaded_into_it(cold):
     assert mappings("loaded") == before
 
 
-def test_what_is_large_has_a_group_of_its_own(cold):
+def test_large_objects_get_their_own_group(cold):
     before = mappings("loaded")
     sent = MemGroup().alloc(3 << 20, zero=True)
     first, second = pickle.loads(pickle.dumps([sent, sent[1:]]))
@@ -226,7 +226,7 @@ def test_what_is_large_has_a_group_of_its_own(cold):
     assert second == sent[1:]
 
 
-def test_a_small_block_keeps_few_others(cold):
+def test_a_small_block_keeps_few_other_blocks_alive(cold):
     ours._begin_anew()
     before = mapped("loaded")
     data = pickle.dumps(MemGroup().alloc(ours.LARGE // 2, zero=True))
@@ -285,7 +285,7 @@ def test_threads_load_into_groups_of_their_own_or_a_common_one(group):
 # What users may do wrongly
 
 
-def test_a_group_is_not_pickled_and_says_what_is(group):
+def test_pickling_a_group_is_refused_with_a_remedy(group):
     for work in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(
             TypeError, match=r"cannot pickle or copy a MemGroup: .* pickle its blocks and lists"
@@ -293,7 +293,7 @@ def test_a_group_is_not_pickled_and_says_what_is(group):
             work(group)
 
 
-def test_what_is_freed_is_neither_pickled_nor_copied():
+def test_freed_objects_are_neither_pickled_nor_copied():
     for make in (*THINGS.values(), *SKIPPING.values()):
         group = MemGroup()
         thing = make(group)
@@ -321,7 +321,7 @@ def test_loads_into_wants_an_open_group():
 
 
 @pytest.mark.parametrize("name", ["a protected block", "a protected list", "a list backwards"])
-def test_what_was_protected_is_not_loaded_into_an_anonymous_group(name):
+def test_protected_objects_are_not_loaded_into_an_anonymous_group(name):
     sent = {**THINGS, **SKIPPING}[name](MemGroup())
     group = MemGroup(backing="anonymous")
     with loads_into(group), pytest.raises(ValueError, match=r'has no read-only mirror: .* backing="memfd"'):

@@ -217,7 +217,7 @@ def test_a_stream_that_ends_before_the_list(run):
 
 
 @pytest.mark.parametrize("sizes", [[], [0, 0]])
-def test_a_list_of_nothing_moves_nothing(run, sizes):
+def test_an_empty_list_moves_nothing(run, sizes):
     with MemGroup() as group, non_blocking("unix") as (_writer, source):
         assert run(once(aio.recvmsg_into(group.alloc_many(sizes), source))) == 0
         assert run(once(aio.sendmsg(group.alloc_many(sizes), source))) == 0
@@ -308,7 +308,7 @@ def test_a_group_freed_while_a_task_waits(run):
         run(receive(MemGroup(), source, writer))
 
 
-def test_a_message_on_its_way_is_a_view(run):
+def test_an_unfinished_message_counts_as_a_view(run):
     async def receive(group, source, writer):
         reader = aio.frames(group, source)
         task = asyncio.ensure_future(message(reader))
@@ -355,7 +355,7 @@ def test_one_task_for_one_direction(run):
         run(both(group, source, writer))
 
 
-def test_others_get_their_turn_while_a_stream_is_always_ready(run, tmp_path):
+def test_other_tasks_run_while_a_stream_is_always_ready(run, tmp_path):
     bodies = [noise(size) for size in (5_000_000, 5_000_000, *[10] * 20_000)]
     path = tmp_path / "messages"
     path.write_bytes(b"".join(map(framed, bodies)))
@@ -391,7 +391,7 @@ def test_others_get_their_turn_while_a_stream_is_always_ready(run, tmp_path):
     os.close(descriptor)
 
 
-def test_what_cannot_be_awaited_is_refused_at_once(group):
+def test_streams_that_cannot_be_awaited_are_refused_at_once(group):
     protected = group.protect(group.alloc_many([3]))
     with connected("unix") as (_writer, source):
         for make in (
@@ -442,7 +442,7 @@ def test_a_peer_that_is_gone_is_an_error_and_no_signal(child):
     """)
 
 
-def test_a_stream_that_was_closed_while_waited_for_makes_room(group):
+def test_a_stream_closed_while_a_task_waits_gives_way_to_its_successor(group):
     async def main():
         ours, peer = socket.socketpair()
         ours.setblocking(False)
@@ -465,7 +465,7 @@ def test_a_stream_that_was_closed_while_waited_for_makes_room(group):
     asyncio.run(main())
 
 
-def test_a_write_that_takes_nothing_is_an_error(child):
+def test_a_write_of_zero_bytes_is_an_error(child):
     """No descriptor at hand does that, so the kernel is told to: a seccomp filter answers writev(2) by 0."""
     said = child.output("""
         import asyncio, struct, platform

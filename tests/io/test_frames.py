@@ -63,7 +63,7 @@ def test_messages_come_out_as_they_went_in(kind, sizes, form, read_ahead, pieces
 
 @settings(max_examples=60)
 @given(sizes=BODIES, form=FORMATS, read_ahead=AHEAD, pieces=PIECES)
-def test_a_non_blocking_stream_is_gone_on_with(sizes, form, read_ahead, pieces):
+def test_receiving_from_a_nonblocking_stream_continues(sizes, form, read_ahead, pieces):
     bodies = bodies_of(sizes, form["prefix"])
     stream = b"".join(framed(body, **form) for body in bodies)
     least = len(stream) // 300
@@ -90,7 +90,7 @@ def test_a_non_blocking_stream_is_gone_on_with(sizes, form, read_ahead, pieces):
 
 
 @KINDS
-def test_a_peer_that_stalls_is_waited_for(kind):
+def test_the_reader_waits_for_a_peer_that_stalls(kind):
     bodies = [b"abc", b"", noise(100), b"d"]
     stream = b"".join(map(framed, bodies))
     with (
@@ -174,7 +174,7 @@ def test_a_length_that_does_not_count_its_prefix(group):
 
 
 @KINDS
-def test_without_reading_ahead_the_stream_is_left_behind_the_message(group, kind):
+def test_without_reading_ahead_the_stream_stops_right_after_the_message(group, kind):
     with connected(kind) as (writer, source):
         send(writer, framed(b"upgrade") + framed(noise(1000)) + b"something else")
         reader = group.frames(source, read_ahead=0)
@@ -182,7 +182,7 @@ def test_without_reading_ahead_the_stream_is_left_behind_the_message(group, kind
         assert os.read(source.fileno(), 100) == b"something else"
 
 
-def test_what_was_read_ahead_is_shown(group):
+def test_bytes_read_ahead_are_shown(group):
     with connected("unix") as (writer, source):
         writer.sendall(framed(b"upgrade") + b"something else")
         reader = group.frames(source)

@@ -127,7 +127,7 @@ def test_free_does_not_wait_for_a_reader_that_waits(backing):
         assert reader.ahead == framed(b"too late")
 
 
-def test_a_message_on_its_way_is_a_view(backing):
+def test_an_unfinished_message_counts_as_a_view(backing):
     group = MemGroup(backing=backing)
     body = noise(300_000)
     with connected("unix") as (writer, source):
@@ -195,7 +195,7 @@ def test_groups_freed_at_random_while_messages_come(mirrored):
         assert ValueError in outcomes
 
 
-def test_a_gentle_end_leaves_a_message_on_its_way_alone():
+def test_a_gentle_end_keeps_an_unfinished_message():
     with connected("unix") as (writer, source):
         group = MemGroup()
         source.setblocking(False)
@@ -209,7 +209,7 @@ def test_a_gentle_end_leaves_a_message_on_its_way_alone():
 
 
 @pytest.mark.parametrize("give_up", ["close", "drop"])
-def test_a_reader_that_goes_is_no_view(give_up):
+def test_a_dropped_reader_is_no_view(give_up):
     group = MemGroup()
     with connected("unix") as (writer, source):
         source.setblocking(False)
@@ -243,7 +243,7 @@ def test_a_received_block_is_like_any_other(group):
 
 
 @pytest.mark.parametrize("size", [1000, 300_000])
-def test_a_message_that_has_no_room_can_be_tried_again(size):
+def test_a_message_without_room_can_be_tried_again(size):
     group = MemGroup(limit=400_000)
     with connected("unix") as (writer, source):
         bodies = [noise(size, seed) for seed in range(600_000 // size)]

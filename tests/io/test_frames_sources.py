@@ -34,7 +34,7 @@ def test_one_thread_at_a_time(group):
         assert found == [b"one", None]
 
 
-def test_a_source_closed_meanwhile_is_not_somebody_elses_descriptor(group):
+def test_a_source_closed_meanwhile_is_not_taken_for_a_new_descriptor(group):
     ends = socket.socketpair()
     reader = group.frames(ends[1])
     number = ends[1].fileno()
@@ -49,7 +49,7 @@ def test_a_source_closed_meanwhile_is_not_somebody_elses_descriptor(group):
     ends[0].close()
 
 
-def test_what_the_stream_reports_is_passed_on(group):
+def test_errors_of_the_stream_are_passed_on(group):
     with connected("tcp") as (writer, source):
         reader = group.frames(source)
         writer.sendall(framed(b"abc")[:5])
@@ -99,7 +99,7 @@ def test_a_source_without_a_stream_is_refused(group, tmp_path):
         ({"read_ahead": 1.5}, TypeError, "read_ahead must be an integer, not float"),
     ],
 )
-def test_an_argument_that_cannot_be_is_refused(group, options, kind, message):
+def test_invalid_arguments_are_refused(group, options, kind, message):
     with connected("unix") as (_, source), pytest.raises(kind, match=message):
         group.frames(source, **options)
 
@@ -180,7 +180,7 @@ def test_a_peer_that_is_killed(group):
     assert reader.partial == bytes(10)
 
 
-def test_a_message_begun_before_a_fork_is_the_parents(child):
+def test_a_message_begun_before_a_fork_belongs_to_the_parent(child):
     child.output("""
         import socket
         ours, peer = socket.socketpair()

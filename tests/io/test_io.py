@@ -104,7 +104,7 @@ class TestFiles:
         assert file.tell() == 7
         assert os.pread(file.fileno(), 99, 0) == b"1233123789"
 
-    def test_what_lies_between_blocks_stays(self, group, file):
+    def test_bytes_between_blocks_stay_unchanged(self, group, file):
         file.write(b"x" * 100)
         blocks = group.alloc_many([1] * 30, zero=True)
         every_other = blocks[::2]
@@ -143,7 +143,7 @@ class TestFiles:
         assert whole.count(0) == len(whole) - len(marks)
 
     @given(sizes=SIZES, start=st.integers(0, 100_000))
-    def test_start_passes_bytes_over(self, sizes, start):
+    def test_start_skips_bytes(self, sizes, start):
         with tempfile.TemporaryFile(buffering=0) as file, memgroup.MemGroup() as group:
             for blocks in (group.alloc_many(sizes, zero=True), group.alloc_many(sizes, align=1, zero=True)):
                 data = content(blocks.nbytes)
@@ -156,7 +156,7 @@ class TestFiles:
                     assert blocks.preadv(file, start, start=start) == blocks.nbytes - start
                     assert joined(blocks) == bytes(start) + data[start:]
 
-    def test_nothing_to_move_still_asks(self, group, file):
+    def test_an_empty_transfer_still_checks_the_descriptor(self, group, file):
         for blocks in (group.alloc_many([]), group.alloc_many([0, 0])):
             assert blocks.preadv(file, 0) == blocks.readv(file) == blocks.writev(file) == 0
             with pytest.raises(OSError, match="Bad file descriptor"):
@@ -234,7 +234,7 @@ class TestPipesAndSockets:
             blocks.recvmsg_into(one)
         assert moved(raised) == 0
 
-    def test_a_socket_that_does_not_wait(self, group, pair):
+    def test_a_nonblocking_socket(self, group, pair):
         one, two = pair
         two.setblocking(False)
         blocks = group.alloc_many([4, 4, 4])
@@ -252,7 +252,7 @@ class TestPipesAndSockets:
         assert blocks.recvmsg_into(two, start=6) == 6
         assert joined(blocks) == b"abcdefghijkl"
 
-    def test_sending_goes_on_where_it_was(self, group, pair):
+    def test_sending_continues_where_it_stopped(self, group, pair):
         one, two = pair
         one.setblocking(False)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)

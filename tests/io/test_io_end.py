@@ -41,7 +41,7 @@ class TestTheEnd:
             yield one
 
     @FEW_OR_MANY
-    def test_a_call_that_waits_is_a_view_and_holds_nobody_up(self, group, sizes):
+    def test_a_call_that_waits_is_a_view_and_delays_no_other_thread(self, group, sizes):
         results: list[object] = []
         blocks = group.alloc_many(sizes)
         with self.waiting(group, blocks, results) as peer:
@@ -57,7 +57,7 @@ class TestTheEnd:
         group.free()
 
     @FEW_OR_MANY
-    def test_what_is_taken_away_by_force_is_said(self, group, sizes):
+    def test_a_forced_free_during_a_call_is_reported(self, group, sizes):
         results: list[object] = []
         blocks = group.alloc_many(sizes)
         with self.waiting(group, blocks, results) as peer:
@@ -80,7 +80,7 @@ class TestTheEnd:
             joined(blocks)
 
     @pytest.mark.parametrize("size", [10, 5000])
-    def test_what_goes_out_is_taken_away_by_force(self, group, size):
+    def test_a_forced_free_takes_memory_that_is_being_sent(self, group, size):
         one, two = socket.socketpair()
         results: list[object] = []
         blocks = group.alloc_many([size] * (8_000_000 // size), zero=True)
@@ -138,7 +138,7 @@ class TestBadInput:
             with pytest.raises(TypeError, match=r"fileno\(\)"):
                 blocks.writev(none)
 
-    def test_what_the_kernel_refuses(self, group, file, tmp_path):
+    def test_errors_of_the_kernel(self, group, file, tmp_path):
         blocks = group.alloc_many([1])
         directory = os.open(tmp_path, os.O_RDONLY)
         with pytest.raises(IsADirectoryError):
@@ -179,7 +179,7 @@ class TestBadInput:
             assert one.recv(2) == b"x"
             assert protected.sendmsg(one) == 1
 
-    def test_no_way_past_encryption(self, group):
+    def test_ssl_sockets_are_refused(self, group):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         one, two = socket.socketpair()

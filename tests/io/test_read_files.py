@@ -35,7 +35,7 @@ class TestReadFiles:
             assert list(map(bytes, blocks)) == [content(size, number) for number, size in enumerate(sizes)]
             assert told[-1] == (len(sizes), len(sizes))
 
-    def test_who_is_told_of_progress_may_stop_while_sizes_are_asked(self, group, tmp_path):
+    def test_a_progress_callback_may_stop_the_call_while_sizes_are_read(self, group, tmp_path):
         path = tmp_path / "file"
         path.write_bytes(b"x")
         told = []
@@ -105,7 +105,7 @@ class TestReadFiles:
                 group.read_files(wrong)
         assert list(group.read_files([]).check()) == []
 
-    def test_files_that_announce_nothing(self, group, tmp_path):
+    def test_files_that_report_no_size(self, group, tmp_path):
         (path,) = self.tree(tmp_path, [100])
         result = group.read_files([path, "/proc/self/cmdline", path, "/proc/self/auxv", path])
         assert result.unannounced == (1, 3)
@@ -147,7 +147,7 @@ class TestReadFiles:
         assert not result.errors
         assert (1 in result.changed) == (length != 10_000)
 
-    def test_a_file_that_a_thread_keeps_changing_is_always_a_state_of_it(self, group, tmp_path):
+    def test_a_file_that_keeps_changing_is_read_in_a_state_that_it_had(self, group, tmp_path):
         """Whatever length is read, it is all of one letter: nothing is there that was not in the file."""
         path = tmp_path / "changing"
         path.write_bytes(b"z" * 100_000)

@@ -59,7 +59,7 @@ class TestReadRanges:
                 )
             assert file.tell() == len(self.DATA)
 
-    def test_what_is_short_is_known(self, group, tmp_path):
+    def test_short_ranges_are_reported(self, group, tmp_path):
         path = tmp_path / "short"
         path.write_bytes(b"0123456789")
         result = group.read_ranges(path, [8, 0, 20], [5, 3, 2])
@@ -161,7 +161,7 @@ class TestReadRanges:
 
     @pytest.mark.parametrize("cpus", [1, None])
     @pytest.mark.parametrize("ordered", [True, False])
-    def test_much_is_shared_out(self, group, file, cpus, ordered):
+    def test_large_reads_are_shared_among_threads(self, group, file, cpus, ordered):
         """So much that several threads read it, where there are processors for them."""
         data = content(100 << 20)
         file.write(data)

@@ -159,7 +159,7 @@ def test_nothing_overlaps(machine, data):
 
 
 @given(FAMILIES)
-def test_a_picture_shows_what_there_is(machine):
+def test_a_picture_shows_every_object(machine):
     layout = drawn(machine, None)
     if layout is None:
         return
@@ -294,7 +294,7 @@ def test_the_bug_shows():
     assert "freed: the page's mapping dangles" in texts(machine.draw())
 
 
-def test_the_legend_has_what_is_there_and_nothing_else():
+def test_the_legend_has_only_signs_of_the_picture():
     machine = Machine()
     assert texts(machine.draw()) == ["modern"]
     process = machine.spawn()
@@ -307,7 +307,7 @@ def test_the_legend_has_what_is_there_and_nothing_else():
     assert f"page {page} is in no page table: nothing to walk to" in texts(machine.draw(page))
 
 
-def test_an_orphan_says_whose_it_was():
+def test_an_orphan_names_its_former_owner():
     machine = Machine()
     parent = machine.spawn()
     parent.fork()
@@ -374,7 +374,7 @@ def test_of_too_many_pages_one_is_drawn():
     assert "page 51" not in texts(machine.draw(ids[50]))
 
 
-def test_what_is_no_page():
+def test_invalid_pages():
     machine = Machine()
     process = machine.spawn()
     page = process.write(process.mmap(1).start)
@@ -391,7 +391,7 @@ def test_what_is_no_page():
             machine.draw(wrong)
 
 
-def test_a_machine_that_never_rests_is_refused(monkeypatch):
+def test_a_machine_that_keeps_changing_is_refused(monkeypatch):
     """As another thread would, and every time."""
     machine = Machine()
     process = machine.spawn()
@@ -428,7 +428,7 @@ def test_a_drawing_is_saved_as_it_is(tmp_path):
 # The chapter of the docs
 
 
-def test_the_pictures_of_the_docs_are_what_its_samples_draw():
+def test_the_pictures_of_the_docs_match_their_samples():
     spec = importlib.util.spec_from_file_location("draw", DOCS / "draw.py")
     assert spec is not None
     assert spec.loader is not None

@@ -137,7 +137,7 @@ def test_a_lineage_keeps_its_chain_short_since_3_19():
 # Ranges
 
 
-def test_a_vma_says_what_it_is_like_now():
+def test_a_vma_shows_its_current_state():
     machine, process = family()
     vma = process.mmap(4, at=100)
     assert (vma.start, vma.stop, vma.pages, vma.prot, vma.shared) == (100, 104, 4, "rw", False)
@@ -270,7 +270,7 @@ def test_a_machine_lives_as_long_as_what_it_made():
     assert gone() is None
 
 
-def test_nothing_of_it_is_made_by_hand():
+def test_only_a_machine_makes_its_objects():
     for made in (Process, Vma, Broken):
         with pytest.raises(TypeError):
             made()  # type: ignore[call-arg]
@@ -352,7 +352,7 @@ def test_errors_name_the_page_and_the_process():
     assert (machine.counts()["processes"], machine.pages()) == (1, [])
 
 
-def test_a_page_that_is_out_cannot_go_out_again():
+def test_a_swapped_out_page_cannot_be_swapped_out_again():
     machine, process = family()
     page = process.write(process.mmap(1).start)
     machine.swap_out(page)

@@ -204,7 +204,7 @@ TestHistory.settings = settings(
 
 
 @pytest.mark.parametrize("deed", ["spawn", "write", "share", "read", "mmap", "protect", "fork", "forks"])
-def test_where_memory_ends_the_model_is_as_it_was_and_goes_on(child, deed):
+def test_after_running_out_of_memory_the_model_is_unchanged_and_usable(child, deed):
     code = """
         from collections import deque
         from memgroup.rmap import Machine
@@ -251,7 +251,7 @@ def test_where_memory_ends_the_model_is_as_it_was_and_goes_on(child, deed):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_after_swapping_out_a_walk_comes_only_to_those_who_show_a_shared_mapping(policy):
+def test_after_swapping_out_a_walk_visits_only_shared_mappings(policy):
     machine = Machine(policy)
     parent = machine.spawn()
     private = parent.write(parent.mmap(1, at=16).start)

@@ -82,7 +82,7 @@ def test_the_kernel_makes_the_objects_of_the_model(shape, depth, children, expec
 
 @pytest.mark.parametrize("kind", ["shared", "untouched"])
 @pytest.mark.parametrize(("depth", "children"), [(1, 1000), (100, 1), (8, 2)])
-def test_the_kernel_makes_no_objects_for_what_is_shared_or_untouched(kind, depth, children):
+def test_the_kernel_makes_no_objects_for_shared_or_untouched_mappings(kind, depth, children):
     assert caused_by(kind, depth, children) == (0, 0)
 
 
@@ -99,7 +99,7 @@ def test_the_kernel_keeps_the_objects_of_a_lineage_as_the_model_does(generations
     assert caused_by("written", generations, 0) == counted(machine)
 
 
-def test_what_a_killed_process_was_recording_is_removed_by_the_next():
+def test_a_recording_left_by_a_killed_process_is_removed_by_the_next():
     code = """
         import kernel_objects, os, signal
         with kernel_objects.instance(64) as place:

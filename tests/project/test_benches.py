@@ -80,7 +80,7 @@ def test_a_work_measured_once_has_only_its_first_measurement():
 
 
 @pytest.mark.parametrize(("ours", "verdict"), [(2.9e-8, "**not met**"), (2.3e-8, "met")])
-def test_a_goal_is_judged_by_what_was_seen(ours, verdict):
+def test_a_goal_is_judged_by_its_measurements(ours, verdict):
     results = Results(run({"memgroup-warm": peer((0, ours)), "bytearray": peer((0, 4e-8))}))
     lines = [line for line in goals.table(results) if "memgroup-warm ÷ bytearray | ≤ 0.600" in line]
     assert len(lines) == 1
@@ -103,7 +103,7 @@ def test_a_lost_row_without_a_reason_says_so():
     assert lines[0].endswith(f"| {losses.UNEXPLAINED} |")
 
 
-def test_what_rust_loses_is_listed_too():
+def test_lost_rows_of_rust_are_listed_too():
     row = {
         "work": "w",
         "measured": "memgroup-alloc",
@@ -121,7 +121,7 @@ def test_the_reasons_that_are_kept_can_be_read():
     assert all(reason.rows and reason.why for reason in losses.reasons(ROOT / "benches/reasons.toml"))
 
 
-def test_the_page_names_whom_it_could_not_measure():
+def test_the_page_names_peers_that_could_not_be_measured():
     page = document.page(run(PEERS), ROOT, [])
     assert "pyarrow is not installed" in line_of(page, "| pyarrow")
     assert "> " not in page.splitlines()[2]  # which is no reason to warn

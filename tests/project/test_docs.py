@@ -95,7 +95,7 @@ def test_a_story_runs(page, tmp_path):
 
 
 @pytest.mark.parametrize("console", CONSOLES)
-def test_a_console_shows_what_is_printed(console, tmp_path):
+def test_a_console_shows_the_output_of_its_command(console, tmp_path):
     (tmp_path / "greeting").write_text("hello")
     scripts = os.path.dirname(sys.executable)
     environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}

@@ -59,7 +59,7 @@ def test_what_type_checkers_need_is_installed():
     assert files.joinpath("_memgroup", "__init__.pyi").is_file()
 
 
-def test_all_that_is_exported_is_there():
+def test_all_exported_names_exist():
     assert sorted(memgroup.__all__) == memgroup.__all__
     for name in memgroup.__all__:
         assert getattr(memgroup, name) is not None

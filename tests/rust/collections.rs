@@ -182,7 +182,7 @@ fn a_vector_grows_and_shrinks_in_place() {
 }
 
 #[test]
-fn what_lies_behind_keeps_a_vector_from_growing_over_it() {
+fn a_vector_never_grows_over_a_later_allocation() {
     let group = MemGroup::new().unwrap();
     let local = group.local().unwrap();
     let mut vec = Vec::new_in(&local);
@@ -229,7 +229,7 @@ fn threads_build_collections_in_one_group() {
 }
 
 #[test]
-fn what_cannot_be_had_is_an_error_that_leaves_the_vector_as_it_was() {
+fn a_failed_allocation_leaves_the_vector_unchanged() {
     let group = memgroup::Options::new().limit(1 << 20).open().unwrap();
     let local = group.local().unwrap();
     let mut vec = Vec::new_in(&local);

@@ -185,8 +185,8 @@ fn every_atomic_operation_is_the_same_reported_crash() {
 }
 
 #[test]
-fn nothing_is_said_unless_it_is_asked_for() {
-    alone("crash::nothing_is_said_unless_it_is_asked_for", || {
+fn nothing_is_reported_unless_reports_are_enabled() {
+    alone("crash::nothing_is_reported_unless_reports_are_enabled", || {
         let group = crash_group(Backing::Memfd);
         let (_protected, address) = protected(&group);
         for enabled in [false, true, false] {
@@ -313,8 +313,8 @@ fn touch_elsewhere() {
 }
 
 #[test]
-fn a_handler_that_mends_its_own_faults_keeps_doing_so_and_crashes_are_still_reported() {
-    alone("crash::a_handler_that_mends_its_own_faults_keeps_doing_so_and_crashes_are_still_reported", || {
+fn a_handler_that_repairs_its_own_faults_still_runs_and_crashes_are_still_reported() {
+    alone("crash::a_handler_that_repairs_its_own_faults_still_runs_and_crashes_are_still_reported", || {
         let group = crash_group(Backing::Memfd);
         let (_protected, address) = protected(&group);
         install(mends as *const () as usize, 0);
@@ -338,8 +338,8 @@ fn a_handler_that_mends_its_own_faults_keeps_doing_so_and_crashes_are_still_repo
 }
 
 #[test]
-fn a_handler_for_one_time_runs_one_time() {
-    alone("crash::a_handler_for_one_time_runs_one_time", || {
+fn a_handler_installed_for_one_signal_runs_once() {
+    alone("crash::a_handler_installed_for_one_signal_runs_once", || {
         install(mends as *const () as usize, libc::SA_RESETHAND);
         enable_fault_report().unwrap();
         let (_, status, said) = last_words(touch_elsewhere);
@@ -350,8 +350,8 @@ fn a_handler_for_one_time_runs_one_time() {
 }
 
 #[test]
-fn a_stack_overflow_says_what_it_always_said() {
-    const TEST: &str = "crash::a_stack_overflow_says_what_it_always_said";
+fn a_stack_overflow_keeps_its_usual_message() {
+    const TEST: &str = "crash::a_stack_overflow_keeps_its_usual_message";
     if !is_child(TEST) {
         let output = in_child(TEST);
         let said = String::from_utf8_lossy(&output.stderr);

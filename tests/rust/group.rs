@@ -94,7 +94,7 @@ fn protected_blocks_can_be_read_by_many_threads() {
 }
 
 #[test]
-fn what_cannot_be_protected_is_given_back() {
+fn a_block_that_cannot_be_protected_is_given_back() {
     let anonymous = group_of(Backing::Anonymous);
     let refused = anonymous.try_protect(anonymous.copy(b"abc").unwrap()).unwrap_err();
     assert_eq!(refused.error, Error::NoMirror);
@@ -174,7 +174,7 @@ fn a_slot_jumped_to_serves_the_next_large_request() {
 }
 
 #[test]
-fn tails_of_earlier_slots_are_looked_back_into() {
+fn the_unused_ends_of_earlier_slots_are_used() {
     let group = MemGroup::with_base(64 * KIB).unwrap();
     group.alloc(60 * KIB).unwrap(); // leaves a tail of 4 KiB in slot 0
     group.alloc(8 * KIB).unwrap(); // too small for slot 0 to be kept: slot 1 is current now

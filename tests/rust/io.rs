@@ -74,7 +74,7 @@ proptest! {
 }
 
 #[test]
-fn errors_know_how_far_it_came() {
+fn errors_say_how_many_bytes_were_moved() {
     let group = MemGroup::new().unwrap();
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
@@ -133,7 +133,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn small_and_large_pieces_go_through_a_socket_that_does_not_wait(
+    fn small_and_large_pieces_go_through_a_nonblocking_socket(
         sizes in prop::collection::vec(prop_oneof![4 => 0..60usize, 1 => 900..1200usize, 1 => 5000..9000usize], 0..900),
         start in 0..5000usize,
         align in prop::sample::select(vec![1, 16]),

@@ -94,7 +94,7 @@ fn filling_takes_exactly_as_many_bytes() {
 }
 
 #[test]
-fn no_objects_take_nothing() {
+fn an_empty_list_takes_nothing() {
     let group = MemGroup::new().unwrap();
     for mut list in [group.alloc_many(&[]).unwrap(), group.alloc_uniform(0, 100).unwrap()] {
         assert!(list.is_empty() && list.iter().next().is_none() && list.get(0).is_none());
@@ -164,7 +164,7 @@ fn an_object_of_a_gibibyte_is_one_of_many() {
 }
 
 #[test]
-fn what_is_committed_is_used_up_within_a_limit() {
+fn committed_memory_is_used_up_within_a_limit() {
     let mut group = Options::new().base(64 * KIB).limit(420 * KIB).open().unwrap();
     // Less than each of the first three slots holds.
     drop(group.alloc_uniform(21, 20 * KIB).unwrap());
@@ -214,7 +214,7 @@ fn a_list_is_kept_to_the_limit_and_uses_it_up() {
 }
 
 #[test]
-fn what_found_no_room_gives_everything_back() {
+fn a_list_that_finds_no_room_gives_everything_back() {
     let group = Options::new().base(64 * KIB).limit(MIB).open().unwrap();
     group.alloc(100).unwrap();
     let (before, window) = (allocated(&group), group.stats().committed);
@@ -343,7 +343,7 @@ proptest! {
     }
 
     #[test]
-    fn with_a_limit_a_list_is_had_whole_or_not_at_all(
+    fn with_a_limit_a_list_is_allocated_whole_or_not_at_all(
         before in 0..200_000usize, rounds in prop::collection::vec(sizes(), 1..6), limit in 0..2_000_000usize,
     ) {
         let group = Options::new().base(4096).limit(limit).open().unwrap();

@@ -89,7 +89,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_left_is_given_back() {
+fn the_rest_of_a_chunk_is_given_back() {
     let group = MemGroup::new().unwrap();
     let local = group.local().unwrap();
     assert_eq!(group.stats().allocated, 0, "a handle takes nothing before it is used");
@@ -107,7 +107,7 @@ fn what_is_left_is_given_back() {
 }
 
 #[test]
-fn what_is_given_back_dirty_is_zeroed_when_asked_for_zeroed() {
+fn memory_given_back_dirty_is_zeroed_for_a_zeroed_request() {
     let group = MemGroup::new().unwrap();
     let local = group.local().unwrap();
     // A panic in the closure frees what was filled.
@@ -230,7 +230,7 @@ fn a_large_request_leaves_the_chunk_alone() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_in_words() {
+fn impossible_requests_are_refused_with_a_message() {
     let group = Options::new().limit(MIB).open().unwrap();
     let local = group.local().unwrap();
     for size in [usize::MAX, usize::MAX - 15, isize::MAX as usize, 1 << 47] {
@@ -299,7 +299,7 @@ fn a_panic_while_filling_drops_what_was_made_and_frees_the_room() {
 }
 
 #[test]
-fn no_bytes_have_an_aligned_address() {
+fn empty_objects_have_aligned_addresses() {
     let group = MemGroup::new().unwrap();
     let local = group.local().unwrap();
     for shift in 0..13 {

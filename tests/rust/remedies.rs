@@ -85,7 +85,7 @@ fn remedies_are_chosen_by_operation_and_code() {
 }
 
 #[test]
-fn errors_speak_rust_to_rust() {
+fn errors_use_rust_terms_in_rust() {
     let group = Options::new().backing(Backing::Anonymous).open().unwrap();
     let error = Error::from(group.try_protect(group.alloc(1).unwrap()).unwrap_err());
     for error in [error, Error::SecretInFiles] {
@@ -94,7 +94,7 @@ fn errors_speak_rust_to_rust() {
 }
 
 #[test]
-fn objects_without_bytes_are_counted_for_what_they_take() {
+fn empty_objects_are_counted_by_the_bytes_they_take() {
     let group = MemGroup::new().unwrap();
     let error = group.alloc_uniform(1 << 62, 0).unwrap_err();
     assert!(!error.to_string().contains("allocate 0 bytes"), "{error}");

@@ -500,7 +500,7 @@ fn advice_keeps_ranges_from_children() {
 }
 
 #[test]
-fn a_page_that_is_nobody_elses_moves_to_its_owner() {
+fn a_page_mapped_by_one_process_moves_to_its_own_anon_vma() {
     let (mut machine, first) = family_of(Policy::Modern, 1);
     write_all(&mut machine, first);
     let child = machine.fork(first).unwrap();

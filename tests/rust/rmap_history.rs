@@ -223,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn a_walk_looks_at_all_who_map_and_unmapping_ends_with_them(moves in history(Kind::Changing)) {
+    fn a_walk_visits_every_process_that_maps_a_page_and_unmapping_ends_with_the_last(moves in history(Kind::Changing)) {
         for policy in CORRECT {
             let mut machine = beginning(policy);
             for one in &moves {

@@ -18,7 +18,7 @@ fn secrets_in_files_are_refused() {
 }
 
 #[test]
-fn what_was_secret_is_zero_after_a_reset() {
+fn secret_memory_is_zero_after_a_reset() {
     for backing in [Backing::Memfd, Backing::Anonymous] {
         let mut group = secret(backing);
         assert!(group.is_secret());

@@ -51,7 +51,7 @@ fn check(group: &MemGroup, owned: Vec<(u8, Vec<Block<'_>>)>) {
 }
 
 #[test]
-fn every_byte_has_one_owner_whatever_else_goes_on() {
+fn every_byte_has_one_owner_during_all_other_operations() {
     let (rounds, objects) = (scaled(40, 2), scaled(2500, 40));
     let group = RwLock::new(MemGroup::with_base(4096).unwrap());
     let together = Barrier::new(usize::from(THREADS));

@@ -126,8 +126,8 @@ fn faults() -> i64 {
 }
 
 #[test]
-fn warm_memory_never_stands_in_the_way_of_address_space() {
-    alone("warm::warm_memory_never_stands_in_the_way_of_address_space", || {
+fn warm_memory_never_causes_a_refusal_for_address_space() {
+    alone("warm::warm_memory_never_causes_a_refusal_for_address_space", || {
         drop(Options::new().base(200 * MIB).open().unwrap().alloc(100));
         assert_eq!(kept().1, 1);
         let pages: usize =
@@ -143,8 +143,8 @@ fn warm_memory_never_stands_in_the_way_of_address_space() {
 }
 
 #[test]
-fn warm_memory_never_stands_in_the_way_of_headroom() {
-    alone("warm::warm_memory_never_stands_in_the_way_of_headroom", || {
+fn warm_memory_never_causes_a_refusal_for_headroom() {
+    alone("warm::warm_memory_never_causes_a_refusal_for_headroom", || {
         set_warm_limit(usize::MAX);
         if memory_available() < 2 * GIB {
             return eprintln!("skipped: needs two gibibytes of memory");
@@ -157,8 +157,8 @@ fn warm_memory_never_stands_in_the_way_of_headroom() {
 }
 
 #[test]
-fn kept_slots_hold_no_promises() {
-    alone("warm::kept_slots_hold_no_promises", || {
+fn kept_slots_hold_no_unfaulted_bytes() {
+    alone("warm::kept_slots_hold_no_unfaulted_bytes", || {
         set_warm_limit(usize::MAX);
         let available = memory_available();
         for base in [64 * KIB, 65 * KIB + 1] {
@@ -178,8 +178,8 @@ fn memory_available() -> usize {
 }
 
 #[test]
-fn a_child_begins_with_nothing_and_sees_nothing_that_comes() {
-    alone("warm::a_child_begins_with_nothing_and_sees_nothing_that_comes", || {
+fn a_child_begins_without_warm_memory_and_sees_no_later_contents() {
+    alone("warm::a_child_begins_without_warm_memory_and_sees_no_later_contents", || {
         for backing in [Backing::Memfd, Backing::Anonymous] {
             set_warm_limit(0);
             set_warm_limit(7 * MIB);
@@ -206,8 +206,8 @@ fn a_child_begins_with_nothing_and_sees_nothing_that_comes() {
 }
 
 #[test]
-fn what_is_kept_is_not_in_a_child_and_is_inherited_again_when_it_is_used() {
-    alone("warm::what_is_kept_is_not_in_a_child_and_is_inherited_again_when_it_is_used", || {
+fn kept_slots_are_hidden_from_a_child_and_inherited_again_once_reused() {
+    alone("warm::kept_slots_are_hidden_from_a_child_and_inherited_again_once_reused", || {
         let name = "hidden-test";
         let group = || memgroup::Options::new().name(name).open().unwrap();
         group().alloc(10).unwrap();
@@ -224,13 +224,13 @@ fn what_is_kept_is_not_in_a_child_and_is_inherited_again_when_it_is_used() {
 
 /// A fork takes time after the child is there. Whoever ends a group meanwhile must not hand its memory on.
 #[test]
-fn a_slot_that_ends_while_a_fork_is_under_way_is_not_kept() {
+fn a_slot_that_ends_during_a_fork_is_not_kept() {
     static IS_FORKING: AtomicBool = AtomicBool::new(false);
     extern "C" fn linger() {
         IS_FORKING.store(true, Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(200));
     }
-    alone("warm::a_slot_that_ends_while_a_fork_is_under_way_is_not_kept", || {
+    alone("warm::a_slot_that_ends_during_a_fork_is_not_kept", || {
         // SAFETY: the handler does what the C library allows a parent. As the first, it runs before those of the groups.
         assert_eq!(unsafe { libc::pthread_atfork(None, Some(linger), None) }, 0);
         let mut group = MemGroup::new().unwrap();
@@ -261,8 +261,8 @@ fn a_slot_that_ends_while_a_fork_is_under_way_is_not_kept() {
 }
 
 #[test]
-fn a_child_that_ends_its_parents_group_keeps_nothing_of_it() {
-    alone("warm::a_child_that_ends_its_parents_group_keeps_nothing_of_it", || {
+fn a_child_that_ends_its_parents_group_keeps_none_of_its_slots() {
+    alone("warm::a_child_that_ends_its_parents_group_keeps_none_of_its_slots", || {
         let mut group = Some(MemGroup::new().unwrap());
         group.as_ref().unwrap().alloc(10).unwrap();
         assert!(forked(|| {
@@ -273,8 +273,8 @@ fn a_child_that_ends_its_parents_group_keeps_nothing_of_it() {
 }
 
 #[test]
-fn threads_share_what_is_warm_and_never_a_byte() {
-    alone("warm::threads_share_what_is_warm_and_never_a_byte", || {
+fn threads_share_warm_slots_but_never_a_byte() {
+    alone("warm::threads_share_warm_slots_but_never_a_byte", || {
         set_warm_limit(MIB); // too little for all, so that slots come and go
         std::thread::scope(|scope| {
             for thread in 0..4u8 {
@@ -296,8 +296,8 @@ fn threads_share_what_is_warm_and_never_a_byte() {
 }
 
 #[test]
-fn no_more_is_found_for_a_group_than_it_accounts_for() {
-    alone("warm::no_more_is_found_for_a_group_than_it_accounts_for", || {
+fn no_more_is_resident_than_a_group_accounts_for() {
+    alone("warm::no_more_is_resident_than_a_group_accounts_for", || {
         set_warm_limit(0);
         for backing in [Backing::Memfd, Backing::Anonymous] {
             // From 16 MiB on slots have huge pages, where the system offers any.
