@@ -36,7 +36,7 @@ fn group_of(base: usize) -> MemGroup {
 
 /// Takes a page and touches it: its address, or why there was none.
 fn own_page(group: &MemGroup) -> Result<usize, Error> {
-    let taken = group.take(PAGE, PAGE)?;
+    let taken = group.alloc_raw(PAGE, PAGE)?;
     touch(&taken);
     Ok(taken.address.addr().get())
 }
@@ -138,7 +138,7 @@ fn a_large_request_jumps_and_small_ones_stay() {
         own_page(&group).unwrap();
         let theirs = Arc::clone(&group);
         let jumps = thread::spawn(move || {
-            let taken = theirs.take(4 * PAGE, PAGE).unwrap();
+            let taken = theirs.alloc_raw(4 * PAGE, PAGE).unwrap();
             touch(&taken);
             taken.slot.index().get()
         });
@@ -230,7 +230,7 @@ fn a_lowered_bound_holds_whoever_adds_meanwhile() {
 fn what_was_given_back_dirty_is_cleared_for_the_next_owner() {
     model(3, || {
         let group = Arc::new(group_of(2 * PAGE));
-        let first = group.take(PAGE, PAGE).unwrap();
+        let first = group.alloc_raw(PAGE, PAGE).unwrap();
         touch(&first);
         // SAFETY: it was just taken.
         unsafe { first.address.write_bytes(0xff, PAGE) };

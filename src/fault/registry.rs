@@ -7,7 +7,7 @@ use super::pool::Pool;
 use crate::layout::SlotIndex;
 use crate::os::{MAX_NAME, Mirrors, fork};
 
-static PLACES: Pool<Entry> = Pool::new();
+static REGISTRY: Pool<Entry> = Pool::new();
 
 const WORDS: usize = MAX_NAME.div_ceil(8);
 
@@ -50,7 +50,7 @@ pub(crate) struct Place(Option<(u32, &'static Entry)>);
 impl Place {
     /// Where these mirrors are.
     pub(crate) fn of(mirrors: &Mirrors) -> Self {
-        let place = Self(PLACES.claim().and_then(|number| Some((number, PLACES.get(number)?))));
+        let place = Self(REGISTRY.claim().and_then(|number| Some((number, REGISTRY.get(number)?))));
         let Range { start, end } = mirrors.addresses();
         place.write(|entry| {
             for (word, value) in [
@@ -130,7 +130,7 @@ impl Drop for Place {
             entry.start.store(0, Ordering::Relaxed);
             entry.end.store(0, Ordering::Relaxed);
         });
-        PLACES.release(number);
+        REGISTRY.release(number);
     }
 }
 
@@ -165,7 +165,7 @@ impl SlotSnapshot {
 
 /// The slot whose reserved addresses hold that one. It neither waits nor allocates.
 pub(super) fn find(address: usize) -> Option<SlotSnapshot> {
-    PLACES.iter().find_map(|entry| entry.read_snapshot(address))
+    REGISTRY.iter().find_map(|entry| entry.read_snapshot(address))
 }
 
 impl Entry {

@@ -134,7 +134,7 @@ impl MemGroup {
     /// one way or another. Nothing is taken then.
     #[inline]
     pub fn alloc(&self, size: usize) -> Result<Block<'_>, Error> {
-        self.take(size, DEFAULT_ALIGN).map(|taken| Block::new(taken, size))
+        self.alloc_raw(size, DEFAULT_ALIGN).map(|taken| Block::new(taken, size))
     }
 
     /// Bytes of a layout, the alignment of which may be up to 4096.
@@ -146,7 +146,7 @@ impl MemGroup {
         if layout.align() > MAX_ALIGN {
             return Err(Error::Align { align: layout.align() });
         }
-        self.take(layout.size(), layout.align()).map(|taken| Block::new(taken, layout.size()))
+        self.alloc_raw(layout.size(), layout.align()).map(|taken| Block::new(taken, layout.size()))
     }
 
     /// As [`alloc`](Self::alloc), with every byte 0. Costs nothing where the memory is fresh from the kernel.
@@ -154,7 +154,7 @@ impl MemGroup {
     /// # Errors
     /// As [`alloc`](Self::alloc).
     pub fn alloc_zeroed(&self, size: usize) -> Result<Block<'_>, Error> {
-        let taken = self.take(size, DEFAULT_ALIGN)?;
+        let taken = self.alloc_raw(size, DEFAULT_ALIGN)?;
         if !taken.slot.is_fresh() {
             // SAFETY: the bytes were just taken: they are mapped, size of them, and nobody else's.
             unsafe { taken.address.write_bytes(0, size) };
@@ -167,7 +167,7 @@ impl MemGroup {
     /// # Errors
     /// As [`alloc`](Self::alloc).
     pub fn copy(&self, data: &[u8]) -> Result<Block<'_>, Error> {
-        let taken = self.take(data.len(), DEFAULT_ALIGN)?;
+        let taken = self.alloc_raw(data.len(), DEFAULT_ALIGN)?;
         // SAFETY: the bytes were just taken, so they cannot overlap data, and there are data.len() of them.
         unsafe { taken.address.copy_from_nonoverlapping(NonNull::from(data).cast(), data.len()) };
         Ok(Block::new(taken, data.len()))
@@ -270,21 +270,21 @@ impl MemGroup {
         self.sizes.largest()
     }
 
-    /// Takes bytes: from what is ready with one atomic operation, or else [slowly](Self::take_slowly). `align` must be a
+    /// Takes bytes: from what is ready with one atomic operation, or else [slowly](Self::alloc_slow). `align` must be a
     /// power of two and at most [`MAX_ALIGN`].
     #[inline(always)]
-    pub(crate) fn take(&self, size: usize, align: usize) -> Result<Taken<'_>, Error> {
-        match self.bump(size, align) {
+    pub(crate) fn alloc_raw(&self, size: usize, align: usize) -> Result<Taken<'_>, Error> {
+        match self.try_alloc(size, align) {
             Some(taken) => Ok(taken),
-            None => self.take_slowly(size, align),
+            None => self.alloc_slow(size, align),
         }
     }
 
     /// The fast path: no lock, no system call; `None` when it will not do.
     #[inline(always)]
-    pub(crate) fn bump(&self, size: usize, align: usize) -> Option<Taken<'_>> {
+    pub(crate) fn try_alloc(&self, size: usize, align: usize) -> Option<Taken<'_>> {
         let slot = self.current()?;
-        slot.bump(size, align).map(|address| Taken { address, slot })
+        slot.try_alloc(size, align).map(|address| Taken { address, slot })
     }
 
     /// The slot that small requests are served from, if this process has one yet.

@@ -12,34 +12,34 @@ impl MemGroup {
     /// The path that may commit memory, look back into earlier slots, jump to a later one, and open it.
     #[cold]
     #[inline(never)]
-    pub(crate) fn take_slowly(&self, size: usize, align: usize) -> Result<Taken<'_>, Error> {
+    pub(crate) fn alloc_slow(&self, size: usize, align: usize) -> Result<Taken<'_>, Error> {
         if size > self.sizes.largest() {
             return Err(Error::TooLarge { size, largest: self.sizes.largest() });
         }
         let table = self.table()?;
         let _lock = table.lock();
-        let take = |slot: &Slot, may_commit| match may_commit {
-            true => slot.reserve(size, align),
-            false => Ok(slot.bump(size, align)),
+        let alloc_in = |slot: &Slot, may_commit| match may_commit {
+            true => slot.alloc_locked(size, align),
+            false => Ok(slot.try_alloc(size, align)),
         };
-        self.find_room(table, size, &take).map(|(address, slot)| Taken { address, slot })
+        self.alloc_locked(table, size, &alloc_in).map(|(address, slot)| Taken { address, slot })
     }
 
-    /// Takes room for `size` bytes or more: `take` is asked of one slot after the other, and whether it may commit more of
+    /// Takes room for `size` bytes or more: `alloc_in` is asked of one slot after the other, and whether it may commit more of
     /// it. The caller holds the lock of the table.
-    pub(crate) fn find_room<'g, T>(
+    pub(crate) fn alloc_locked<'g, T>(
         &'g self,
         table: &'g SlotTable,
         size: usize,
-        take: &impl Fn(&Slot, bool) -> Result<Option<T>, Error>,
+        alloc_in: &impl Fn(&Slot, bool) -> Result<Option<T>, Error>,
     ) -> Result<(T, SlotRef<'g>), Error> {
-        self.search(table, size, take).or_else(|error| {
+        self.search(table, size, alloc_in).or_else(|error| {
             // What is open, or even committed, must be used up before anyone hears of it.
             let may_commit = !matches!(
                 error,
                 Error::Limit { .. } | Error::Headroom { .. } | Error::Cgroup { .. } | Error::Unlocked { .. }
             );
-            let taken = table.iter().find_map(|slot| Some((take(&slot, may_commit).ok()??, slot)));
+            let taken = table.iter().find_map(|slot| Some((alloc_in(&slot, may_commit).ok()??, slot)));
             taken.ok_or(error)
         })
     }
@@ -49,19 +49,19 @@ impl MemGroup {
         &'g self,
         table: &'g SlotTable,
         size: usize,
-        take: &impl Fn(&Slot, bool) -> Result<Option<T>, Error>,
+        alloc_in: &impl Fn(&Slot, bool) -> Result<Option<T>, Error>,
     ) -> Result<(T, SlotRef<'g>), Error> {
         let current = table.current();
         let first_later = current.map_or(0, |slot| slot.index().get() + 1);
         let earlier = table.iter().take_while(|slot| slot.index().get() + 1 < first_later);
         for slot in current.into_iter().chain(earlier) {
-            if let Some(taken) = take(&slot, true)? {
+            if let Some(taken) = alloc_in(&slot, true)? {
                 return Ok((taken, slot));
             }
         }
         let later = self.sizes.indices().skip(first_later);
         for index in later.filter(|&index| self.sizes.size_of(index) >= size) {
-            let Some((taken, slot)) = self.take_at(table, index, take)? else { continue };
+            let Some((taken, slot)) = self.alloc_at(table, index, alloc_in)? else { continue };
             if becomes_current(current, size, index) {
                 table.set_current(slot);
             }
@@ -71,17 +71,17 @@ impl MemGroup {
     }
 
     /// Takes bytes of slot `index`, opening it if need be. A new slot that then refuses is not kept.
-    fn take_at<'g, T>(
+    fn alloc_at<'g, T>(
         &self,
         table: &'g SlotTable,
         index: SlotIndex,
-        take: &impl Fn(&Slot, bool) -> Result<Option<T>, Error>,
+        alloc_in: &impl Fn(&Slot, bool) -> Result<Option<T>, Error>,
     ) -> Result<Option<(T, SlotRef<'g>)>, Error> {
         if let Some(slot) = table.get(index) {
-            return Ok(take(&slot, true)?.map(|taken| (taken, slot)));
+            return Ok(alloc_in(&slot, true)?.map(|taken| (taken, slot)));
         }
         let slot = table.admit(|| self.open_slot(index))?;
-        match take(&slot, true) {
+        match alloc_in(&slot, true) {
             Ok(Some(taken)) => Ok(table.put_newcomer().map(|slot| (taken, slot))),
             refused => {
                 table.dismiss_newcomer();

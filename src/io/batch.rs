@@ -1,4 +1,4 @@
-//! The stretches of memory that one system call is given. No operating system: addresses and lengths only.
+//! The iovecs that one system call is given. No operating system: addresses and lengths only.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ const MAX_BATCH_BYTES: usize = 64 << 20;
 /// Stretches of memory in the order in which bytes go into them or come out, less what is done already.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    stretches: Vec<iovec>,
+    iovecs: Vec<iovec>,
     /// The first that is not done.
     first: usize,
     bytes: usize,
@@ -23,7 +23,7 @@ pub(crate) struct Batch {
 unsafe impl Send for Batch {}
 
 impl Batch {
-    /// Adds a stretch, as one with the last where it lies behind that. Returns how many of its bytes there was room for; 0
+    /// Adds an iovec, as one with the last where it lies behind that. Returns how many of its bytes there was room for; 0
     /// where it has some means that the batch is full.
     #[inline(always)]
     pub(crate) fn push(&mut self, start: *mut u8, len: usize) -> usize {
@@ -31,10 +31,10 @@ impl Batch {
         if len == 0 {
             return 0;
         }
-        let many = self.stretches.len();
-        match self.stretches.last_mut() {
+        let many = self.iovecs.len();
+        match self.iovecs.last_mut() {
             Some(last) if last.iov_base.addr() + last.iov_len == start.addr() => last.iov_len += len,
-            _ if many < MAX_IOVECS => self.stretches.push(iovec { iov_base: start.cast(), iov_len: len }),
+            _ if many < MAX_IOVECS => self.iovecs.push(iovec { iov_base: start.cast(), iov_len: len }),
             _ => return 0,
         }
         self.bytes += len;
@@ -45,34 +45,34 @@ impl Batch {
     pub(crate) fn advance(&mut self, mut moved: usize) {
         debug_assert!(moved <= self.bytes);
         self.bytes -= moved;
-        while let Some(stretch) = self.stretches.get_mut(self.first) {
-            if moved < stretch.iov_len {
-                stretch.iov_base = stretch.iov_base.cast::<u8>().wrapping_add(moved).cast();
-                stretch.iov_len -= moved;
+        while let Some(iovec) = self.iovecs.get_mut(self.first) {
+            if moved < iovec.iov_len {
+                iovec.iov_base = iovec.iov_base.cast::<u8>().wrapping_add(moved).cast();
+                iovec.iov_len -= moved;
                 return;
             }
-            moved -= stretch.iov_len;
+            moved -= iovec.iov_len;
             self.first += 1;
         }
         self.clear();
     }
 
-    /// How many bytes of a stretch that begins there [`push`](Self::push) would take.
+    /// How many bytes of an iovec that begins there [`push`](Self::push) would take.
     pub(crate) fn room(&self, start: *mut u8) -> usize {
         let joins = |last: &iovec| last.iov_base.addr() + last.iov_len == start.addr();
-        match self.stretches.len() < MAX_IOVECS || self.stretches.last().is_some_and(joins) {
+        match self.iovecs.len() < MAX_IOVECS || self.iovecs.last().is_some_and(joins) {
             true => MAX_BATCH_BYTES - self.bytes.min(MAX_BATCH_BYTES),
             false => 0,
         }
     }
 
-    /// How many of the next `moved` bytes, of which there must be so many, lie at some addresses. No stretch must lie there
+    /// How many of the next `moved` bytes, of which there must be so many, lie at some addresses. No iovec must lie there
     /// only partly.
     pub(crate) fn moved_within(&self, addresses: Range<usize>, mut moved: usize) -> usize {
         let mut within = 0;
-        for stretch in self.pending() {
-            let len = stretch.iov_len.min(moved);
-            within += if addresses.contains(&stretch.iov_base.addr()) { len } else { 0 };
+        for iovec in self.pending() {
+            let len = iovec.iov_len.min(moved);
+            within += if addresses.contains(&iovec.iov_base.addr()) { len } else { 0 };
             moved -= len;
             if moved == 0 {
                 break;
@@ -83,13 +83,13 @@ impl Batch {
 
     /// Makes room for others.
     pub(crate) fn clear(&mut self) {
-        self.stretches.clear();
+        self.iovecs.clear();
         (self.first, self.bytes) = (0, 0);
     }
 
     /// What is not done.
     pub(crate) fn pending(&self) -> &[iovec] {
-        &self.stretches[self.first..]
+        &self.iovecs[self.first..]
     }
 
     /// How many bytes are not done.
@@ -105,8 +105,8 @@ mod tests {
 
     /// The address of every byte that is not done.
     fn addresses(batch: &Batch) -> Vec<usize> {
-        let stretches = batch.pending().iter();
-        stretches.flat_map(|stretch| stretch.iov_base.addr()..stretch.iov_base.addr() + stretch.iov_len).collect()
+        let iovecs = batch.pending().iter();
+        iovecs.flat_map(|iovec| iovec.iov_base.addr()..iovec.iov_base.addr() + iovec.iov_len).collect()
     }
 
     proptest! {
@@ -126,7 +126,7 @@ mod tests {
             for moved in moves {
                 prop_assert_eq!(batch.bytes(), expected.len());
                 prop_assert_eq!(addresses(&batch), expected.clone());
-                prop_assert!(batch.pending().iter().all(|stretch| stretch.iov_len > 0));
+                prop_assert!(batch.pending().iter().all(|iovec| iovec.iov_len > 0));
                 let moved = moved.min(expected.len());
                 batch.advance(moved);
                 expected.drain(..moved);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_one_stretch() {
+    fn neighbours_are_one_iovec() {
         let mut batch = Batch::default();
         for start in [100, 110, 120, 131] {
             batch.push(std::ptr::without_provenance_mut(start), 10);
@@ -154,7 +154,7 @@ mod tests {
         for index in 0..MAX_IOVECS {
             assert_eq!(batch.push(far(index + 1), 2), 2);
         }
-        assert_eq!(batch.push(far(MAX_IOVECS + 1), 2), 0, "no further stretch");
+        assert_eq!(batch.push(far(MAX_IOVECS + 1), 2), 0, "no further iovec");
         assert_eq!(batch.push(far(MAX_IOVECS).wrapping_add(2), 2), 2, "but a longer one");
         batch.advance(3);
         assert_eq!(batch.push(far(MAX_IOVECS + 1), 2), 0, "what is done makes no room before all is");

@@ -234,13 +234,13 @@ mod tests {
                 }
                 let moved = (*most).min(batch.bytes());
                 let mut left = moved;
-                for stretch in batch.pending() {
-                    for offset in 0..stretch.iov_len.min(left) {
-                        let byte = stretch.iov_base.cast::<u8>().wrapping_add(offset);
-                        // SAFETY: the stretch is of the memory above or of the buffer.
+                for iovec in batch.pending() {
+                    for offset in 0..iovec.iov_len.min(left) {
+                        let byte = iovec.iov_base.cast::<u8>().wrapping_add(offset);
+                        // SAFETY: the iovec is of the memory above or of the buffer.
                         unsafe { byte.write(stream.next().unwrap()) };
                     }
-                    left -= stretch.iov_len.min(left);
+                    left -= iovec.iov_len.min(left);
                 }
                 // SAFETY: the memory is there and nobody else's.
                 unsafe { bounce.copy_out(&batch, moved) };
@@ -264,9 +264,9 @@ mod tests {
             }
             prop_assert!(batch.pending().len() <= 1, "small pieces are one");
             let mut sent = Vec::<u8>::new();
-            for stretch in batch.pending() {
-                // SAFETY: the stretch is of the buffer, so far used.
-                sent.extend_from_slice(unsafe { std::slice::from_raw_parts(stretch.iov_base.cast(), stretch.iov_len) });
+            for iovec in batch.pending() {
+                // SAFETY: the iovec is of the buffer, so far used.
+                sent.extend_from_slice(unsafe { std::slice::from_raw_parts(iovec.iov_base.cast(), iovec.iov_len) });
             }
             let expected: Vec<u8> = pieces.iter().flat_map(|&(at, len)| content[at..at + len].to_vec()).collect();
             prop_assert_eq!(sent, expected);

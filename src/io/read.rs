@@ -155,7 +155,7 @@ impl MemGroup {
         let mut builder = Builder::new(DEFAULT_ALIGN, self.largest());
         builder.extend(sizes)?;
         let columns = builder.finish();
-        let runs = self.take_many(&columns)?;
+        let runs = self.alloc_many_raw(&columns)?;
         Ok(ListLayout::new(columns, runs))
     }
 
@@ -163,7 +163,7 @@ impl MemGroup {
     fn moved(&self, layout: &ListLayout, longer: &Longer) -> Result<Span, Error> {
         let object = layout.object(longer.object);
         let len = object.len + longer.rest.len();
-        let taken = self.take(len, DEFAULT_ALIGN)?;
+        let taken = self.alloc_raw(len, DEFAULT_ALIGN)?;
         let to = taken.address.as_ptr();
         // SAFETY: the object is one of the group's.
         let from = unsafe { address(self.live_slots(), object, Mirror::ReadWrite) };

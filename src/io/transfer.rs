@@ -26,7 +26,7 @@ pub(crate) enum Stop {
     TimedOut,
     /// A message was longer than the list. The rest of it is lost.
     Cut,
-    /// A list of more stretches than one message can be made of.
+    /// A list of more iovecs than one message can be made of.
     TooManyStretches,
     /// The kernel took nothing of what was to go out, and gave no reason.
     TakesNothing,

@@ -81,7 +81,7 @@ impl MemGroup {
     }
 
     fn list(&self, columns: Columns) -> Result<List<'_>, Error> {
-        let runs = self.take_many(&columns)?;
+        let runs = self.alloc_many_raw(&columns)?;
         Ok(List { layout: Box::new(ListLayout::new(columns, runs)), group: self, bytes: PhantomData })
     }
 
@@ -171,7 +171,7 @@ impl<'g> List<'g> {
             let Span { slot, offset, len } = layout.object(index);
             // SAFETY: the slot is one of the group's.
             let slot = unsafe { group.live_slots().get(slot) };
-            // SAFETY: reserve got the offset from the slot, with len bytes behind it.
+            // SAFETY: `reserve` got the offset from the slot, with len bytes behind it.
             let address = unsafe { slot.get().at(offset) };
             Block::new(Taken { address, slot }, len)
         })

@@ -15,33 +15,33 @@ impl MemGroup {
     ///
     /// # Errors
     /// As [`alloc`](MemGroup::alloc).
-    pub(crate) fn take_many(&self, columns: &Columns) -> Result<Box<[Run]>, Error> {
-        match self.bump_many(columns) {
+    pub(crate) fn alloc_many_raw(&self, columns: &Columns) -> Result<Box<[Run]>, Error> {
+        match self.try_alloc_many(columns) {
             Some(runs) => Ok(runs),
-            None => self.take_many_slowly(columns),
+            None => self.alloc_many_slow(columns),
         }
     }
 
     /// The fast path, for a list that fits what is ready; `None` when it will not do.
-    pub(crate) fn bump_many(&self, columns: &Columns) -> Option<Box<[Run]>> {
+    pub(crate) fn try_alloc_many(&self, columns: &Columns) -> Option<Box<[Run]>> {
         if columns.len() == 0 {
             return Some(Box::default());
         }
-        let taken = self.bump(columns.extent(), columns.align())?;
+        let taken = self.try_alloc(columns.extent(), columns.align())?;
         let offset = taken.slot.offset_of(taken.address);
         Some([Run { first: 0, slot: taken.slot.as_ptr(), offset }].into())
     }
 
     /// The path that may commit memory and go through the slots.
     #[cold]
-    pub(crate) fn take_many_slowly(&self, columns: &Columns) -> Result<Box<[Run]>, Error> {
+    pub(crate) fn alloc_many_slow(&self, columns: &Columns) -> Result<Box<[Run]>, Error> {
         let table = self.table()?;
         let _lock = table.lock();
         self.check_at_all(table, columns)?;
-        let mut taking = Taking { columns, pieces: Vec::new(), first: 0 };
+        let mut taking = Taking { columns, runs: Vec::new(), first: 0 };
         while taking.first < columns.len() {
-            let take = |slot: &Slot, may_commit| taking.take(table, slot, may_commit);
-            let (taken, slot) = self.find_room(table, columns.size(taking.first), &take)?;
+            let alloc_in = |slot: &Slot, may_commit| taking.alloc_in(table, slot, may_commit);
+            let (taken, slot) = self.alloc_locked(table, columns.size(taking.first), &alloc_in)?;
             taking.add(slot, taken)?;
         }
         taking.finish()
@@ -52,7 +52,7 @@ impl MemGroup {
         // In each slot the padding behind the last object is not needed.
         let needed = columns.extent().saturating_sub(MAX_SLOTS * (columns.align() - 1));
         let idle: usize = table.iter().map(|slot| slot.idle()).sum();
-        let given: usize = table.iter().map(|slot| slot.idle_or_warm()).sum();
+        let given: usize = table.iter().map(|slot| slot.idle_or_resident()).sum();
         self.check_commit(needed.saturating_sub(idle), needed.saturating_sub(given))
     }
 }
@@ -60,19 +60,19 @@ impl MemGroup {
 /// Objects that found room, until the rest has as well: else they are given back.
 struct Taking<'a> {
     columns: &'a Columns,
-    pieces: Vec<RawBlock>,
+    runs: Vec<TakenRun>,
     /// The first object that has no room yet.
     first: usize,
 }
 
 /// A run, and where its slot's cursor stood before.
-struct RawBlock {
+struct TakenRun {
     run: Run,
     before: usize,
 }
 
 /// Room for so many of a list's objects, from the first without room on.
-struct Taken {
+struct TakenObjects {
     /// Where the slot's cursor stood before.
     before: usize,
     /// Where the first object begins in the slot.
@@ -82,29 +82,29 @@ struct Taken {
 
 impl Taking<'_> {
     /// Takes room for as many objects as should go to that slot, if any can.
-    fn take(&self, table: &SlotTable, slot: &Slot, may_commit: bool) -> Result<Option<Taken>, Error> {
+    fn alloc_in(&self, table: &SlotTable, slot: &Slot, may_commit: bool) -> Result<Option<TakenObjects>, Error> {
         let align = self.columns.align();
         loop {
             let room = if may_commit { slot.room(align) } else { slot.ready_room(align) };
-            let objects = self.going(table.current(), slot, room);
+            let objects = self.objects_for(table.current(), slot, room);
             let Some(last) = objects.checked_sub(1) else { return Ok(None) };
             let extent = self.columns.end(self.first + last) - self.columns.start(self.first);
             let reserved = match may_commit {
-                true => slot.reserve_from(extent, align),
-                false => Ok(slot.bump_from(extent, align)),
+                true => slot.alloc_locked_offsets(extent, align),
+                false => Ok(slot.try_alloc_offsets(extent, align)),
             };
             match reserved {
-                Ok(Some((before, offset))) => return Ok(Some(Taken { before, offset, objects })),
+                Ok(Some((before, offset))) => return Ok(Some(TakenObjects { before, offset, objects })),
                 // Others have taken some of the room meanwhile.
                 Ok(None) => {}
                 // What is ready is used up before anybody hears of it.
-                Err(error) => return self.take(table, slot, false)?.ok_or(error).map(Some),
+                Err(error) => return self.alloc_in(table, slot, false)?.ok_or(error).map(Some),
             }
         }
     }
 
     /// How many of the objects are to go to a slot with so much room.
-    fn going(&self, current: Option<SlotRef<'_>>, slot: &Slot, room: usize) -> usize {
+    fn objects_for(&self, current: Option<SlotRef<'_>>, slot: &Slot, room: usize) -> usize {
         let fitting = self.columns.fitting(self.first, room);
         let is_later = current.is_none_or(|current| current.index() < slot.index());
         let size = self.columns.size(self.first);
@@ -117,13 +117,13 @@ impl Taking<'_> {
     }
 
     /// Notes what was taken. On an error it is given back with the rest.
-    fn add(&mut self, slot: SlotRef<'_>, taken: Taken) -> Result<(), Error> {
+    fn add(&mut self, slot: SlotRef<'_>, taken: TakenObjects) -> Result<(), Error> {
         let run = Run { first: self.first, slot: slot.as_ptr(), offset: taken.offset };
         let end = self.first + taken.objects;
-        if !self.pieces.last().is_some_and(|last| self.continues(&last.run, &run, taken.before)) {
-            let piece = RawBlock { run, before: taken.before };
-            fallible::reserve(&mut self.pieces, 1).inspect_err(|_| self.give_back(&piece, end))?;
-            self.pieces.push(piece);
+        if !self.runs.last().is_some_and(|last| self.continues(&last.run, &run, taken.before)) {
+            let taken = TakenRun { run, before: taken.before };
+            fallible::reserve(&mut self.runs, 1).inspect_err(|_| self.give_back(&taken, end))?;
+            self.runs.push(taken);
         }
         self.first = end;
         Ok(())
@@ -139,14 +139,14 @@ impl Taking<'_> {
     }
 
     fn finish(mut self) -> Result<Box<[Run]>, Error> {
-        let runs = fallible::collect(self.pieces.iter().map(|piece| piece.run))?;
-        self.pieces.clear();
+        let runs = fallible::collect(self.runs.iter().map(|taken| taken.run))?;
+        self.runs.clear();
         Ok(runs.into_boxed_slice())
     }
 
     /// Gives a run of objects up to `end` back.
-    fn give_back(&self, piece: &RawBlock, end: usize) {
-        let RawBlock { run, before } = piece;
+    fn give_back(&self, taken: &TakenRun, end: usize) {
+        let TakenRun { run, before } = taken;
         let extent = self.columns.end(end - 1) - self.columns.start(run.first);
         // SAFETY: the slot is one of the table's, which is borrowed for as long as this takes.
         let slots = unsafe { LiveSlots::new() };
@@ -165,9 +165,9 @@ impl Drop for Taking<'_> {
     fn drop(&mut self) {
         let mut end = self.first;
         // The last first: behind it nothing of ours is left then.
-        while let Some(piece) = self.pieces.pop() {
-            self.give_back(&piece, end);
-            end = piece.run.first;
+        while let Some(taken) = self.runs.pop() {
+            self.give_back(&taken, end);
+            end = taken.run.first;
         }
     }
 }
@@ -182,16 +182,16 @@ mod tests {
         group.alloc(0).unwrap();
         let columns = Columns::uniform(20, 100, 4096, group.largest()).unwrap();
         let (table, slot) = (group.table().unwrap(), group.current().unwrap());
-        let mut taking = Taking { columns: &columns, pieces: Vec::new(), first: 0 };
+        let mut taking = Taking { columns: &columns, runs: Vec::new(), first: 0 };
         // No more could be committed, so what is ready is used up ...
         let lock = table.lock();
-        let taken = taking.take(table, &slot, false).unwrap().unwrap();
+        let taken = taking.alloc_in(table, &slot, false).unwrap().unwrap();
         taking.add(slot, taken).unwrap();
         // ... another thread takes bytes of the padding, which needs no lock, and then more can be committed after all.
         let stranger = group.alloc(16).unwrap();
-        let taken = taking.take(table, &slot, true).unwrap().unwrap();
+        let taken = taking.alloc_in(table, &slot, true).unwrap().unwrap();
         taking.add(slot, taken).unwrap();
-        assert_eq!(taking.pieces.len(), 2);
+        assert_eq!(taking.runs.len(), 2);
         drop(taking); // as if the rest had found no room
         drop(lock);
         let next = group.alloc(64 * 1024).unwrap();

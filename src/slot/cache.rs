@@ -2,7 +2,7 @@
 //!
 //! A page that was used before costs a tenth of one that the kernel has yet to find and clear, and unmapping costs as much
 //! again. So the mirrors of a slot that ends go to a store that all groups of the process share, up to a bound, and the next
-//! slot of the same make is opened on them: no system call, no fault.
+//! slot with the same key is opened on them: no system call, no fault.
 //!
 //! What is kept belongs to nobody: a slot comes here when its last reference goes, so no exporter shows its bytes any more.
 
@@ -29,7 +29,7 @@ const MAX_SLOTS_KEPT: usize = 1024;
 /// The environment variable that sets the bound, in bytes, for programs that cannot be changed.
 pub(crate) const VARIABLE: &str = "MEMGROUP_WARM_LIMIT";
 
-/// What this process keeps warm for the next groups; see [`warm_memory`].
+/// What this process keeps warm for the next groups; see [`resident_memory`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WarmMemory {
     /// The most bytes that are kept; see [`set_warm_limit`].
@@ -66,9 +66,9 @@ pub fn set_warm_limit(bytes: usize) {
     in_store(|store, given_up| store.trim(bytes, given_up));
 }
 
-/// Which slots may stand in for each other.
+/// What decides which slot may reuse the memory of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Make {
+pub(crate) struct CacheKey {
     is_anonymous: bool,
     wants_huge_pages: bool,
     capacity: usize,
@@ -76,8 +76,8 @@ pub(crate) struct Make {
     name: u64,
 }
 
-impl Make {
-    /// The make of slots of that size; `None` for those that are never kept: files are for data that memory cannot hold.
+impl CacheKey {
+    /// The key of slots of that size; `None` for those that are never kept: files are for data that memory cannot hold.
     pub(crate) fn of(backing: &Backing, name: &str, capacity: usize, wants_huge_pages: bool) -> Option<Self> {
         let (is_anonymous, name) = match backing {
             Backing::Memfd => (false, hash(name)),
@@ -101,26 +101,26 @@ fn hash(name: &str) -> u64 {
 
 /// The memory of a slot, and how much of it is there.
 ///
-/// Invariants: every page below `warm` is in memory (or swapped out), none beyond `extent` is; `warm <= extent <= capacity`.
+/// Invariants: every page below `resident` is in memory (or swapped out), none beyond `extent` is; `resident <= extent <= capacity`.
 #[derive(Debug)]
 pub(crate) struct Memory {
     /// Before the mirrors: what is unmapped must not be written down any more.
     pub(crate) place: Place,
     pub(crate) mirrors: Mirrors,
-    pub(crate) warm: usize,
+    pub(crate) resident: usize,
     pub(crate) extent: usize,
 }
 
 impl Memory {
     /// Memory that nobody has used.
     pub(crate) fn fresh(mirrors: Mirrors) -> Self {
-        Self { place: Place::of(&mirrors), mirrors, warm: 0, extent: 0 }
+        Self { place: Place::of(&mirrors), mirrors, resident: 0, extent: 0 }
     }
 }
 
 /// Memory in the store.
 struct Kept {
-    make: Make,
+    key: CacheKey,
     memory: Memory,
     group: u64,
 }
@@ -129,8 +129,8 @@ struct Kept {
 struct Store {
     /// By age, the oldest first. In boxes, because a tree that comes and goes with its only entry should be cheap to make.
     kept: BTreeMap<u64, Box<Kept>>,
-    /// The same, to find one of a make.
-    shelves: BTreeSet<(Make, u64)>,
+    /// The same, to find one by its key.
+    shelves: BTreeSet<(CacheKey, u64)>,
     /// All extents together.
     committed: usize,
     /// The last age given.
@@ -139,16 +139,16 @@ struct Store {
     suspended: usize,
 }
 
-/// The newest memory of that make that the store has, of the same name if there is one, and the make it really is of.
-pub(crate) fn take(make: Make) -> Option<(Make, Memory)> {
-    in_store(|store, _| store.take(make))?
+/// The newest memory with that key that the store has, of the same name if there is one, and its own key.
+pub(crate) fn take(key: CacheKey) -> Option<(CacheKey, Memory)> {
+    in_store(|store, _| store.take(key))?
 }
 
 /// Keeps memory for another group, or gives it back to the kernel. `committed` is how far the slot was committed, `forks`
 /// how often the process had forked when it was opened.
 ///
 /// Nobody may use the memory any more.
-pub(crate) fn keep(make: Make, mut memory: Memory, committed: usize, group: u64, forks: u32) {
+pub(crate) fn keep(key: CacheKey, mut memory: Memory, committed: usize, group: u64, forks: u32) {
     memory.extent = memory.extent.max(committed);
     // Before the slow part: how much is there may have to be asked.
     if (1..=limit()).contains(&memory.extent) {
@@ -156,7 +156,7 @@ pub(crate) fn keep(make: Make, mut memory: Memory, committed: usize, group: u64,
         memory.place.is_kept();
         // No fork is under way in there, so all that there were have been counted.
         in_store(|store, given_up| {
-            store.put(Kept { make, memory, group }, forks == fork::count(), limit(), given_up);
+            store.put(Kept { key, memory, group }, forks == fork::count(), limit(), given_up);
         });
     }
 }
@@ -164,13 +164,13 @@ pub(crate) fn keep(make: Make, mut memory: Memory, committed: usize, group: u64,
 /// Finds out how far memory is there, and strikes it out of the ledger of promises.
 ///
 /// What was promised to a group is not promised to anybody once the group is gone. The next one has it accounted for again:
-/// all that lies beyond `warm` is asked of the machine as if it were new, and promised if it is not populated. So a kept slot
-/// neither hides memory that is still to be found (what is below `warm` the kernel has already counted) nor holds back any
+/// all that lies beyond `resident` is asked of the machine as if it were new, and promised if it is not populated. So a kept slot
+/// neither hides memory that is still to be found (what is below `resident` the kernel has already counted) nor holds back any
 /// that nobody will touch.
 fn settle(memory: &mut Memory, committed: usize) {
-    if committed > memory.warm {
-        memory.warm = match memory.mirrors.settle() {
-            true => memory.warm + memory.mirrors.resident_from(memory.warm, committed),
+    if committed > memory.resident {
+        memory.resident = match memory.mirrors.settle() {
+            true => memory.resident + memory.mirrors.resident_from(memory.resident, committed),
             // All of it was populated as it was committed.
             false => committed,
         };
@@ -250,12 +250,12 @@ fn show() {
 }
 
 impl Store {
-    fn take(&mut self, make: Make) -> Option<(Make, Memory)> {
-        let (first, last) = make.of_any_name();
-        let mut of_this_name = self.shelves.range((make, 0)..=(make, u64::MAX));
+    fn take(&mut self, key: CacheKey) -> Option<(CacheKey, Memory)> {
+        let (first, last) = key.of_any_name();
+        let mut of_this_name = self.shelves.range((key, 0)..=(key, u64::MAX));
         let &(_, age) =
             of_this_name.next_back().or_else(|| self.shelves.range((first, 0)..=(last, u64::MAX)).next_back())?;
-        self.remove(age).map(|kept| (kept.make, kept.memory))
+        self.remove(age).map(|kept| (kept.key, kept.memory))
     }
 
     /// Keeps memory if there is room for it. To make some, the oldest that other groups left goes; what the same group left
@@ -280,13 +280,13 @@ impl Store {
         given_up.extend(leaving.into_iter().filter_map(|age| self.remove(age)));
         self.age += 1;
         self.committed += newcomer.memory.extent;
-        self.shelves.insert((newcomer.make, self.age));
+        self.shelves.insert((newcomer.key, self.age));
         self.kept.insert(self.age, Box::new(newcomer));
     }
 
     fn remove(&mut self, age: u64) -> Option<Kept> {
         let kept = self.kept.remove(&age)?;
-        self.shelves.remove(&(kept.make, age));
+        self.shelves.remove(&(kept.key, age));
         self.committed -= kept.memory.extent;
         Some(*kept)
     }
@@ -370,12 +370,12 @@ mod tests {
 
     const PAGE: usize = 4096;
 
-    /// Memory that group `group` has left, all `pages` of it warm.
+    /// Memory that group `group` has left, all `pages` of it resident.
     fn left_by(group: u64, name: &str, pages: usize) -> Kept {
         let (backing, capacity) = (Backing::Memfd, pages * PAGE);
         let mirrors = Mirrors::open(&backing, name, capacity, false).unwrap();
-        let make = Make::of(&backing, name, capacity, false).unwrap();
-        Kept { make, memory: Memory { warm: capacity, extent: capacity, ..Memory::fresh(mirrors) }, group }
+        let key = CacheKey::of(&backing, name, capacity, false).unwrap();
+        Kept { key, memory: Memory { resident: capacity, extent: capacity, ..Memory::fresh(mirrors) }, group }
     }
 
     fn address(kept: &Kept) -> usize {
@@ -392,7 +392,7 @@ mod tests {
 
     fn check(store: &Store) {
         assert_eq!(store.committed, store.kept.values().map(|kept| kept.memory.extent).sum::<usize>());
-        assert!(store.shelves.iter().all(|(make, age)| store.kept.get(age).is_some_and(|kept| kept.make == *make)));
+        assert!(store.shelves.iter().all(|(key, age)| store.kept.get(age).is_some_and(|kept| kept.key == *key)));
         assert_eq!(store.shelves.len(), store.kept.len());
     }
 
@@ -401,12 +401,12 @@ mod tests {
         let mut store = Store::default();
         put(&mut store, left_by(1, "name", 2), 100);
         for (backing, pages) in [(Backing::Memfd, 1), (Backing::Memfd, 4), (Backing::Anonymous, 2)] {
-            assert!(store.take(Make::of(&backing, "name", pages * PAGE, false).unwrap()).is_none());
+            assert!(store.take(CacheKey::of(&backing, "name", pages * PAGE, false).unwrap()).is_none());
         }
-        assert!(store.take(Make::of(&Backing::Memfd, "name", 2 * PAGE, false).unwrap()).is_some());
-        assert!(store.take(Make::of(&Backing::Memfd, "name", 2 * PAGE, false).unwrap()).is_none());
+        assert!(store.take(CacheKey::of(&Backing::Memfd, "name", 2 * PAGE, false).unwrap()).is_some());
+        assert!(store.take(CacheKey::of(&Backing::Memfd, "name", 2 * PAGE, false).unwrap()).is_none());
         check(&store);
-        assert_eq!(Make::of(&Backing::Directory("/tmp".into()), "name", PAGE, false), None);
+        assert_eq!(CacheKey::of(&Backing::Directory("/tmp".into()), "name", PAGE, false), None);
     }
 
     #[test]
@@ -418,12 +418,12 @@ mod tests {
             addresses.push(address(&kept));
             put(&mut store, kept, 100);
         }
-        let make = Make::of(&Backing::Memfd, "mine", PAGE, false).unwrap();
-        let taken: Vec<_> = std::iter::from_fn(|| store.take(make)).collect();
+        let key = CacheKey::of(&Backing::Memfd, "mine", PAGE, false).unwrap();
+        let taken: Vec<_> = std::iter::from_fn(|| store.take(key)).collect();
         let taken_from: Vec<_> = taken.iter().map(|(_, memory)| memory.mirrors.read_write().addr().get()).collect();
         assert_eq!(taken_from, [addresses[1], addresses[0], addresses[2]]);
         // Whoever uses it, the kernel goes on showing the name that it was made with.
-        assert!(taken[0].0 == make && taken[1].0 == make && taken[2].0 != make);
+        assert!(taken[0].0 == key && taken[1].0 == key && taken[2].0 != key);
     }
 
     #[test]
@@ -496,12 +496,12 @@ mod tests {
         }
         let mut memory = Memory::fresh(mirrors);
         settle(&mut memory, LEN);
-        assert_eq!(memory.warm, 16 * PAGE);
+        assert_eq!(memory.resident, 16 * PAGE);
         // Nothing is promised any more: what is committed from now on was populated.
         settle(&mut memory, 32 * PAGE);
-        assert_eq!(memory.warm, 32 * PAGE);
+        assert_eq!(memory.resident, 32 * PAGE);
         settle(&mut memory, 4 * PAGE);
-        assert_eq!(memory.warm, 32 * PAGE);
+        assert_eq!(memory.resident, 32 * PAGE);
     }
 
     #[test]

@@ -29,12 +29,12 @@ impl Cursor {
     /// One atomic read-modify-write where nobody else allocates. A failed call takes nothing.
     #[inline(always)]
     pub(crate) fn bump(&self, size: usize, align: usize) -> Option<usize> {
-        self.bump_from(size, align).map(|(_, start)| start)
+        self.bump_offsets(size, align).map(|(_, start)| start)
     }
 
     /// The same, and before it where the cursor stood: to there the bytes may be [given back](Self::give_back).
     #[inline(always)]
-    pub(crate) fn bump_from(&self, size: usize, align: usize) -> Option<(usize, usize)> {
+    pub(crate) fn bump_offsets(&self, size: usize, align: usize) -> Option<(usize, usize)> {
         // Relaxed: the ranges are disjoint because each exchange starts where the one before it ended in the order of
         // this one word.
         let mut used = self.used.load(Ordering::Relaxed);
@@ -53,7 +53,7 @@ impl Cursor {
     }
 
     /// Takes all that is ready, for somebody who will share it out: the offsets of the first byte and behind the last.
-    pub(crate) fn take_rest(&self) -> Option<Range<usize>> {
+    pub(crate) fn bump_rest(&self) -> Option<Range<usize>> {
         // The orderings are those of bump.
         let mut used = self.used.load(Ordering::Relaxed);
         loop {

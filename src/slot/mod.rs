@@ -16,7 +16,7 @@ use crate::sync::opaque;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 pub(crate) use address::Mirror;
 use budget::Budget;
-use cache::{Make, Memory};
+use cache::{CacheKey, Memory};
 pub use cache::{WarmMemory, set_warm_limit, warm_memory};
 use cursor::Cursor;
 pub(crate) use slot_ref::{LiveSlots, SlotPtr, SlotRef, Taken};
@@ -26,7 +26,7 @@ pub(crate) use slot_ref::{LiveSlots, SlotPtr, SlotRef, Taken};
 /// Groups hold slots by [`Arc`]. A layer above that must keep addresses valid beyond the group's own wish takes a
 /// reference of its own: the mappings go, to be unmapped or kept warm for another slot, when the last reference does.
 #[derive(Debug)]
-#[repr(C, align(64))] // in this order, so that what a bump touches stands in one cache line
+#[repr(C, align(64))] // in this order, so that what `try_alloc` touches stands in one cache line
 pub struct Slot {
     cursor: Cursor,
     read_write: NonNull<u8>,
@@ -41,11 +41,11 @@ pub struct Slot {
     /// Of the process that opened the slot.
     generation: u32,
     /// Which slots its memory can be kept for; `None` for none.
-    make: Option<Make>,
+    cache_key: Option<CacheKey>,
     /// Offset below which nothing is taken back singly.
     pinned: AtomicUsize,
     /// Whether something was done to the memory that makes it unfit for another slot.
-    is_spoilt: AtomicBool,
+    is_uncacheable: AtomicBool,
     /// Bytes that a layer above has handed out through the read-only mirror, by its own count.
     protected: AtomicUsize,
     /// There until the slot is dropped, and taken out only then.
@@ -90,12 +90,12 @@ impl Slot {
         let is_secret = budget.is_secret();
         let is_huge =
             !is_secret && huge_page.is_some_and(|size| layout::is_for_huge_pages(capacity, budget.limit(), size));
-        let make = Make::of(backing, name, capacity, is_huge).filter(|_| !is_secret);
-        let (make, memory) = match make.and_then(cache::take) {
-            Some((make, memory)) => {
+        let cache_key = CacheKey::of(backing, name, capacity, is_huge).filter(|_| !is_secret);
+        let (cache_key, memory) = match cache_key.and_then(cache::take) {
+            Some((cache_key, memory)) => {
                 // What lived there may have been values with padding.
                 opaque(memory.mirrors.read_write());
-                (Some(make), memory)
+                (Some(cache_key), memory)
             }
             None => {
                 let mirrors = cache::retry_after_eviction(|| {
@@ -106,7 +106,7 @@ impl Slot {
                         )
                         .map_err(|refusal| refusal.during(format!("opening slot {} ({capacity} bytes)", index.get())))
                 })?;
-                (make, Memory::fresh(mirrors))
+                (cache_key, Memory::fresh(mirrors))
             }
         };
         memory.place.belongs_to(name, index);
@@ -120,9 +120,9 @@ impl Slot {
             fresh: AtomicBool::new(memory.extent == 0),
             forks,
             generation,
-            make,
+            cache_key,
             pinned: AtomicUsize::new(0),
-            is_spoilt: AtomicBool::new(false),
+            is_uncacheable: AtomicBool::new(false),
             protected: AtomicUsize::new(0),
             memory: ManuallyDrop::new(memory),
             budget,
@@ -131,31 +131,31 @@ impl Slot {
 
     /// Takes bytes that are ready: the address of the first in the read-write mirror, or `None` if there are not enough.
     #[inline(always)]
-    pub(crate) fn bump(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+    pub(crate) fn try_alloc(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
         let start = self.cursor.bump(size, align)?;
-        // SAFETY: bump returns offsets below what is ready, which is never more than the mapping holds.
+        // SAFETY: the cursor returns offsets below what is ready, which is never more than the mapping holds.
         Some(unsafe { self.read_write.add(start) })
     }
 
     /// Takes all bytes that are ready: the address of the first in the read-write mirror, and how many there are.
-    pub(crate) fn take_rest(&self) -> Option<(NonNull<u8>, usize)> {
-        let taken = self.cursor.take_rest()?;
+    pub(crate) fn try_alloc_rest(&self) -> Option<(NonNull<u8>, usize)> {
+        let taken = self.cursor.bump_rest()?;
         // SAFETY: as for bump.
         Some((unsafe { self.read_write.add(taken.start) }, taken.len()))
     }
 
     /// Takes bytes, committing more of the slot if need be; `Ok(None)` if the slot has not that much room.
     ///
-    /// Only one thread at a time may call this, holding the lock of the slot's table; others may bump meanwhile.
-    pub(crate) fn reserve(&self, size: usize, align: usize) -> Result<Option<NonNull<u8>>, Error> {
+    /// Only one thread at a time may call this, holding the lock of the slot's table; others may call `try_alloc` meanwhile.
+    pub(crate) fn alloc_locked(&self, size: usize, align: usize) -> Result<Option<NonNull<u8>>, Error> {
         // SAFETY: as for bump.
-        Ok(self.reserve_from(size, align)?.map(|(_, start)| unsafe { self.at(start) }))
+        Ok(self.alloc_locked_offsets(size, align)?.map(|(_, start)| unsafe { self.at(start) }))
     }
 
     /// The same with offsets: where the cursor stood before, and of the first byte.
-    pub(crate) fn reserve_from(&self, size: usize, align: usize) -> Result<Option<(usize, usize)>, Error> {
+    pub(crate) fn alloc_locked_offsets(&self, size: usize, align: usize) -> Result<Option<(usize, usize)>, Error> {
         loop {
-            if let Some(taken) = self.bump_from(size, align) {
+            if let Some(taken) = self.try_alloc_offsets(size, align) {
                 return Ok(Some(taken));
             }
             match layout::place(self.cursor.used(), size, align) {
@@ -187,7 +187,7 @@ impl Slot {
     /// Makes the bytes from `start` to `end` longer for their owner, up to `to`, and commits what that needs; false, and
     /// nothing happens, if something behind them is taken or there is no room.
     ///
-    /// To be called as [`reserve`](Self::reserve); all three are addresses in the read-write mirror, or beyond its end.
+    /// To be called as [`alloc_locked`](Self::alloc_locked); all three are addresses in the read-write mirror, or beyond its end.
     pub(crate) fn grow(&self, start: usize, end: usize, to: usize) -> bool {
         let base = self.read_write.addr().get();
         let (taken, to) = (start - base..end - base, to - base);
@@ -220,9 +220,9 @@ impl Slot {
         (self.read_write.addr().get() + self.cursor.used()).saturating_sub(start)
     }
 
-    /// As `bump` with offsets: see [`Cursor::bump_from`].
-    pub(crate) fn bump_from(&self, size: usize, align: usize) -> Option<(usize, usize)> {
-        self.cursor.bump_from(size, align)
+    /// As `try_alloc` with offsets: see [`Cursor::bump_offsets`].
+    pub(crate) fn try_alloc_offsets(&self, size: usize, align: usize) -> Option<(usize, usize)> {
+        self.cursor.bump_offsets(size, align)
     }
 
     /// Bytes that can still be handed out at `align`.
@@ -245,9 +245,9 @@ impl Slot {
         self.ready_room(1)
     }
 
-    /// The same with those that are warm and not committed: the machine has given them already.
-    pub(crate) fn idle_or_warm(&self) -> usize {
-        self.room_below(self.cursor.ready().max(self.memory.warm), 1)
+    /// The same with those that are not committed but resident: the kernel has given them already.
+    pub(crate) fn idle_or_resident(&self) -> usize {
+        self.room_below(self.cursor.ready().max(self.memory.resident), 1)
     }
 
     /// Commits at least up to `end`, and a window ahead where that is to be had.
@@ -267,8 +267,8 @@ impl Slot {
     fn commit_to(&self, to: usize) -> Result<(), Error> {
         let ready = self.cursor.ready();
         let more = to - ready;
-        // The group answers for all of it; the machine is asked for what lies beyond the warm part.
-        let from = ready.max(self.memory.warm).min(to);
+        // The group answers for all of it; the machine is asked for what lies beyond the resident part.
+        let from = ready.max(self.memory.resident).min(to);
         let cold = if self.memory.mirrors.are_in_files() { 0 } else { to - from };
         cache::retry_after_eviction(|| {
             let _claim = self.budget.take(more, cold)?;
@@ -294,7 +294,7 @@ impl Slot {
         }
         mirrors.commit(from, to, cold <= layout::MAX_WINDOW.max(mirrors.granule())).map_err(|refusal| {
             // Some of it may be there now, and nobody knows how much.
-            self.is_spoilt.store(true, Ordering::Relaxed);
+            self.is_uncacheable.store(true, Ordering::Relaxed);
             refusal.during(format!("committing {cold} bytes of slot {}", self.index.get()))
         })
     }
@@ -353,9 +353,9 @@ impl Slot {
     /// Gives the memory back and keeps the addresses without access; see [`Mirrors::revoke`].
     ///
     /// # Safety
-    /// No Rust reference into the slot may be left, and nobody may bump it any more.
+    /// No Rust reference into the slot may be left, and nobody may allocate from it any more.
     pub(crate) unsafe fn revoke(&self) {
-        self.is_spoilt.store(true, Ordering::Relaxed);
+        self.is_uncacheable.store(true, Ordering::Relaxed);
         let committed = self.cursor.close();
         self.wipe_secrets(committed);
         self.budget.give_back(committed);
@@ -408,11 +408,11 @@ impl Drop for Slot {
         // SAFETY: this is the only place that takes it, and nothing looks at it afterwards.
         let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
         // Relaxed: dropping the last reference has made all that was done through others visible here.
-        let is_spoilt = self.is_spoilt.load(Ordering::Relaxed);
+        let is_uncacheable = self.is_uncacheable.load(Ordering::Relaxed);
         // What came from another process of the family, or went to one, may still be used there.
         let is_private = self.generation == fork::generation() && self.forks == fork::count();
-        match self.make {
-            Some(make) if is_private && !is_spoilt => cache::keep(make, memory, committed, self.group, self.forks),
+        match self.cache_key {
+            Some(key) if is_private && !is_uncacheable => cache::keep(key, memory, committed, self.group, self.forks),
             _ => drop(memory),
         }
     }

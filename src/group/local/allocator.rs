@@ -13,7 +13,7 @@ use crate::layout::MAX_ALIGN;
 // - Memory stays valid until the allocator and its clones are gone: it does so for 'g, the borrow of the group, which is
 //   longer than any borrow of a handle.
 // - Moving or copying the allocator changes nothing: it is a reference.
-// - What is handed out fits the layout: `take` aligns it and takes so many bytes. For no bytes it is dangling, as it may be.
+// - What is handed out fits the layout: `alloc_raw` aligns it and takes so many bytes. For no bytes it is dangling, as it may be.
 // - Deallocating and resizing touch nothing but the block at hand: only the last one changes the handle's room, and the
 //   caller gives up what is cut off.
 
@@ -24,7 +24,7 @@ unsafe impl Allocator for &Local<'_> {
         if layout.size() == 0 {
             return Ok(nothing(layout));
         }
-        self.take(layout).map(|taken| bytes(taken.address, layout)).map_err(|_| AllocError)
+        self.alloc_raw(layout).map(|taken| bytes(taken.address, layout)).map_err(|_| AllocError)
     }
 
     #[inline]
@@ -32,7 +32,7 @@ unsafe impl Allocator for &Local<'_> {
         if layout.size() == 0 {
             return Ok(nothing(layout));
         }
-        let taken = self.take(layout).map_err(|_| AllocError)?;
+        let taken = self.alloc_raw(layout).map_err(|_| AllocError)?;
         self.clear(&taken, layout.size());
         Ok(bytes(taken.address, layout))
     }
@@ -159,7 +159,7 @@ fn taken(group: &MemGroup, layout: Layout) -> Result<Taken<'_>, AllocError> {
     if layout.align() > MAX_ALIGN {
         return Err(AllocError);
     }
-    group.take(layout.size(), layout.align()).map_err(|_| AllocError)
+    group.alloc_raw(layout.size(), layout.align()).map_err(|_| AllocError)
 }
 
 /// As many bytes as the layout has.

@@ -135,7 +135,7 @@ impl<'g> Local<'g> {
     /// As [`MemGroup::alloc`].
     #[inline]
     pub fn alloc(&self, size: usize) -> Result<Block<'g>, Error> {
-        self.take_default(size).map(|taken| Block::new(taken, size))
+        self.alloc_raw_default(size).map(|taken| Block::new(taken, size))
     }
 
     /// Bytes of a layout, the alignment of which may be up to 4096.
@@ -144,7 +144,7 @@ impl<'g> Local<'g> {
     /// As [`MemGroup::alloc_layout`].
     #[inline]
     pub fn alloc_layout(&self, layout: Layout) -> Result<Block<'g>, Error> {
-        self.take(layout).map(|taken| Block::new(taken, layout.size()))
+        self.alloc_raw(layout).map(|taken| Block::new(taken, layout.size()))
     }
 
     /// As [`alloc`](Self::alloc), with every byte 0. Costs nothing where the memory is fresh from the kernel.
@@ -152,7 +152,7 @@ impl<'g> Local<'g> {
     /// # Errors
     /// As [`MemGroup::alloc`].
     pub fn alloc_zeroed(&self, size: usize) -> Result<Block<'g>, Error> {
-        let taken = self.take_default(size)?;
+        let taken = self.alloc_raw_default(size)?;
         self.clear(&taken, size);
         Ok(Block::new(taken, size))
     }
@@ -163,7 +163,7 @@ impl<'g> Local<'g> {
     /// As [`MemGroup::alloc`].
     #[inline]
     pub fn copy(&self, data: &[u8]) -> Result<Block<'g>, Error> {
-        let taken = self.take_default(data.len())?;
+        let taken = self.alloc_raw_default(data.len())?;
         // SAFETY: the bytes were just taken, so they cannot overlap data, and there are data.len() of them.
         unsafe { taken.address.copy_from_nonoverlapping(NonNull::from(data).cast(), data.len()) };
         Ok(Block::new(taken, data.len()))
@@ -175,29 +175,29 @@ impl<'g> Local<'g> {
     }
 
     #[inline(always)]
-    fn take_default(&self, size: usize) -> Result<Taken<'g>, Error> {
+    fn alloc_raw_default(&self, size: usize) -> Result<Taken<'g>, Error> {
         if size <= MAX_SLOT_BYTES
-            && let Some(taken) = self.bump(size, DEFAULT_ALIGN)
+            && let Some(taken) = self.try_alloc(size, DEFAULT_ALIGN)
         {
             return Ok(taken);
         }
-        self.take_slowly(size, DEFAULT_ALIGN)
+        self.alloc_slow(size, DEFAULT_ALIGN)
     }
 
     #[inline(always)]
-    fn take(&self, layout: Layout) -> Result<Taken<'g>, Error> {
+    fn alloc_raw(&self, layout: Layout) -> Result<Taken<'g>, Error> {
         if layout.align() <= MAX_ALIGN
-            && let Some(taken) = self.bump(layout.size(), layout.align())
+            && let Some(taken) = self.try_alloc(layout.size(), layout.align())
         {
             return Ok(taken);
         }
-        self.take_slowly(layout.size(), layout.align())
+        self.alloc_slow(layout.size(), layout.align())
     }
 
     /// The fast path: takes bytes of the chunk, or none if it has not so many. `align` must be a power of two, at most
     /// [`MAX_ALIGN`], and `size` at most `isize::MAX`.
     #[inline(always)]
-    fn bump(&self, size: usize, align: usize) -> Option<Taken<'g>> {
+    fn try_alloc(&self, size: usize, align: usize) -> Option<Taken<'g>> {
         debug_assert!(align.is_power_of_two() && align <= MAX_ALIGN && size <= isize::MAX as usize);
         let room = self.room.get();
         let last = room.last.get();
@@ -216,7 +216,7 @@ impl<'g> Local<'g> {
     /// The path that takes a chunk, or goes to the group, where the request is large or the group nearly full.
     #[cold]
     #[inline(never)]
-    fn take_slowly(&self, size: usize, align: usize) -> Result<Taken<'g>, Error> {
+    fn alloc_slow(&self, size: usize, align: usize) -> Result<Taken<'g>, Error> {
         if align > MAX_ALIGN {
             return Err(Error::Align { align });
         }
@@ -225,7 +225,7 @@ impl<'g> Local<'g> {
         let mut chunk = layout::chunk(self.taken.get(), self.group.base());
         while enough <= chunk / LARGE_SHARE {
             if self.change_chunk(chunk).is_ok()
-                && let Some(taken) = self.bump(size, align)
+                && let Some(taken) = self.try_alloc(size, align)
             {
                 return Ok(taken);
             }
@@ -233,7 +233,7 @@ impl<'g> Local<'g> {
             chunk /= 2;
             self.taken.set(chunk);
         }
-        let taken = self.group.take(size, align)?;
+        let taken = self.group.alloc_raw(size, align)?;
         self.taken.set(self.taken.get().saturating_add(size));
         Ok(taken)
     }
@@ -241,7 +241,7 @@ impl<'g> Local<'g> {
     /// Gives back what is left and takes a chunk of `size` bytes. Without one, there is no room.
     fn change_chunk(&self, size: usize) -> Result<(), Error> {
         self.give_back();
-        let Taken { address, slot } = self.group.take(size, CHUNK_ALIGN)?;
+        let Taken { address, slot } = self.group.alloc_raw(size, CHUNK_ALIGN)?;
         let first = address.addr().get();
         self.slot.set(slot.as_ptr());
         self.first.set(first);

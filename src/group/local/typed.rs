@@ -98,7 +98,7 @@ impl<'g> Local<'g> {
         if layout.size() == 0 {
             return Ok(NonNull::dangling());
         }
-        Ok(self.take(layout)?.address.cast())
+        Ok(self.alloc_raw(layout)?.address.cast())
     }
 }
 

@@ -241,7 +241,7 @@ impl MemBlock {
         let group = self.body.group.bind(py);
         let len = self.body.piece.len;
         self.check(py)?;
-        let copy = group.get().take(py, len, DEFAULT_ALIGN)?;
+        let copy = group.get().alloc_raw(py, len, DEFAULT_ALIGN)?;
         let to = copy.bytes();
         group.get().access(py, self.held(), Some(copy.claim()), len, move |from| {
             // SAFETY: access has just checked that both are there; the copy is writable, and as long.

@@ -287,7 +287,7 @@ fn moved<'py>(
     })?;
     for (source, &first) in sources.into_iter().zip(firsts) {
         let from = source.into_operand(group)?;
-        let piece = this.take(py, from.len(), align.max(crate::DEFAULT_ALIGN))?;
+        let piece = this.alloc_raw(py, from.len(), align.max(crate::DEFAULT_ALIGN))?;
         let bytes = from.bytes();
         let run = this.access(py, piece.into(), from.claim(), bytes.len, move |to| {
             // SAFETY: the buffer keeps its bytes in place, and the piece is as long and in the read-write mirror.

@@ -52,18 +52,18 @@ unsafe extern "C" fn alloc(
         let args = unsafe { arguments::by_position(py, args, given) };
         if let Some(size) = arguments::plain_integer(&args[0])
             && let Ok(size) = usize::try_from(size)
-            && let Some(block) = MemGroup::alloc_at_once(group, size)
+            && let Some(block) = MemGroup::try_alloc_block(group, size)
         {
             return block.into_ptr();
         }
     }
     // SAFETY: the arguments are passed on.
-    unsafe { alloc_slowly(slf, args, given, names) }
+    unsafe { alloc_slow(slf, args, given, names) }
 }
 
 #[cold]
 #[inline(never)]
-unsafe extern "C" fn alloc_slowly(
+unsafe extern "C" fn alloc_slow(
     slf: *mut PyObject,
     args: *const *mut PyObject,
     given: ffi::Py_ssize_t,

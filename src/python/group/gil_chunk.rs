@@ -30,7 +30,7 @@ pub(crate) struct GilChunk {
 impl GilChunk {
     /// Hands out bytes, if there are enough.
     #[inline(always)]
-    pub(crate) fn bump(&self, _attached: Python<'_>, size: usize, align: usize) -> Option<(NonNull<u8>, SlotPtr)> {
+    pub(crate) fn try_alloc(&self, _attached: Python<'_>, size: usize, align: usize) -> Option<(NonNull<u8>, SlotPtr)> {
         let next = self.next.load(Relaxed);
         let place = layout::place(next.addr(), size, align)?;
         if place.end > self.end.load(Relaxed) || self.generation.load(Relaxed) != fork::generation() {
@@ -48,7 +48,7 @@ impl GilChunk {
     /// Takes all that is ready in a slot. There must be no chunk.
     pub(crate) fn fill(&self, _attached: Python<'_>, slot: SlotRef<'_>) {
         debug_assert!(self.is_empty());
-        if let Some((first, len)) = slot.take_rest() {
+        if let Some((first, len)) = slot.try_alloc_rest() {
             self.next.store(first.as_ptr(), Relaxed);
             self.end.store(first.addr().get() + len, Relaxed);
             self.slot.store(slot.as_ptr().as_ptr(), Relaxed);
@@ -103,7 +103,7 @@ impl GilChunk {
     }
 }
 
-/// What [`take_attached`](crate::python::group::state::GroupState::take_attached) gave last: who wants more of the same does not say how much that
+/// What [`alloc_attached`](crate::python::group::state::GroupState::alloc_attached) gave last: who wants more of the same does not say how much that
 /// was. Like the chunk it is for threads that hold the GIL; without one it knows nothing.
 #[derive(Default)]
 pub(crate) struct Last {

@@ -131,7 +131,7 @@ impl MemGroup {
         let py = slf.py();
         let this = slf.get();
         let source = BytesLike::of(data, slf.as_unbound())?;
-        let piece = this.take(py, source.len(), align.0)?;
+        let piece = this.alloc_raw(py, source.len(), align.0)?;
         let from = source.source();
         // SAFETY: the source keeps its bytes in place, and the piece is as long, new and in the read-write mirror.
         this.access(py, piece.into(), source.claim(), piece.len, move |to| unsafe { from.copy_to(to.bytes()) })?;
@@ -469,8 +469,8 @@ impl MemGroup {
 impl MemGroup {
     /// A writable block of `size` bytes, if nothing stands in the way: no error to be raised, no memory to be committed.
     #[inline(always)]
-    pub(crate) fn alloc_at_once<'py>(slf: &Bound<'py, Self>, size: usize) -> Option<Bound<'py, MemBlock>> {
-        let piece = slf.get().take_at_once(slf.py(), size, DEFAULT_ALIGN)?;
+    pub(crate) fn try_alloc_block<'py>(slf: &Bound<'py, Self>, size: usize) -> Option<Bound<'py, MemBlock>> {
+        let piece = slf.get().try_alloc(slf.py(), size, DEFAULT_ALIGN)?;
         MemBlock::new(slf, piece, Mirror::ReadWrite).ok()
     }
 
@@ -483,7 +483,7 @@ impl MemGroup {
     ) -> PyResult<Bound<'py, MemBlock>> {
         let py = slf.py();
         let this = slf.get();
-        let piece = this.take(py, size, align)?;
+        let piece = this.alloc_raw(py, size, align)?;
         if zero {
             this.clear(py, piece)?;
         }
@@ -492,18 +492,18 @@ impl MemGroup {
 
     /// Takes bytes for a block and counts them.
     #[inline(always)]
-    pub(crate) fn take(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<RawBlock> {
-        match self.take_at_once(py, size, align) {
+    pub(crate) fn alloc_raw(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<RawBlock> {
+        match self.try_alloc(py, size, align) {
             Some(piece) => Ok(piece),
-            None => self.take_from_slot(py, size, align),
+            None => self.alloc_slow(py, size, align),
         }
     }
 
     /// The same where nothing stands in the way.
     #[inline(always)]
-    pub(crate) fn take_at_once(&self, py: Python<'_>, size: usize, align: usize) -> Option<RawBlock> {
+    pub(crate) fn try_alloc(&self, py: Python<'_>, size: usize, align: usize) -> Option<RawBlock> {
         self.lock.with(py, |life| {
-            let piece = life.bump(py, size, align)?;
+            let piece = life.try_alloc(py, size, align)?;
             self.count(size);
             Some(piece)
         })
@@ -511,30 +511,30 @@ impl MemGroup {
 
     /// The same where the chunk will not do.
     #[cold]
-    fn take_from_slot(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<RawBlock> {
-        if let Some(piece) = self.bump_slot(py, size, align)? {
+    fn alloc_slow(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<RawBlock> {
+        if let Some(piece) = self.try_alloc_in_slot(py, size, align)? {
             return Ok(piece);
         }
         // Memory must be committed first: other Python threads run meanwhile.
-        let taken = self.lock.detached(py, |life| life.take_slowly(size, align));
+        let taken = self.lock.detached(py, |life| life.alloc_slow(size, align));
         let piece = match self.unless_gone(py, taken)? {
             Ok(piece) => piece,
             // What a thread has taken ahead meanwhile must be used up before anyone hears of an error.
-            Err(error) => return self.bump_slot(py, size, align)?.ok_or_else(|| error.into()),
+            Err(error) => return self.try_alloc_in_slot(py, size, align)?.ok_or_else(|| error.into()),
         };
         // Not if the group was reset or freed meanwhile: its figures begin anew then.
         self.within(py, |life| {
             life.check(piece.claim())?;
             self.count(size);
-            life.take_ahead(py);
+            life.fill_chunk(py);
             Ok(())
         })?;
         Ok(piece)
     }
 
-    fn bump_slot(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Option<RawBlock>> {
+    fn try_alloc_in_slot(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Option<RawBlock>> {
         self.within(py, |life| {
-            let piece = life.bump_slot(py, size, align)?;
+            let piece = life.try_alloc_in_slot(py, size, align)?;
             if piece.is_some() {
                 self.count(size);
             }
@@ -543,15 +543,15 @@ impl MemGroup {
     }
 
     /// Takes room for the objects of a list and counts them.
-    pub(crate) fn take_many(&self, py: Python<'_>, columns: &Columns) -> PyResult<Runs> {
-        let runs = match self.bump_many(py, columns)? {
+    pub(crate) fn alloc_many_raw(&self, py: Python<'_>, columns: &Columns) -> PyResult<Runs> {
+        let runs = match self.try_alloc_many(py, columns)? {
             Some(runs) => runs,
             None => {
-                let taken = self.lock.detached(py, |life| life.take_many(columns));
+                let taken = self.lock.detached(py, |life| life.alloc_many_slow(columns));
                 match self.unless_gone(py, taken)? {
                     Ok(runs) => runs,
-                    // As in take_from_slot.
-                    Err(error) => self.bump_many(py, columns)?.ok_or(error)?,
+                    // As in alloc_slow.
+                    Err(error) => self.try_alloc_many(py, columns)?.ok_or(error)?,
                 }
             }
         };
@@ -562,8 +562,8 @@ impl MemGroup {
         Ok(runs)
     }
 
-    fn bump_many(&self, py: Python<'_>, columns: &Columns) -> PyResult<Option<Runs>> {
-        self.within(py, |life| life.bump_many(py, columns))
+    fn try_alloc_many(&self, py: Python<'_>, columns: &Columns) -> PyResult<Option<Runs>> {
+        self.within(py, |life| life.try_alloc_many(py, columns))
     }
 
     /// The largest size that can ever be served.

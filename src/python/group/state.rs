@@ -126,18 +126,18 @@ impl GroupState {
     /// Bytes that are ready: of the chunk or, without a GIL, of the current slot. `None` if there are not enough, or the
     /// group is not open.
     #[inline(always)]
-    pub(crate) fn bump(&self, attached: Python<'_>, size: usize, align: usize) -> Option<RawBlock> {
+    pub(crate) fn try_alloc(&self, attached: Python<'_>, size: usize, align: usize) -> Option<RawBlock> {
         if cfg!(Py_GIL_DISABLED) {
             self.check_open().ok()?;
-            return self.group.bump(size, align).map(|taken| self.piece(taken, size));
+            return self.group.try_alloc(size, align).map(|taken| self.piece(taken, size));
         }
         // An empty chunk has enough for nobody, and the chunk of a group that has ended is empty.
-        let (address, slot) = self.gil_chunk.bump(attached, size, align)?;
+        let (address, slot) = self.gil_chunk.try_alloc(attached, size, align)?;
         Some(RawBlock { address, len: size, slot, epoch: self.epoch })
     }
 
-    /// Bytes that are ready in the current slot; see [`crate::MemGroup::bump`].
-    pub(crate) fn bump_slot(
+    /// Bytes that are ready in the current slot; see [`crate::MemGroup::try_alloc`].
+    pub(crate) fn try_alloc_in_slot(
         &self,
         attached: Python<'_>,
         size: usize,
@@ -145,21 +145,21 @@ impl GroupState {
     ) -> Result<Option<RawBlock>, Unavailable> {
         self.check_open()?;
         self.gil_chunk.give_back(attached);
-        let taken = self.group.bump(size, align).map(|taken| self.piece(taken, size));
+        let taken = self.group.try_alloc(size, align).map(|taken| self.piece(taken, size));
         if taken.is_some() {
-            self.take_ahead(attached);
+            self.fill_chunk(attached);
         }
         Ok(taken)
     }
 
-    /// Bytes that may have to be committed first; see [`crate::MemGroup::take_slowly`].
-    pub(crate) fn take_slowly(&self, size: usize, align: usize) -> Result<Result<RawBlock, crate::Error>, Unavailable> {
+    /// Bytes that may have to be committed first; see [`crate::MemGroup::alloc_slow`].
+    pub(crate) fn alloc_slow(&self, size: usize, align: usize) -> Result<Result<RawBlock, crate::Error>, Unavailable> {
         self.check_open()?;
-        Ok(self.group.take_slowly(size, align).map(|taken| self.piece(taken, size)))
+        Ok(self.group.alloc_slow(size, align).map(|taken| self.piece(taken, size)))
     }
 
     /// Makes what is ready in the current slot the chunk, unless there is one.
-    pub(crate) fn take_ahead(&self, attached: Python<'_>) {
+    pub(crate) fn fill_chunk(&self, attached: Python<'_>) {
         // Without a GIL, threads that are attached would share the chunk.
         if cfg!(not(Py_GIL_DISABLED))
             && self.gil_chunk.is_empty()
@@ -169,17 +169,17 @@ impl GroupState {
         }
     }
 
-    /// Room for a whole list in what is ready; see [`crate::MemGroup::bump_many`].
-    pub(crate) fn bump_many(&self, attached: Python<'_>, columns: &Columns) -> Result<Option<Runs>, Unavailable> {
+    /// Room for a whole list in what is ready; see [`crate::MemGroup::try_alloc_many`].
+    pub(crate) fn try_alloc_many(&self, attached: Python<'_>, columns: &Columns) -> Result<Option<Runs>, Unavailable> {
         self.check_open()?;
         self.gil_chunk.give_back(attached);
-        Ok(self.group.bump_many(columns).map(|runs| Runs { runs, epoch: self.epoch }))
+        Ok(self.group.try_alloc_many(columns).map(|runs| Runs { runs, epoch: self.epoch }))
     }
 
-    /// The same with memory that may have to be committed first; see [`crate::MemGroup::take_many_slowly`].
-    pub(crate) fn take_many(&self, columns: &Columns) -> Result<Result<Runs, crate::Error>, Unavailable> {
+    /// The same with memory that may have to be committed first; see [`crate::MemGroup::alloc_many_slow`].
+    pub(crate) fn alloc_many_slow(&self, columns: &Columns) -> Result<Result<Runs, crate::Error>, Unavailable> {
         self.check_open()?;
-        Ok(self.group.take_many_slowly(columns).map(|runs| Runs { runs, epoch: self.epoch }))
+        Ok(self.group.alloc_many_slow(columns).map(|runs| Runs { runs, epoch: self.epoch }))
     }
 
     #[inline(always)]
@@ -298,15 +298,15 @@ impl GroupState {
 /// slots. Sizes are multiples of the alignment, so that what is taken in turn lies one behind the other without a gap.
 impl GroupState {
     /// Bytes by whatever path gives some, without letting go of the GIL. `None` if there are none to be had.
-    pub(crate) fn take_attached(&self, attached: Python<'_>, size: usize, align: usize) -> Option<LiveBlock<'_>> {
+    pub(crate) fn alloc_attached(&self, attached: Python<'_>, size: usize, align: usize) -> Option<LiveBlock<'_>> {
         debug_assert!(size > 0 && size.is_multiple_of(align));
-        let piece = match self.take_left(attached, size).or_else(|| self.bump(attached, size, align)) {
+        let piece = match self.try_alloc_free_range(attached, size).or_else(|| self.try_alloc(attached, size, align)) {
             Some(piece) => piece,
-            None => match self.bump_slot(attached, size, align).ok()? {
+            None => match self.try_alloc_in_slot(attached, size, align).ok()? {
                 Some(piece) => piece,
                 None => {
-                    let piece = self.take_slowly(size, align).ok()?.ok()?;
-                    self.take_ahead(attached);
+                    let piece = self.alloc_slow(size, align).ok()?.ok()?;
+                    self.fill_chunk(attached);
                     piece
                 }
             },
@@ -316,7 +316,7 @@ impl GroupState {
     }
 
     /// Bytes that others have left.
-    fn take_left(&self, attached: Python<'_>, size: usize) -> Option<RawBlock> {
+    fn try_alloc_free_range(&self, attached: Python<'_>, size: usize) -> Option<RawBlock> {
         let (slot, start) = self.free_ranges.take(attached, size)?;
         // SAFETY: what is left is forgotten before the group lets a slot go.
         let known = unsafe { self.group.live_slots().get(slot) };
@@ -344,7 +344,7 @@ impl GroupState {
     /// whether it took them.
     ///
     /// # Safety
-    /// They must be `size` bytes of that slot, which somebody holds, got from [`take_attached`](Self::take_attached) and
+    /// They must be `size` bytes of that slot, which somebody holds, got from [`alloc_attached`](Self::alloc_attached) and
     /// nobody's any more.
     pub(crate) unsafe fn take_back(&self, attached: Python<'_>, slot: SlotPtr, address: usize, size: usize) -> bool {
         // SAFETY: the caller says that it lives.
@@ -410,7 +410,7 @@ impl GroupState {
         } else if to > end && !(self.gil_chunk.is_of(slot) && self.gil_chunk.resize(attached, end, to)) {
             self.gil_chunk.give_back(attached);
             let has_grown = self.group.grow(known.get(), address, end, to);
-            self.take_ahead(attached);
+            self.fill_chunk(attached);
             if !has_grown {
                 return None;
             }
@@ -455,7 +455,7 @@ impl LetGo {
 }
 
 fn revoke(slot: &Slot) -> usize {
-    // SAFETY: only LetGo calls this, which GroupState::free makes: nobody bumps the slot any more. This layer makes no Rust
+    // SAFETY: only LetGo calls this, which GroupState::free makes: nobody allocates from the slot any more. This layer makes no Rust
     // reference into group memory, and its raw accesses are over: they hold the gate, or are a view's that was overruled.
     unsafe { slot.revoke() };
     0

@@ -225,7 +225,7 @@ impl MemList {
     pub(crate) fn join<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, MemBlock>> {
         let nbytes = self.nbytes(py)?;
         let group = self.group.bind(py);
-        let joined = group.get().take(py, nbytes, DEFAULT_ALIGN)?;
+        let joined = group.get().alloc_raw(py, nbytes, DEFAULT_ALIGN)?;
         let to = joined.bytes();
         // SAFETY: joined is there, writable, and has as many bytes as the list.
         self.access_claimed(py, Some(joined.claim()), nbytes, move |list| unsafe { list.gather_into(to) })?;
@@ -439,7 +439,7 @@ impl MemList {
     /// A list of new blocks.
     pub(crate) fn of<'py>(group: &Bound<'py, MemGroup>, columns: Columns, zero: bool) -> PyResult<Bound<'py, Self>> {
         let py = group.py();
-        let Runs { runs, epoch } = group.get().take_many(py, &columns)?;
+        let Runs { runs, epoch } = group.get().alloc_many_raw(py, &columns)?;
         let list = Self::new(group, ListLayout::new(columns, runs), epoch);
         if zero {
             // SAFETY: the list is writable.

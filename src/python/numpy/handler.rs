@@ -109,7 +109,7 @@ fn taken_for(size: usize) -> Option<usize> {
 
 fn allocate(py: Python<'_>, group: &MemGroup, size: usize) -> Option<RawBlock> {
     group.whatever(py, |life| {
-        let live = life.private()?.take_attached(py, taken_for(size)?, ALIGN)?;
+        let live = life.private()?.alloc_attached(py, taken_for(size)?, ALIGN)?;
         let piece = live.piece();
         // `release` drops it.
         let _held = Arc::into_raw(live.share_slot());

@@ -138,7 +138,7 @@ unsafe extern "C" fn empty(
                     && !descr.has_references(api)
                     && !descr.needs_zeros(api)
                     && let Some(bytes) = size.checked_mul(extent as usize)
-                    && let Some(piece) = slf.get().take_at_once(py, bytes, ALIGN)
+                    && let Some(piece) = slf.get().try_alloc(py, bytes, ALIGN)
                 {
                     return Ok(over(slf, api, descr, &[extent], Layout::C, piece)?.into_ptr());
                 }
@@ -309,7 +309,7 @@ fn copied<'py>(
     let (py, api, descr, shape) = (slf.py(), array.api, array.descr(), array.shape());
     let size = descr.size(api);
     let bytes = shape.iter().product::<isize>() as usize * size;
-    let piece = slf.get().take(py, bytes, ALIGN)?;
+    let piece = slf.get().alloc_raw(py, bytes, ALIGN)?;
     let layout = Layout::of_copy(array, order, &shape, size)?;
     let is_run = layout.is_that_of(array);
     if is_run {
@@ -352,7 +352,7 @@ impl<'py> Request<'_, 'py> {
             descr = Descr(probe.getattr("dtype")?);
         }
         let is_fortran = is_fortran(self.order)?;
-        let piece = this.take(py, shape.bytes(descr.size(api))?, ALIGN)?;
+        let piece = this.alloc_raw(py, shape.bytes(descr.size(api))?, ALIGN)?;
         if self.zero || descr.needs_zeros(api) {
             this.clear(py, piece)?;
         }

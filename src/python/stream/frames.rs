@@ -260,7 +260,7 @@ impl FrameReader {
         };
         let group = self.group.bind(py);
         // Until there is a block, nothing is taken out of what was read: this may be tried again.
-        let piece = group.get().take(py, size, DEFAULT_ALIGN)?;
+        let piece = group.get().alloc_raw(py, size, DEFAULT_ALIGN)?;
         if let Some(body) = frames.whole(size) {
             self.copy(py, piece, body)?;
             let block = MemBlock::new(group, piece, Mirror::ReadWrite)?;

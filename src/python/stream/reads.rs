@@ -106,7 +106,7 @@ struct Reading<'py> {
 impl<'py> Reading<'py> {
     fn new(group: &Bound<'py, MemGroup>, builder: Builder) -> PyResult<Self> {
         let columns = builder.finish();
-        let Runs { runs, epoch } = group.get().take_many(group.py(), &columns)?;
+        let Runs { runs, epoch } = group.get().alloc_many_raw(group.py(), &columns)?;
         let errors = PyDict::new(group.py());
         Ok(Self { group: group.clone(), layout: ListLayout::new(columns, runs), epoch, errors })
     }
@@ -346,7 +346,7 @@ impl Longest {
     fn add(&mut self, reading: &Reading<'_>, slots: LiveSlots<'_>, longer: &Longer) -> PyResult<()> {
         let (py, group) = (reading.group.py(), reading.group.get());
         let object = reading.layout.object(longer.object);
-        let piece = match group.take(py, object.len + longer.rest.len(), DEFAULT_ALIGN) {
+        let piece = match group.alloc_raw(py, object.len + longer.rest.len(), DEFAULT_ALIGN) {
             Ok(piece) => piece,
             Err(error) if error.is_instance_of::<PyMemoryError>(py) => {
                 return reading.errors.set_item(longer.object, error.into_value(py));

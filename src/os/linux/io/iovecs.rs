@@ -1,14 +1,14 @@
-//! Scatter-gather input and output: one system call for many stretches of memory.
+//! Scatter-gather input and output: one system call for many iovecs.
 
 use std::os::fd::RawFd;
 use std::time::Instant;
 
 use nix::errno::Errno;
 
-/// Most stretches that one call takes; the kernel's UIO_MAXIOV, which no Linux was ever built with another value of.
+/// Most iovecs that one call takes; the kernel's UIO_MAXIOV, which no Linux was ever built with another value of.
 pub(crate) const MAX_IOVECS: usize = 1024;
 
-/// What is done with the stretches.
+/// What is done with the iovecs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     /// `readv(2)`
@@ -52,12 +52,12 @@ pub(crate) struct Moved {
 /// Makes one call, with the code of the error as in `errno(3)`.
 ///
 /// # Safety
-/// The stretches must be in address space that nobody else gets for as long as this takes: reserved, at least, for the
+/// The memory of the iovecs must be in address space that nobody else gets for as long as this takes: reserved, at least, for the
 /// kernel answers EFAULT to what it may not touch. Where bytes come in, nothing may be borrowed there.
-pub(crate) unsafe fn transfer(fd: RawFd, call: Call, stretches: &[libc::iovec]) -> Result<Moved, i32> {
-    let (first, many) = (stretches.as_ptr(), stretches.len() as libc::c_int);
+pub(crate) unsafe fn transfer(fd: RawFd, call: Call, iovecs: &[libc::iovec]) -> Result<Moved, i32> {
+    let (first, many) = (iovecs.as_ptr(), iovecs.len() as libc::c_int);
     let offset = |offset: u64| libc::off_t::try_from(offset).unwrap_or(libc::off_t::MAX);
-    let mut message = message_of(stretches);
+    let mut message = message_of(iovecs);
     let moved = match call {
         // SAFETY: the caller's promise, as for all that follow.
         Call::Read => unsafe { libc::readv(fd, first, many) },
@@ -79,12 +79,12 @@ pub(crate) unsafe fn transfer(fd: RawFd, call: Call, stretches: &[libc::iovec]) 
     }
 }
 
-fn message_of(stretches: &[libc::iovec]) -> libc::msghdr {
+fn message_of(iovecs: &[libc::iovec]) -> libc::msghdr {
     // SAFETY: integers and pointers, all of which may be 0. Not every C library lets all fields be named.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    // Nothing writes to the stretches themselves.
-    message.msg_iov = stretches.as_ptr().cast_mut();
-    message.msg_iovlen = stretches.len() as _;
+    // Nothing writes to the iovecs themselves.
+    message.msg_iov = iovecs.as_ptr().cast_mut();
+    message.msg_iovlen = iovecs.len() as _;
     message
 }
 
