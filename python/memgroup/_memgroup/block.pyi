@@ -32,6 +32,14 @@ class MemBlock:
         /,
     ) -> int:
         """Return the offset of the first occurrence of `sub` in `self[start:end]`, or -1."""
+    def rfind(
+        self,
+        sub: ReadableBuffer | int,
+        start: SupportsIndex | None = None,
+        end: SupportsIndex | None = None,
+        /,
+    ) -> int:
+        """Return the offset of the last occurrence of `sub` in `self[start:end]`, or -1."""
     def index(
         self,
         sub: ReadableBuffer | int,
@@ -44,6 +52,18 @@ class MemBlock:
         Raises:
             ValueError: `sub` does not occur.
         """
+    def rindex(
+        self,
+        sub: ReadableBuffer | int,
+        start: SupportsIndex | None = None,
+        end: SupportsIndex | None = None,
+        /,
+    ) -> int:
+        """Return what `rfind` does, but what does not occur is an error.
+
+        Raises:
+            ValueError: `sub` does not occur.
+        """
     def count(
         self,
         sub: ReadableBuffer | int,
@@ -52,6 +72,65 @@ class MemBlock:
         /,
     ) -> int:
         """Return how often `sub` occurs in `self[start:end]` without overlapping itself."""
+    def startswith(
+        self,
+        prefix: ReadableBuffer | tuple[ReadableBuffer, ...],
+        start: SupportsIndex | None = None,
+        end: SupportsIndex | None = None,
+        /,
+    ) -> bool:
+        """Return whether `self[start:end]` begins with `prefix`: bytes-like, or a tuple of several."""
+    def endswith(
+        self,
+        suffix: ReadableBuffer | tuple[ReadableBuffer, ...],
+        start: SupportsIndex | None = None,
+        end: SupportsIndex | None = None,
+        /,
+    ) -> bool:
+        """Return whether `self[start:end]` ends with `suffix`: bytes-like, or a tuple of several."""
+    def strip(self, chars: ReadableBuffer | None = None, /) -> MemBlock:
+        """Return the part of the block without the leading and trailing bytes of `chars`.
+
+        Without `chars`, or with None, it is ASCII whitespace that is left out.
+        """
+    def lstrip(self, chars: ReadableBuffer | None = None, /) -> MemBlock:
+        """Return the part of the block without the leading bytes of `chars`.
+
+        Without `chars`, or with None, it is ASCII whitespace that is left out.
+        """
+    def rstrip(self, chars: ReadableBuffer | None = None, /) -> MemBlock:
+        """Return the part of the block without the trailing bytes of `chars`.
+
+        Without `chars`, or with None, it is ASCII whitespace that is left out.
+        """
+    def removeprefix(self, prefix: ReadableBuffer, /) -> MemBlock:
+        """Return the part of the block behind `prefix` if the block begins with it, else the block."""
+    def removesuffix(self, suffix: ReadableBuffer, /) -> MemBlock:
+        """Return the part of the block before `suffix` if the block ends with it, else the block."""
+    def partition(self, sep: ReadableBuffer, /) -> tuple[MemBlock, MemBlock, MemBlock]:
+        """Return the parts before, at and behind the first occurrence of `sep`.
+
+        They are the block and two empty ones where there is none.
+
+        Raises:
+            ValueError: `sep` is empty.
+        """
+    def rpartition(self, sep: ReadableBuffer, /) -> tuple[MemBlock, MemBlock, MemBlock]:
+        """Return the parts before, at and behind the last occurrence of `sep`.
+
+        They are two empty ones and the block where there is none.
+
+        Raises:
+            ValueError: `sep` is empty.
+        """
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the bytes as a str.
+
+        Raises:
+            UnicodeDecodeError: The bytes are not text in that encoding.
+        """
+    def hex(self, sep: str | bytes = ..., bytes_per_sep: SupportsIndex = 1) -> str:
+        """Return the bytes as hexadecimal digits, with `sep` between each `bytes_per_sep` bytes."""
     def tobytes(self) -> bytes:
         """Return a copy of the bytes."""
     def __len__(self) -> int: ...

@@ -17,7 +17,7 @@ class WarmMemory:
         """How many slots are kept."""
     @property
     def handles(self) -> int:
-        """How many dead `MemBlock` objects are kept, of 64 bytes each.
+        """How many dead `MemBlock` objects are kept, of 72 bytes each.
 
         They are not counted in `committed`; they take at most a quarter of the limit.
         """

@@ -50,6 +50,9 @@ impl<'py> BytesLike<'py> {
 
     /// The same as [`of`](Self::of), where an integer stands for one byte.
     pub(crate) fn or_byte(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
+        if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+            return Ok(Self::Immutable(bytes.clone()));
+        }
         // numpy's integers export buffers, and numpy's arrays have an __index__ that seldom works: an integer counts as
         // one, whatever else it is.
         if arguments::has_index(object) {

@@ -11,6 +11,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{DerefToPyAny, PyType};
 use pyo3::{Borrowed, IntoPyObjectExt, PyTypeInfo};
 
+use crate::python::block::bytes_methods;
 use crate::python::block::object::MemBlock;
 use crate::python::export::{arrow, dlpack, pickle};
 use crate::python::ffi::arguments;
@@ -85,33 +86,6 @@ Indexing gives integers; a slice shares the block's bytes. Blocks are made by a 
             address,
             c"Address of the first byte, for C code. It stays reserved for as long as the block lives.",
         )
-        .method(fast_method(
-            c"find",
-            find,
-            c"find($self, sub, start=None, end=None, /)
---
-
-Return the offset of the first occurrence of `sub` in `self[start:end]`, or -1.",
-        ))
-        .method(fast_method(
-            c"index",
-            index,
-            c"index($self, sub, start=None, end=None, /)
---
-
-Return what `find` does, but what does not occur is an error.
-
-Raises:
-    ValueError: `sub` does not occur.",
-        ))
-        .method(fast_method(
-            c"count",
-            count,
-            c"count($self, sub, start=None, end=None, /)
---
-
-Return how often `sub` occurs in `self[start:end]` without overlapping itself.",
-        ))
         .method(method(
             c"tobytes",
             tobytes,
@@ -188,6 +162,7 @@ A new block of the group with the same bytes, protected if this one is.",
 
 The same as `copy.copy`.",
         ));
+        let kind = bytes_methods::add_to(kind).weak_references_at(MemBlock::WEAK_REFERENCES);
         // SAFETY: the functions below have the signatures that CPython documents for these slots, and take their object for
         // the MemBlock that it is.
         unsafe { kind.build(py, c"memgroup.MemBlock", size_of::<MemBlock>()) }.map(Bound::unbind)
@@ -200,7 +175,7 @@ The same as `copy.copy`.",
 /// # Safety
 /// Python must be calling, and `slf` be a block.
 #[inline(always)]
-unsafe fn on_block<A: TrampolineResult>(
+pub(super) unsafe fn on_block<A: TrampolineResult>(
     slf: *mut PyObject,
     body: impl FnOnce(&Bound<'_, MemBlock>) -> PyResult<A>,
 ) -> A {
@@ -233,42 +208,7 @@ unsafe fn on_block_with<A: TrampolineResult>(
     unsafe { on_block(slf, body) }
 }
 
-/// What searches a block for something from here to there.
-type Search<R> = for<'py> fn(
-    &MemBlock,
-    Python<'py>,
-    &Bound<'py, PyAny>,
-    Option<&Bound<'py, PyAny>>,
-    Option<&Bound<'py, PyAny>>,
-) -> PyResult<R>;
-
-/// Answers a call of a method that takes something to look for and, if need be, where to begin and to end.
-///
-/// # Safety
-/// As for `on_block`; `args` must be `given` objects.
-unsafe fn search<R: for<'py> IntoPyObjectExt<'py>>(
-    slf: *mut PyObject,
-    args: *const *mut PyObject,
-    given: ffi::Py_ssize_t,
-    search: Search<R>,
-) -> *mut PyObject {
-    let body = |block: &Bound<'_, MemBlock>| {
-        let py = block.py();
-        // SAFETY: the caller's promise.
-        let args = unsafe { arguments::by_position(py, args, given) };
-        let found = match args {
-            [sub] => search(block.get(), py, sub, None, None),
-            [sub, start] => search(block.get(), py, sub, Some(start), None),
-            [sub, start, end] => search(block.get(), py, sub, Some(start), Some(end)),
-            _ => Err(PyTypeError::new_err(format!("expected 1 to 3 arguments, got {given}: sub, start and end"))),
-        };
-        object(py, found?)
-    };
-    // SAFETY: the caller's promise.
-    unsafe { on_block(slf, body) }
-}
-
-fn object<'py>(py: Python<'py>, value: impl IntoPyObjectExt<'py>) -> PyResult<*mut PyObject> {
+pub(super) fn object<'py>(py: Python<'py>, value: impl IntoPyObjectExt<'py>) -> PyResult<*mut PyObject> {
     Ok(value.into_bound_py_any(py)?.into_ptr())
 }
 
@@ -377,21 +317,6 @@ unsafe extern "C" fn readonly(slf: *mut PyObject, _closure: *mut c_void) -> *mut
 unsafe extern "C" fn address(slf: *mut PyObject, _closure: *mut c_void) -> *mut PyObject {
     // SAFETY: Python calls a getter.
     unsafe { on_block(slf, |block| object(block.py(), block.get().address(block.py())?)) }
-}
-
-unsafe extern "C" fn find(slf: *mut PyObject, args: *mut *mut PyObject, given: ffi::Py_ssize_t) -> *mut PyObject {
-    // SAFETY: Python calls a method.
-    unsafe { search(slf, args, given, MemBlock::find) }
-}
-
-unsafe extern "C" fn index(slf: *mut PyObject, args: *mut *mut PyObject, given: ffi::Py_ssize_t) -> *mut PyObject {
-    // SAFETY: Python calls a method.
-    unsafe { search(slf, args, given, MemBlock::index) }
-}
-
-unsafe extern "C" fn count(slf: *mut PyObject, args: *mut *mut PyObject, given: ffi::Py_ssize_t) -> *mut PyObject {
-    // SAFETY: Python calls a method.
-    unsafe { search(slf, args, given, MemBlock::count) }
 }
 
 unsafe extern "C" fn tobytes(slf: *mut PyObject, _nothing: *mut PyObject) -> *mut PyObject {

@@ -2,6 +2,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod bytes_like;
+mod bytes_methods;
 pub(crate) mod class;
 pub(crate) mod free_list;
 pub(crate) mod object;

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use pyo3::PyTypeInfo;
 use pyo3::basic::CompareOp;
@@ -40,6 +40,8 @@ pub(crate) static FREE_LIST: FreeList<{ size_of::<MemBlock>() }> = FreeList::new
 pub(crate) struct MemBlock {
     /// Python's part: the type and the reference count. The rest is never seen by Python.
     head: ffi::PyObject,
+    /// The list of weak references, which is Python's too: null if there are none.
+    weak_references: AtomicPtr<ffi::PyObject>,
     body: Body,
 }
 
@@ -150,59 +152,6 @@ impl MemBlock {
         let iterator = unsafe { ffi::PySeqIter_New(slf.as_ptr()) };
         // SAFETY: it is a new reference, or null with an exception set.
         unsafe { Bound::from_owned_ptr_or_err(slf.py(), iterator) }
-    }
-
-    /// Whether a byte (an integer) or a run of bytes (a bytes-like object) occurs in the block.
-    pub(crate) fn contains(&self, py: Python<'_>, sub: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(self.find_in(py, sub, 0, self.body.piece.len)?.is_some())
-    }
-
-    /// Offset of the first occurrence of `sub` (a bytes-like object or an integer) in `self[start:end]`, or -1.
-    pub(crate) fn find(
-        &self,
-        py: Python<'_>,
-        sub: &Bound<'_, PyAny>,
-        start: Option<&Bound<'_, PyAny>>,
-        end: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<isize> {
-        self.check(py)?;
-        let Some((start, len)) = self.span(start, end)? else { return Ok(-1) };
-        let found = self.find_in(py, sub, start, len)?;
-        Ok(found.map_or(-1, |offset| (start + offset) as isize))
-    }
-
-    /// As `find`, but what does not occur is an error.
-    ///
-    /// Raises:
-    ///     ValueError: `sub` does not occur.
-    pub(crate) fn index(
-        &self,
-        py: Python<'_>,
-        sub: &Bound<'_, PyAny>,
-        start: Option<&Bound<'_, PyAny>>,
-        end: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<isize> {
-        match self.find(py, sub, start, end)? {
-            -1 => Err(PyValueError::new_err("subsection not found")),
-            found => Ok(found),
-        }
-    }
-
-    /// How often `sub` (a bytes-like object or an integer) occurs in `self[start:end]` without overlapping itself.
-    pub(crate) fn count(
-        &self,
-        py: Python<'_>,
-        sub: &Bound<'_, PyAny>,
-        start: Option<&Bound<'_, PyAny>>,
-        end: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<usize> {
-        self.check(py)?;
-        // Before the needle is borrowed: an `__index__` of the user's may free its group.
-        let span = self.span(start, end)?;
-        let needle = BytesLike::or_byte(sub, &self.body.group)?;
-        let Some((start, len)) = span else { return Ok(0) };
-        // SAFETY: access_with checks that both are there; the part is within the block.
-        self.access_with(py, &needle, len, move |block, needle| unsafe { block.bytes().part(start, len).count(needle) })
     }
 
     /// A copy of the bytes.
@@ -318,6 +267,9 @@ impl MemBlock {
 const READ_ONLY: &str = "this block is protected: the group's unprotect() gives a writable one";
 
 impl MemBlock {
+    /// Where in an object Python keeps the list of its weak references.
+    pub(super) const WEAK_REFERENCES: usize = std::mem::offset_of!(Self, weak_references);
+
     /// A new object. Nothing but this makes one.
     #[inline(always)]
     pub(crate) fn new<'py>(
@@ -333,9 +285,13 @@ impl MemBlock {
         // SAFETY: the memory has the size that the type is made with.
         let new = unsafe { ffi::PyObject_Init(memory.cast(), Self::type_object_raw(py)) }.cast::<Self>();
         // SAFETY: it is not null.
+        let weak_references = unsafe { &raw mut (*new).weak_references };
+        // SAFETY: Python has written the head and nothing else, and nobody knows the object yet.
+        unsafe { weak_references.write(AtomicPtr::new(std::ptr::null_mut())) };
+        // SAFETY: it is not null.
         let body = unsafe { &raw mut (*new).body };
         let (exported, is_lent) = (Exported::not_yet(), AtomicBool::new(false));
-        // SAFETY: Python has written the head and nothing else, and nobody knows the object yet.
+        // SAFETY: as for the weak references.
         unsafe { body.write(Body { group: group.clone().unbind(), piece, mirror, exported, is_lent }) };
         // SAFETY: it is a new reference.
         let block = unsafe { Bound::from_owned_ptr(py, new.cast()) };
@@ -349,6 +305,12 @@ impl MemBlock {
     /// `this` must come from [`new`](Self::new), be called for once, and by an attached thread.
     #[inline(always)]
     pub(crate) unsafe fn delete(this: *mut Self) {
+        // SAFETY: the caller's promise; a list of weak references is only reached through what may be shared.
+        let weak_references = unsafe { &(*this).weak_references };
+        if !weak_references.load(Ordering::Relaxed).is_null() {
+            // SAFETY: nobody refers to the object any more, its type has weak references, and its body is still there.
+            unsafe { ffi::PyObject_ClearWeakRefs(this.cast()) };
+        }
         // SAFETY: the caller's promise.
         let body = unsafe { &raw const (*this).body };
         // SAFETY: nobody reads it after this.
@@ -460,12 +422,17 @@ impl MemBlock {
 
     /// Works on the bytes, if they are still there.
     #[inline(always)]
-    fn access<R: Send>(&self, py: Python<'_>, many: usize, work: impl FnOnce(Bytes) -> R + Send) -> PyResult<R> {
+    pub(super) fn access<R: Send>(
+        &self,
+        py: Python<'_>,
+        many: usize,
+        work: impl FnOnce(Bytes) -> R + Send,
+    ) -> PyResult<R> {
         self.body.group.get().access(py, self.held(), None, many, move |live| work(live.bytes()))
     }
 
     /// The same with a second operand.
-    fn access_with<R: Send>(
+    pub(super) fn access_with<R: Send>(
         &self,
         py: Python<'_>,
         other: &BytesLike<'_>,
@@ -482,7 +449,7 @@ impl MemBlock {
     }
 
     /// Whether the bytes are still there: asked before anything else, so that no use of a freed block goes unnoticed.
-    fn check(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn check(&self, py: Python<'_>) -> PyResult<()> {
         self.access(py, 0, drop)
     }
 
@@ -526,28 +493,5 @@ impl MemBlock {
     fn contiguous_range(&self, slice: &Bound<'_, PySlice>) -> PyResult<Option<(usize, usize)>> {
         let range = slice.indices(self.body.piece.len as isize)?;
         Ok((range.step == 1).then_some((range.start as usize, range.slicelength)))
-    }
-
-    /// Start and length of `self[start:end]` where both are within reach, as `bytes.find` has it.
-    fn span(
-        &self,
-        start: Option<&Bound<'_, PyAny>>,
-        end: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Option<(usize, usize)>> {
-        let len = self.body.piece.len as isize;
-        let from_start = |at: Option<&Bound<'_, PyAny>>, otherwise| match at {
-            None => Ok(otherwise),
-            Some(at) => arguments::integer(at, "start and end must be integers")
-                .map(|at| if at < 0 { at.saturating_add(len).max(0) } else { at }),
-        };
-        let start = from_start(start.filter(|at| !at.is_none()), 0)?;
-        let end = from_start(end.filter(|at| !at.is_none()), len)?.min(len);
-        Ok((start <= end).then_some((start as usize, (end - start) as usize)))
-    }
-
-    fn find_in(&self, py: Python<'_>, sub: &Bound<'_, PyAny>, start: usize, len: usize) -> PyResult<Option<usize>> {
-        let needle = BytesLike::or_byte(sub, &self.body.group)?;
-        // SAFETY: access_with checks that both are there; the part is within the block.
-        self.access_with(py, &needle, len, move |block, needle| unsafe { block.bytes().part(start, len).find(needle) })
     }
 }

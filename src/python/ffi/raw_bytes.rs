@@ -1,7 +1,13 @@
 //! Bytes of a group as Python sees them: shared with views, other threads and other processes, any of which may write at
-//! any time. So they are moved, compared and searched through raw pointers, by the C library, and never borrowed.
+//! any time. So they are moved and compared through raw pointers, by the C library, and borrowed by searches alone, for as long as
+//! one takes.
 
 use std::cmp::Ordering;
+use std::ptr::NonNull;
+
+use memchr::memmem;
+
+use crate::sync::opaque;
 
 /// Where some bytes begin, for closures that run detached.
 #[derive(Clone, Copy)]
@@ -51,11 +57,31 @@ impl Bytes {
     ///
     /// # Safety
     /// Both must be mapped.
+    #[inline]
     pub(crate) unsafe fn find(self, needle: Bytes) -> Option<usize> {
         // SAFETY: the caller's promise.
-        let found =
-            unsafe { libc::memmem(self.start.cast(), self.len, needle.start.cast::<libc::c_void>(), needle.len) };
-        (!found.is_null()).then(|| found.addr() - self.start.addr())
+        let haystack = unsafe { self.as_slice() };
+        // SAFETY: the same.
+        let needle = unsafe { needle.as_slice() };
+        match needle {
+            &[byte] => memchr::memchr(byte, haystack),
+            needle => memmem::find(haystack, needle),
+        }
+    }
+
+    /// Offset of the last occurrence of `needle`; an empty one is found at the end.
+    ///
+    /// # Safety
+    /// Both must be mapped.
+    pub(crate) unsafe fn rfind(self, needle: Bytes) -> Option<usize> {
+        // SAFETY: the caller's promise.
+        let haystack = unsafe { self.as_slice() };
+        // SAFETY: the same.
+        let needle = unsafe { needle.as_slice() };
+        match needle {
+            &[byte] => memchr::memrchr(byte, haystack),
+            needle => memmem::rfind(haystack, needle),
+        }
     }
 
     /// How often `needle` occurs, occurrences that overlap an earlier one not counted.
@@ -63,33 +89,31 @@ impl Bytes {
     /// # Safety
     /// Both must be mapped.
     pub(crate) unsafe fn count(self, needle: Bytes) -> usize {
-        match needle.len {
-            0 => return self.len + 1,
-            1 => {
-                // SAFETY: the caller's promise; a needle of one byte has one.
-                let byte = unsafe { needle.get(0) };
-                // SAFETY: the caller's promise.
-                return unsafe { self.count_byte(byte) };
-            }
-            _ => {}
+        // SAFETY: the caller's promise.
+        let haystack = unsafe { self.as_slice() };
+        // SAFETY: the same.
+        let needle = unsafe { needle.as_slice() };
+        match needle {
+            // Where a byte is frequent, counting is faster than finding each.
+            &[byte] => memchr::memchr_iter(byte, haystack).count(),
+            needle => memmem::find_iter(haystack, needle).count(),
         }
-        let mut rest = self;
-        let mut count = 0;
-        // SAFETY: rest is always a tail of self.
-        while let Some(at) = unsafe { rest.find(needle) } {
-            count += 1;
-            rest = rest.tail(at + needle.len);
-        }
-        count
     }
 
-    /// How often a byte occurs. Where it is frequent, looking at every byte is faster than finding each.
+    /// The bytes as memchr wants them, for as long as one search takes.
+    ///
+    /// Whoever writes to them meanwhile makes the search find what was never there, or miss it, as in any memory that others
+    /// write to; memchr keeps every offset within the slice whatever the bytes are, so that is the worst.
     ///
     /// # Safety
-    /// The bytes must be mapped.
-    unsafe fn count_byte(self, byte: u8) -> usize {
-        // SAFETY: each offset is less than the length.
-        (0..self.len).filter(|&at| unsafe { self.get(at) } == byte).count()
+    /// The bytes must be mapped for 'a.
+    unsafe fn as_slice<'a>(self) -> &'a [u8] {
+        // Without bytes there may be no address either.
+        let Some(start) = NonNull::new(self.start).filter(|_| self.len > 0) else { return &[] };
+        // The compiler is to know nothing of them from before.
+        let start = opaque(start);
+        // SAFETY: so many bytes are mapped, and initialised as memory of the kernel's is, by the caller's promise.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), self.len) }
     }
 
     /// The byte at an offset.

@@ -111,13 +111,26 @@ pub(crate) struct NativeType {
     slots: Vec<ffi::PyType_Slot>,
     methods: Vec<ffi::PyMethodDef>,
     getters: Vec<ffi::PyGetSetDef>,
+    members: Vec<ffi::PyMemberDef>,
 }
 
 impl NativeType {
     /// A type with this documentation and nothing else.
     pub(crate) fn new(doc: &'static CStr) -> Self {
         let doc = ffi::PyType_Slot { slot: ffi::Py_tp_doc, pfunc: doc.as_ptr().cast_mut().cast() };
-        Self { slots: vec![doc], methods: Vec::new(), getters: Vec::new() }
+        Self { slots: vec![doc], methods: Vec::new(), getters: Vec::new(), members: Vec::new() }
+    }
+
+    /// Lets weak references refer to objects, which keep a pointer to the list of them at that offset.
+    pub(crate) fn weak_references_at(mut self, offset: usize) -> Self {
+        self.members.push(ffi::PyMemberDef {
+            name: c"__weaklistoffset__".as_ptr(),
+            type_code: ffi::Py_T_PYSSIZET,
+            offset: offset as ffi::Py_ssize_t,
+            flags: ffi::Py_READONLY,
+            doc: std::ptr::null(),
+        });
+        self
     }
 
     /// A slot: its number, and a pointer to a function of the signature that the number asks for.
@@ -150,11 +163,14 @@ impl NativeType {
     ) -> PyResult<Bound<'py, PyType>> {
         self.methods.push(ffi::PyMethodDef::zeroed());
         self.getters.push(ffi::PyGetSetDef::default());
+        self.members.push(ffi::PyMemberDef::default());
         // The type keeps pointers to these tables, and is never dropped.
         let (methods, getters): (*const _, *const _) = (self.methods.leak(), self.getters.leak());
-        self = Self { slots: self.slots, methods: Vec::new(), getters: Vec::new() }
+        let members: *const _ = self.members.leak();
+        self = Self { slots: self.slots, methods: Vec::new(), getters: Vec::new(), members: Vec::new() }
             .slot(ffi::Py_tp_methods, methods.cast::<()>())
-            .slot(ffi::Py_tp_getset, getters.cast::<()>());
+            .slot(ffi::Py_tp_getset, getters.cast::<()>())
+            .slot(ffi::Py_tp_members, members.cast::<()>());
         self.slots.push(ffi::PyType_Slot::default());
         // A sequence to `match`: registering with collections.abc does not say so of a type that cannot be changed.
         const SEQUENCE: c_ulong = 1 << 5; // Py_TPFLAGS_SEQUENCE, which pyo3 leaves out of the stable ABI

@@ -19,7 +19,7 @@ pub(crate) struct WarmMemory {
     committed: usize,
     /// How many slots are kept.
     slots: usize,
-    /// How many dead `MemBlock` objects are kept, of 64 bytes each.
+    /// How many dead `MemBlock` objects are kept, of 72 bytes each.
     ///
     /// They are not counted in `committed`; they take at most a quarter of the limit.
     handles: usize,

@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyIndexError, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyMemoryView, PySlice, PyTuple};
+use pyo3::types::{PyList, PyMemoryView, PySlice, PyTuple};
 
 use crate::Error;
 use crate::fallible;
@@ -366,6 +366,13 @@ impl MemList {
         match (operator, other.cast::<Self>()) {
             (CompareOp::Eq, Ok(other)) => slf.get().equals(py, other.get())?.into_bound_py_any(py),
             (CompareOp::Ne, Ok(other)) => (!slf.get().equals(py, other.get())?).into_bound_py_any(py),
+            (CompareOp::Eq | CompareOp::Ne, Err(_)) => match other.cast::<PyList>() {
+                Ok(other) => {
+                    let equal = slf.get().equals_list(other)?;
+                    (equal == matches!(operator, CompareOp::Eq)).into_bound_py_any(py)
+                }
+                Err(_) => Ok(py.NotImplemented().into_bound(py)),
+            },
             _ => Ok(py.NotImplemented().into_bound(py)),
         }
     }
@@ -741,6 +748,17 @@ impl MemList {
             // SAFETY: the value is there, and the caller says that the indices are less than the length.
             (start..start + len).find(|&at| unsafe { list.has(at, list.other) })
         })
+    }
+
+    /// Whether the blocks are equal to the elements of one of Python's lists, which may change meanwhile.
+    fn equals_list(&self, other: &Bound<'_, PyList>) -> PyResult<bool> {
+        for at in 0..self.part.len() {
+            let Ok(element) = other.get_item(at) else { return Ok(false) };
+            if !self.block(other.py(), at)?.as_any().eq(element)? {
+                return Ok(false);
+            }
+        }
+        Ok(other.len() == self.part.len())
     }
 
     /// Whether two lists have the same bytes in blocks of the same sizes.
