@@ -29,7 +29,7 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     refuse_subinterpreters(py)?;
     module.add_class::<export::arrow::ArrowArray>()?;
-    module.add_class::<stream::frames::FrameReader>()?;
+    module.add_class::<stream::frames::object::FrameReader>()?;
     module.add_class::<group::object::MemGroup>()?;
     module.add_class::<list::object::MemList>()?;
     module.add_class::<stream::reads::ReadResult>()?;

@@ -7,9 +7,8 @@ use std::ffi::{CStr, c_int};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::strided::Strided;
+use super::strided::{Strided, reach};
 use crate::fallible;
-use crate::python::export::strided_view;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::object::MemGroup;
 
@@ -70,10 +69,10 @@ impl<'py> Buffer<'py> {
 
     /// Whether some of the bytes may be a group's.
     pub(crate) fn may_live_in(&self, py: Python<'_>, group: &MemGroup) -> bool {
-        let reach = strided_view::reach(self.origin(), self.item_size(), self.shape(), self.strides());
+        let reach = reach(self.origin(), self.item_size(), self.shape(), self.strides());
         match reach.filter(|_| !self.is_indirect()) {
             // A group that has ended cannot say.
-            Some(addresses) => group.whatever(py, |life| !matches!(life.find(&addresses), Ok(None))),
+            Some(addresses) => group.with_state(py, |state| !matches!(state.find(&addresses), Ok(None))),
             None => true,
         }
     }

@@ -8,8 +8,7 @@ use pyo3::types::{PyBytes, PyString};
 
 use super::strided::Strided;
 use crate::python::block::buffer::Buffer;
-use crate::python::block::class::Get;
-use crate::python::block::object::MemBlock;
+use crate::python::block::object::{Get, MemBlock};
 use crate::python::block::raw::{Claim, Held};
 use crate::python::ffi::arguments::{self, type_name};
 use crate::python::ffi::raw_bytes::Bytes;

@@ -11,8 +11,8 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{Borrowed, IntoPyObjectExt};
 
 use crate::python::block::bytes_like::BytesLike;
-use crate::python::block::class::{Get, object, on_block};
-use crate::python::block::object::MemBlock;
+use crate::python::block::call::{object, on_block};
+use crate::python::block::object::{Get, MemBlock};
 use crate::python::ffi::arguments;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::trampoline::{NativeType, fast_method, fast_method_with_names};

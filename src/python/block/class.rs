@@ -1,60 +1,30 @@
 //! The type `MemBlock`: which C function Python finds where, and what of [`MemBlock`] each of them calls.
 
 use std::ffi::{c_int, c_void};
-use std::ops::Deref;
 
+use pyo3::Borrowed;
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{DerefToPyAny, PyType};
-use pyo3::{Borrowed, IntoPyObjectExt, PyTypeInfo};
+use pyo3::types::PyType;
 
 use crate::python::block::bytes_methods;
-use crate::python::block::object::MemBlock;
+use crate::python::block::call::{object, on_block, on_block_with};
+use crate::python::block::object::{Get, MemBlock, TYPE};
 use crate::python::export::{arrow, dlpack, pickle};
 use crate::python::ffi::arguments;
-use crate::python::ffi::keywords;
-use crate::python::ffi::trampoline::{
-    NativeType, TrampolineResult, fast_method, fast_method_with_names, method, trampoline,
+use crate::python::ffi::keywords::Signature;
+use crate::python::ffi::trampoline::{NativeType, fast_method, fast_method_with_names, method, trampoline};
+
+const ARROW_ARRAY: Signature<1> =
+    Signature { function: "__arrow_c_array__", names: ["requested_schema"], required: 0, by_position: 1 };
+const DLPACK: Signature<4> = Signature {
+    function: "__dlpack__",
+    names: ["stream", "max_version", "dl_device", "copy"],
+    required: 0,
+    by_position: 0,
 };
-
-static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-
-// SAFETY: the type is made once; it cannot be subclassed, and all its objects are MemBlocks.
-unsafe impl PyTypeInfo for MemBlock {
-    #[inline(always)]
-    fn type_object_raw(py: Python<'_>) -> *mut ffi::PyTypeObject {
-        // The module makes the type before anyone can have a group to make a block of.
-        let made = TYPE.get(py).unwrap_or_else(|| unreachable!("the module was initialised"));
-        made.as_ptr().cast()
-    }
-}
-
-impl DerefToPyAny for MemBlock {}
-
-/// The Rust side of a block, as pyo3's `get` gives it for a frozen class.
-pub(crate) trait Get {
-    fn get(&self) -> &MemBlock;
-}
-
-impl Get for Bound<'_, MemBlock> {
-    #[inline(always)]
-    fn get(&self) -> &MemBlock {
-        // SAFETY: every object of the type is a MemBlock, and a reference keeps it alive. None is ever changed but through
-        // what may be shared.
-        unsafe { &*self.as_ptr().cast::<MemBlock>() }
-    }
-}
-
-impl Get for Py<MemBlock> {
-    #[inline(always)]
-    fn get(&self) -> &MemBlock {
-        // SAFETY: as for Bound.
-        unsafe { &*self.as_ptr().cast::<MemBlock>() }
-    }
-}
 
 /// The type, made when the module is initialised.
 pub(crate) fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
@@ -168,48 +138,6 @@ The same as `copy.copy`.",
         unsafe { kind.build(py, c"memgroup.MemBlock", size_of::<MemBlock>()) }.map(Bound::unbind)
     });
     made.map(|made| made.bind(py))
-}
-
-/// Answers a call for a block.
-///
-/// # Safety
-/// Python must be calling, and `slf` be a block.
-#[inline(always)]
-pub(super) unsafe fn on_block<A: TrampolineResult>(
-    slf: *mut PyObject,
-    body: impl FnOnce(&Bound<'_, MemBlock>) -> PyResult<A>,
-) -> A {
-    let body = |py: Python<'_>| {
-        // SAFETY: the caller's promise.
-        let object = unsafe { Borrowed::from_ptr(py, slf) };
-        // SAFETY: the same.
-        body(unsafe { object.cast_unchecked::<MemBlock>() }.deref())
-    };
-    // SAFETY: Python calls with the thread attached.
-    unsafe { trampoline(body) }
-}
-
-/// The same with another object.
-///
-/// # Safety
-/// As for `on_block`; `other` must be an object too.
-#[inline(always)]
-unsafe fn on_block_with<A: TrampolineResult>(
-    slf: *mut PyObject,
-    other: *mut PyObject,
-    body: impl FnOnce(&Bound<'_, MemBlock>, &Bound<'_, PyAny>) -> PyResult<A>,
-) -> A {
-    let body = |block: &Bound<'_, MemBlock>| {
-        // SAFETY: the caller's promise.
-        let other = unsafe { Borrowed::from_ptr(block.py(), other) };
-        body(block, &other)
-    };
-    // SAFETY: the caller's promise.
-    unsafe { on_block(slf, body) }
-}
-
-pub(super) fn object<'py>(py: Python<'py>, value: impl IntoPyObjectExt<'py>) -> PyResult<*mut PyObject> {
-    Ok(value.into_bound_py_any(py)?.into_ptr())
 }
 
 // In each of the following, CPython calls a slot or method of the type with one of its objects, attached, and with the
@@ -336,10 +264,9 @@ unsafe extern "C" fn arrow_array(
     names: *mut PyObject,
 ) -> *mut PyObject {
     let body = |block: &Bound<'_, MemBlock>| {
-        // SAFETY: Python passes the arguments of a method.
-        let sorted =
-            unsafe { keywords::sorted(block.py(), "__arrow_c_array__", ["requested_schema"], 1, args, given, names) };
-        Ok(arrow::export_block(block, sorted?[0])?.into_ptr())
+        // SAFETY: Python passes the arguments of a method with keywords, which outlive the call.
+        let [requested_schema] = unsafe { ARROW_ARRAY.read_without_none(block.py(), args, given, names) }?;
+        Ok(arrow::export_block(block, requested_schema)?.into_ptr())
     };
     // SAFETY: Python calls a method.
     unsafe { on_block(slf, body) }
@@ -352,10 +279,9 @@ unsafe extern "C" fn dlpack(
     names: *mut PyObject,
 ) -> *mut PyObject {
     let body = |block: &Bound<'_, MemBlock>| {
-        let known = ["stream", "max_version", "dl_device", "copy"];
-        // SAFETY: Python passes the arguments of a method.
-        let sorted = unsafe { keywords::sorted(block.py(), "__dlpack__", known, 0, args, given, names) };
-        let [stream, max_version, dl_device, copy] = sorted?;
+        // SAFETY: Python passes the arguments of a method with keywords, which outlive the call.
+        let passed = unsafe { DLPACK.read_without_none(block.py(), args, given, names) };
+        let [stream, max_version, dl_device, copy] = passed?;
         let request = dlpack::Request { stream, max_version, dl_device, copy };
         Ok(dlpack::export(block, &request)?.into_ptr())
     };

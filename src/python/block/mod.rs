@@ -3,8 +3,9 @@
 pub(crate) mod buffer;
 pub(crate) mod bytes_like;
 mod bytes_methods;
+mod call;
 pub(crate) mod class;
 pub(crate) mod free_list;
 pub(crate) mod object;
 pub(crate) mod raw;
-mod strided;
+pub(crate) mod strided;

@@ -9,21 +9,21 @@ use pyo3::PyTypeInfo;
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyBufferError, PyIndexError, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PySlice};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{DerefToPyAny, PyBytes, PyMemoryView, PySlice, PyType};
 use pyo3::{IntoPyObjectExt, ffi};
 
 use crate::layout::DEFAULT_ALIGN;
 use crate::python::block::bytes_like::{BytesLike, Source};
-use crate::python::block::class::Get;
 use crate::python::block::free_list::FreeList;
 use crate::python::block::raw::{Held, LiveBlock, RawBlock};
 use crate::python::export::arrow::no_mirror;
 use crate::python::export::guard::ExportGuard;
 use crate::python::ffi::arguments;
 use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::ffi::text::plural;
 use crate::python::group::fault::Exported;
 use crate::python::group::object::MemGroup;
-use crate::python::group::state::plural;
 use crate::slot::Mirror;
 
 /// How many bytes a repr shows.
@@ -54,6 +54,43 @@ struct Body {
     exported: Exported,
     /// Whether an array shows the block's bytes and holds it: such an exporter is itself a view, for as long as it lives.
     is_lent: AtomicBool,
+}
+
+/// Made by the class when the module is initialised.
+pub(crate) static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+// SAFETY: the type is made once; it cannot be subclassed, and all its objects are MemBlocks.
+unsafe impl PyTypeInfo for MemBlock {
+    #[inline(always)]
+    fn type_object_raw(py: Python<'_>) -> *mut ffi::PyTypeObject {
+        // The module makes the type before anyone can have a group to make a block of.
+        let made = TYPE.get(py).unwrap_or_else(|| unreachable!("the module was initialised"));
+        made.as_ptr().cast()
+    }
+}
+
+impl DerefToPyAny for MemBlock {}
+
+/// The Rust side of a block, as pyo3's `get` gives it for a frozen class.
+pub(crate) trait Get {
+    fn get(&self) -> &MemBlock;
+}
+
+impl Get for Bound<'_, MemBlock> {
+    #[inline(always)]
+    fn get(&self) -> &MemBlock {
+        // SAFETY: every object of the type is a MemBlock, and a reference keeps it alive. None is ever changed but through
+        // what may be shared.
+        unsafe { &*self.as_ptr().cast::<MemBlock>() }
+    }
+}
+
+impl Get for Py<MemBlock> {
+    #[inline(always)]
+    fn get(&self) -> &MemBlock {
+        // SAFETY: as for Bound.
+        unsafe { &*self.as_ptr().cast::<MemBlock>() }
+    }
 }
 
 /// What Python calls.

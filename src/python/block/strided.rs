@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::ops::Range;
 
 use crate::python::ffi::raw_bytes::Bytes;
 
@@ -150,4 +151,18 @@ unsafe fn each_run(
         }
     }
     Continue(())
+}
+
+/// The addresses from the lowest to behind the highest byte; `None` if they are none.
+pub(crate) fn reach(origin: usize, item_size: isize, shape: &[isize], strides: &[isize]) -> Option<Range<usize>> {
+    if shape.contains(&0) {
+        return Some(origin..origin);
+    }
+    let (mut below, mut above) = (0_isize, item_size);
+    for (&extent, &stride) in shape.iter().zip(strides) {
+        let span = (extent - 1).checked_mul(stride)?;
+        below = below.checked_add(span.min(0))?;
+        above = above.checked_add(span.max(0))?;
+    }
+    Some(origin.checked_add_signed(below)?..origin.checked_add_signed(above)?)
 }

@@ -12,8 +12,7 @@ use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyString, PyTuple};
 
 use crate::list::arrow::{self, Content, Unfit, View, Views};
-use crate::python::block::class::Get;
-use crate::python::block::object::MemBlock;
+use crate::python::block::object::{Get, MemBlock};
 use crate::python::export::guard::ExportGuard;
 use crate::python::ffi::arguments::type_name;
 use crate::python::list::object::MemList;

@@ -8,8 +8,7 @@ use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::python::block::class::Get;
-use crate::python::block::object::MemBlock;
+use crate::python::block::object::{Get, MemBlock};
 use crate::python::export::guard::ExportGuard;
 use crate::python::ffi::arguments;
 

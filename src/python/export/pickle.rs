@@ -8,8 +8,7 @@ use crate::list::layout::Run;
 use crate::list::{Columns, ListLayout};
 use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::BytesLike;
-use crate::python::block::class::Get;
-use crate::python::block::object::MemBlock;
+use crate::python::block::object::{Get, MemBlock};
 use crate::python::block::raw::LiveBlock;
 use crate::python::group::object::MemGroup;
 use crate::python::list::object::MemList;
@@ -257,8 +256,8 @@ fn find_in_process<'py>(sources: &[Source<'py>], firsts: &[usize], readonly: boo
             return Ok(None);
         }
         let (group, piece) = (block.get().group().bind(block.py()), block.get().piece());
-        let run = group.get().whatever(block.py(), |life| {
-            let slots = life.check(piece.claim()).ok()?;
+        let run = group.get().with_state(block.py(), |state| {
+            let slots = state.check(piece.claim()).ok()?;
             // SAFETY: the piece is one of the group's, and was just found there.
             Some(unsafe { LiveBlock::new(piece, slots) }.run(first))
         });
@@ -281,9 +280,9 @@ fn moved<'py>(
 ) -> PyResult<Home<'py>> {
     let (py, this) = (group.py(), group.get());
     let mut runs = Vec::with_capacity(sources.len());
-    let mut epoch = this.within(py, |life| {
-        life.check_open()?;
-        Ok(life.epoch())
+    let mut epoch = this.try_with_state(py, |state| {
+        state.check_open()?;
+        Ok(state.epoch())
     })?;
     for (source, &first) in sources.into_iter().zip(firsts) {
         let from = source.into_operand(group)?;

@@ -13,9 +13,16 @@ use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::PyMemoryView;
 
 use crate::python::block::buffer::Buffer;
-use crate::python::block::class::Get;
-use crate::python::block::object::MemBlock;
-use crate::python::group::protect::Contents;
+use crate::python::block::object::{Get, MemBlock};
+use crate::python::block::strided::reach;
+
+/// What a memoryview or an array shows.
+pub(crate) struct Contents {
+    /// Addresses of all bytes that it can reach.
+    pub(crate) addresses: Range<usize>,
+    /// The type of its elements, if these refer to objects.
+    pub(crate) objects: Option<String>,
+}
 
 /// How a buffer lies in memory.
 pub(crate) struct Layout {
@@ -57,20 +64,6 @@ impl Layout {
         let window = StridedView { block: block.unbind(), layout: self };
         PyMemoryView::from(Bound::new(py, window)?.as_any())
     }
-}
-
-/// The addresses from the lowest to behind the highest byte; `None` if they are none.
-pub(crate) fn reach(origin: usize, item_size: isize, shape: &[isize], strides: &[isize]) -> Option<Range<usize>> {
-    if shape.contains(&0) {
-        return Some(origin..origin);
-    }
-    let (mut below, mut above) = (0_isize, item_size);
-    for (&extent, &stride) in shape.iter().zip(strides) {
-        let span = (extent - 1).checked_mul(stride)?;
-        below = below.checked_add(span.min(0))?;
-        above = above.checked_add(span.max(0))?;
-    }
-    Some(origin.checked_add_signed(below)?..origin.checked_add_signed(above)?)
 }
 
 /// Whether a format, in the notation of `struct` and PEP 3118, has elements that refer to objects.

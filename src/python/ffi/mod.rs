@@ -6,4 +6,5 @@ pub(crate) mod errors;
 pub(crate) mod keywords;
 pub(crate) mod memory;
 pub(crate) mod raw_bytes;
+pub(crate) mod text;
 pub(crate) mod trampoline;

@@ -55,6 +55,17 @@ pub(crate) unsafe fn trampoline<A: TrampolineResult>(body: impl FnOnce(Python<'_
     }
 }
 
+/// The object that CPython passes a pointer to.
+///
+/// # Safety
+/// It must be a `T`, and live for as long as the borrow.
+#[inline(always)]
+pub(crate) unsafe fn borrowed<'a, 'py, T>(_py: Python<'py>, object: &'a *mut ffi::PyObject) -> &'a Bound<'py, T> {
+    // SAFETY: a Bound is a pointer to an object and nothing else, and the object is a T that lives for 'a, by the caller's
+    // promise. A shared Bound counts nothing, and drops nothing.
+    unsafe { &*std::ptr::from_ref(object).cast() }
+}
+
 /// Runs something with pyo3 told that the thread is attached: what is dropped in it goes at once.
 #[cold]
 pub(crate) fn attached<R>(py: Python<'_>, work: impl FnOnce(Python<'_>) -> R) -> R {

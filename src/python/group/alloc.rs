@@ -1,14 +1,18 @@
 //! `MemGroup.alloc`, the one method that is called too often for pyo3's way of reading arguments.
 
-use pyo3::Borrowed;
-use pyo3::exceptions::PyTypeError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::types::PyType;
 
+use crate::layout::DEFAULT_ALIGN;
+use crate::python::block::object::MemBlock;
 use crate::python::ffi::arguments::{self, Align, Size};
-use crate::python::ffi::trampoline::{add_method, fast_method_with_names, trampoline};
+use crate::python::ffi::keywords::Signature;
+use crate::python::ffi::trampoline::{add_method, borrowed, fast_method_with_names, trampoline};
 use crate::python::group::object::MemGroup;
+use crate::slot::Mirror;
+
+const ALLOC: Signature<3> = Signature { function: "alloc", names: ["n", "align", "zero"], required: 1, by_position: 1 };
 
 /// Adds the method to the class.
 pub(crate) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
@@ -47,12 +51,12 @@ unsafe extern "C" fn alloc(
         // SAFETY: Python calls with the thread attached.
         let py = unsafe { Python::assume_attached() };
         // SAFETY: Python calls a method of the class with one of its objects.
-        let group = unsafe { group(py, &slf) };
+        let group = unsafe { borrowed(py, &slf) };
         // SAFETY: Python passes as many objects as it says.
         let args = unsafe { arguments::by_position(py, args, given) };
         if let Some(size) = arguments::plain_integer(&args[0])
             && let Ok(size) = usize::try_from(size)
-            && let Some(block) = MemGroup::try_alloc_block(group, size)
+            && let Some(block) = try_alloc_block(group, size)
         {
             return block.into_ptr();
         }
@@ -70,74 +74,39 @@ unsafe extern "C" fn alloc_slow(
     names: *mut PyObject,
 ) -> *mut PyObject {
     let body = |py: Python<'_>| {
-        // SAFETY: it is null or a tuple of strings.
-        let names = unsafe { Borrowed::from_ptr_or_opt(py, names) };
-        let names = names.as_deref().map(|names| names.cast::<PyTuple>()).transpose()?;
-        let named = names.map_or(0, |names| names.len());
-        // SAFETY: Python passes as many objects as it says, and then one for each name.
-        let args = unsafe { arguments::by_position(py, args, given + named as ffi::Py_ssize_t) };
-        let (by_position, by_name) = args.split_at(given as usize);
-        let Request { size, align, zero } = Request::read(by_position, names, by_name)?;
+        // SAFETY: Python passes the arguments of a method with keywords, which outlive the call.
+        let passed = unsafe { ALLOC.read(py, args, given, names) }?;
+        let size = ALLOC.required(&passed, 0)?.extract::<Size>()?.0;
+        let [_, align, zero] = passed;
+        let align = align.map(|align| align.extract::<Align>()).transpose()?.unwrap_or_default().0;
+        let zero = zero.map(arguments::flags::zero).transpose()?.unwrap_or(false);
         // SAFETY: Python calls a method of the class with one of its objects.
-        let group = unsafe { group(py, &slf) };
-        Ok(MemGroup::alloc(group, size, align, zero)?.into_ptr())
+        let group = unsafe { borrowed(py, &slf) };
+        Ok(alloc_block(group, size, align, zero)?.into_ptr())
     };
     // SAFETY: Python calls with the thread attached.
     unsafe { trampoline(body) }
 }
 
-/// # Safety
-/// It must point to a group, which lives for as long as the borrow.
+/// A writable block of `size` bytes, if nothing stands in the way: no error to be raised, no memory to be committed.
 #[inline(always)]
-unsafe fn group<'a, 'py>(_py: Python<'py>, slf: &'a *mut PyObject) -> &'a Bound<'py, MemGroup> {
-    // SAFETY: a Bound is a pointer to an object and nothing else; a shared one counts nothing, and drops nothing.
-    unsafe { &*std::ptr::from_ref(slf).cast() }
+fn try_alloc_block<'py>(slf: &Bound<'py, MemGroup>, size: usize) -> Option<Bound<'py, MemBlock>> {
+    let piece = slf.get().try_alloc(slf.py(), size, DEFAULT_ALIGN)?;
+    MemBlock::new(slf, piece, Mirror::ReadWrite).ok()
 }
 
-/// What is asked for.
-struct Request {
+/// A writable block of `size` bytes, zeroed if asked for.
+fn alloc_block<'py>(
+    slf: &Bound<'py, MemGroup>,
     size: usize,
     align: usize,
     zero: bool,
-}
-
-impl Request {
-    /// Reads arguments as `def alloc(self, n, *, align=16, zero=False)` has them.
-    fn read(
-        by_position: &[Bound<'_, PyAny>],
-        names: Option<&Bound<'_, PyTuple>>,
-        values: &[Bound<'_, PyAny>],
-    ) -> PyResult<Self> {
-        let (mut size, mut align, mut zero) = match by_position {
-            [] => (None, None, None),
-            [size] => (Some(size), None, None),
-            more => {
-                let given = more.len();
-                return Err(PyTypeError::new_err(format!(
-                    "alloc() takes 1 positional argument but {given} were given"
-                )));
-            }
-        };
-        for (name, value) in names.into_iter().flatten().zip(values) {
-            let name = name.cast::<PyString>()?.to_cow()?.into_owned();
-            let place = match name.as_str() {
-                "n" => &mut size,
-                "align" => &mut align,
-                "zero" => &mut zero,
-                _ => {
-                    let message = format!("alloc() got an unexpected keyword argument '{name}'");
-                    return Err(PyTypeError::new_err(message));
-                }
-            };
-            if place.replace(value).is_some() {
-                return Err(PyTypeError::new_err(format!("alloc() got multiple values for argument '{name}'")));
-            }
-        }
-        let size = size.ok_or_else(|| PyTypeError::new_err("alloc() missing 1 required positional argument: 'n'"))?;
-        Ok(Self {
-            size: size.extract::<Size>()?.0,
-            align: align.map(|align| align.extract::<Align>()).transpose()?.unwrap_or_default().0,
-            zero: zero.map(arguments::flags::zero).transpose()?.unwrap_or(false),
-        })
+) -> PyResult<Bound<'py, MemBlock>> {
+    let py = slf.py();
+    let this = slf.get();
+    let piece = this.alloc_raw(py, size, align)?;
+    if zero {
+        this.clear(py, piece)?;
     }
+    MemBlock::new(slf, piece, Mirror::ReadWrite)
 }

@@ -6,7 +6,7 @@ use pyo3::types::{IntoPyDict, PyDict};
 
 use crate::python::block::object::FREE_LIST;
 use crate::python::ffi::arguments::WarmLimit;
-use crate::python::group::stats::listed;
+use crate::python::ffi::text::listed;
 use crate::slot::cache;
 
 /// What this process keeps of groups that have ended, for those that come.

@@ -2,9 +2,11 @@
 
 pub(crate) mod alloc;
 pub(crate) mod cache;
+mod class;
 pub(crate) mod fault;
 pub(crate) mod free_ranges;
 mod gil_chunk;
+pub(crate) mod locate;
 mod lock;
 pub(crate) mod object;
 pub(crate) mod protect;

@@ -20,11 +20,12 @@ use pyo3::prelude::*;
 use crate::list::Columns;
 use crate::list::layout::Run;
 use crate::python::block::raw::{Claim, LiveBlock, RawBlock};
+use crate::python::ffi::text::plural;
 use crate::python::group::free_ranges::FreeRanges;
 use crate::python::group::gil_chunk::{GilChunk, Last};
 use crate::slot::{LiveSlots, Mirror, Slot, SlotPtr, Taken};
 
-/// A group and where it is in its life.
+/// A group and where it is in its state.
 pub(crate) struct GroupState {
     group: crate::MemGroup,
     /// Taken from the group and not handed out yet.
@@ -513,9 +514,4 @@ impl Refusal {
             }
         }
     }
-}
-
-/// The ending of a noun that there are so many of.
-pub(crate) fn plural(number: usize) -> &'static str {
-    if number == 1 { "" } else { "s" }
 }

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{IntoPyDict, PyDict, PyTuple};
 
-use crate::python::group::state::plural;
+use crate::python::ffi::text::{display, listed};
 
 /// One slot of a group.
 #[pyclass(frozen, get_all, eq, module = "memgroup")]
@@ -56,33 +56,6 @@ impl SlotStats {
     }
 }
 
-/// Has Python draw what is to be seen of a group or its figures; how it looks is not decided here.
-pub(crate) fn look<'py>(of: &Bound<'py, PyAny>, how: &str) -> PyResult<Bound<'py, PyAny>> {
-    of.py().import("memgroup.display")?.call_method1(how, (of,))
-}
-
-/// Bytes as a repr for people shows them: all of them where they are few, else three digits and a unit.
-pub(crate) fn show_size(bytes: usize) -> String {
-    if bytes < 1024 {
-        return format!("{bytes} byte{}", plural(bytes));
-    }
-    let mut scaled = bytes as f64;
-    for unit in ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] {
-        // What rounds to a whole step is said in the next unit: no 1024 KiB.
-        if scaled < 1023.5 {
-            let digits = if scaled.fract() == 0.0 || scaled >= 99.95 { 0 } else { 1 + usize::from(scaled < 9.995) };
-            return format!("{scaled:.digits$} {unit}");
-        }
-        scaled /= 1024.0;
-    }
-    format!("{scaled:.0} EiB")
-}
-
-/// Figures as a repr shows them.
-pub(crate) fn listed<const N: usize>(numbers: [(&'static str, usize); N]) -> String {
-    numbers.map(|(name, number)| format!("{name}={number}")).join(", ")
-}
-
 /// A group. All figures but `slots`, `blocks` and `exports` are bytes. One that has ended has no slots.
 #[pyclass(frozen, get_all, module = "memgroup")]
 pub(crate) struct GroupStats {
@@ -130,17 +103,17 @@ impl GroupStats {
 
     /// A map of the slots, for people.
     fn __str__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        look(slf.as_any(), "as_text")
+        display(slf.as_any(), "as_text")
     }
 
     /// What rich shows: a map of the slots.
     fn __rich__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        look(slf.as_any(), "as_rich")
+        display(slf.as_any(), "as_rich")
     }
 
     /// Return what Jupyter shows: a map of the slots.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        look(slf.as_any(), "as_html")
+        display(slf.as_any(), "as_html")
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -160,30 +133,5 @@ impl GroupStats {
             ("exports", self.exports),
             ("held", self.held),
         ]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::show_size;
-
-    #[test]
-    fn sizes_have_three_digits_and_are_exact_where_they_are_few() {
-        let shown =
-            [0, 1, 1023, 1024, 1536, 10_300, 99_000_000, 1 << 30, (1 << 30) - 1, 5 << 50, usize::MAX].map(show_size);
-        let wanted = [
-            "0 bytes",
-            "1 byte",
-            "1023 bytes",
-            "1 KiB",
-            "1.50 KiB",
-            "10.1 KiB",
-            "94.4 MiB",
-            "1 GiB",
-            "1.00 GiB",
-            "5 PiB",
-            "16 EiB",
-        ];
-        assert_eq!(shown, wanted);
     }
 }

@@ -26,9 +26,9 @@ use crate::python::export::pickle;
 use crate::python::ffi::arguments;
 use crate::python::ffi::memory::has_memory_for_objects;
 use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::ffi::text::{plural, show_size};
 use crate::python::group::object::MemGroup;
-use crate::python::group::state::{Runs, plural};
-use crate::python::group::stats::show_size;
+use crate::python::group::state::Runs;
 use crate::python::list::column::Column;
 use crate::python::stream::pinned::Pinned;
 use crate::python::stream::transfer::{self, Moving, Offset, Start};
@@ -588,7 +588,7 @@ impl MemList {
 
     /// An error where no read-only mirror is to be had, for what shows nothing else.
     pub(crate) fn check_mirror(&self, py: Python<'_>) -> PyResult<()> {
-        match self.group.get().within(py, |life| Ok(life.group().has_mirror()))? {
+        match self.group.get().try_with_state(py, |state| Ok(state.group().has_mirror()))? {
             true => Ok(()),
             false => Err(arrow::no_mirror()),
         }
@@ -610,9 +610,9 @@ impl MemList {
         if !this.belongs_to(group.as_unbound()) {
             return Err(Error::Foreign.into());
         }
-        let has_mirror = group.get().within(py, |life| {
-            let slots = life.check(this.claim())?;
-            let has_mirror = life.group().has_mirror();
+        let has_mirror = group.get().try_with_state(py, |state| {
+            let slots = state.check(this.claim())?;
+            let has_mirror = state.group().has_mirror();
             if has_mirror && (this.mirror, to) == (Mirror::ReadWrite, Mirror::ReadOnly) {
                 for span in this.layout.extents(this.part) {
                     // SAFETY: the span is of the list that was just found there.

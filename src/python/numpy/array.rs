@@ -8,8 +8,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::api::{Api, Descr};
-use crate::python::export::strided_view::reach;
-use crate::python::group::protect::Contents;
+use crate::python::block::strided::reach;
+use crate::python::export::strided_view::Contents;
 
 /// numpy's flags of arrays.
 pub(super) const C_ORDER: c_int = 0x1;

@@ -9,7 +9,7 @@ use pyo3::types::{PyModule, PyTuple, PyType};
 
 use super::api::Api;
 use super::handler;
-use crate::python::ffi::trampoline::{add_method, method, trampoline};
+use crate::python::ffi::trampoline::{add_method, borrowed, method, trampoline};
 use crate::python::group::object::MemGroup;
 
 /// Adds the method to the class.
@@ -39,7 +39,7 @@ Raises:
 unsafe extern "C" fn numpy(slf: *mut PyObject, _nothing: *mut PyObject) -> *mut PyObject {
     let body = |py: Python<'_>| {
         // SAFETY: Python calls a method of the class with one of its objects.
-        let slf = unsafe { handler::group(py, &slf) };
+        let slf = unsafe { borrowed::<MemGroup>(py, &slf) };
         slf.get().check_open(py)?;
         Api::get(py)?;
         let context = NumpyMemory { group: slf.clone().unbind(), handler: handler::capsule(slf)?.unbind() };

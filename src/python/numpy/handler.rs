@@ -21,6 +21,7 @@ use pyo3::prelude::*;
 use crate::layout;
 use crate::python::block::raw::{LiveBlock, RawBlock};
 use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::ffi::trampoline::borrowed;
 use crate::python::group::object::MemGroup;
 use crate::slot::LiveSlots;
 
@@ -72,16 +73,6 @@ unsafe extern "C" fn drop_handler(capsule: *mut PyObject) {
     unsafe { ffi::Py_DECREF(handler.group) };
 }
 
-/// The group that a pointer to a pointer to one stands for.
-///
-/// # Safety
-/// It must point to a group, which lives for as long as the borrow.
-#[inline(always)]
-pub(super) unsafe fn group<'a, 'py>(_py: Python<'py>, slf: &'a *mut PyObject) -> &'a Bound<'py, MemGroup> {
-    // SAFETY: a Bound is a pointer to an object and nothing else; a shared one counts nothing, and drops nothing.
-    unsafe { &*std::ptr::from_ref(slf).cast() }
-}
-
 /// Works on a group, attached: numpy may call without the GIL, and from any thread.
 ///
 /// pyo3's own way would let go of what others have dropped, which may run Python code; and it refuses while the interpreter
@@ -96,7 +87,7 @@ unsafe fn on_group<R>(context: *mut c_void, work: impl FnOnce(Python<'_>, &MemGr
     let py = unsafe { Python::assume_attached() };
     let context = context.cast();
     // SAFETY: the capsule keeps the group alive, and numpy the capsule while it calls.
-    let done = work(py, unsafe { group(py, &context) }.get());
+    let done = work(py, unsafe { borrowed::<MemGroup>(py, &context) }.get());
     // SAFETY: this belongs to the call above.
     unsafe { ffi::PyGILState_Release(state) };
     done
@@ -108,8 +99,8 @@ fn taken_for(size: usize) -> Option<usize> {
 }
 
 fn allocate(py: Python<'_>, group: &MemGroup, size: usize) -> Option<RawBlock> {
-    group.whatever(py, |life| {
-        let live = life.private()?.alloc_attached(py, taken_for(size)?, ALIGN)?;
+    group.with_state(py, |state| {
+        let live = state.private()?.alloc_attached(py, taken_for(size)?, ALIGN)?;
         let piece = live.piece();
         // `release` drops it.
         let _held = Arc::into_raw(live.share_slot());
@@ -152,18 +143,18 @@ unsafe extern "C" fn realloc(context: *mut c_void, array: *mut c_void, size: usi
     };
     let body = |py: Python<'_>, group: &MemGroup| {
         let start = address.addr().get();
-        let before = group.whatever(py, |life| {
-            let life = life.private()?;
-            let slot = life.slot_of(start)?;
+        let before = group.with_state(py, |state| {
+            let state = state.private()?;
+            let slot = state.slot_of(start)?;
             // SAFETY: the bytes are that slot's, which the array holds, and the array's.
-            unsafe { life.resize(py, slot, start, taken_for(size)?) }
+            unsafe { state.resize(py, slot, start, taken_for(size)?) }
         });
         if let (Some(before), Some(size)) = (before, taken_for(size)) {
             group.recount(before, size);
             return array;
         }
         let Some(moved) = allocate(py, group, size) else { return null_mut() };
-        let slot = group.whatever(py, |life| life.private()?.slot_of(start));
+        let slot = group.with_state(py, |state| state.private()?.slot_of(start));
         // SAFETY: the array holds its slot.
         let slots = unsafe { LiveSlots::new() };
         // SAFETY: it is that slot.
@@ -195,12 +186,12 @@ unsafe extern "C" fn free(context: *mut c_void, array: *mut c_void, size: usize)
 /// # Safety
 /// The bytes at that address must come from [`allocate`], and be nobody's any more.
 unsafe fn release(py: Python<'_>, group: &MemGroup, address: usize, size: Option<usize>) {
-    let slot = group.whatever(py, |life| {
-        let life = life.private()?;
-        let slot = life.slot_of(address)?;
+    let slot = group.with_state(py, |state| {
+        let state = state.private()?;
+        let slot = state.slot_of(address)?;
         if let Some(size) = size
             // SAFETY: the array holds the slot, and the rest is the caller's promise.
-            && unsafe { life.take_back(py, slot, address, taken_for(size)?) }
+            && unsafe { state.take_back(py, slot, address, taken_for(size)?) }
         {
             group.uncount(taken_for(size)?);
         }

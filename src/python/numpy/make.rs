@@ -7,26 +7,31 @@ use pyo3::types::{PyDict, PyInt, PyModule, PyTuple, PyType};
 
 use super::api::{Api, Descr};
 use super::array::{Array, C_ORDER, F_ORDER, WRITEABLE};
-use super::handler::{self, ALIGN};
-use super::signature::{MAX_DIMENSIONS, Shape, Signature, check_device, check_like, is_fortran};
-use crate::python::block::class::Get;
-use crate::python::block::object::MemBlock;
+use super::handler::ALIGN;
+use super::signature::{MAX_DIMENSIONS, Shape, check_device, check_like, is_fortran};
+use crate::python::block::object::{Get, MemBlock};
 use crate::python::block::raw::RawBlock;
 use crate::python::ffi::arguments::{self, plain_integer};
+use crate::python::ffi::keywords::Signature;
 use crate::python::ffi::raw_bytes::Bytes;
-use crate::python::ffi::trampoline::{add_method, fast_method_with_names, trampoline};
+use crate::python::ffi::trampoline::{add_method, borrowed, fast_method_with_names, trampoline};
+use crate::python::group::locate::holds;
 use crate::python::group::object::MemGroup;
-use crate::python::group::protect::holds;
 use crate::slot::Mirror;
 
 const EMPTY: Signature<5> =
-    Signature { function: "empty", names: ["shape", "dtype", "order", "device", "like"], by_position: 3 };
+    Signature { function: "empty", names: ["shape", "dtype", "order", "device", "like"], required: 1, by_position: 3 };
 const ZEROS: Signature<5> = Signature { function: "zeros", ..EMPTY };
-const FULL: Signature<6> =
-    Signature { function: "full", names: ["shape", "fill_value", "dtype", "order", "device", "like"], by_position: 4 };
+const FULL: Signature<6> = Signature {
+    function: "full",
+    names: ["shape", "fill_value", "dtype", "order", "device", "like"],
+    required: 2,
+    by_position: 4,
+};
 const ARRAY: Signature<8> = Signature {
     function: "array",
     names: ["object", "dtype", "copy", "order", "subok", "ndmin", "ndmax", "like"],
+    required: 1,
     by_position: 2,
 };
 
@@ -126,7 +131,7 @@ unsafe extern "C" fn empty(
 ) -> *mut PyObject {
     let body = |py: Python<'_>| {
         // SAFETY: Python calls a method of the class.
-        let slf = unsafe { handler::group(py, &slf) };
+        let slf = unsafe { borrowed::<MemGroup>(py, &slf) };
         let api = Api::get(py)?;
         if names.is_null() && (1..=2).contains(&given) {
             // SAFETY: Python passes as many objects as it says.
@@ -145,8 +150,9 @@ unsafe extern "C" fn empty(
             }
         }
         // SAFETY: the arguments are passed on.
-        let [shape, dtype, order, device, like] = unsafe { EMPTY.read(py, args, given, names) }?;
-        let shape = EMPTY.required(&[shape, dtype, order, device, like], 0)?;
+        let passed = unsafe { EMPTY.read(py, args, given, names) }?;
+        let shape = EMPTY.required(&passed, 0)?;
+        let [_, dtype, order, device, like] = passed;
         Request { function: "empty", shape, dtype, order, device, like, zero: false }
             .meet(slf, api)
             .map(Bound::into_ptr)
@@ -163,7 +169,7 @@ unsafe extern "C" fn zeros(
 ) -> *mut PyObject {
     let body = |py: Python<'_>| {
         // SAFETY: Python calls a method of the class.
-        let slf = unsafe { handler::group(py, &slf) };
+        let slf = unsafe { borrowed::<MemGroup>(py, &slf) };
         // SAFETY: the arguments are passed on.
         let passed = unsafe { ZEROS.read(py, args, given, names) }?;
         let shape = ZEROS.required(&passed, 0)?;
@@ -184,7 +190,7 @@ unsafe extern "C" fn full(
 ) -> *mut PyObject {
     let body = |py: Python<'_>| {
         // SAFETY: Python calls a method of the class.
-        let slf = unsafe { handler::group(py, &slf) };
+        let slf = unsafe { borrowed::<MemGroup>(py, &slf) };
         // SAFETY: the arguments are passed on.
         let passed = unsafe { FULL.read(py, args, given, names) }?;
         let (shape, fill) = (FULL.required(&passed, 0)?, FULL.required(&passed, 1)?);
@@ -228,7 +234,7 @@ unsafe extern "C" fn array(
 ) -> *mut PyObject {
     let body = |py: Python<'_>| {
         // SAFETY: Python calls a method of the class.
-        let slf = unsafe { handler::group(py, &slf) };
+        let slf = unsafe { borrowed::<MemGroup>(py, &slf) };
         // SAFETY: the arguments are passed on.
         let passed = unsafe { ARRAY.read(py, args, given, names) }?;
         let object = ARRAY.required(&passed, 0)?;
@@ -297,7 +303,7 @@ fn is_in_slots(slf: &Bound<'_, MemGroup>, array: &Array<'_, '_>) -> PyResult<boo
     if addresses.is_empty() {
         return holds(slf, array.object);
     }
-    slf.get().within(slf.py(), |life| Ok(life.find_shared(&addresses)?.is_some()))
+    slf.get().try_with_state(slf.py(), |state| Ok(state.find_shared(&addresses)?.is_some()))
 }
 
 /// A copy in the group, of the same class.

@@ -4,18 +4,15 @@
 //! arguments for that, `protect` protects and unprotects, and `handler` gives numpy memory while a `context` says so.
 
 mod api;
-mod array;
+pub(crate) mod array;
 mod context;
 mod handler;
 mod make;
-mod protect;
+pub(crate) mod protect;
 mod signature;
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
-
-pub(super) use array::Array;
-pub(super) use protect::through;
 
 /// Adds what is for numpy to the class `MemGroup`.
 pub(super) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {

@@ -1,77 +1,13 @@
 //! Arguments as numpy's own functions read them.
 
-use pyo3::Borrowed;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
+use pyo3::types::{PyBool, PyInt, PyString};
 
 use super::api::Api;
-use crate::python::ffi::arguments::{self, integer, type_name};
+use crate::python::ffi::arguments::{integer, type_name};
 use crate::python::ffi::trampoline::attached;
-
-/// The names of a function's parameters, and how many of them may be given by position.
-pub(super) struct Signature<const N: usize> {
-    pub(super) function: &'static str,
-    pub(super) names: [&'static str; N],
-    pub(super) by_position: usize,
-}
-
-/// What was passed for each parameter.
-pub(super) type Passed<'a, 'py, const N: usize> = [Option<&'a Bound<'py, PyAny>>; N];
-
-impl<const N: usize> Signature<N> {
-    /// Sorts what CPython passes to a fast method.
-    ///
-    /// # Safety
-    /// `args` must be `given` objects and then one for each of `names`, null or a tuple of strings, all alive for 'a.
-    pub(super) unsafe fn read<'a, 'py>(
-        &self,
-        py: Python<'py>,
-        args: *const *mut ffi::PyObject,
-        given: ffi::Py_ssize_t,
-        names: *mut ffi::PyObject,
-    ) -> PyResult<Passed<'a, 'py, N>> {
-        // SAFETY: it is null or a tuple of strings.
-        let names = unsafe { Borrowed::from_ptr_or_opt(py, names) };
-        let names = names.as_deref().map(|names| names.cast::<PyTuple>()).transpose()?;
-        let named = names.map_or(0, |names| names.len());
-        // SAFETY: the caller's promise.
-        let args: &'a [Bound<'py, PyAny>] =
-            unsafe { arguments::by_position(py, args, given + named as ffi::Py_ssize_t) };
-        let (by_position, values) = args.split_at(given as usize);
-        let function = self.function;
-        if by_position.len() > self.by_position {
-            let (most, given) = (self.by_position, by_position.len());
-            return Err(PyTypeError::new_err(format!(
-                "{function}() takes from 1 to {most} positional arguments but {given} were given"
-            )));
-        }
-        let mut passed = [None; N];
-        for (place, value) in passed.iter_mut().zip(by_position) {
-            *place = Some(value);
-        }
-        for (name, value) in names.into_iter().flatten().zip(values) {
-            let name = name.cast::<PyString>()?.to_cow()?;
-            let Some(at) = self.names.iter().position(|known| **known == *name) else {
-                let message = format!("{function}() got an unexpected keyword argument '{name}'");
-                return Err(PyTypeError::new_err(message));
-            };
-            if passed[at].replace(value).is_some() {
-                return Err(PyTypeError::new_err(format!("{function}() got multiple values for argument '{name}'")));
-            }
-        }
-        Ok(passed)
-    }
-
-    /// What was passed for a parameter that has no default.
-    pub(super) fn required<'a, 'py>(&self, passed: &Passed<'a, 'py, N>, at: usize) -> PyResult<&'a Bound<'py, PyAny>> {
-        passed[at].ok_or_else(|| {
-            let (function, name) = (self.function, self.names[at]);
-            PyTypeError::new_err(format!("{function}() missing required argument '{name}' (pos {})", at + 1))
-        })
-    }
-}
 
 /// The most dimensions that numpy has ever had.
 pub(super) const MAX_DIMENSIONS: usize = 64;

@@ -3,6 +3,8 @@
 //! The types are made when they are first asked for, so that importing memgroup does not pay for them.
 
 mod arguments;
+mod broken;
+mod class;
 mod machine;
 mod process;
 mod rows;
@@ -28,7 +30,7 @@ fn type_on_demand<'py>(module: &Bound<'py, PyModule>, name: &str) -> PyResult<Bo
         "Machine" => py.get_type::<machine::Machine>(),
         "Process" => py.get_type::<process::Process>(),
         "Vma" => py.get_type::<vma::Vma>(),
-        "Broken" => py.get_type::<rows::Broken>(),
+        "Broken" => py.get_type::<broken::Broken>(),
         _ => {
             let message = format!("module 'memgroup._memgroup' has no attribute '{name}'");
             return Err(PyAttributeError::new_err(message));

@@ -1,23 +1,18 @@
-//! `Vma` for Python: the name of a VMA, and what it is like now.
-
-use std::hash::{DefaultHasher, Hash, Hasher};
+//! The name of a VMA. What Python calls is in `class::vma`.
 
 use pyo3::prelude::*;
-use pyo3::pyclass::{PyTraverseError, PyVisit};
-use pyo3::types::PyTuple;
 
 use super::machine::Machine;
-use super::process::Process;
-use crate::rmap::{AnonVmaId, ProcessId, VmaId, VmaRow};
+use crate::rmap::{ProcessId, VmaId, VmaRow};
 
 /// A range of pages of one process that are alike. Its attributes say what it is like now.
 ///
 /// Once it is unmapped or merged into a neighbour, or its process has exited, they raise ValueError.
 #[pyclass(frozen, module = "memgroup.rmap")]
 pub(super) struct Vma {
-    machine: Py<Machine>,
-    owner: ProcessId,
-    id: VmaId,
+    pub(super) machine: Py<Machine>,
+    pub(super) owner: ProcessId,
+    pub(super) id: VmaId,
 }
 
 impl Vma {
@@ -25,88 +20,8 @@ impl Vma {
         Self { machine: machine.clone().unbind(), owner, id }
     }
 
-    fn row(&self, py: Python<'_>) -> PyResult<VmaRow> {
+    /// What it is like now.
+    pub(super) fn row(&self, py: Python<'_>) -> PyResult<VmaRow> {
         Ok(self.machine.get().with(py, |model| model.vma(self.id))??)
-    }
-}
-
-#[pymethods]
-impl Vma {
-    /// Its id, as in `Machine.graph`.
-    #[getter]
-    fn id(&self) -> u64 {
-        self.id.number()
-    }
-
-    /// The process it is or was of.
-    #[getter]
-    fn process(&self, py: Python<'_>) -> Process {
-        Process::new(self.machine.bind(py), self.owner)
-    }
-
-    /// Its first page address.
-    #[getter]
-    fn start(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(self.row(py)?.start)
-    }
-
-    /// The page address behind its last.
-    #[getter]
-    fn stop(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(self.row(py)?.end)
-    }
-
-    /// How many pages it has.
-    #[getter]
-    fn pages(&self, py: Python<'_>) -> PyResult<u64> {
-        let row = self.row(py)?;
-        Ok(row.end - row.start)
-    }
-
-    /// What may be done with them: letters of "rwx".
-    #[getter]
-    fn prot(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.row(py)?.prot.letters())
-    }
-
-    /// Whether children share its writes.
-    #[getter]
-    fn shared(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.row(py)?.shared)
-    }
-
-    /// The id of its own anon_vma, or None before the first write.
-    #[getter]
-    fn anon_vma(&self, py: Python<'_>) -> PyResult<Option<u64>> {
-        Ok(self.row(py)?.anon_vma.map(AnonVmaId::number))
-    }
-
-    /// The ids of the anon_vmas of its chain, newest first.
-    #[getter]
-    fn chain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let row = self.row(py)?;
-        PyTuple::new(py, row.chain.into_iter().map(AnonVmaId::number))
-    }
-
-    fn __eq__(&self, other: &Self) -> bool {
-        self.id == other.id && self.machine.is(&other.machine)
-    }
-
-    fn __hash__(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.id, self.machine.as_ptr().addr()).hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> String {
-        let pid = self.owner.pid();
-        match self.machine.get().with(py, |model| model.vma(self.id)) {
-            Ok(Ok(row)) => format!("<Vma {}:{} {} of process {pid}>", row.start, row.end, row.prot),
-            _ => format!("<Vma of process {pid}, gone>"),
-        }
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.machine)
     }
 }

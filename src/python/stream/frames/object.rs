@@ -1,30 +1,29 @@
-//! `FrameReader`: length-prefixed messages of a stream as blocks of a group.
+//! A reader of length-prefixed messages, and how it receives. What Python calls is in `class`.
 
 use std::ops::{Deref, DerefMut};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use libc::iovec;
-use pyo3::exceptions::{PyEOFError, PyMemoryError, PyRuntimeError, PyStopIteration, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyEOFError, PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::pyclass::{PyTraverseError, PyVisit};
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::PyBytes;
 
-use crate::io::framing::{ByteOrder, Format, Frames, Misfit, Room, Unfinished};
+use super::arguments::ReadAhead;
+use super::filling::Filling;
+use crate::io::framing::{Format, Frames, Misfit, Room, Unfinished};
 use crate::layout::DEFAULT_ALIGN;
 use crate::os::fork;
 use crate::os::iovecs::{self, Call};
-use crate::python::block::class::Get;
 use crate::python::block::object::MemBlock;
 use crate::python::block::raw::RawBlock;
-use crate::python::ffi::arguments::{integer, shown, type_name};
 use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::ffi::text::plural;
 use crate::python::group::object::MemGroup;
-use crate::python::group::state::plural;
 use crate::python::stream::source;
-use crate::slot::{Mirror, Slot};
+use crate::slot::Mirror;
 
 /// Receives length-prefixed messages from a stream, each as a block of a group: an iterator of blocks.
 ///
@@ -33,8 +32,8 @@ use crate::slot::{Mirror, Slot};
 /// can receive; `free()` in another does not wait for it.
 #[pyclass(frozen, weakref, module = "memgroup")]
 pub(crate) struct FrameReader {
-    group: Py<MemGroup>,
-    source: Py<PyAny>,
+    pub(super) group: Py<MemGroup>,
+    pub(super) source: Py<PyAny>,
     /// Who is receiving: 0 for nobody, else a thread of the process of that generation.
     receiver: AtomicU32,
     /// Locked by the receiver only.
@@ -87,85 +86,11 @@ enum Phase {
 }
 
 /// What became of the wish for a frame.
-enum Received<'py> {
+pub(super) enum Received<'py> {
     Frame(Bound<'py, MemBlock>),
     End,
     /// As much was read as was to be at once.
     NotYet,
-}
-
-#[pymethods]
-impl FrameReader {
-    /// The part that has arrived of a message that is unfinished: a block that shares its bytes.
-    ///
-    /// None if there is no such message.
-    #[getter]
-    fn partial<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, MemBlock>>> {
-        let state = self.state()?;
-        let (Some(filling), Unfinished::Body { there, .. }) = (&state.filling, state.frames.unfinished()) else {
-            return Ok(None);
-        };
-        self.group.get().check(py, filling.piece().claim())?;
-        MemBlock::new(self.group.bind(py), filling.piece().part(0, there), Mirror::ReadWrite).map(Some)
-    }
-
-    /// How many bytes an unfinished message still lacks; 0 if there is no such message.
-    #[getter]
-    fn missing(&self) -> PyResult<usize> {
-        Ok(match self.state()?.frames.unfinished() {
-            Unfinished::Body { there, size } => size - there,
-            Unfinished::Prefix { .. } | Unfinished::Nothing => 0,
-        })
-    }
-
-    /// A copy of what was read from the stream and is in no message yet.
-    #[getter]
-    fn ahead<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        Ok(PyBytes::new(py, self.state()?.frames.ahead()))
-    }
-
-    /// Give an unfinished message up, so that it is no view of the group any more. The stream stays open.
-    ///
-    /// Receiving raises ValueError afterwards.
-    fn close(&self) -> PyResult<()> {
-        // One that a fork found receiving holds nothing of this process, and receives nothing.
-        if self.is_orphaned() {
-            return Ok(());
-        }
-        let mut state = self.state()?;
-        state.phase = Phase::Closed;
-        state.filling = None;
-        Ok(())
-    }
-
-    fn __iter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Self> {
-        slf
-    }
-
-    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, MemBlock>>> {
-        match self.receive(py, None)? {
-            Received::Frame(block) => Ok(Some(block)),
-            Received::End | Received::NotYet => Ok(None),
-        }
-    }
-
-    /// For `memgroup.aio`: return the next message; None if it is not complete after reading `most` bytes.
-    ///
-    /// Raises:
-    ///     BlockingIOError: There is nothing to read right now.
-    ///     StopIteration: The stream has ended.
-    fn _advance<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Option<Bound<'py, MemBlock>>> {
-        match self.receive(py, Some(most))? {
-            Received::Frame(block) => Ok(Some(block)),
-            Received::NotYet => Ok(None),
-            Received::End => Err(PyStopIteration::new_err(())),
-        }
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.group)?;
-        visit.call(&self.source)
-    }
 }
 
 impl FrameReader {
@@ -184,6 +109,41 @@ impl FrameReader {
         let state = Mutex::new(State { frames, filling: None, phase: Phase::Open });
         let (group, source) = (group.clone().unbind(), source.clone().unbind());
         Ok(Self { group, source, receiver: AtomicU32::new(0), state })
+    }
+
+    /// The part that has arrived of a message that is unfinished.
+    pub(super) fn unfinished<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        let state = self.state()?;
+        let (Some(filling), Unfinished::Body { there, .. }) = (&state.filling, state.frames.unfinished()) else {
+            return Ok(None);
+        };
+        self.group.get().check(py, filling.piece().claim())?;
+        MemBlock::new(self.group.bind(py), filling.piece().part(0, there), Mirror::ReadWrite).map(Some)
+    }
+
+    /// How many bytes an unfinished message lacks.
+    pub(super) fn lacking(&self) -> PyResult<usize> {
+        Ok(match self.state()?.frames.unfinished() {
+            Unfinished::Body { there, size } => size - there,
+            Unfinished::Prefix { .. } | Unfinished::Nothing => 0,
+        })
+    }
+
+    /// A copy of what is in no message yet.
+    pub(super) fn read_ahead<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, self.state()?.frames.ahead()))
+    }
+
+    /// Closes the reader, with its unfinished message.
+    pub(super) fn give_up(&self) -> PyResult<()> {
+        // One that a fork found receiving holds nothing of this process, and receives nothing.
+        if self.is_orphaned() {
+            return Ok(());
+        }
+        let mut state = self.state()?;
+        state.phase = Phase::Closed;
+        state.filling = None;
+        Ok(())
     }
 
     /// Nobody waits here: who has it may be waiting for the stream, or be the caller's caller, interrupted by a signal.
@@ -212,7 +172,7 @@ impl FrameReader {
     }
 
     /// The next frame. With `most`, never waits for the stream, and reads about so many bytes.
-    fn receive<'py>(&self, py: Python<'py>, most: Option<usize>) -> PyResult<Received<'py>> {
+    pub(super) fn receive<'py>(&self, py: Python<'py>, most: Option<usize>) -> PyResult<Received<'py>> {
         let mut state = self.state()?;
         let (mut left, mut deadline) = (most, None);
         loop {
@@ -372,87 +332,4 @@ fn explained(misfit: Misfit, format: Format) -> PyErr {
             plural(width)
         ),
     })
-}
-
-/// A body that is not complete. It counts as a view of the process that began it, and its slot stays, until this is dropped.
-struct Filling {
-    /// Nobody else has it yet. It was made beforehand, so that nothing is in the way once its bytes are there.
-    block: Py<MemBlock>,
-    /// Never looked at, only held: the block itself must not become an exporter by this.
-    _slot: Arc<Slot>,
-    /// Of the process that began it.
-    generation: u32,
-}
-
-impl Filling {
-    fn new(group: &Bound<'_, MemGroup>, piece: RawBlock) -> PyResult<Self> {
-        let block = MemBlock::new(group, piece, Mirror::ReadWrite)?.unbind();
-        let this = group.get();
-        let (slot, generation) =
-            this.while_there(group.py(), piece.into(), |live| (live.share_slot(), this.add_pin()))?;
-        Ok(Self { block, _slot: slot, generation })
-    }
-
-    fn piece(&self) -> RawBlock {
-        self.block.get().piece()
-    }
-}
-
-impl Drop for Filling {
-    fn drop(&mut self) {
-        self.block.get().remove_pin(self.generation);
-    }
-}
-
-/// Bytes of a prefix.
-#[derive(Clone, Copy)]
-pub(crate) struct Prefix(pub(crate) usize);
-
-impl<'py> FromPyObject<'_, 'py> for Prefix {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        match integer(&object, "prefix must be an integer")? {
-            width @ (1 | 2 | 4 | 8) => Ok(Self(width as usize)),
-            _ => {
-                let given = shown(&object);
-                Err(PyValueError::new_err(format!("a prefix has 1, 2, 4 or 8 bytes, not {given}")))
-            }
-        }
-    }
-}
-
-impl<'py> FromPyObject<'_, 'py> for ByteOrder {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let Ok(word) = object.cast::<PyString>() else {
-            let given = type_name(&object);
-            return Err(PyTypeError::new_err(format!("byteorder must be \"big\" or \"little\", not {given}")));
-        };
-        match word.to_cow().as_deref() {
-            Ok("big") => Ok(Self::Big),
-            Ok("little") => Ok(Self::Little),
-            _ => {
-                let given = word.repr()?;
-                Err(PyValueError::new_err(format!("byteorder must be \"big\" or \"little\", not {given}")))
-            }
-        }
-    }
-}
-
-/// The most bytes to read beyond the message that is wanted.
-#[derive(Clone, Copy)]
-pub(crate) struct ReadAhead(pub(crate) usize);
-
-impl<'py> FromPyObject<'_, 'py> for ReadAhead {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let most = integer(&object, "read_ahead must be an integer")?;
-        usize::try_from(most).map(Self).map_err(|_| {
-            let given = shown(&object);
-            PyValueError::new_err(format!("read_ahead must not be negative, not {given}"))
-        })
-    }
 }

@@ -1,0 +1,396 @@
+//! The class `MemGroup`: what Python calls.
+
+use std::ffi::OsString;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::io::framing::{ByteOrder, Format};
+use crate::list::Columns;
+use crate::python::block::bytes_like::BytesLike;
+use crate::python::block::object::MemBlock;
+use crate::python::export::pickle;
+use crate::python::ffi::arguments::{self, Align, Base, Count, Limit, Size, flags};
+use crate::python::ffi::errors::refused_by_kernel;
+use crate::python::ffi::text::{display, plural, show_size};
+use crate::python::group::object::MemGroup;
+use crate::python::group::stats::{GroupStats, SlotStats};
+use crate::python::group::{locate, protect};
+use crate::python::list::object::MemList;
+use crate::python::list::sizes;
+use crate::python::stream::frames::arguments::{Prefix, ReadAhead};
+use crate::python::stream::frames::object::FrameReader;
+use crate::python::stream::reads::{self, ReadResult};
+use crate::slot::Mirror;
+use crate::{Backing, Options};
+
+/// Bytes of the largest message that `frames` receives unless it is told otherwise: what looks like a longer one is more often
+/// a stream of another kind.
+const MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
+
+/// How much `frames` reads ahead unless it is told otherwise: what a pipe holds.
+const READ_AHEAD: usize = 64 * 1024;
+
+#[pymethods]
+impl MemGroup {
+    #[new]
+    #[pyo3(
+        signature = (base=Base(crate::DEFAULT_BASE), limit=None, backing=Backing::Memfd, name=None, *, secret=false),
+        text_signature = "(base=65536, limit=None, backing='memfd', name=None, *, secret=False)",
+    )]
+    fn new(
+        base: Base,
+        limit: Option<Limit>,
+        backing: Backing,
+        #[pyo3(from_py_with = arguments::name)] name: Option<String>,
+        #[pyo3(from_py_with = flags::secret)] secret: bool,
+    ) -> PyResult<Self> {
+        let options = Options::new().base(base.0).limit(limit.map(|limit| limit.0));
+        let options =
+            options.name(name.as_deref().unwrap_or(if secret { "secret" } else { "memgroup" })).secret(secret);
+        let group = options.backing(backing.clone()).open().map_err(|error| match backing {
+            Backing::Directory(directory) => refused_by_kernel(error, Some(directory.into_os_string())),
+            _ => error.into(),
+        })?;
+        Self::of(group)
+    }
+
+    /// Return a writable block with the same bytes as `data`, any bytes-like object.
+    ///
+    /// Raises:
+    ///     TypeError: `data` has no bytes, or `align` is no integer.
+    ///     ValueError: `align` is no power of two up to 4096, or the group is freed.
+    ///     MemoryError: As `alloc`.
+    #[pyo3(signature = (data, *, align=Align::default()), text_signature = "($self, data, *, align=16)")]
+    fn copy<'py>(slf: &Bound<'py, Self>, data: &Bound<'py, PyAny>, align: Align) -> PyResult<Bound<'py, MemBlock>> {
+        let py = slf.py();
+        let this = slf.get();
+        let source = BytesLike::of(data, slf.as_unbound())?;
+        let piece = this.alloc_raw(py, source.len(), align.0)?;
+        let from = source.source();
+        // SAFETY: the source keeps its bytes in place, and the piece is as long, new and in the read-write mirror.
+        this.access(py, piece.into(), source.claim(), piece.len, move |to| unsafe { from.copy_to(to.bytes()) })?;
+        MemBlock::new(slf, piece, Mirror::ReadWrite)
+    }
+
+    /// Return many writable blocks from one call: all of them are allocated, or none.
+    ///
+    /// The list takes 16 bytes for each block, or none where all are of one size.
+    ///
+    /// Args:
+    ///     sizes: Sizes in bytes: a buffer of integers of any type (numpy array, array.array, ...), a
+    ///         sequence or any iterable of ints.
+    ///     count: Instead of `sizes`: how many blocks of one `size`.
+    ///     size: Size in bytes of each of `count` blocks.
+    ///     align: Every block's address is a multiple of this power of two, at most 4096.
+    ///     zero: Whether to set every byte to 0.
+    ///
+    /// Raises:
+    ///     TypeError: `sizes` are no integers, or not exactly one of `sizes` and `count` with `size` is
+    ///         given.
+    ///     ValueError: A size is negative, `sizes` has more than one dimension, `align` is no power of two up
+    ///         to 4096, or the group is freed.
+    ///     MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays
+    ///         usable, and nothing is allocated.
+    #[pyo3(
+        signature = (sizes=None, *, count=None, size=None, align=Align::default(), zero=false),
+        text_signature = "($self, sizes=None, *, count=None, size=None, align=16, zero=False)",
+    )]
+    fn alloc_many<'py>(
+        slf: &Bound<'py, Self>,
+        sizes: Option<&Bound<'py, PyAny>>,
+        count: Option<Count>,
+        size: Option<Size>,
+        align: Align,
+        #[pyo3(from_py_with = flags::zero)] zero: bool,
+    ) -> PyResult<Bound<'py, MemList>> {
+        slf.get().check_open(slf.py())?;
+        let columns = match (sizes, count, size) {
+            (Some(sizes), None, None) => sizes::columns(slf, sizes, align.0)?,
+            (None, Some(count), Some(size)) => Columns::uniform(count.0, size.0, align.0, slf.get().largest(slf.py()))?,
+            _ => return Err(PyTypeError::new_err("alloc_many() takes either sizes, or count= and size=")),
+        };
+        MemList::of(slf, columns, zero)
+    }
+
+    /// Return the length-prefixed messages of a stream: an iterator of blocks, one for each message.
+    ///
+    /// A large message goes from the kernel straight into its block; small ones are read ahead, many at once.
+    /// The group must not be freed or reset while a message is unfinished, which counts as a view.
+    ///
+    /// Args:
+    ///     source: A socket, a pipe or anything else with `fileno()`, or a descriptor. What objects have in
+    ///         buffers of their own (`socket.makefile()`, `Popen` without `bufsize=0`) is not seen.
+    ///     prefix: Bytes of the length before each message: 1, 2, 4 or 8, unsigned.
+    ///     byteorder: "big" (network order) or "little".
+    ///     limit: Bytes of the largest message to be received.
+    ///     counts_prefix: Whether a length counts its own prefix too.
+    ///     read_ahead: The most bytes to read behind the message that is wanted; with 0, the stream is left
+    ///         just there.
+    ///
+    /// Raises:
+    ///     TypeError: `source` has no descriptor, or an argument is of the wrong type.
+    ///     ValueError: The stream is one of messages (datagrams), an argument is out of range, or the group
+    ///         is freed.
+    ///     OSError: The descriptor is closed.
+    #[pyo3(
+        signature = (
+            source, *, prefix=Prefix(4), byteorder=ByteOrder::Big, limit=Limit(MESSAGE_LIMIT), counts_prefix=false,
+            read_ahead=ReadAhead(READ_AHEAD),
+        ),
+        text_signature = "($self, source, *, prefix=4, byteorder='big', limit=16777216, counts_prefix=False, \
+            read_ahead=65536)",
+    )]
+    fn frames<'py>(
+        slf: &Bound<'py, Self>,
+        source: &Bound<'py, PyAny>,
+        prefix: Prefix,
+        byteorder: ByteOrder,
+        limit: Limit,
+        #[pyo3(from_py_with = flags::counts_prefix)] counts_prefix: bool,
+        read_ahead: ReadAhead,
+    ) -> PyResult<FrameReader> {
+        let format = Format { width: prefix.0, order: byteorder, counts_prefix, limit: limit.0 };
+        FrameReader::new(slf, source, format, read_ahead)
+    }
+
+    /// Read many files whole, each into a block of its own.
+    ///
+    /// First their sizes are asked, then room is made for all, then they are read. A file that has become
+    /// longer or shorter by the time that it is read is whole all the same, and so is one that announces no
+    /// size, as those of /proc: up to 64 MiB beyond what was announced.
+    ///
+    /// Args:
+    ///     paths: An iterable of paths: str, bytes or os.PathLike.
+    ///     progress: Called with the number of files done and of all, a few times a second and at the end.
+    ///
+    /// Returns:
+    ///     A ReadResult. What cannot be read is one of its `errors` and ends nothing.
+    ///
+    /// Raises:
+    ///     TypeError: `paths` are no paths.
+    ///     ValueError: A path contains NUL, or the group is freed.
+    ///     MemoryError: There is no room for all of them; nothing is read then.
+    #[pyo3(signature = (paths, /, *, progress=None))]
+    fn read_files<'py>(
+        slf: &Bound<'py, Self>,
+        paths: &Bound<'py, PyAny>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<ReadResult> {
+        reads::read_files(slf, paths, progress)
+    }
+
+    /// Read many ranges of one file, each into a block of its own.
+    ///
+    /// Those that lie close together are read in one call.
+    ///
+    /// Args:
+    ///     file: A path, a file descriptor or an object with `fileno()`; the position of the latter stays as
+    ///         it is.
+    ///     offsets: Where each range begins: integers in any form that `alloc_many` takes sizes in, and any
+    ///         order.
+    ///     sizes: How long each range is, in bytes.
+    ///     progress: Called with the number of ranges done and of all, a few times a second and at the end.
+    ///
+    /// Returns:
+    ///     A ReadResult. A range that the file ends before or in is an EOFError among its `errors`.
+    ///
+    /// Raises:
+    ///     TypeError: `file` is no file, or the numbers are no integers.
+    ///     ValueError: A number is negative, there are not as many offsets as sizes, or the group is freed.
+    ///     OSError: The file cannot be opened or read at all.
+    ///     MemoryError: There is no room for all of them; nothing is read then.
+    #[pyo3(signature = (file, offsets, sizes, /, *, progress=None))]
+    fn read_ranges<'py>(
+        slf: &Bound<'py, Self>,
+        file: &Bound<'py, PyAny>,
+        offsets: &Bound<'py, PyAny>,
+        sizes: &Bound<'py, PyAny>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<ReadResult> {
+        reads::read_ranges(slf, file, offsets, sizes, progress)
+    }
+
+    /// Return the same bytes through the read-only mirror: no system call, any size.
+    ///
+    /// Args:
+    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the
+    ///         result is of the same kind, shape, strides and format.
+    ///
+    /// Raises:
+    ///     TypeError: `obj` is none of these, or its elements refer to objects.
+    ///     ValueError: It does not live in this group, the group is anonymous, or it is freed.
+    #[pyo3(signature = (obj, /))]
+    fn protect<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        protect::through(slf, obj, Mirror::ReadOnly)
+    }
+
+    /// Return the same bytes through the read-write mirror.
+    ///
+    /// Args:
+    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the
+    ///         result is of the same kind, shape, strides and format.
+    ///
+    /// Raises:
+    ///     TypeError: `obj` is none of these, or its elements refer to objects.
+    ///     ValueError: It does not live in this group, or the group is freed.
+    #[pyo3(signature = (obj, /))]
+    fn unprotect<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        protect::through(slf, obj, Mirror::ReadWrite)
+    }
+
+    /// Whether the bytes of an object (a block, a list, or anything that exports a buffer) live in this group.
+    fn __contains__(slf: &Bound<'_, Self>, obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+        locate::holds(slf, obj)
+    }
+
+    /// Empty the group and keep its memory, warm, for what comes next. Blocks from before are freed.
+    ///
+    /// Slots with live exporters (blocks that ever gave out their address) are set aside untouched until the
+    /// last dies.
+    ///
+    /// Raises:
+    ///     BufferError: There are live views; nothing has changed then.
+    ///     ValueError: The group is freed.
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        self.begin_anew(py)
+    }
+
+    /// Free all memory in one shot. Freeing a freed group does nothing.
+    ///
+    /// A slot with a live exporter (a block that ever gave out its address) is set aside until the exporter dies: what holds
+    /// the address without a view, as `np.ndarray(buffer=block)` does, stays valid. Secrets are overwritten at once.
+    ///
+    /// Args:
+    ///     force: Free also what live views and exporters show, but for what numpy allocated within `numpy()`. Their addresses
+    ///         stay reserved without access until they die: using one is a crash, never somebody else's data.
+    ///
+    /// Returns:
+    ///     How many bytes exporters still hold: 0 as a rule, and with `force` but for such arrays.
+    ///
+    /// Raises:
+    ///     BufferError: There are live views and `force` is false; nothing is freed then.
+    #[pyo3(signature = (force=false))]
+    fn free(&self, py: Python<'_>, #[pyo3(from_py_with = flags::force)] force: bool) -> PyResult<usize> {
+        self.give_back(py, force)
+    }
+
+    fn __enter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> PyResult<&'a Bound<'py, Self>> {
+        slf.get().check_open(slf.py())?;
+        Ok(slf)
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _exc_type: &Bound<'_, PyAny>,
+        _exc_value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) {
+        self.end(py);
+    }
+
+    /// Return what the group holds; after a `with` block, the memory that views and exporters keep.
+    ///
+    /// Raises:
+    ///     ValueError: The group is freed.
+    fn stats(&self, py: Python<'_>) -> PyResult<GroupStats> {
+        let (stats, held, protected) = self.try_with_state(py, |state| {
+            let (stats, held) = state.stats(py)?;
+            Ok((stats, held, state.protected().collect::<Vec<_>>()))
+        })?;
+        let slots = stats.slots.into_iter().zip(&protected);
+        let slots = slots.map(|(slot, &protected)| Bound::new(py, SlotStats::new(slot, protected)));
+        let slots = slots.collect::<PyResult<Vec<_>>>()?;
+        Ok(GroupStats {
+            slots: PyTuple::new(py, slots)?.unbind(),
+            requested: self.requested(),
+            allocated: stats.allocated,
+            committed: stats.committed,
+            mapped: stats.mapped,
+            protected: protected.into_iter().fold(0, usize::saturating_add),
+            blocks: self.blocks(),
+            exports: self.views(),
+            held,
+        })
+    }
+
+    /// The group's name.
+    #[getter]
+    fn get_name(&self, py: Python<'_>) -> String {
+        self.name(py)
+    }
+
+    /// Size of the first slot in bytes.
+    #[getter]
+    fn base(&self, py: Python<'_>) -> usize {
+        self.with_state(py, |state| state.group().base())
+    }
+
+    /// The most bytes the group may commit, or None.
+    #[getter]
+    fn limit(&self, py: Python<'_>) -> Option<usize> {
+        self.with_state(py, |state| state.group().limit())
+    }
+
+    /// Where the memory comes from: "memfd", "anonymous" or a directory.
+    #[getter]
+    fn backing(&self, py: Python<'_>) -> OsString {
+        self.with_state(py, |state| match state.group().backing() {
+            // As it is: its name need not be UTF-8.
+            Backing::Directory(directory) => directory.clone().into_os_string(),
+            backing => backing.describe().into(),
+        })
+    }
+
+    /// Whether what it holds is locked in memory, left out of core dumps, and overwritten at the end.
+    #[getter]
+    fn secret(&self, py: Python<'_>) -> bool {
+        self.is_secret(py)
+    }
+
+    /// Whether the group has ended, gently or not.
+    #[getter]
+    fn freed(&self, py: Python<'_>) -> bool {
+        self.with_state(py, |state| !state.is_open())
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let name = self.name(py);
+        let (is_open, stats) = self.with_state(py, |state| (state.is_open(), state.stats(py)));
+        let Ok((stats, held)) = stats else { return format!("<MemGroup {name:?}, freed>") };
+        if !is_open {
+            let held = if held > 0 { format!(" but for {}", show_size(held)) } else { String::new() };
+            return format!("<MemGroup {name:?}, freed{held}>");
+        }
+        let backing = self.with_state(py, |state| {
+            let group = state.group();
+            group.backing().describe() + if group.is_secret() { ", secret" } else { "" }
+        });
+        let (blocks, slots, views) = (self.blocks(), stats.slots.len(), self.views());
+        format!(
+            "<MemGroup {name:?}, {backing}: {blocks} block{} of {} in {slots} slot{}, {} committed, {views} view{}>",
+            plural(blocks),
+            show_size(self.requested()),
+            plural(slots),
+            show_size(stats.committed),
+            plural(views),
+        )
+    }
+
+    /// What rich shows: a map of the slots.
+    fn __rich__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        display(slf.as_any(), "as_rich")
+    }
+
+    /// Return what Jupyter shows: a map of the slots.
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        display(slf.as_any(), "as_html")
+    }
+
+    /// Raises TypeError: blocks and lists can be pickled, their group cannot.
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(pickle::no_copy_of_a_group())
+    }
+}

@@ -1,0 +1,217 @@
+//! The class `Machine`.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+use crate::python::rmap::broken::Broken;
+use crate::python::rmap::machine::Machine;
+use crate::python::rmap::process::Process;
+use crate::python::rmap::rows::{collected, counts_dict, graph_dict, has_memory_for, list_of};
+use crate::python::rmap::vma::Vma;
+use crate::rmap::{self, CloneOrder, Error, PageId, Policy, Rules};
+
+/// The most that the checker notes of a thing, and that a row of the graph takes with what it names, as a dict too.
+const CHECKED_BYTES: usize = 64;
+const ROW_BYTES: usize = 2048;
+
+/// Refuses beforehand what would take more memory than there is, at so much for everything that the machine holds.
+fn has_memory(model: &rmap::Machine, each: usize) -> Result<(), Error> {
+    let counts = model.counts();
+    let things = counts.processes + counts.vmas + counts.anon_vmas + counts.chains + counts.pages;
+    has_memory_for(usize::try_from(things).unwrap_or(usize::MAX), each)
+}
+
+#[pymethods]
+impl Machine {
+    /// The names of the designs, oldest first.
+    #[classattr]
+    #[pyo3(name = "POLICIES")]
+    fn policies(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+        PyTuple::new(py, Policy::ALL.map(Policy::name))
+    }
+
+    #[new]
+    #[pyo3(
+        signature = (policy=Policy::Modern, *, clone_order=None),
+        text_signature = "(policy='modern', *, clone_order=None)",
+    )]
+    fn new(policy: Policy, clone_order: Option<CloneOrder>) -> PyResult<Self> {
+        let rules = policy.rules();
+        let rules = Rules { clone_order: clone_order.unwrap_or(rules.clone_order), ..rules };
+        Self::of(policy, rules)
+    }
+
+    /// The design's name.
+    #[getter]
+    fn policy(&self) -> &'static str {
+        self.design().name()
+    }
+
+    /// How forks copy chains: "keeps" (newest first) or "reverses".
+    #[getter]
+    fn clone_order(&self, py: Python<'_>) -> PyResult<&'static str> {
+        self.with(py, |model| model.rules().clone_order.name())
+    }
+
+    /// Return a new process with nothing mapped, a child of nobody.
+    ///
+    /// Raises:
+    ///     MemoryError: There are as many processes as Linux numbers, 4,194,304, or there is no memory for
+    ///         more.
+    fn spawn(slf: &Bound<'_, Self>) -> PyResult<Process> {
+        let process = slf.get().with(slf.py(), rmap::Machine::spawn)??;
+        Ok(Process::new(slf, process))
+    }
+
+    /// Return the processes that live, by birth.
+    fn processes<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let all = slf.get().with(py, |model| collected(model.processes(), model.counts().processes))??;
+        list_of(py, all.into_iter().map(|process| Process::new(slf, process)))
+    }
+
+    /// Return the ids of the pages that somebody maps, keeps in swap, or that a shared mapping holds.
+    fn pages<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let all = self.with(py, |model| collected(model.pages(), model.counts().pages))??;
+        list_of(py, all.into_iter().map(PageId::number))
+    }
+
+    /// Swap a page out: the walk takes away the page table entries that it finds.
+    ///
+    /// Returns:
+    ///     Whether it found all of them, so that the page left memory. It does in every design but the broken
+    ///     ones.
+    ///
+    /// Raises:
+    ///     TypeError: `page_id` is no integer.
+    ///     LookupError: There is no such page any more.
+    ///     ValueError: The page is in no page table, or `page_id` is negative.
+    #[pyo3(signature = (page_id, /))]
+    fn swap_out(&self, py: Python<'_>, page_id: PageId) -> PyResult<bool> {
+        Ok(self.with_long(py, |model| model.swap_out(page_id))??.left == 0)
+    }
+
+    /// Return the places where a page can be mapped, as (process, VMA), in the order of a full walk.
+    ///
+    /// They hold the page's address, and need not map the page. Empty while nobody maps it, as after
+    /// `swap_out` until somebody touches it again; only a page of a shared mapping is found all the same, by
+    /// the mapping, in every design but "scan24". Empty, too, where a broken design has lost the way.
+    ///
+    /// Raises:
+    ///     TypeError: `page_id` is no integer.
+    ///     LookupError: There is no such page any more.
+    ///     ValueError: `page_id` is negative.
+    #[pyo3(signature = (page_id, /))]
+    fn walk<'py>(slf: &Bound<'py, Self>, page_id: PageId) -> PyResult<Bound<'py, PyList>> {
+        let walk = slf.get().with_long(slf.py(), |model| model.walk(page_id))??;
+        let places = walk.places.into_iter();
+        list_of(slf.py(), places.map(|(process, vma)| (Process::new(slf, process), Vma::new(slf, process, vma))))
+    }
+
+    /// Return how many VMAs a full walk looks at: those of `walk`, and in a list also those elsewhere.
+    ///
+    /// Raises:
+    ///     TypeError: `page_id` is no integer.
+    ///     LookupError: There is no such page any more.
+    ///     ValueError: `page_id` is negative.
+    #[pyo3(signature = (page_id, /))]
+    fn walk_visits(&self, py: Python<'_>, page_id: PageId) -> PyResult<u64> {
+        Ok(self.with_long(py, |model| model.walk_visits(page_id))??)
+    }
+
+    /// Return how many VMAs unmapping a page would look at: the walk ends with its last page table entry.
+    ///
+    /// Raises:
+    ///     TypeError: `page_id` is no integer.
+    ///     LookupError: There is no such page any more.
+    ///     ValueError: `page_id` is negative.
+    #[pyo3(signature = (page_id, /))]
+    fn unmap_visits(&self, py: Python<'_>, page_id: PageId) -> PyResult<u64> {
+        Ok(self.with_long(py, |model| model.unmap_visits(page_id))??)
+    }
+
+    /// Return the processes that map a page, by birth: what a walk ought to find, from all page tables.
+    ///
+    /// Raises:
+    ///     TypeError: `page_id` is no integer.
+    ///     LookupError: There is no such page any more.
+    ///     ValueError: `page_id` is negative.
+    #[pyo3(signature = (page_id, /))]
+    fn mapped_by<'py>(slf: &Bound<'py, Self>, page_id: PageId) -> PyResult<Bound<'py, PyList>> {
+        let holders = slf.get().with_long(slf.py(), |model| model.mapped_by(page_id))??;
+        list_of(slf.py(), holders.into_iter().map(|process| Process::new(slf, process)))
+    }
+
+    /// Return what there is, and what was ever made or done, by name.
+    ///
+    /// `processes`, `vmas`, `anon_vmas`, `chains` (chain entries) and `pages` that there are; each with
+    /// `_total`, how many were ever made; `copies`, pages that were copied on write; `visits`, VMAs that
+    /// `swap_out` looked at. The difference of two is what the operations between them cost.
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counts = self.with(py, |model| model.counts())?;
+        counts_dict(py, counts)
+    }
+
+    /// Return the invariants that do not hold, those of pages first; empty for a design that works.
+    ///
+    /// Raises:
+    ///     MemoryError: There is not enough to look at everything.
+    fn check(slf: &Bound<'_, Self>) -> PyResult<Vec<Broken>> {
+        let broken = slf.get().with_long(slf.py(), |model| {
+            has_memory(model, CHECKED_BYTES)?;
+            Ok::<_, Error>(model.check())
+        })??;
+        broken.into_iter().map(|broken| Broken::new(slf, broken)).collect()
+    }
+
+    /// Return the whole state as dicts and lists, for drawing and for other tools.
+    ///
+    /// `processes`: pid, parent (the pid of who forked it, or 0). `vmas`: id, process (a pid), start, stop,
+    /// prot, shared, accounted, dontfork, wipeonfork, anon_vma (an id or None), chain (ids of anon_vmas,
+    /// newest first). `anon_vmas`: id, root, parent, children, active, references, members (ids of VMAs in
+    /// the order of a walk). `pages`: id, index, mapping (id of an anon_vma or None), dangling, shared,
+    /// mapped_by, swapped_by (pids).
+    ///
+    /// Raises:
+    ///     MemoryError: There is not enough for all of it.
+    fn graph<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let graph = self.with_long(py, |model| {
+            has_memory(model, ROW_BYTES)?;
+            Ok::<_, Error>(model.graph())
+        })??;
+        graph_dict(py, graph)
+    }
+
+    /// Draw the whole state as SVG: a grid of VMAs and anon_vmas, with a dot for each chain entry.
+    ///
+    /// Args:
+    ///     page: The id of a page: its walk is drawn, numbered in the order of a full walk.
+    ///
+    /// Returns:
+    ///     The picture. The same state gives the same one.
+    ///
+    /// Raises:
+    ///     TypeError: `page` is no integer.
+    ///     LookupError: There is no such page any more.
+    ///     ValueError: `page` is negative, or the family is too large for one picture: more than 32
+    ///         processes, 48 VMAs, 48 anon_vmas or, without `page`, 24 pages.
+    ///     RuntimeError: Other threads never left the machine alone for long enough.
+    #[pyo3(signature = (page=None))]
+    fn draw<'py>(slf: &Bound<'py, Self>, page: Option<PageId>) -> PyResult<Bound<'py, PyAny>> {
+        let drawing = slf.py().import("memgroup.display.rmap")?;
+        drawing.call_method1("draw", (slf, page.map(PageId::number)))
+    }
+
+    /// Return what Jupyter shows: None for a family that is too large for one picture.
+    fn _repr_svg_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("memgroup.display.rmap")?.call_method1("svg_or_none", (slf,))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let Ok(counts) = self.with(py, |model| model.counts()) else {
+            return format!("<Machine policy='{}', interrupted by a fork>", self.design());
+        };
+        let (policy, processes, pages) = (self.design(), counts.processes, counts.pages);
+        format!("<Machine policy='{policy}' processes={processes} pages={pages}>")
+    }
+}

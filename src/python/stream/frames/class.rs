@@ -1,0 +1,68 @@
+//! The class `FrameReader`: an iterator of blocks.
+
+use pyo3::exceptions::PyStopIteration;
+use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
+use pyo3::types::PyBytes;
+
+use super::object::{FrameReader, Received};
+use crate::python::block::object::MemBlock;
+
+#[pymethods]
+impl FrameReader {
+    /// The part that has arrived of a message that is unfinished: a block that shares its bytes.
+    ///
+    /// None if there is no such message.
+    #[getter]
+    fn partial<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        self.unfinished(py)
+    }
+
+    /// How many bytes an unfinished message still lacks; 0 if there is no such message.
+    #[getter]
+    fn missing(&self) -> PyResult<usize> {
+        self.lacking()
+    }
+
+    /// A copy of what was read from the stream and is in no message yet.
+    #[getter]
+    fn ahead<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.read_ahead(py)
+    }
+
+    /// Give an unfinished message up, so that it is no view of the group any more. The stream stays open.
+    ///
+    /// Receiving raises ValueError afterwards.
+    fn close(&self) -> PyResult<()> {
+        self.give_up()
+    }
+
+    fn __iter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        match self.receive(py, None)? {
+            Received::Frame(block) => Ok(Some(block)),
+            Received::End | Received::NotYet => Ok(None),
+        }
+    }
+
+    /// For `memgroup.aio`: return the next message; None if it is not complete after reading `most` bytes.
+    ///
+    /// Raises:
+    ///     BlockingIOError: There is nothing to read right now.
+    ///     StopIteration: The stream has ended.
+    fn _advance<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        match self.receive(py, Some(most))? {
+            Received::Frame(block) => Ok(Some(block)),
+            Received::NotYet => Ok(None),
+            Received::End => Err(PyStopIteration::new_err(())),
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.group)?;
+        visit.call(&self.source)
+    }
+}

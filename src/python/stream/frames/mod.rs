@@ -1,0 +1,6 @@
+//! `FrameReader`: length-prefixed messages of a stream as blocks of a group.
+
+pub(crate) mod arguments;
+mod class;
+mod filling;
+pub(crate) mod object;
