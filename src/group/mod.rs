@@ -1,6 +1,7 @@
 //! [`MemGroup`]: the group, and its one-shot end.
 
 pub(crate) mod block;
+pub(crate) mod commit;
 pub(crate) mod local;
 mod options;
 mod placement;
@@ -321,11 +322,12 @@ impl MemGroup {
         self.slots().find_map(|slot| slot.locate(bytes).map(|(mirror, address)| (slot, mirror, address)))
     }
 
-    /// Makes bytes that were taken from one of the group's slots longer where they are; see [`Slot::grow`].
+    /// Makes bytes that were taken from one of the group's slots longer where they are; see
+    /// [`grow_locked`](commit::grow_locked).
     pub(crate) fn grow(&self, slot: &Slot, start: usize, end: usize, to: usize) -> bool {
         let Ok(table) = self.table() else { return false };
         let _lock = table.lock();
-        slot.is_own() && slot.grow(start, end, to)
+        slot.is_own() && commit::grow_locked(slot, start, end, to)
     }
 
     /// [`reset`](Self::reset) for a layer that may hold references to slots: those slots are set aside and returned, and

@@ -1,11 +1,11 @@
 //! Where a request is placed: in the current slot, in the tails of earlier ones, or in the first later one that is large
 //! enough, which is opened for it.
 
-use super::MemGroup;
 use super::slot_table::SlotTable;
+use super::{MemGroup, commit};
 use crate::error::Error;
 use crate::layout::SlotIndex;
-use crate::slot::{Slot, SlotRef, Taken};
+use crate::slot::{Slot, SlotRef, Taken, cache};
 use crate::sync::Arc;
 
 impl MemGroup {
@@ -19,10 +19,12 @@ impl MemGroup {
         let table = self.table()?;
         let _lock = table.lock();
         let alloc_in = |slot: &Slot, may_commit| match may_commit {
-            true => slot.alloc_locked(size, align),
-            false => Ok(slot.try_alloc(size, align)),
+            true => commit::alloc_locked(slot, size, align),
+            false => Ok(slot.try_alloc_offsets(size, align)),
         };
-        self.alloc_locked(table, size, &alloc_in).map(|(address, slot)| Taken { address, slot })
+        let ((_, offset), slot) = self.alloc_locked(table, size, &alloc_in)?;
+        // SAFETY: the slot has just handed out the bytes at the offset, so it lies in the slot.
+        Ok(Taken { address: unsafe { slot.at(offset) }, slot })
     }
 
     /// Takes room for `size` bytes or more: `alloc_in` is asked of one slot after the other, and whether it may commit more of
@@ -91,8 +93,9 @@ impl MemGroup {
     }
 
     fn open_slot(&self, index: SlotIndex) -> Result<Arc<Slot>, Error> {
-        let (capacity, budget) = (self.sizes.size_of(index), Arc::clone(&self.budget));
-        Slot::open(index, capacity, &self.backing, &self.name, self.id, budget).map(Arc::new)
+        let capacity = self.sizes.size_of(index);
+        let open = || Slot::open(index, capacity, &self.backing, &self.name, self.id, Arc::clone(&self.budget));
+        cache::retry_after_eviction(open).map(Arc::new)
     }
 }
 

@@ -5,7 +5,7 @@ use super::layout::Run;
 use crate::error::Error;
 use crate::fallible;
 use crate::group::slot_table::SlotTable;
-use crate::group::{MemGroup, becomes_current};
+use crate::group::{MemGroup, becomes_current, commit};
 use crate::layout::MAX_SLOTS;
 use crate::slot::{LiveSlots, Slot, SlotRef};
 
@@ -90,7 +90,7 @@ impl Taking<'_> {
             let Some(last) = objects.checked_sub(1) else { return Ok(None) };
             let extent = self.columns.end(self.first + last) - self.columns.start(self.first);
             let reserved = match may_commit {
-                true => slot.alloc_locked_offsets(extent, align),
+                true => commit::alloc_locked(slot, extent, align),
                 false => Ok(slot.try_alloc_offsets(extent, align)),
             };
             match reserved {

@@ -98,14 +98,12 @@ impl Slot {
                 (Some(cache_key), memory)
             }
             None => {
-                let mirrors = cache::retry_after_eviction(|| {
-                    let opened = Mirrors::open(backing, name, capacity, is_huge);
-                    opened
-                        .and_then(
-                            |mirrors| if is_secret { mirrors.keep_from_dumps().map(|()| mirrors) } else { Ok(mirrors) },
-                        )
-                        .map_err(|refusal| refusal.during(format!("opening slot {} ({capacity} bytes)", index.get())))
-                })?;
+                let opened = Mirrors::open(backing, name, capacity, is_huge);
+                let mirrors = opened
+                    .and_then(
+                        |mirrors| if is_secret { mirrors.keep_from_dumps().map(|()| mirrors) } else { Ok(mirrors) },
+                    )
+                    .map_err(|refusal| refusal.during(format!("opening slot {} ({capacity} bytes)", index.get())))?;
                 (cache_key, Memory::fresh(mirrors))
             }
         };
@@ -144,25 +142,9 @@ impl Slot {
         Some((unsafe { self.read_write.add(taken.start) }, taken.len()))
     }
 
-    /// Takes bytes, committing more of the slot if need be; `Ok(None)` if the slot has not that much room.
-    ///
-    /// Only one thread at a time may call this, holding the lock of the slot's table; others may call `try_alloc` meanwhile.
-    pub(crate) fn alloc_locked(&self, size: usize, align: usize) -> Result<Option<NonNull<u8>>, Error> {
-        // SAFETY: as for bump.
-        Ok(self.alloc_locked_offsets(size, align)?.map(|(_, start)| unsafe { self.at(start) }))
-    }
-
-    /// The same with offsets: where the cursor stood before, and of the first byte.
-    pub(crate) fn alloc_locked_offsets(&self, size: usize, align: usize) -> Result<Option<(usize, usize)>, Error> {
-        loop {
-            if let Some(taken) = self.try_alloc_offsets(size, align) {
-                return Ok(Some(taken));
-            }
-            match layout::place(self.cursor.used(), size, align) {
-                Some(place) if place.end <= self.capacity => self.commit(place.end)?,
-                _ => return Ok(None),
-            }
-        }
+    /// The offset behind a request that would be placed now; `None` if the slot has not that much room.
+    pub(crate) fn end_of(&self, size: usize, align: usize) -> Option<usize> {
+        layout::place(self.cursor.used(), size, align).map(|place| place.end).filter(|&end| end <= self.capacity)
     }
 
     /// Takes the bytes from `start` up to `end` back, unless something behind them is taken. `used` says whether any of them
@@ -184,15 +166,19 @@ impl Slot {
         self.fresh.store(false, Ordering::Relaxed);
     }
 
-    /// Makes the bytes from `start` to `end` longer for their owner, up to `to`, and commits what that needs; false, and
-    /// nothing happens, if something behind them is taken or there is no room.
-    ///
-    /// To be called as [`alloc_locked`](Self::alloc_locked); all three are addresses in the read-write mirror, or beyond its end.
+    /// The offset of address `to`, if bytes that end at address `end` can grow up to there: nothing behind them is taken,
+    /// and there is room.
+    pub(crate) fn can_grow(&self, end: usize, to: usize) -> Option<usize> {
+        let base = self.read_write.addr().get();
+        let to = to - base;
+        (to <= self.capacity && self.cursor.used() == end - base).then_some(to)
+    }
+
+    /// Makes the bytes from `start` to `end` longer for their owner, up to `to`, where that is committed; false, and nothing
+    /// happens, if something behind them is taken. All three are addresses in the read-write mirror, or one past its end.
     pub(crate) fn grow(&self, start: usize, end: usize, to: usize) -> bool {
         let base = self.read_write.addr().get();
-        let (taken, to) = (start - base..end - base, to - base);
-        let may_grow = to <= self.capacity && self.cursor.used() == taken.end && self.commit(to).is_ok();
-        may_grow && self.cursor.grow(taken, to)
+        self.cursor.grow(start - base..end - base, to - base)
     }
 
     /// Notes that somebody knows the bytes below an address by that address alone, as when an array was protected: none of
@@ -250,30 +236,21 @@ impl Slot {
         self.room_below(self.cursor.ready().max(self.memory.resident), 1)
     }
 
-    /// Commits at least up to `end`, and a window ahead where that is to be had.
-    fn commit(&self, end: usize) -> Result<(), Error> {
+    /// How far to commit so that all below offset `end` is ready; `None` if it is.
+    pub(crate) fn window(&self, end: usize) -> Option<layout::Commit> {
         let ready = self.cursor.ready();
-        if end <= ready {
-            return Ok(());
-        }
-        let wanted = layout::commit(ready, end, self.capacity, self.memory.mirrors.granule());
-        match self.commit_to(wanted.ahead) {
-            // Near a limit, do with what the request itself needs.
-            Err(_) if wanted.needed < wanted.ahead => self.commit_to(wanted.needed),
-            result => result,
-        }
+        (end > ready).then(|| layout::commit(ready, end, self.capacity, self.memory.mirrors.granule()))
     }
 
-    fn commit_to(&self, to: usize) -> Result<(), Error> {
+    /// Commits up to offset `to`, beyond what is ready. Only the thread that holds the lock of the slot's table may.
+    pub(crate) fn commit_to(&self, to: usize) -> Result<(), Error> {
         let ready = self.cursor.ready();
         let more = to - ready;
         // The group answers for all of it; the machine is asked for what lies beyond the resident part.
         let from = ready.max(self.memory.resident).min(to);
         let cold = if self.memory.mirrors.are_in_files() { 0 } else { to - from };
-        cache::retry_after_eviction(|| {
-            let _claim = self.budget.take(more, cold)?;
-            self.populate(from, to).inspect_err(|_| self.budget.give_back(more))
-        })?;
+        let _claim = self.budget.take(more, cold)?;
+        self.populate(from, to).inspect_err(|_| self.budget.give_back(more))?;
         self.cursor.extend(to);
         Ok(())
     }
