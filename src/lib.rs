@@ -17,6 +17,7 @@
 //! | `fault` | what is reported when an access to group memory ends the process |
 //! | `os` | the operating system: mapping, sealing, committing, forks, signals, vectored calls |
 //! | `fallible` | vectors that grow with what a caller passes: no memory is an error |
+//! | `scratch` | memory for bytes on their way: locked and overwritten where they are secrets |
 //! | `error`, `layout`, `sync` | what can go wrong; where bytes go, in integers; what threads share |
 //! | [`rmap`] | a model of how Linux finds the mappings of a page across forks; it depends on nothing |
 
@@ -48,6 +49,7 @@ mod os;
 #[cfg(feature = "python")]
 mod python;
 pub mod rmap;
+mod scratch;
 mod slot;
 mod sync;
 

@@ -12,11 +12,12 @@ use crate::list::ListLayout;
 use crate::os::iovecs::{self, Call};
 use crate::os::regular::{self, Kind};
 use crate::os::temporary::Temporary;
+use crate::scratch::Scratch;
 use crate::slot::{LiveSlots, Mirror};
 
 /// Offered to each read behind the object, and left untouched unless there is more than was announced: so one call reads a
 /// file and finds that this was all of it.
-const SPILL_BYTES: usize = 64 * 1024;
+pub(crate) const SPILL_BYTES: usize = 64 * 1024;
 
 /// Most bytes that are read of a file beyond what it announced, which is nothing for those of /proc: some of them go on for
 /// longer than any memory lasts, as /proc/self/pagemap does.
@@ -35,6 +36,8 @@ pub(crate) enum Unreadable {
     NotRegular,
     /// It announces so many bytes, which no slot holds.
     TooLarge(u64),
+    /// It has more than it announces, and no more of a secret can be locked in memory.
+    Unlocked { locked: usize, limit: usize },
     /// It goes on for too long after what it announced, if it did.
     GoesOn { announced: bool },
 }
@@ -145,7 +148,8 @@ pub(crate) struct Files<'a> {
     current: Option<Current>,
     open: Vec<Option<Temporary>>,
     batch: Batch,
-    spill: Box<[u8]>,
+    is_secret: bool,
+    spill: Scratch<u8>,
 }
 
 /// The file that is being read.
@@ -154,7 +158,7 @@ struct Current {
     /// Bytes in the object.
     got: usize,
     /// Bytes beyond it.
-    rest: Vec<u8>,
+    rest: Scratch<u8>,
 }
 
 /// Why reading stopped. It can be run again, and goes on there.
@@ -169,7 +173,7 @@ pub(crate) enum Stop {
 /// What an object cannot hold of its file.
 pub(crate) struct Longer {
     pub(crate) object: usize,
-    pub(crate) rest: Vec<u8>,
+    pub(crate) rest: Scratch<u8>,
     /// Whether it is a file that announces nothing, whatever is in it.
     pub(crate) is_unannounced: bool,
 }
@@ -183,16 +187,18 @@ pub(crate) struct Outcome {
 }
 
 impl<'a> Files<'a> {
-    /// The objects of `layout` must be of the sizes that were announced, and lie in `slots`.
+    /// The objects of `layout` must be of the sizes that were announced, and lie in `slots`. What files of a secret group have
+    /// beyond them is kept as secret as the group is.
     ///
     /// # Errors
-    /// As [`fallible::reserve`].
+    /// There is no memory for what files have beyond their objects, or it cannot be locked.
     pub(crate) fn new(
         paths: &'a CStrings,
         slots: LiveSlots<'a>,
         layout: &'a ListLayout,
         unreadable: Vec<(usize, Unreadable)>,
         open: Vec<Option<Temporary>>,
+        is_secret: bool,
     ) -> Result<Self, Error> {
         Ok(Self {
             paths,
@@ -205,7 +211,8 @@ impl<'a> Files<'a> {
             current: None,
             open,
             batch: Batch::default(),
-            spill: fallible::filled(0, SPILL_BYTES)?.into(),
+            is_secret,
+            spill: Scratch::zeroed(is_secret, SPILL_BYTES)?,
         })
     }
 
@@ -262,8 +269,9 @@ impl<'a> Files<'a> {
     unsafe fn read(&mut self) -> Result<Option<Stop>, Failure> {
         let object = self.done;
         let Some(current) = &mut self.current else {
+            let rest = Scratch::new(self.is_secret);
             if let Some(file) = self.open.get_mut(object).and_then(Option::take) {
-                self.current = Some(Current { file, got: 0, rest: Vec::new() });
+                self.current = Some(Current { file, got: 0, rest });
                 return Ok(None);
             }
             let file = match regular::open_at_once(self.paths.get(object)) {
@@ -280,7 +288,7 @@ impl<'a> Files<'a> {
                 Kind::Directory => return Err(Unreadable::Refused(libc::EISDIR).into()),
                 Kind::Other => return Err(Unreadable::NotRegular.into()),
             }
-            self.current = Some(Current { file, got: 0, rest: Vec::new() });
+            self.current = Some(Current { file, got: 0, rest });
             return Ok(None);
         };
         let span = self.layout.object(object);
@@ -303,8 +311,10 @@ impl<'a> Files<'a> {
             if current.rest.len() + spilled > MAX_UNANNOUNCED_BYTES {
                 return Err(Unreadable::GoesOn { announced: span.len > 0 }.into());
             }
-            fallible::reserve(&mut current.rest, spilled).map_err(|_| Unreadable::Refused(libc::ENOMEM))?;
-            current.rest.extend_from_slice(&self.spill[..spilled]);
+            current.rest.extend(&self.spill[..spilled]).map_err(|error| match error {
+                Error::Unlocked { locked, limit, .. } => Unreadable::Unlocked { locked, limit },
+                _ => Unreadable::Refused(libc::ENOMEM),
+            })?;
         }
         // A read that left room behind the object has met the end; where there was more than announced, so has one of none.
         let is_whole = current.got == span.len && current.rest.is_empty() && read <= room;

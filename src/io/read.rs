@@ -115,7 +115,7 @@ impl MemGroup {
         }
         let Announced { sizes, unreadable, open, .. } = announced;
         let layout = self.placed_for(sizes.into_iter())?;
-        let mut reading = Files::new(&encoded, self.live_slots(), &layout, unreadable, open)?;
+        let mut reading = Files::new(&encoded, self.live_slots(), &layout, unreadable, open, self.is_secret())?;
         let (mut moved, mut changed, mut abandoned, mut unplaced) = (Vec::new(), Vec::new(), 0, Vec::new());
         loop {
             // SAFETY: the group is borrowed, and nobody else was given the list.
@@ -184,6 +184,9 @@ impl From<Unreadable> for io::Error {
                 io::ErrorKind::OutOfMemory,
                 format!("it has {size} bytes, more than a slot of this group: make the group with a larger base"),
             ),
+            Unreadable::Unlocked { locked, limit } => {
+                Self::new(io::ErrorKind::OutOfMemory, Error::Unlocked { wanted: files::SPILL_BYTES, locked, limit })
+            }
             Unreadable::GoesOn { announced: true } => {
                 Self::new(io::ErrorKind::FileTooLarge, "it grew while it was read by more than 64 MiB")
             }

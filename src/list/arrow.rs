@@ -7,8 +7,11 @@
 use std::ops::Range;
 use std::ptr::NonNull;
 
-use crate::list::{ListLayout, Part, Span};
+use crate::error::Error;
+use crate::fallible;
+use crate::list::{ListLayout, Part, Run, Span};
 use crate::os;
+use crate::scratch::Scratch;
 use crate::slot::{LiveSlots, Mirror, SlotPtr};
 
 /// The largest length and offset there is.
@@ -17,8 +20,14 @@ pub(crate) const MOST: usize = i32::MAX as usize;
 /// Bytes that a view holds itself.
 const MAX_INLINE_BYTES: usize = 12;
 
-/// Stretches of a slot so close together are one window.
-const MERGE_GAP_BYTES: usize = 64 * 1024;
+/// So many windows are never too many.
+const FEW_WINDOWS: usize = 16;
+
+/// More windows than this are too many for consumers, which go through all of them again and again.
+const MAX_WINDOWS: usize = 1024;
+
+/// Beyond [`FEW_WINDOWS`], smaller windows than this on average cost a consumer more than a copy of the records.
+const MEAN_WINDOW: usize = 4096;
 
 /// Four words at the alignment that consumers want: how many bytes the record has, and all of them and zeros; or the first four,
 /// the number of the window and the offset in it.
@@ -26,30 +35,42 @@ const MERGE_GAP_BYTES: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct View([u32; 4]);
 
+impl View {
+    /// The bytes behind the length.
+    #[inline(always)]
+    fn payload(&mut self) -> &mut [u8; MAX_INLINE_BYTES] {
+        let [_, words @ ..] = &mut self.0;
+        // SAFETY: three words are twelve bytes, each of which may have any value, and are borrowed uniquely.
+        unsafe { &mut *(&raw mut *words).cast() }
+    }
+}
+
 /// A list cannot be laid out so: why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unfit {
     /// The record at an index is longer than a length can say.
-    TooLong {
-        index: usize,
-        len: usize,
-    },
+    TooLong { index: usize, len: usize },
     /// The record at an index is no UTF-8 from some byte on.
-    NotUtf8 {
-        index: usize,
-        byte: usize,
-    },
+    NotUtf8 { index: usize, byte: usize },
     /// All records together are longer than an offset can say.
-    TooMuch {
-        nbytes: usize,
-    },
-    NoMemory,
+    TooMuch { nbytes: usize },
+    /// The records lie in too many places for a window on each: they have to be copied together before.
+    Scattered,
+    /// There is no memory for a table, or for a copy of a secret group's bytes none can be locked.
+    NoMemory(Error),
+}
+
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Self {
+        Self::NoMemory(error)
+    }
 }
 
 /// A list of views.
 #[derive(Debug)]
 pub(crate) struct Views {
-    pub(crate) views: Vec<View>,
+    /// They hold bytes of the records, short ones whole, and are as secret as these.
+    pub(crate) views: Scratch<View>,
     /// What the views point into, by number.
     pub(crate) windows: Vec<Span>,
 }
@@ -64,8 +85,7 @@ pub(crate) enum Content {
 /// The slots that some objects of a list are in, each once.
 pub(crate) fn slots(layout: &ListLayout, part: Part) -> Vec<SlotPtr> {
     let mut slots: Vec<SlotPtr> = Vec::new();
-    let Some(objects) = reach(part) else { return slots };
-    for run in &layout.runs()[layout.run_of(objects.start)..=layout.run_of(objects.end - 1)] {
+    for run in &layout.runs()[layout.runs_of(part.reach())] {
         if !slots.contains(&run.slot) {
             slots.push(run.slot);
         }
@@ -73,17 +93,17 @@ pub(crate) fn slots(layout: &ListLayout, part: Part) -> Vec<SlotPtr> {
     slots
 }
 
-/// The objects from the first to the last of a part, by their numbers in the list, those that it skips among them.
-fn reach(part: Part) -> Option<Range<usize>> {
-    let last = part.object(part.len().checked_sub(1)?);
-    let first = part.object(0);
-    Some(first.min(last)..first.max(last) + 1)
+/// Whether records that lie in many places may be laid out all the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Scatter {
+    Refused,
+    Allowed,
 }
 
-/// Lays some objects of a list out as views.
+/// Lays some objects of a list out as views, after the gaps between them are cleared if windows show them.
 ///
 /// # Errors
-/// [`Unfit::TooLong`], [`Unfit::NoMemory`] and, for text, [`Unfit::NotUtf8`].
+/// [`Unfit::TooLong`], [`Unfit::NoMemory`], [`Unfit::Scattered`] if that is refused and, for text, [`Unfit::NotUtf8`].
 ///
 /// # Safety
 /// The list must lie in those slots, and its objects be mapped.
@@ -92,55 +112,68 @@ pub(crate) unsafe fn views(
     layout: &ListLayout,
     part: Part,
     content: Content,
+    scatter: Scatter,
 ) -> Result<Views, Unfit> {
-    let Windows { windows, stretches } = Windows::of(layout, part, MOST)?;
-    let mut views = Vec::new();
-    views.try_reserve_exact(part.len()).map_err(|_| Unfit::NoMemory)?;
-    os::ask_for_huge_pages(views.spare_capacity_mut());
-    let mut text = Utf8::new(content)?;
+    // SAFETY: the caller's promise.
+    let shows_gaps = unsafe { layout.clear_gaps(live, part) };
+    let Windows { windows, stretches } = Windows::of(layout, part, Limits { reach: MOST, shows_gaps, scatter })?;
+    // SAFETY: the caller's promise.
+    let is_secret = unsafe { layout.is_secret(live) };
+    let mut views = Scratch::new(is_secret);
+    views.reserve(part.len())?;
+    let places = views.spare();
+    os::ask_for_huge_pages(places);
+    let mut text = Utf8::new(content, is_secret)?;
     let columns = layout.columns();
-    let (mut at, mut objects, mut base) = (0, 0..0, NonNull::dangling());
-    for index in 0..part.len() {
+    // The run and the stretch that the last objects were in.
+    let (mut run, mut base) = (0..0, std::ptr::null_mut::<u8>());
+    let (mut objects, mut stretch) = (0..0, Stretch::default());
+    for (index, place) in places.iter_mut().take(part.len()).enumerate() {
         let object = part.object(index);
-        if !objects.contains(&object) {
-            at = stretches.partition_point(|stretch| stretch.first <= object).saturating_sub(1);
-            objects = stretches[at].first..stretches.get(at + 1).map_or(usize::MAX, |next| next.first);
+        if !run.contains(&object) {
+            let at = layout.run_of(object);
+            let Run { first, slot, offset } = layout.runs()[at];
+            run = first..layout.end_of(at);
             // SAFETY: the caller's promise.
-            let slot = unsafe { live.get(windows[stretches[at].window].slot) };
+            let slot = unsafe { live.get(slot) };
             // Through the mirror that the bytes were written by: its pages are there, those of the other may not be.
-            // SAFETY: a window lies within its slot.
-            base = unsafe { slot.at(windows[stretches[at].window].offset) };
+            // SAFETY: a run begins within its slot.
+            let start = unsafe { slot.at(offset) };
+            base = start.as_ptr().wrapping_sub(columns.start(first));
         }
-        let Stretch { window, shift, .. } = stretches[at];
         // Hardly two records are in one cache line, and they are too far apart for the processor to see it coming.
         let ahead = object.wrapping_add_signed(part.step().wrapping_mul(PREFETCH_RECORDS));
-        if objects.contains(&ahead) && index + (PREFETCH_RECORDS as usize) < part.len() {
-            prefetch(base.as_ptr().wrapping_add(columns.start(ahead).wrapping_add(shift)));
+        if run.contains(&ahead) && index + (PREFETCH_RECORDS as usize) < part.len() {
+            prefetch(base.wrapping_add(columns.start(ahead)));
         }
-        let (len, offset) = (columns.size(object), columns.start(object).wrapping_add(shift));
-        // SAFETY: the objects of a stretch lie within its window.
-        let bytes = unsafe { base.add(offset) };
-        let rest = if len <= MAX_INLINE_BYTES {
-            let mut copy = [0; MAX_INLINE_BYTES];
-            // SAFETY: the caller's promise; there are len bytes, and copy has room for them.
-            unsafe { fetch(&mut copy[..len], bytes) };
-            if let Some(byte) = text.check_copied(&copy[..len]) {
+        let (len, start) = (columns.size(object), columns.start(object));
+        let bytes = base.wrapping_add(start);
+        // Written where it stays: no copy of a secret is left on the stack.
+        let view = place.write(View([len as u32, 0, 0, 0]));
+        if len <= MAX_INLINE_BYTES {
+            let record = &mut view.payload()[..len];
+            // SAFETY: the caller's promise; there are len bytes.
+            unsafe { fetch(record, bytes) };
+            if let Some(byte) = text.check_copied(record) {
                 return Err(Unfit::NotUtf8 { index, byte });
             }
-            let (words, _) = copy.as_chunks();
-            [u32::from_ne_bytes(words[0]), u32::from_ne_bytes(words[1]), u32::from_ne_bytes(words[2])]
-        } else {
-            // SAFETY: the caller's promise.
-            if let Some(byte) = unsafe { text.check(bytes, len) } {
-                return Err(Unfit::NotUtf8 { index, byte });
-            }
-            let mut prefix = [0; 4];
-            // SAFETY: the same; there are more than four bytes.
-            unsafe { fetch(&mut prefix, bytes) };
-            [u32::from_ne_bytes(prefix), window as u32, offset as u32]
-        };
-        views.push(View([len as u32, rest[0], rest[1], rest[2]]));
+            continue;
+        }
+        // SAFETY: the caller's promise.
+        if let Some(byte) = unsafe { text.check(bytes, len) } {
+            return Err(Unfit::NotUtf8 { index, byte });
+        }
+        if !objects.contains(&object) {
+            let next = stretches.partition_point(|stretch| stretch.first <= object);
+            stretch = stretches[next.saturating_sub(1)];
+            objects = stretch.first..stretches.get(next).map_or(usize::MAX, |next| next.first);
+        }
+        // SAFETY: the same; there are more than four bytes.
+        unsafe { fetch(&mut view.payload()[..4], bytes) };
+        (view.0[2], view.0[3]) = (stretch.window as u32, start.wrapping_add(stretch.shift) as u32);
     }
+    // SAFETY: reserve has made room for so many, and the loop has written each of them.
+    unsafe { views.set_len(part.len()) };
     Ok(Views { views, windows })
 }
 
@@ -165,7 +198,7 @@ fn prefetch(address: *const u8) {
 /// [`Unfit::TooMuch`] and [`Unfit::NoMemory`].
 pub(crate) fn offsets<T: TryFrom<usize>>(layout: &ListLayout, part: Part) -> Result<Vec<T>, Unfit> {
     let mut offsets = Vec::new();
-    offsets.try_reserve_exact(part.len() + 1).map_err(|_| Unfit::NoMemory)?;
+    fallible::reserve(&mut offsets, part.len() + 1)?;
     let nbytes = nbytes(layout, part);
     // The last is the largest: if that fits, all do.
     let fits = |offset: usize| T::try_from(offset).map_err(|_| Unfit::TooMuch { nbytes });
@@ -207,14 +240,15 @@ pub(crate) fn adjoining(layout: &ListLayout, part: Part) -> Option<Span> {
 /// # Safety
 /// As for [`views`].
 pub(crate) unsafe fn check_utf8(live: LiveSlots<'_>, layout: &ListLayout, part: Part) -> Result<(), Unfit> {
-    let mut text = Utf8::new(Content::Utf8)?;
+    // SAFETY: the caller's promise.
+    let mut text = Utf8::new(Content::Utf8, unsafe { layout.is_secret(live) })?;
     for (index, span) in layout.objects(part).enumerate() {
         // SAFETY: the caller's promise.
         let slot = unsafe { live.get(span.slot) };
         // SAFETY: the objects of a list lie within their slots.
         let bytes = unsafe { slot.at(span.offset) };
         // SAFETY: the caller's promise.
-        if let Some(byte) = unsafe { text.check(bytes, span.len) } {
+        if let Some(byte) = unsafe { text.check(bytes.as_ptr(), span.len) } {
             return Err(Unfit::NotUtf8 { index, byte });
         }
     }
@@ -237,9 +271,9 @@ pub(crate) unsafe fn read_only(live: LiveSlots<'_>, window: Span) -> Option<NonN
 /// # Safety
 /// There must be as many as `to` has room for.
 #[inline(always)]
-unsafe fn fetch(to: &mut [u8], from: NonNull<u8>) {
+unsafe fn fetch(to: &mut [u8], from: *const u8) {
     // SAFETY: the caller's promise; memory of a group is never on a stack or heap of Rust's.
-    unsafe { libc::memcpy(to.as_mut_ptr().cast(), from.as_ptr().cast(), to.len()) };
+    unsafe { libc::memcpy(to.as_mut_ptr().cast(), from.cast(), to.len()) };
 }
 
 /// The windows of some objects, and which of them each object is in.
@@ -251,7 +285,7 @@ struct Windows {
 }
 
 /// Consecutive objects that are seen through one window.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Stretch {
     /// Number of the first object.
     first: usize,
@@ -268,23 +302,33 @@ struct RawBlock {
     span: Span,
 }
 
+/// What windows may be.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Bytes of the longest.
+    reach: usize,
+    /// Whether they may show what lies between objects.
+    shows_gaps: bool,
+    scatter: Scatter,
+}
+
 impl Windows {
-    /// Few windows of at most `most` bytes, which show little but the objects asked for.
-    fn of(layout: &ListLayout, part: Part, most: usize) -> Result<Self, Unfit> {
-        let pieces = pieces(layout, part, most)?;
+    /// Windows that show the objects asked for, but for those that views hold.
+    fn of(layout: &ListLayout, part: Part, limits: Limits) -> Result<Self, Unfit> {
+        let pieces = Pieces::of(layout, part, limits)?;
         let mut by_place: Vec<usize> = Vec::new();
         let mut stretches = Vec::new();
         let mut windows: Vec<Span> = Vec::new();
-        by_place.try_reserve_exact(pieces.len()).map_err(|_| Unfit::NoMemory)?;
-        stretches.try_reserve_exact(pieces.len()).map_err(|_| Unfit::NoMemory)?;
-        windows.try_reserve_exact(pieces.len()).map_err(|_| Unfit::NoMemory)?;
+        fallible::reserve(&mut by_place, pieces.len())?;
+        fallible::reserve(&mut stretches, pieces.len())?;
+        fallible::reserve(&mut windows, pieces.len())?;
         by_place.extend(0..pieces.len());
         by_place.sort_unstable_by_key(|&piece| (pieces[piece].span.slot, pieces[piece].span.offset));
         stretches.extend(pieces.iter().map(|piece| Stretch { first: piece.first, window: 0, shift: 0 }));
         for piece in by_place {
             let RawBlock { start, span, .. } = pieces[piece];
             let window = match windows.last_mut() {
-                Some(last) if is_near(*last, span, most) => {
+                Some(last) if continues(*last, span, limits.reach) => {
                     last.len = last.len.max(span.offset + span.len - last.offset);
                     *last
                 }
@@ -300,69 +344,102 @@ impl Windows {
     }
 }
 
-/// Whether bytes that do not begin before a window are to be seen through it.
-fn is_near(window: Span, span: Span, most: usize) -> bool {
-    let end = window.offset + window.len;
-    // The gap is somebody else's: not more of it than there is of the window.
+/// Whether bytes that do not begin before a window begin within it or at its end, and there is room for them.
+fn continues(window: Span, span: Span, reach: usize) -> bool {
     window.slot == span.slot
-        && span.offset + span.len - window.offset <= most
-        && span.offset.saturating_sub(end) <= window.len.max(MERGE_GAP_BYTES)
+        && span.offset <= window.offset + window.len
+        && span.offset + span.len - window.offset <= reach
 }
 
-/// The runs of some objects, each cut where it is longer than `most`.
-fn pieces(layout: &ListLayout, part: Part, most: usize) -> Result<Vec<RawBlock>, Unfit> {
-    let columns = layout.columns();
-    let mut pieces = Vec::new();
-    let Some(reach) = reach(part) else { return Ok(pieces) };
-    let runs = layout.run_of(reach.start)..layout.run_of(reach.end - 1) + 1;
-    pieces.try_reserve(runs.len()).map_err(|_| Unfit::NoMemory)?;
-    for run in runs {
-        let objects = layout.runs()[run].first.max(reach.start)..layout.end_of(run).min(reach.end);
-        let mut near = run;
-        let end = |object| columns.start(object) + columns.size(object);
-        let piece = |first, last, near: &mut usize| RawBlock {
-            first,
-            start: columns.start(first),
-            span: Span { len: end(last) - columns.start(first), ..layout.object_near(near, first) },
-        };
-        if end(objects.end - 1) - columns.start(objects.start) <= most {
-            pieces.push(piece(objects.start, objects.end - 1, &mut near));
-            continue;
+/// Gathers the pieces of a list that views point into.
+struct Pieces<'a> {
+    layout: &'a ListLayout,
+    limits: Limits,
+    pieces: Vec<RawBlock>,
+    /// Bytes of all pieces.
+    nbytes: usize,
+}
+
+impl<'a> Pieces<'a> {
+    /// The pieces of some objects, by the number of their first.
+    fn of(layout: &'a ListLayout, part: Part, limits: Limits) -> Result<Vec<RawBlock>, Unfit> {
+        let mut pieces = Self { layout, limits, pieces: Vec::new(), nbytes: 0 };
+        let reach = part.reach();
+        for run in layout.runs_of(reach.clone()) {
+            let objects = layout.objects_of(run, &reach);
+            if !limits.shows_gaps || pieces.extent(&objects) > limits.reach {
+                pieces.cut(run, objects, part)?;
+                continue;
+            }
+            let columns = layout.columns();
+            let is_pointed_to = |&object: &usize| columns.size(object) > MAX_INLINE_BYTES;
+            if let Some(first) = objects.clone().find(is_pointed_to) {
+                let last = objects.rev().find(is_pointed_to).unwrap_or(first);
+                pieces.push(run, first, last)?;
+            }
         }
+        Ok(pieces.pieces)
+    }
+
+    /// Cuts a run where a window would be too long or show what it may not.
+    fn cut(&mut self, run: usize, objects: Range<usize>, part: Part) -> Result<(), Unfit> {
+        let columns = self.layout.columns();
         // By the objects that are asked for, for those that are skipped may be as long as they like.
         let step = part.step().unsigned_abs();
         let origin = part.object(0) % step;
-        let mut asked = objects.clone().skip((origin + step - objects.start % step) % step).step_by(step).peekable();
+        let skipped = (origin + step - objects.start % step) % step;
+        let mut asked = objects.skip(skipped).step_by(step).peekable();
         while let Some(first) = asked.next() {
-            let mut last = first;
-            if columns.size(first) > most {
-                return Err(Unfit::TooLong { index: first.abs_diff(part.object(0)) / step, len: columns.size(first) });
+            if columns.size(first) <= MAX_INLINE_BYTES {
+                continue;
             }
-            while let Some(next) = asked.next_if(|&next| end(next) - columns.start(first) <= most) {
-                last = next;
+            if columns.size(first) > self.limits.reach {
+                let index = first.abs_diff(part.object(0)) / step;
+                return Err(Unfit::TooLong { index, len: columns.size(first) });
             }
-            pieces.try_reserve(1).map_err(|_| Unfit::NoMemory)?;
-            pieces.push(piece(first, last, &mut near));
+            let (mut before, mut last) = (first, first);
+            while let Some(next) = asked.next_if(|&next| {
+                self.extent(&(first..next + 1)) <= self.limits.reach
+                    && (self.limits.shows_gaps || columns.start(next) == columns.start(before) + columns.size(before))
+            }) {
+                before = next;
+                last = if columns.size(next) > MAX_INLINE_BYTES { next } else { last };
+            }
+            self.push(run, first, last)?;
         }
+        Ok(())
     }
-    Ok(pieces)
+
+    /// Bytes from the start of the first of some objects to the end of the last.
+    fn extent(&self, objects: &Range<usize>) -> usize {
+        let (columns, last) = (self.layout.columns(), objects.end - 1);
+        columns.start(last) + columns.size(last) - columns.start(objects.start)
+    }
+
+    fn push(&mut self, mut run: usize, first: usize, last: usize) -> Result<(), Unfit> {
+        let span = Span { len: self.extent(&(first..last + 1)), ..self.layout.object_near(&mut run, first) };
+        self.nbytes += span.len;
+        let most = MAX_WINDOWS.min(FEW_WINDOWS + self.nbytes / MEAN_WINDOW);
+        if self.limits.scatter == Scatter::Refused && self.pieces.len() >= most {
+            return Err(Unfit::Scattered);
+        }
+        let start = self.layout.columns().start(first);
+        Ok(fallible::push(&mut self.pieces, RawBlock { first, start, span })?)
+    }
 }
 
 /// Looks whether records are UTF-8. They are copied into a place of its own first, a part at a time: what may change while
 /// it is looked at can be nothing to the compiler.
-struct Utf8(Vec<u8>);
+struct Utf8(Scratch<u8>);
 
 /// Bytes looked at in one go: what a fast cache holds.
 const UTF8_CHECK_BYTES: usize = 16 * 1024;
 
 impl Utf8 {
-    fn new(content: Content) -> Result<Self, Unfit> {
-        let mut place = Vec::new();
-        if content == Content::Utf8 {
-            place.try_reserve_exact(UTF8_CHECK_BYTES).map_err(|_| Unfit::NoMemory)?;
-            place.resize(UTF8_CHECK_BYTES, 0);
-        }
-        Ok(Self(place))
+    /// Nothing is looked at, and no memory taken, where records may be any bytes.
+    fn new(content: Content, is_secret: bool) -> Result<Self, Error> {
+        let looked_at = if content == Content::Utf8 { UTF8_CHECK_BYTES } else { 0 };
+        Scratch::zeroed(is_secret, looked_at).map(Self)
     }
 
     /// Where a record that was copied stops being UTF-8; nothing if that is not asked for.
@@ -376,23 +453,21 @@ impl Utf8 {
     /// # Safety
     /// There must be `len` bytes at `from`.
     #[inline(always)]
-    unsafe fn check(&mut self, from: NonNull<u8>, len: usize) -> Option<usize> {
+    unsafe fn check(&mut self, from: *const u8, len: usize) -> Option<usize> {
         // SAFETY: the caller's promise.
         if self.0.is_empty() { None } else { unsafe { self.look(from, len) } }
     }
 
     /// # Safety
     /// As for `check`.
-    unsafe fn look(&mut self, from: NonNull<u8>, len: usize) -> Option<usize> {
+    unsafe fn look(&mut self, from: *const u8, len: usize) -> Option<usize> {
         let place = &mut self.0[..];
         // Of a character that the last part had no end of, so many bytes stand at the beginning of the place.
         let (mut at, mut carried) = (0, 0);
         while at < len {
             let many = (len - at).min(place.len() - carried);
-            // SAFETY: at is less than len.
-            let bytes = unsafe { from.add(at) };
             // SAFETY: there are many bytes left.
-            unsafe { fetch(&mut place[carried..carried + many], bytes) };
+            unsafe { fetch(&mut place[carried..carried + many], from.wrapping_add(at)) };
             let there = carried + many;
             at += many;
             carried = match std::str::from_utf8(&place[..there]) {
@@ -446,7 +521,7 @@ mod tests {
 
     fn laid_out(list: &List<'_>, part: Part, content: Content) -> Result<Views, Unfit> {
         // SAFETY: a list is there while it is borrowed.
-        unsafe { super::views(live(), list.layout(), part, content) }
+        unsafe { super::views(live(), list.layout(), part, content, Scatter::Allowed) }
     }
 
     fn checked(list: &List<'_>, part: Part) -> Result<(), Unfit> {
@@ -483,13 +558,13 @@ mod tests {
             let shown: Vec<_> = views.iter().map(|view| bytes_of(view, &windows)).collect();
             let expected: Vec<_> = expected.into_iter().map(|object| list[object].to_vec()).collect();
             prop_assert_eq!(shown, expected);
-            prop_assert!(windows.len() <= list.layout().runs().len());
+            prop_assert!(!part.is_dense() || windows.len() <= list.layout().runs().len());
         }
 
         #[test]
         fn windows_reach_no_further_than_they_may(
             sizes in prop::collection::vec((0..90usize, any::<bool>(), 0..3usize), 1..40),
-            start in any::<prop::sample::Index>(), step in prop_oneof![1..4isize, -3..0isize],
+            start in any::<prop::sample::Index>(), step in prop_oneof![1..4isize, -3..0isize], shows_gaps: bool,
         ) {
             const MOST: usize = 100;
             let mut builder = crate::list::Builder::new(16, 1 << 20);
@@ -502,11 +577,25 @@ mod tests {
             let start = start.index(sizes.len());
             let many = if step > 0 { (sizes.len() - 1 - start) / step as usize } else { start / step.unsigned_abs() } + 1;
             let part = Part::all(sizes.len()).part(start, step, many);
-            let Windows { windows, stretches } = Windows::of(&layout, part, MOST).unwrap();
+            let shows_gaps = shows_gaps && part.is_dense();
+            let limits = Limits { reach: MOST, shows_gaps, scatter: Scatter::Allowed };
+            let Windows { windows, stretches } = Windows::of(&layout, part, limits).unwrap();
+            let asked: Vec<Span> = layout.objects(part).collect();
+            for window in &windows {
+                let ends = [window.offset, window.offset + window.len - 1];
+                let shown = if shows_gaps { ends[0]..=ends[0] } else { ends[0]..=ends[1] };
+                for byte in shown.chain([ends[1]]) {
+                    let holds = |span: &Span| span.slot == window.slot && (span.offset..span.offset + span.len).contains(&byte);
+                    prop_assert!(asked.iter().any(holds), "byte {} of {:?} is nobody's", byte, window);
+                }
+            }
             prop_assert!(windows.iter().all(|window| window.len <= MOST));
             prop_assert!(stretches.is_sorted_by_key(|stretch| stretch.first));
             for index in 0..part.len() {
                 let object = part.object(index);
+                if layout.columns().size(object) <= MAX_INLINE_BYTES {
+                    continue;
+                }
                 let stretch = stretches.iter().rfind(|stretch| stretch.first <= object).unwrap();
                 let window = windows[stretch.window];
                 let offset = layout.columns().start(object).wrapping_add(stretch.shift);
@@ -530,7 +619,7 @@ mod tests {
                 Some(Unfit::NotUtf8 { index, byte: std::str::from_utf8(record).err()?.valid_up_to() })
             });
             let part = Part::all(sizes.len());
-            prop_assert_eq!(laid_out(&list, part, Content::Utf8).err(), bad);
+            prop_assert_eq!(laid_out(&list, part, Content::Utf8).err(), bad.clone());
             prop_assert_eq!(checked(&list, part).err(), bad);
         }
     }
@@ -556,9 +645,29 @@ mod tests {
     fn what_is_longer_than_a_window_is_named() {
         let columns = Columns::uniform(5, 200, 16, 1 << 20).unwrap();
         let layout = ListLayout::new(columns, Box::new([Run { first: 0, slot: slot(1), offset: 0 }]));
-        let found = Windows::of(&layout, Part::all(5).part(3, -2, 2), 100);
+        let limits = |reach| Limits { reach, shows_gaps: true, scatter: Scatter::Refused };
+        let found = Windows::of(&layout, Part::all(5).part(3, -2, 2), limits(100));
         assert_eq!(found.err(), Some(Unfit::TooLong { index: 1, len: 200 }));
-        assert!(Windows::of(&layout, Part::all(5), 208).unwrap().windows.len() == 5);
+        assert!(Windows::of(&layout, Part::all(5), limits(208)).unwrap().windows.len() == 5);
+    }
+
+    #[test]
+    fn records_in_more_places_than_windows_may_be_are_scattered() {
+        let layout = |size| {
+            let columns = Columns::uniform(2 * MAX_WINDOWS + 2, size, 16, 1 << 20).unwrap();
+            ListLayout::new(columns, Box::new([Run { first: 0, slot: slot(1), offset: 0 }]))
+        };
+        let windows = |size, many, scatter| {
+            let part = Part::all(2 * MAX_WINDOWS + 2).part(0, 2, many);
+            Windows::of(&layout(size), part, Limits { reach: MOST, shows_gaps: false, scatter })
+                .map(|one| one.windows.len())
+        };
+        assert_eq!(windows(100, FEW_WINDOWS, Scatter::Refused), Ok(FEW_WINDOWS));
+        assert_eq!(windows(100, 2 * FEW_WINDOWS, Scatter::Refused), Err(Unfit::Scattered));
+        assert_eq!(windows(100, 2 * FEW_WINDOWS, Scatter::Allowed), Ok(2 * FEW_WINDOWS));
+        assert_eq!(windows(2 * MEAN_WINDOW, MAX_WINDOWS, Scatter::Refused), Ok(MAX_WINDOWS));
+        assert_eq!(windows(2 * MEAN_WINDOW, MAX_WINDOWS + 1, Scatter::Refused), Err(Unfit::Scattered));
+        assert_eq!(windows(MAX_INLINE_BYTES, MAX_WINDOWS + 1, Scatter::Refused), Ok(0));
     }
 
     #[test]

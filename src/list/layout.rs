@@ -1,9 +1,12 @@
 //! Where the objects of a list are.
 
+use std::ops::Range;
+
 use super::columns::Columns;
+use super::gaps::Gaps;
 use crate::error::Error;
 use crate::fallible;
-use crate::slot::SlotPtr;
+use crate::slot::{LiveSlots, SlotPtr};
 
 /// Consecutive objects of a list that lie one behind the other in a slot.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +61,18 @@ impl Part {
         self.start.wrapping_add_signed(self.step.wrapping_mul(index as isize))
     }
 
+    /// The objects from the lowest to the highest by their numbers in the list, those that are skipped among them.
+    pub(crate) fn reach(self) -> Range<usize> {
+        let Some(last) = self.len.checked_sub(1) else { return 0..0 };
+        let (first, last) = (self.object(0), self.object(last));
+        first.min(last)..first.max(last) + 1
+    }
+
+    /// Whether no object between the lowest and the highest is skipped.
+    pub(crate) fn is_dense(self) -> bool {
+        self.step.unsigned_abs() == 1
+    }
+
     /// Of these the one at `start`, the one `step` further, and so on: `len` of them, which must all be there.
     pub(crate) fn part(self, start: usize, step: isize, len: usize) -> Self {
         match len {
@@ -75,12 +90,28 @@ pub(crate) struct ListLayout {
     columns: Columns,
     /// By `first`, which begins with 0 and grows. Empty if there are no objects.
     runs: Box<[Run]>,
+    gaps: Gaps,
 }
 
 impl ListLayout {
+    /// Objects with memory that was taken for them, and that nobody else owns any of.
     pub(crate) fn new(columns: Columns, runs: Box<[Run]>) -> Self {
         debug_assert_eq!(runs.is_empty(), columns.len() == 0);
-        Self { columns, runs }
+        Self { columns, runs, gaps: Gaps::new() }
+    }
+
+    /// The same where something may have been written to the gaps between the objects.
+    pub(crate) fn with_written_gaps(self) -> Self {
+        Self { gaps: Gaps::written(), ..self }
+    }
+
+    /// The same where others own what lies between the objects.
+    pub(crate) fn with_foreign_gaps(self) -> Self {
+        Self { gaps: Gaps::foreign(), ..self }
+    }
+
+    pub(crate) fn gaps(&self) -> &Gaps {
+        &self.gaps
     }
 
     pub(crate) fn columns(&self) -> &Columns {
@@ -95,6 +126,25 @@ impl ListLayout {
     #[inline(always)]
     pub(crate) fn run_of(&self, object: usize) -> usize {
         self.runs.partition_point(|run| run.first <= object).saturating_sub(1)
+    }
+
+    /// Whether the list is of a secret group.
+    ///
+    /// # Safety
+    /// It must lie in those slots.
+    pub(crate) unsafe fn is_secret(&self, slots: LiveSlots<'_>) -> bool {
+        // SAFETY: the caller's promise.
+        self.runs.first().is_some_and(|run| unsafe { slots.get(run.slot) }.is_secret())
+    }
+
+    /// The runs that consecutive objects are in.
+    pub(crate) fn runs_of(&self, objects: Range<usize>) -> Range<usize> {
+        if objects.is_empty() { 0..0 } else { self.run_of(objects.start)..self.run_of(objects.end - 1) + 1 }
+    }
+
+    /// The objects of a run that are among some consecutive ones.
+    pub(crate) fn objects_of(&self, run: usize, among: &Range<usize>) -> Range<usize> {
+        self.runs[run].first.max(among.start)..self.end_of(run).min(among.end)
     }
 
     /// Number of the first object behind a run.
@@ -162,18 +212,6 @@ impl ListLayout {
         Ok(Some(stretches))
     }
 
-    /// What lies between the objects of [`stretches`](Self::stretches): padding, and what an object left that ends earlier now.
-    pub(crate) fn gaps(&self, part: Part) -> impl Iterator<Item = Span> + '_ {
-        let mut run = 0;
-        (1..part.len()).filter_map(move |index| {
-            let (before, object) = (part.object(index - 1), part.object(index));
-            let span = self.object_near(&mut run, before);
-            let end = self.columns.start(before) + self.columns.size(before);
-            let len = self.columns.start(object).checked_sub(end)?;
-            (len > 0 && object < self.end_of(run)).then_some(Span { offset: span.offset + span.len, len, ..span })
-        })
-    }
-
     /// The bytes of an object that is likely to be in the same run as the one before.
     #[inline(always)]
     pub(crate) fn object_near(&self, run: &mut usize, object: usize) -> Span {
@@ -185,14 +223,12 @@ impl ListLayout {
 
     /// The bytes of some objects, with the padding between them in one, as far as they lie in one run.
     pub(crate) fn extents(&self, part: Part) -> Box<dyn Iterator<Item = Span> + '_> {
-        if part.step().unsigned_abs() != 1 {
+        if !part.is_dense() {
             return Box::new(self.objects(part));
         }
-        let ends = part.len().checked_sub(1).map(|last| (part.object(0), part.object(last)));
-        let (low, high) = ends.map_or((0, 0), |(one, other)| (one.min(other), one.max(other) + 1));
-        let runs = if low == high { 0..0 } else { self.run_of(low)..self.run_of(high - 1) + 1 };
-        Box::new(runs.map(move |run| {
-            let (first, end) = (self.runs[run].first.max(low), self.end_of(run).min(high));
+        let reach = part.reach();
+        Box::new(self.runs_of(reach.clone()).map(move |run| {
+            let Range { start: first, end } = self.objects_of(run, &reach);
             let object = self.object_in(run, first);
             Span { len: self.columns.end(end - 1) - self.columns.start(first), ..object }
         }))
@@ -222,7 +258,7 @@ impl ListLayout {
         if changes.is_empty() {
             return Ok(self);
         }
-        let Self { columns, runs: old } = self;
+        let Self { columns, runs: old, .. } = self;
         let moved = |&(object, change): &(usize, Change)| match change {
             Change::Moved(span) => Some((object, span)),
             Change::Shorter(_) => None,
@@ -253,7 +289,8 @@ impl ListLayout {
             Change::Moved(span) => (object, span.len),
         });
         let columns = columns.changed(sizes, runs.iter().map(|run| run.first))?;
-        Ok(Self { columns, runs: runs.into_boxed_slice() })
+        // The rest of an object that ends earlier is a gap now.
+        Ok(Self::new(columns, runs.into_boxed_slice()).with_written_gaps())
     }
 }
 

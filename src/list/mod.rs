@@ -1,10 +1,11 @@
 //! Many allocations from one call: [`List`], and [`ProtectedList`] for the same bytes through the read-only mirror.
 //!
 //! A list is held as columns, not as blocks: the size of each object and where it begins, as if all lay one behind the
-//! other (`columns`), and the few runs that they really lie in (`layout`). `reserve` finds room for them.
+//! other (`columns`), and the few runs that they really lie in (`layout`), and what lies between the objects (`gaps`). `reserve` finds room for them.
 
 pub(crate) mod arrow;
 pub(crate) mod columns;
+mod gaps;
 pub(crate) mod layout;
 mod reserve;
 
@@ -20,7 +21,7 @@ use crate::layout::DEFAULT_ALIGN;
 use crate::slot::{LiveSlots, Mirror, Taken};
 use crate::sync::opaque;
 pub(crate) use columns::{Builder, Columns};
-pub(crate) use layout::{Change, ListLayout, Part, Span};
+pub(crate) use layout::{Change, ListLayout, Part, Run, Span};
 
 /// Many allocations made in one call, owned alone, as a `Vec` of [`Block`]s would be; 16 bytes for each, or none at all
 /// where all are of one size.

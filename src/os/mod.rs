@@ -16,7 +16,7 @@ mod system;
 
 pub(crate) use system::fork::{self, fork_zeroed};
 pub(crate) use system::io::{iovecs, regular, temporary};
-pub(crate) use system::mapping::{Mirrors, Unlocked, ask_for_huge_pages, check_backing, huge_page_size};
+pub(crate) use system::mapping::{Locked, Mirrors, Unlocked, ask_for_huge_pages, check_backing, huge_page_size};
 pub(crate) use system::memory::headroom;
 pub(crate) use system::signals;
 
@@ -93,6 +93,16 @@ impl headroom::Shortage {
                 usage: room.usage,
                 limit_file: room.limit_file,
             },
+        }
+    }
+}
+
+impl Unlocked {
+    /// The error for users, where `wanted` bytes were to be locked; `action` says in words what was being done.
+    pub(crate) fn error(self, wanted: usize, action: impl FnOnce() -> String) -> Error {
+        match self {
+            Self::Limit { locked, limit } => Error::Unlocked { wanted, locked, limit },
+            Self::Refused(refusal) => refusal.during(action()),
         }
     }
 }

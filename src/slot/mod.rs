@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 
 use crate::error::Error;
 use crate::layout::{self, SlotIndex};
-use crate::os::{self, Backing, Mirrors, Unlocked, fork};
+use crate::os::{self, Backing, Mirrors, fork};
 use crate::sync::opaque;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 pub(crate) use address::Mirror;
@@ -262,11 +262,8 @@ impl Slot {
         }
         let mirrors = &self.memory.mirrors;
         if self.budget.is_secret() {
-            return mirrors.commit_locked(from, to).map_err(|unlocked| match unlocked {
-                Unlocked::Limit { locked, limit } => Error::Unlocked { wanted: cold, locked, limit },
-                Unlocked::Refused(refusal) => {
-                    refusal.during(format!("locking {cold} bytes of slot {} in memory", self.index.get()))
-                }
+            return mirrors.commit_locked(from, to).map_err(|unlocked| {
+                unlocked.error(cold, || format!("locking {cold} bytes of slot {} in memory", self.index.get()))
             });
         }
         mirrors.commit(from, to, cold <= layout::MAX_WINDOW.max(mirrors.granule())).map_err(|refusal| {
@@ -304,6 +301,11 @@ impl Slot {
     pub(crate) fn is_fresh(&self) -> bool {
         // Relaxed: who was given bytes that were in use before has seen, with the cursor, what was stored before them.
         self.fresh.load(Ordering::Relaxed)
+    }
+
+    /// Whether it holds secrets: what passes out of it or into it must not stay elsewhere.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.budget.is_secret()
     }
 
     /// Whether a child, forked since the slot was opened, may still use what was handed out of it.

@@ -26,17 +26,20 @@ def pieces(
 ) -> tuple[tuple[MemBlock, ...], tuple[int, ...], _Numbers, int] | None:
     """Return the stretches of memory that a list lies in, as blocks, and where the records are in them.
 
-    What lies between records is cleared before: it belongs to the list, and what was there is nobody's
-    business.
+    What lies between records is cleared before, if it belongs to the list.
 
     Returns:
         The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many,
         size, from one to the next) or as two memoryviews of unsigned 64-bit integers; and the alignment. None
-        if the list skips records of another, or if there is more between the records than in them.
+        if bytes of others lie between the records (the list skips some of another list, say), or if there is
+        more between the records than in them.
     """
 
-def gathered(list: MemList) -> bytes:  # noqa: A002
-    """Return the bytes of all records of a list, one after the other."""
+def gathered(list: MemList) -> MemBlock | bytes:  # noqa: A002
+    """Return the bytes of all records of a list, one after the other.
+
+    They are a block of the group if that is secret, else bytes.
+    """
 
 def list_of_pieces(
     group: MemGroup | None,

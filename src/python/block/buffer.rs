@@ -8,9 +8,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::strided::{Strided, reach};
-use crate::fallible;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::object::MemGroup;
+use crate::scratch::Scratch;
 
 /// A buffer that some object exports, which keeps its bytes in place until this is dropped.
 ///
@@ -49,13 +49,13 @@ impl<'py> Buffer<'py> {
         Strided::new(self.bytes(), self.item_size() as usize, shape, strides, self.per_dimension(self.0.suboffsets))
     }
 
-    /// A copy of the bytes in C order.
+    /// A copy of the bytes in C order, which is kept as secret as a secret group would.
     ///
     /// # Errors
     /// MemoryError: there is no room for it.
-    pub(crate) fn gathered(&self) -> PyResult<Vec<u8>> {
+    pub(crate) fn gathered(&self, is_secret: bool) -> PyResult<Scratch<u8>> {
         let from = self.bytes();
-        let mut copy = fallible::filled(0_u8, from.len)?;
+        let mut copy = Scratch::<u8>::zeroed(is_secret, from.len)?;
         let to = Bytes::new(copy.as_mut_ptr(), copy.len());
         if self.is_c_contiguous() {
             // SAFETY: self keeps its bytes in place, and the copy has as many.

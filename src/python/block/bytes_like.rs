@@ -14,6 +14,7 @@ use crate::python::ffi::arguments::{self, type_name};
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::trampoline::attached;
 use crate::python::group::object::MemGroup;
+use crate::scratch::Scratch;
 
 /// Some bytes, kept in place for as long as this lives.
 pub(crate) enum BytesLike<'py> {
@@ -24,7 +25,7 @@ pub(crate) enum BytesLike<'py> {
     /// Of any bytes-like object, in whatever order they lie.
     ExportGuard(Buffer<'py>),
     /// Copied from such an object, in C order.
-    Gathered(Vec<u8>),
+    Gathered(Scratch<u8>),
     /// Boxed, for its address must not change when the operand moves.
     Byte(Box<u8>),
 }
@@ -41,7 +42,12 @@ impl<'py> BytesLike<'py> {
         }
     }
 
-    /// The same, or `None` for an object that lends no bytes (now). Errors of other kinds are the user's to see.
+    /// The same [in order](Self::in_order).
+    pub(crate) fn of_in_order(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
+        Self::of(object, group)?.in_order(object.py(), group.get())
+    }
+
+    /// The same as [`of`](Self::of), or `None` for an object that lends no bytes (now). Errors of other kinds are the user's to see.
     pub(crate) fn if_lent(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Option<Self>> {
         // Most objects that lend none are known by their type, without an exception to drop.
         if Buffer::is_lent_by(object) { if_any(object.py(), Self::of(object, group)) } else { Ok(None) }
@@ -62,7 +68,7 @@ impl<'py> BytesLike<'py> {
                 byte => return byte.map(|byte| Self::Byte(Box::new(byte))),
             }
         }
-        Self::of(object, group)?.in_order()
+        Self::of_in_order(object, group)
     }
 
     /// How many bytes there are.
@@ -76,10 +82,12 @@ impl<'py> BytesLike<'py> {
         }
     }
 
-    /// The same with its bytes one behind the other, copied if need be.
-    pub(crate) fn in_order(self) -> PyResult<Self> {
+    /// The same with its bytes one behind the other, copied if need be; as secret as the group is.
+    pub(crate) fn in_order(self, py: Python<'py>, group: &MemGroup) -> PyResult<Self> {
         match self {
-            Self::ExportGuard(buffer) if !buffer.is_c_contiguous() => buffer.gathered().map(Self::Gathered),
+            Self::ExportGuard(buffer) if !buffer.is_c_contiguous() => {
+                buffer.gathered(group.is_secret(py)).map(Self::Gathered)
+            }
             in_order => Ok(in_order),
         }
     }
@@ -88,7 +96,9 @@ impl<'py> BytesLike<'py> {
     /// read.
     pub(crate) fn apart(self, py: Python<'py>, group: &MemGroup) -> PyResult<Self> {
         match &self {
-            Self::ExportGuard(buffer) if !buffer.is_c_contiguous() && buffer.may_live_in(py, group) => self.in_order(),
+            Self::ExportGuard(buffer) if !buffer.is_c_contiguous() && buffer.may_live_in(py, group) => {
+                self.in_order(py, group)
+            }
             _ => Ok(self),
         }
     }

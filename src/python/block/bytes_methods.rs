@@ -273,7 +273,7 @@ impl MemBlock {
         range: Option<Range<usize>>,
         side: Side,
     ) -> PyResult<bool> {
-        let affix = BytesLike::of(affix, self.group())?.in_order()?;
+        let affix = BytesLike::of_in_order(affix, self.group())?;
         let Some(range) = range.filter(|range| affix.len() <= range.len()) else { return Ok(false) };
         let start = match side {
             Side::Left => range.start,
@@ -346,7 +346,7 @@ fn stripped<'py>(
         [set] => Some(set).filter(|set| !set.is_none()),
         _ => return Err(PyTypeError::new_err(format!("expected at most 1 argument, got {}", args.len()))),
     };
-    let set = set.map(|set| BytesLike::of(set, this.group())?.in_order()).transpose()?;
+    let set = set.map(|set| BytesLike::of_in_order(set, this.group())).transpose()?;
     let ends = move |bytes: Bytes, set: ByteSet| {
         let mut range = 0..bytes.len;
         // SAFETY: both closures are asked for offsets within the bytes only, and the bytes are there.
@@ -379,7 +379,7 @@ fn without<'py>(
     this.check(py)?;
     let [affix] = args else { return Err(one_argument(args.len())) };
     // Its length is read once: what is borrowed does not change it.
-    let affix = BytesLike::of(affix, this.group())?.in_order()?;
+    let affix = BytesLike::of_in_order(affix, this.group())?;
     let len = this.piece().len;
     let Some(rest) = len.checked_sub(affix.len()) else { return Ok(block.clone()) };
     let start = match side {
@@ -406,7 +406,7 @@ fn parted<'py>(block: &Bound<'py, MemBlock>, args: &[Bound<'py, PyAny>], side: S
     let (py, this) = (block.py(), block.get());
     this.check(py)?;
     let [separator] = args else { return Err(one_argument(args.len())) };
-    let separator = BytesLike::of(separator, this.group())?.in_order()?;
+    let separator = BytesLike::of_in_order(separator, this.group())?;
     let (len, width) = (this.piece().len, separator.len());
     if width == 0 {
         return Err(PyValueError::new_err("empty separator"));

@@ -24,6 +24,7 @@ use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::text::plural;
 use crate::python::group::fault::Exported;
 use crate::python::group::object::MemGroup;
+use crate::scratch::Scratch;
 use crate::slot::Mirror;
 
 /// How many bytes a repr shows.
@@ -155,15 +156,17 @@ impl MemBlock {
         let Ok(slice) = key.cast::<PySlice>() else {
             return this.set_byte_at(py, this.offset_of(key)?, value);
         };
-        let Some((start, len)) = this.contiguous_range(slice)? else {
-            return PyMemoryView::from(slf.as_any())?.set_item(key, value);
-        };
+        let range = slice.indices(this.body.piece.len as isize)?;
+        let (start, len) = (range.start as usize, range.slicelength);
         let from = BytesLike::of(value, &this.body.group)?;
         if from.len() != len {
             let given = from.len();
             return Err(PyValueError::new_err(format!(
                 "cannot assign {given} bytes to a slice of {len}: a block cannot change its size"
             )));
+        }
+        if range.step != 1 {
+            return this.set_each(py, &from, (0..len as isize).map(|index| range.start + index * range.step));
         }
         let from = from.apart(py, this.body.group.get())?;
         let (claim, from) = (from.claim(), from.source());
@@ -175,6 +178,31 @@ impl MemBlock {
             };
             // SAFETY: both sides are there, as many bytes each, and these writable.
             unsafe { from.copy_to(to.bytes().part(start, len)) }
+        })
+    }
+
+    /// Sets the bytes at some offsets, all of which are within the block, to those of an operand that is as long.
+    ///
+    /// They are copied before, for they may be the same bytes, of which one would be read after it was set.
+    fn set_each(
+        &self,
+        py: Python<'_>,
+        from: &BytesLike<'_>,
+        offsets: impl Iterator<Item = isize> + Send,
+    ) -> PyResult<()> {
+        let len = from.len();
+        let mut copy = Scratch::<u8>::zeroed(self.body.group.get().is_secret(py), len)?;
+        let copied = Bytes::new(copy.as_mut_ptr(), len);
+        let (claim, from) = (from.claim(), from.source());
+        self.body.group.get().access(py, self.held(), claim, len, move |to| {
+            // SAFETY: access has just checked that the operand is there; the copy is as long, and new.
+            unsafe { from.copy_to(copied) };
+            for (index, at) in offsets.enumerate() {
+                // SAFETY: there are as many offsets as bytes, which were just copied.
+                let byte = unsafe { copied.get(index) };
+                // SAFETY: access has checked that the block is there; the caller, that it is writable and holds the offsets.
+                unsafe { to.bytes().set(at as usize, byte) };
+            }
         })
     }
 

@@ -11,11 +11,13 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyString, PyTuple};
 
-use crate::list::arrow::{self, Content, Unfit, View, Views};
+use crate::error::Error;
+use crate::list::arrow::{self, Content, Scatter, Unfit, View, Views};
 use crate::python::block::object::{Get, MemBlock};
 use crate::python::export::guard::ExportGuard;
 use crate::python::ffi::arguments::type_name;
 use crate::python::list::object::MemList;
+use crate::scratch::Scratch;
 
 /// The types that a list can be exported as. All of them hold the same records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -215,14 +217,31 @@ fn requested_format<'a>(requested: &'a Bound<'_, PyAny>) -> PyResult<&'a CStr> {
     Ok(unsafe { CStr::from_ptr(schema.format) })
 }
 
+/// Views of the records where they are, or of a copy in the group where they lie in too many places.
 fn view_array(list: &Bound<'_, MemList>, content: Content) -> PyResult<ArrowArrayStruct> {
+    let array = match views_in_place(list, content, Scatter::Refused)? {
+        Err(Unfit::Scattered) => views_in_place(&list.get().packed(list.py())?, content, Scatter::Allowed)?,
+        array => array,
+    };
+    array.map_err(explained)
+}
+
+/// Views of the records where they are.
+fn views_in_place(
+    list: &Bound<'_, MemList>,
+    content: Content,
+    scatter: Scatter,
+) -> PyResult<Result<ArrowArrayStruct, Unfit>> {
     let (py, this) = (list.py(), list.get());
     let lent = this.lend(py)?;
     let views = this.laid_out(py, |live, layout, part| {
         // SAFETY: laid_out has just found the list there.
-        unsafe { arrow::views(live, layout, part, content) }
+        unsafe { arrow::views(live, layout, part, content, scatter) }
     });
-    let Views { views, windows } = views?.map_err(explained)?;
+    let Views { views, windows } = match views? {
+        Ok(views) => views,
+        Err(unfit) => return Ok(Err(unfit)),
+    };
     let mut pointers = vec![null(), address_of(&views)];
     // SAFETY: the slots of the list are lent.
     let starts = windows.iter().map(|&window| unsafe { arrow::read_only(lent.slots(), window) });
@@ -230,7 +249,7 @@ fn view_array(list: &Bound<'_, MemList>, content: Content) -> PyResult<ArrowArra
     let lengths: Vec<i64> = windows.iter().map(|window| window.len as i64).collect();
     pointers.push(address_of(&lengths));
     let tables = Tables::Views(views, lengths);
-    Ok(ArrowArrayStruct::new(this.len(), Buffers { pointers, _tables: tables, _lent: lent }))
+    Ok(Ok(ArrowArrayStruct::new(this.len(), Buffers { pointers, _tables: tables, _lent: lent })))
 }
 
 /// Offsets, and the bytes where they are, if they adjoin; else in a new block of the group.
@@ -297,9 +316,10 @@ fn explained(unfit: Unfit) -> PyErr {
              \"binary_view\"",
             most = arrow::MOST,
         )),
-        Unfit::NoMemory => PyMemoryError::new_err(
+        Unfit::Scattered | Unfit::NoMemory(Error::Table { .. }) => PyMemoryError::new_err(
             "no memory for the table of an Arrow array (16 bytes for each record): export slices",
         ),
+        Unfit::NoMemory(error) => error.into(),
     }
 }
 
@@ -347,7 +367,7 @@ struct Buffers {
 enum Tables {
     None,
     #[expect(dead_code, reason = "kept, not read: the pointers lead there")]
-    Views(Vec<View>, Vec<i64>),
+    Views(Scratch<View>, Vec<i64>),
     #[expect(dead_code, reason = "as for Views")]
     Offsets(Vec<i32>),
     #[expect(dead_code, reason = "as for Views")]

@@ -102,20 +102,20 @@ impl<'py> Source<'py> {
     fn into_operand(self, group: &Bound<'py, MemGroup>) -> PyResult<BytesLike<'py>> {
         match self {
             Self::Block(block) => BytesLike::of(block.as_any(), group.as_unbound()),
-            Self::ExportGuard { buffer, .. } => BytesLike::ExportGuard(buffer).in_order(),
+            Self::ExportGuard { buffer, .. } => BytesLike::ExportGuard(buffer).in_order(group.py(), group.get()),
         }
     }
 }
 
 /// Return the stretches of memory that a list lies in, as blocks, and where the records are in them.
 ///
-/// What lies between records is cleared before: it belongs to the list, and what was there is nobody's
-/// business.
+/// What lies between records is cleared before, if it belongs to the list.
 ///
 /// Returns:
 ///     The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many,
 ///     size, from one to the next) or as two memoryviews of unsigned 64-bit integers; and the alignment. None
-///     if the list skips records of another, or if there is more between the records than in them.
+///     if bytes of others lie between the records (the list skips some of another list, say), or if there is
+///     more between the records than in them.
 #[pyfunction]
 pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let py = list.py();
@@ -126,7 +126,9 @@ pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'
     if many / 2 > this.nbytes(py)?.saturating_add(COPY_THRESHOLD) {
         return Ok(None);
     }
-    this.clear_gaps(py)?;
+    if !this.clear_gaps(py)? {
+        return Ok(None);
+    }
     let group = this.group().bind(py);
     let blocks = stretches.iter().map(|stretch| MemBlock::new(group, stretch.piece, this.mirror()));
     let blocks = PyTuple::new(py, blocks.collect::<PyResult<Vec<_>>>()?)?;
@@ -142,14 +144,20 @@ pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'
 const COPY_THRESHOLD: usize = 64 * 1024;
 
 /// Return the bytes of all records of a list, one after the other.
+///
+/// They are a block of the group if that is secret, else bytes.
 #[pyfunction]
-pub(crate) fn gathered<'py>(list: &Bound<'py, MemList>) -> PyResult<Bound<'py, PyBytes>> {
-    let py = list.py();
-    let nbytes = list.get().nbytes(py)?;
-    PyBytes::new_with(py, nbytes, |copy| {
+pub(crate) fn gathered<'py>(list: &Bound<'py, MemList>) -> PyResult<Bound<'py, PyAny>> {
+    let (py, this) = (list.py(), list.get());
+    if this.group().get().is_secret(py) {
+        return this.join(py).map(Bound::into_any);
+    }
+    let nbytes = this.nbytes(py)?;
+    let copy = PyBytes::new_with(py, nbytes, |copy| {
         // SAFETY: the place is as long as the list.
-        unsafe { list.get().gather_into(py, copy.as_mut_ptr(), nbytes) }
-    })
+        unsafe { this.gather_into(py, copy.as_mut_ptr(), nbytes) }
+    });
+    copy.map(Bound::into_any)
 }
 
 /// Return the list of which `pieces` are what `pieces` made of it, here or in another process.
@@ -180,14 +188,15 @@ pub(crate) fn list_of_pieces<'py>(
     if !fit(&columns, &sources, &firsts) {
         return Err(damaged());
     }
-    let (group, runs, epoch) = match find_in_process(&sources, &firsts, readonly)? {
-        Some(home) => home,
-        None => match group {
-            Some(group) => moved(group, sources, &firsts, align)?,
-            None => return Ok(None),
-        },
+    let (group, layout, epoch) = match find_in_process(&sources, &firsts, readonly)? {
+        // The bytes have their owner, who may see between the records what he likes, and keeps it.
+        Some((group, runs, epoch)) => (group, ListLayout::new(columns, runs.into()).with_foreign_gaps(), epoch),
+        None => {
+            let Some(group) = group else { return Ok(None) };
+            let (group, runs, epoch) = moved(group, sources, &firsts, align)?;
+            (group, ListLayout::new(columns, runs.into()).with_written_gaps(), epoch)
+        }
     };
-    let layout = ListLayout::new(columns, runs.into_boxed_slice());
     let list = MemList::of_placed(&group, layout, epoch)?;
     if readonly { MemList::through(&group, &list, Mirror::ReadOnly).map(Some) } else { Ok(Some(list)) }
 }
@@ -218,7 +227,7 @@ fn columns(table: &Bound<'_, PyTuple>, align: usize) -> PyResult<Columns> {
 
 /// A copy of 64-bit integers in the order of this machine.
 fn numbers(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
-    let bytes = Buffer::of(object)?.gathered()?;
+    let bytes = Buffer::of(object)?.gathered(false)?;
     let (words, rest) = bytes.as_chunks::<{ size_of::<usize>() }>();
     if !rest.is_empty() {
         return Err(damaged());

@@ -32,6 +32,7 @@ use crate::python::group::state::Runs;
 use crate::python::list::column::Column;
 use crate::python::stream::pinned::Pinned;
 use crate::python::stream::transfer::{self, Moving, Offset, Start};
+use crate::scratch::Scratch;
 use crate::slot::{LiveSlots, Mirror};
 
 /// The most that an element of `MemList.slots` takes.
@@ -209,12 +210,14 @@ impl MemList {
         if from.len() != nbytes {
             return Err(Error::Length { nbytes, given: from.len() }.into());
         }
-        let from = from.in_order()?;
+        let from = from.in_order(py, self.group.get())?;
         // SAFETY: from is there, the list is writable, and they are equally long.
-        self.access(py, Some(&from), nbytes, |list| unsafe { list.fill_from(list.other) })?.map_err(|_| {
-            PyMemoryError::new_err(format!(
+        self.access(py, Some(&from), nbytes, |list| unsafe { list.fill_from(list.other) })?.map_err(|error| match error
+        {
+            Error::Unlocked { .. } => error.into(),
+            _ => PyMemoryError::new_err(format!(
                 "no memory for a copy of {nbytes} bytes that overlap the list: pass fewer at once"
-            ))
+            )),
         })
     }
 
@@ -406,10 +409,11 @@ impl MemList {
     ///
     /// For pyarrow, polars and whatever else takes the Arrow PyCapsule interface. A list itself is taken as
     /// one of "binary_view". Views copy no byte of a record and show the read-only mirror; for them a table
-    /// of 16 bytes for each record is made each time. The other types want all records in one stretch: where
-    /// they do not adjoin (padding lies between them, or empty records), they are copied once, into a new
-    /// block of the group. An array counts as a view for as long as its consumer keeps it. The bytes must not
-    /// change any more.
+    /// of 16 bytes for each record is made each time. Only records of a list that lie in many places (every
+    /// second one of another list, say) are copied together before, into new memory of the group. The other
+    /// types want all records in one stretch: where they do not adjoin (padding lies between them, or empty
+    /// records), they are copied once, into a new block of the group. An array counts as a view for as long
+    /// as its consumer keeps it. The bytes must not change any more.
     ///
     /// Args:
     ///     type: "binary_view", "string_view", "large_binary", "large_string", "binary" or "string".
@@ -516,16 +520,11 @@ impl MemList {
         Ok([Column::view(&sizes)?, Column::view(&starts)?])
     }
 
-    /// Clears what lies between the objects, which is nobody's but the list's.
-    pub(crate) fn clear_gaps(&self, py: Python<'_>) -> PyResult<()> {
+    /// Makes sure that what lies between the objects can go where they go; false if it belongs to others.
+    pub(crate) fn clear_gaps(&self, py: Python<'_>) -> PyResult<bool> {
         self.access(py, None, self.many(1), |list| {
-            let writable = Objects { mirror: Mirror::ReadWrite, ..*list };
-            for gap in list.layout.gaps(list.part) {
-                // SAFETY: the gap is one of the list's.
-                let bytes = unsafe { writable.bytes(gap) };
-                // SAFETY: they are mapped while the list is there, and the mirror is the writable one.
-                unsafe { bytes.clear() };
-            }
+            // SAFETY: the slots are those of the list, which is mapped while it is there.
+            unsafe { list.layout.clear_gaps(list.slots, list.part) }
         })
     }
 
@@ -541,14 +540,23 @@ impl MemList {
 
     /// New blocks with the same bytes, through the same mirror.
     fn duplicate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        let new = self.copied(py, self.columns().align())?;
+        if self.is_protected() { Self::through(self.group.bind(py), &new, Mirror::ReadOnly) } else { Ok(new) }
+    }
+
+    /// New writable blocks with the same bytes, one behind the other.
+    pub(crate) fn packed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        self.copied(py, 1)
+    }
+
+    /// New writable blocks with the same bytes, at multiples of `align`.
+    fn copied<'py>(&self, py: Python<'py>, align: usize) -> PyResult<Bound<'py, Self>> {
         self.check(py)?;
         let group = self.group.bind(py);
         let columns = match self.columns().uniform_sizes() {
-            Some((size, _)) => {
-                Columns::uniform(self.part.len(), size, self.columns().align(), group.get().largest(py))?
-            }
+            Some((size, _)) => Columns::uniform(self.part.len(), size, align, group.get().largest(py))?,
             None => {
-                let mut builder = Builder::new(self.columns().align(), group.get().largest(py));
+                let mut builder = Builder::new(align, group.get().largest(py));
                 let sizes = (0..self.part.len()).map(|at| self.columns().size(self.part.object(at)));
                 builder.extend(sizes).map_err(Error::from)?;
                 builder.finish()
@@ -566,7 +574,7 @@ impl MemList {
                 unsafe { into.copy_from(from) };
             }
         })?;
-        if self.is_protected() { Self::through(group, &new, Mirror::ReadOnly) } else { Ok(new) }
+        Ok(new)
     }
 
     /// Lends the slots of the list to a consumer outside of Python.
@@ -732,7 +740,8 @@ impl MemList {
 
     /// The bytes of an object, in order, if it has any.
     fn bytes_like<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Option<BytesLike<'py>>> {
-        BytesLike::if_lent(value, &self.group)?.map(|value| value.in_order()).transpose()
+        let bytes = BytesLike::if_lent(value, &self.group)?;
+        bytes.map(|bytes| bytes.in_order(value.py(), self.group.get())).transpose()
     }
 
     /// About how much work it is to look at every block for so many bytes.
@@ -905,13 +914,14 @@ impl Objects<'_> {
     /// # Safety
     /// `from` must be mapped, the list writable, and `from` have as many bytes.
     unsafe fn fill_from(&self, from: Bytes) -> Result<(), Error> {
-        let mut copy: Vec<u8> = Vec::new();
+        // SAFETY: the slots are those of the list.
+        let mut copy = Scratch::<u8>::new(unsafe { self.layout.is_secret(self.slots) });
         let mut rest = match self.overlaps(from) {
             false => from,
             true => {
-                fallible::reserve(&mut copy, from.len)?;
-                let copied = Bytes::new(copy.as_mut_ptr(), from.len);
-                // SAFETY: the vector has just got room for as many bytes.
+                copy.reserve(from.len)?;
+                let copied = Bytes::new(copy.spare().as_mut_ptr().cast(), from.len);
+                // SAFETY: it has just got room for as many bytes.
                 unsafe { copied.copy_from(from) };
                 copied
             }

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
+use crate::error::Error;
 use crate::fallible::{self, CStrings};
 use crate::io::Stop;
 use crate::io::files::{self, Announced, Files, Longer, Unreadable};
@@ -109,7 +110,9 @@ impl<'py> Reading<'py> {
         let columns = builder.finish();
         let Runs { runs, epoch } = group.get().alloc_many_raw(group.py(), &columns)?;
         let errors = PyDict::new(group.py());
-        Ok(Self { group: group.clone(), layout: ListLayout::new(columns, runs), epoch, errors })
+        // What lies between ranges of a file is read to between the objects.
+        let layout = ListLayout::new(columns, runs).with_written_gaps();
+        Ok(Self { group: group.clone(), layout, epoch, errors })
     }
 
     /// Notes why each of some files or ranges could not be read: its number, and the exception.
@@ -303,7 +306,8 @@ pub(crate) fn read_files<'py>(
     builder.extend(sizes.into_iter()).map_err(|unfit| unfit.error)?;
     let reading = Reading::new(group, builder)?;
     let pinned = Pinned::new(py, group.get(), reading.claim(), &reading.layout)?;
-    let mut files = Files::new(&paths, pinned.slots(), &reading.layout, unreadable, open)?;
+    let is_secret = group.get().is_secret(py);
+    let mut files = Files::new(&paths, pinned.slots(), &reading.layout, unreadable, open, is_secret)?;
     let mut longer = Longest::default();
     loop {
         // SAFETY: the slots are pinned, and this layer makes no Rust reference into group memory.
@@ -392,6 +396,7 @@ fn unreadable_error(why: Unreadable, name: &Bound<'_, PyAny>) -> PyErr {
     match why {
         Unreadable::Refused(code) => os_error(code, Some(name)),
         Unreadable::NotRegular => error(libc::EINVAL, "Not a regular file".into()),
+        Unreadable::Unlocked { locked, limit } => Error::Unlocked { wanted: files::SPILL_BYTES, locked, limit }.into(),
         Unreadable::GoesOn { announced: true } => {
             error(libc::EFBIG, "Grew while it was read by more than 64 MiB".into())
         }

@@ -1,9 +1,11 @@
 //! Slots on the heap, and pages on it.
 
+mod locked;
 mod mirrors;
 
 use std::mem::MaybeUninit;
 
+pub(crate) use locked::Locked;
 pub(crate) use mirrors::{Mirrors, Unlocked};
 
 use crate::os::{Backing, Refusal};

@@ -13,6 +13,7 @@ use nix::sys::mman::{MmapAdvise, ProtFlags, madvise};
 use nix::sys::resource::{Resource, getrlimit};
 
 pub(crate) use secret::Unlocked;
+pub(super) use secret::{lock, wipe};
 
 use super::huge::{self, Offer};
 use super::reserved::Reserved;

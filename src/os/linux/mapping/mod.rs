@@ -2,11 +2,13 @@
 
 mod directory;
 mod huge;
+mod locked;
 mod memfd;
 mod mirrors;
 mod reserved;
 
 pub(crate) use huge::ask_for as ask_for_huge_pages;
+pub(crate) use locked::Locked;
 pub(crate) use mirrors::{Mirrors, Unlocked};
 
 use crate::os::{Backing, Refusal, fork};

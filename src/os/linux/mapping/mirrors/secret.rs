@@ -35,25 +35,43 @@ impl Mirrors {
         debug_assert!(start <= end && end <= self.len);
         // SAFETY: start is within the mapping (or at its end, with a length of 0), so the sum stays in bounds.
         let first: NonNull<c_void> = unsafe { self.read_write().add(start) }.cast();
-        // SAFETY: the range lies in a mapping that self owns; locking changes no byte.
-        unsafe { mlock(first, end - start) }.map_err(|errno| {
-            // It may have been locked and not found. Unlocking what is not locked is no error.
-            // SAFETY: as above.
-            let _refused = unsafe { munlock(first, end - start) };
-            beyond_limit(end - start).unwrap_or(Unlocked::Refused(Refusal::of(Operation::Lock)(errno)))
-        })
+        // SAFETY: the range lies in a mapping that self owns.
+        unsafe { lock(first, end - start) }
     }
 
     /// Overwrites the first `len` bytes with zeros, whoever else sees them.
     pub(crate) fn wipe(&self, len: usize) {
         debug_assert!(len <= self.len);
-        if len > 0 {
-            // SAFETY: the mirror is mapped, writable and at least that long; no Rust reference into it is left when a slot
-            // ends or begins anew, and a child that still looks at it does so at its own risk.
-            unsafe { self.read_write().write_bytes(0, len) };
-            // Nobody will look at the zeros, which must not make them superfluous.
-            opaque(self.read_write());
-        }
+        // SAFETY: the mirror is mapped, writable and at least that long; no Rust reference into it is left when a slot
+        // ends or begins anew, and a child that still looks at it does so at its own risk.
+        unsafe { wipe(self.read_write(), len) };
+    }
+}
+
+/// Locks mapped pages in memory; all of them or none.
+///
+/// # Safety
+/// The range must be of mappings that the caller owns. No byte of it changes.
+pub(in crate::os) unsafe fn lock(first: NonNull<c_void>, len: usize) -> Result<(), Unlocked> {
+    // SAFETY: the caller's promise; locking changes no byte.
+    unsafe { mlock(first, len) }.map_err(|errno| {
+        // It may have been locked and not found. Unlocking what is not locked is no error.
+        // SAFETY: as above.
+        let _refused = unsafe { munlock(first, len) };
+        beyond_limit(len).unwrap_or(Unlocked::Refused(Refusal::of(Operation::Lock)(errno)))
+    })
+}
+
+/// Overwrites bytes with zeros.
+///
+/// # Safety
+/// They must be mapped and writable, and no Rust reference to them be left.
+pub(in crate::os) unsafe fn wipe(first: NonNull<u8>, len: usize) {
+    if len > 0 {
+        // SAFETY: the caller's promise.
+        unsafe { first.write_bytes(0, len) };
+        // Nobody will look at the zeros, which must not make them superfluous.
+        opaque(first);
     }
 }
 
