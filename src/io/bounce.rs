@@ -1,7 +1,8 @@
 //! Small pieces on their way through one buffer: to the kernel a piece costs about as much as some hundred bytes do, and to
 //! copy it here costs far less.
 //!
-//! They are bytes of a group, which others may write at any time, so they are copied by the C library.
+//! They are bytes of a group, which others may write at any time, so they are copied by the C library. Those of secret groups
+//! never come here: the buffer is ordinary memory, and keeps what passed through it.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;

@@ -219,6 +219,9 @@ impl Lane {
             self.next += 1;
         }
         self.batch.clear();
+        // What lies between ranges of a file with secrets may be secret, and stays out of ordinary memory.
+        // SAFETY: the list lies in these slots, by the promise to run.
+        let most_between = if unsafe { job.layout.is_secret(job.slots) } { 0 } else { MAX_GAP_BYTES };
         let mut end = self.next;
         let mut run = 0;
         // Where the last range ends in the file, where its bytes do in memory, and its object.
@@ -230,7 +233,7 @@ impl Lane {
             let start = unsafe { address(job.slots, span, Mirror::ReadWrite) };
             let taken = if last.is_none() { self.taken } else { 0 };
             if let Some((at, memory, before)) = last {
-                let Some(gap) = job.offset(end).checked_sub(at).filter(|&gap| gap <= MAX_GAP_BYTES) else { break };
+                let Some(gap) = job.offset(end).checked_sub(at).filter(|&gap| gap <= most_between) else { break };
                 // Padding between two objects is the list's own and may as well get what lies between their ranges.
                 let is_padding = before + 1 == object
                     && job.layout.runs()[run].first < object

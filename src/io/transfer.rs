@@ -179,7 +179,10 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
     /// As for [`run`](Self::run).
     unsafe fn fill(&mut self, keeper: &impl Keeper) -> bool {
         let Self { rest, batch, bounce, .. } = self;
-        let Some(bounce) = bounce else {
+        // SAFETY: the list lies in the slots of its keeper, by the caller's promise.
+        let is_secret = unsafe { rest.layout.is_secret(keeper.slots()) };
+        // Secrets leave no copy in the buffer: the kernel moves every piece of them to where it belongs.
+        let Some(bounce) = bounce.as_mut().filter(|_| !is_secret) else {
             // SAFETY: the caller's promise; nothing is copied.
             unsafe { rest.fill(keeper.slots(), batch, None) };
             return true;

@@ -102,7 +102,8 @@ impl FrameReader {
     ) -> PyResult<Self> {
         group.get().check_open(group.py())?;
         source::stream_descriptor(source)?;
-        let ReadAhead(most) = read_ahead;
+        // The buffer is ordinary memory: secrets are read straight to where they belong, and nothing ahead.
+        let most = if group.get().is_secret(group.py()) { 0 } else { read_ahead.0 };
         let frames = Frames::new(format, most).map_err(|error| {
             PyMemoryError::new_err(format!("cannot read {most} bytes ahead: {error}; or pass a smaller read_ahead"))
         })?;
