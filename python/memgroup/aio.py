@@ -263,7 +263,8 @@ def frames(
         byteorder: The order of the prefix's bytes.
         limit: Bytes of the largest message to be received.
         counts_prefix: Whether a length counts its own prefix too.
-        read_ahead: The most bytes to read behind the message that is wanted.
+        read_ahead: The most bytes to read behind the message that is wanted. A secret group reads nothing
+            ahead.
 
     Raises:
         TypeError: `source` has no descriptor, or an argument is of the wrong type.

@@ -127,7 +127,7 @@ impl MemGroup {
     ///     limit: Bytes of the largest message to be received.
     ///     counts_prefix: Whether a length counts its own prefix too.
     ///     read_ahead: The most bytes to read behind the message that is wanted; with 0, the stream is left
-    ///         just there.
+    ///         just there. A secret group reads nothing ahead.
     ///
     /// Raises:
     ///     TypeError: `source` has no descriptor, or an argument is of the wrong type.
