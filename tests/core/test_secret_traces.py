@@ -222,11 +222,11 @@ WAYS_IN = {
 
 
 @pytest.mark.parametrize("way", WAYS_IN)
-def test_ways_in(way, files, watch):
+def test_bytes_on_the_way_in_leave_no_trace(way, files, watch):
     look(watch(textwrap.dedent(WAYS_IN[way]) + "\ndel keep; made = joined = other = None; end()", *files))
 
 
-def test_files_that_announce_no_size(files, watch):
+def test_files_that_announce_no_size_leave_no_trace(files, watch):
     environment = {"SECRET": (MARK + b"00").decode() * 2000}
     with subprocess.Popen(["/bin/sleep", "1000"], env=environment) as sleeper:
         try:
@@ -260,7 +260,7 @@ STREAMS = {
 
 
 @pytest.mark.parametrize("way", STREAMS)
-def test_streams_while_they_wait_and_after(way, files, watch):
+def test_streams_leave_no_trace_while_they_wait_nor_afterwards(way, files, watch):
     ours, theirs = socket.socketpair()
     sent = KEYS
     if way == "frames":
@@ -328,7 +328,7 @@ WAYS_OUT = {
 
 
 @pytest.mark.parametrize("way", WAYS_OUT)
-def test_ways_out(way, files, watch):
+def test_bytes_on_the_way_out_leave_no_trace(way, files, watch):
     if way in ("numpy", "Arrow"):
         pytest.importorskip({"numpy": "numpy", "Arrow": "pyarrow"}[way])
     code = f"""
@@ -345,7 +345,7 @@ def test_ways_out(way, files, watch):
     look(watch(code, *files))
 
 
-def test_a_writer_that_waits(files, watch):
+def test_a_writer_that_waits_leaves_no_trace(files, watch):
     read, write = os.pipe()
     code = """
         made = secrets.alloc_many(count=4000, size=40)
@@ -374,7 +374,7 @@ def test_a_writer_that_waits(files, watch):
 
 
 @pytest.mark.parametrize("backing", ["memfd", "anonymous"])
-def test_core_dumps_while_it_waits_and_shows_and_after_the_end(backing, files, watch, tmp_path):
+def test_core_dumps_have_no_secret_while_it_waits_or_shows_nor_afterwards(backing, files, watch, tmp_path):
     if not shutil.which("gcore"):
         pytest.skip("needs gcore")
     ours, theirs = socket.socketpair()

@@ -123,7 +123,7 @@ def test_no_export_has_a_byte_that_the_list_does_not_own(sizes, align, key, kind
 
 
 @given(sizes=SIZES, key=st.slices(60))
-def test_no_polars_export_has_one(sizes, key):
+def test_no_polars_export_has_a_byte_of_another_owner(sizes, key):
     pl = pytest.importorskip("polars")
     part = list_among_others(polluted(), sizes, 16, key)
     frame = pl.DataFrame({"records": pl.Series(part)})
@@ -134,7 +134,7 @@ def test_no_polars_export_has_one(sizes, key):
 
 
 @given(sizes=SIZES, key=st.slices(60))
-def test_no_dask_frame_has_one(sizes, key):
+def test_no_dask_frame_has_a_byte_of_another_owner(sizes, key):
     protocol = pytest.importorskip("distributed.protocol")
     part = list_among_others(polluted(), sizes, 16, key)
     header, frames = protocol.serialize(part, serializers=("pickle",))
