@@ -1,4 +1,4 @@
-"""`group.array` while another thread frees the group by force."""
+"""Arrays are made and filled while another thread frees the group by force."""
 
 from __future__ import annotations
 
@@ -8,18 +8,28 @@ pytest.importorskip("numpy")
 
 
 @pytest.mark.parametrize("size", [3, 100_000])
-def test_an_array_is_copied_whole_or_the_group_is_freed(child, size):
+@pytest.mark.parametrize(
+    "made",
+    [
+        "array(source)",
+        "array(source[::2])",
+        "array(source.reshape(1, -1).T[::-1], order='F')",
+        "full(len(source), 7)",
+        "full((3, len(source)), source)",
+    ],
+)
+def test_an_array_is_filled_whole_or_the_group_is_freed(child, made, size):
     assert child.output(f"""
         import threading, time
         import numpy as np
-        until = time.monotonic() + 2
+        until = time.monotonic() + 1
         groups = [MemGroup()]
         source = np.arange({size})
 
         def copy():
             while time.monotonic() < until:
                 try:
-                    groups[0].array(source)
+                    groups[0].{made}
                 except ValueError as error:
                     assert "freed" in str(error)
 

@@ -52,7 +52,10 @@ impl<'a> Strided<'a> {
     /// The buffer must be held, `to` mapped, writable, as long as the buffer, and none of the buffer's bytes.
     pub(crate) unsafe fn copy_to(self, to: Bytes) {
         debug_assert!(self.origin.len <= to.len);
+        let to = to.part(0, self.origin.len);
         match self.run {
+            // SAFETY: the caller's promise: all runs are the one at the origin, and `to` is as long as they are together.
+            _ if self.is_one_run() => unsafe { to.repeat(Bytes::new(self.origin.start, self.run)) },
             // SAFETY: the caller's promise.
             1 => unsafe { self.copy_runs_of::<1>(to) },
             // SAFETY: the caller's promise.
@@ -61,6 +64,8 @@ impl<'a> Strided<'a> {
             4 => unsafe { self.copy_runs_of::<4>(to) },
             // SAFETY: the caller's promise.
             8 => unsafe { self.copy_runs_of::<8>(to) },
+            // SAFETY: the caller's promise.
+            16 => unsafe { self.copy_runs_of::<16>(to) },
             run => {
                 let mut rest = to;
                 let copy = |from: *mut u8| {
@@ -73,6 +78,11 @@ impl<'a> Strided<'a> {
                 let _whole = unsafe { self.each_run(copy) };
             }
         }
+    }
+
+    /// Whether all runs are the same one, as in what `np.broadcast_to` makes of a scalar.
+    fn is_one_run(&self) -> bool {
+        self.suboffsets.is_empty() && self.strides.iter().all(|&stride| stride == 0)
     }
 
     /// The same for runs of a length that the compiler knows.

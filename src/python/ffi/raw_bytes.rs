@@ -9,6 +9,9 @@ use memchr::memmem;
 
 use crate::sync::opaque;
 
+/// The most that is copied at once where a pattern is repeated, or one pattern more: so much stays in a processor's cache.
+const MAX_REPEATED_BYTES: usize = 1 << 15;
+
 /// Where some bytes begin, for closures that run detached.
 #[derive(Clone, Copy)]
 pub(crate) struct Bytes {
@@ -81,6 +84,22 @@ impl Bytes {
         match needle {
             &[byte] => memchr::memrchr(byte, haystack),
             needle => memmem::rfind(haystack, needle),
+        }
+    }
+
+    /// Fills these with one pattern, again and again.
+    ///
+    /// # Safety
+    /// Both must be mapped and apart, these writable, and as long as some number of patterns.
+    pub(crate) unsafe fn repeat(self, pattern: Bytes) {
+        let mut filled = pattern.len.min(self.len);
+        // SAFETY: the caller's promise.
+        unsafe { self.copy_from(pattern.part(0, filled)) };
+        while filled < self.len && filled > 0 {
+            let more = filled.min(self.len - filled).min(MAX_REPEATED_BYTES.next_multiple_of(pattern.len));
+            // SAFETY: the first `filled` bytes are whole patterns, and the part behind them is within these.
+            unsafe { self.tail(filled).copy_from(self.part(0, more)) };
+            filled += more;
         }
     }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use super::api::{Api, Descr};
 use crate::python::block::strided::reach;
@@ -120,6 +121,27 @@ impl<'a, 'py> Array<'a, 'py> {
     /// It keeps the other array before the class learns of it: an `__array_finalize__` that raises leaves nothing behind.
     pub(super) fn wrap(&self, plain: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         plain.get_type().call_method1("__array_wrap__", (self.object, plain))
+    }
+
+    /// The strides by which its elements fill an array of another shape, as numpy broadcasts them.
+    pub(super) fn broadcast_strides(&self, shape: &[isize]) -> PyResult<Vec<isize>> {
+        let (own, strides) = (self.shape(), self.strides());
+        let mut broadcast = vec![0; shape.len()];
+        for (from_last, (&extent, &stride)) in own.iter().zip(&strides).rev().enumerate() {
+            let axis = shape.len().checked_sub(from_last + 1);
+            match axis {
+                Some(axis) if shape[axis] == extent => broadcast[axis] = stride,
+                _ if extent == 1 => {}
+                _ => {
+                    let shown = |extents: &[isize]| PyTuple::new(self.object.py(), extents);
+                    let (own, shape) = (shown(&own)?, shown(shape)?);
+                    return Err(PyValueError::new_err(format!(
+                        "could not broadcast input array from shape {own} into shape {shape}"
+                    )));
+                }
+            }
+        }
+        Ok(broadcast)
     }
 
     /// Whether one element is seen at several places, as in what `np.broadcast_to` gives: numpy lets nobody write to those.

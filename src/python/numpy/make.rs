@@ -10,7 +10,8 @@ use super::array::{Array, C_ORDER, F_ORDER, WRITEABLE};
 use super::handler::ALIGN;
 use super::signature::{MAX_DIMENSIONS, Shape, check_device, check_like, is_fortran};
 use crate::python::block::object::{Get, MemBlock};
-use crate::python::block::raw::RawBlock;
+use crate::python::block::raw::{LiveBlock, RawBlock};
+use crate::python::block::strided::Strided;
 use crate::python::ffi::arguments::{self, plain_integer};
 use crate::python::ffi::keywords::Signature;
 use crate::python::ffi::raw_bytes::Bytes;
@@ -196,34 +197,46 @@ unsafe extern "C" fn full(
         let (shape, fill) = (FULL.required(&passed, 0)?, FULL.required(&passed, 1)?);
         let [_, _, dtype, order, device, like] = passed;
         let api = Api::get(py)?;
-        let numpy = PyModule::import(py, "numpy")?;
-        let elements = numpy.call_method1("asarray", (fill,))?;
+        let elements = PyModule::import(py, "numpy")?.call_method1("asarray", (fill,))?;
         let own_dtype = elements.getattr("dtype")?;
         let dtype = dtype.filter(|dtype| !dtype.is_none()).or(Some(&own_dtype));
-        let fill = &converted(api, fill, elements, dtype)?;
-        let made = Request { function: "full", shape, dtype, order, device, like, zero: false }.meet(slf, api)?;
-        let unsafely = PyDict::new(py);
-        unsafely.set_item("casting", "unsafe")?;
-        numpy.call_method("copyto", (&made, fill), Some(&unsafely))?;
-        Ok(made.into_ptr())
+        let elements = without_objects(api, elements, dtype)?;
+        let space = Request { function: "full", shape, dtype, order, device, like, zero: false }.take(slf, api)?;
+        let elements = converted(fill, elements, &space.descr)?;
+        let elements =
+            Array::of(&elements)?.ok_or_else(|| PyTypeError::new_err("numpy made no array of fill_value"))?;
+        let strides = elements.broadcast_strides(space.shape.extents())?;
+        space.fill(slf, &elements, &strides)?;
+        space.into_array(slf, api).map(Bound::into_ptr)
     };
     // SAFETY: Python calls with the thread attached.
     unsafe { trampoline(body) }
 }
 
-/// What an array is to be filled with, converted before there is an array as far as that runs code of the user's: it may free
-/// the group by force.
-fn converted<'py>(
+/// The elements to fill with, converted before memory is taken as far as that runs code of the user's: it may free the group by
+/// force.
+fn without_objects<'py>(
     api: &Api,
-    fill: &Bound<'py, PyAny>,
     elements: Bound<'py, PyAny>,
     dtype: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if Array::of(&elements)?.is_some_and(|array| array.descr().has_references(api)) {
-        return elements.call_method1("astype", (dtype,));
+    match Array::of(&elements)? {
+        Some(array) if array.descr().has_references(api) => elements.call_method1("astype", (dtype,)),
+        _ => Ok(elements),
     }
+}
+
+/// The elements to fill with, as elements of the array.
+fn converted<'py>(
+    fill: &Bound<'py, PyAny>,
+    elements: Bound<'py, PyAny>,
+    descr: &Descr<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
     // Of Python's own integers numpy says whether they fit, of an array's it does not.
-    Ok(if fill.is_instance_of::<PyInt>() { fill.clone() } else { elements })
+    match fill.is_instance_of::<PyInt>() {
+        true => PyModule::import(fill.py(), "numpy")?.call_method1("array", (fill, &descr.0)),
+        false => elements.call_method1("astype", (&descr.0,)),
+    }
 }
 
 unsafe extern "C" fn array(
@@ -312,23 +325,12 @@ fn copied<'py>(
     array: &Array<'_, 'py>,
     order: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (py, api, descr, shape) = (slf.py(), array.api, array.descr(), array.shape());
-    let size = descr.size(api);
-    let bytes = shape.iter().product::<isize>() as usize * size;
-    let piece = slf.get().alloc_raw(py, bytes, ALIGN)?;
-    let layout = Layout::of_copy(array, order, &shape, size)?;
-    let is_run = layout.is_that_of(array);
-    if is_run {
-        let from = Bytes::new(array.data(), bytes);
-        // SAFETY: the array keeps its bytes, which lie one behind the other; the piece is as long, and in the read-write mirror.
-        slf.get().access(py, piece.into(), None, bytes, move |to| unsafe { to.bytes().copy_from(from) })?;
-    }
-    let copy = over(slf, api, descr, &shape, layout, piece)?;
-    if !is_run {
-        let unsafely = PyDict::new(py);
-        unsafely.set_item("casting", "unsafe")?;
-        PyModule::import(py, "numpy")?.call_method("copyto", (&copy, array.object), Some(&unsafely))?;
-    }
+    let (descr, shape) = (array.descr(), Shape::of_extents(&array.shape())?);
+    let layout = Layout::of_copy(array, order)?;
+    let piece = slf.get().alloc_raw(slf.py(), shape.bytes(descr.size(array.api))?, ALIGN)?;
+    let space = Space { descr, shape, layout, piece };
+    space.fill(slf, array, &array.strides())?;
+    let copy = space.into_array(slf, array.api)?;
     if array.is_plain() { Ok(copy) } else { array.wrap(&copy) }
 }
 
@@ -345,6 +347,10 @@ struct Request<'a, 'py> {
 
 impl<'py> Request<'_, 'py> {
     fn meet(self, slf: &Bound<'py, MemGroup>, api: &'py Api) -> PyResult<Bound<'py, PyAny>> {
+        self.take(slf, api)?.into_array(slf, api)
+    }
+
+    fn take(self, slf: &Bound<'py, MemGroup>, api: &'py Api) -> PyResult<Space<'py>> {
         let (py, this) = (slf.py(), slf.get());
         this.check_open(py)?;
         check_device(self.device)?;
@@ -357,12 +363,44 @@ impl<'py> Request<'_, 'py> {
             let probe = PyModule::import(py, "numpy")?.call_method1("empty", (PyTuple::empty(py), &descr.0))?;
             descr = Descr(probe.getattr("dtype")?);
         }
-        let is_fortran = is_fortran(self.order)?;
+        let layout = if is_fortran(self.order)? { Layout::F } else { Layout::C };
         let piece = this.alloc_raw(py, shape.bytes(descr.size(api))?, ALIGN)?;
         if self.zero || descr.needs_zeros(api) {
             this.clear(py, piece)?;
         }
-        over(slf, api, descr, shape.extents(), if is_fortran { Layout::F } else { Layout::C }, piece)
+        Ok(Space { descr, shape, layout, piece })
+    }
+}
+
+/// Memory taken for an array that is still to be made.
+struct Space<'py> {
+    descr: Descr<'py>,
+    shape: Shape,
+    layout: Layout,
+    piece: RawBlock,
+}
+
+impl<'py> Space<'py> {
+    /// Copies elements there, under the group's lock: another thread may have freed the group by force. The strides are of each
+    /// dimension of the array to come.
+    fn fill(&self, slf: &Bound<'py, MemGroup>, elements: &Array<'_, 'py>, strides: &[isize]) -> PyResult<()> {
+        let size = self.descr.size(elements.api);
+        if elements.descr().size(elements.api) != size {
+            return Err(PyTypeError::new_err(format!("cannot make elements of dtype {} of these", self.descr.0)));
+        }
+        let axes = self.layout.axes(self.shape.extents().len());
+        let in_order = |numbers: &[isize]| axes.iter().map(|&axis| numbers[axis]).collect::<Vec<_>>();
+        let (shape, strides) = (in_order(self.shape.extents()), in_order(strides));
+        let from = Strided::new(Bytes::new(elements.data(), self.piece.len), size, &shape, &strides, &[]);
+        let work = move |to: LiveBlock<'_>| {
+            // SAFETY: the array keeps its elements, which go as often as they are read into the piece; nobody knows of that yet.
+            unsafe { from.copy_to(to.bytes()) }
+        };
+        slf.get().access(slf.py(), self.piece.into(), None, self.piece.len, work)
+    }
+
+    fn into_array(self, slf: &Bound<'py, MemGroup>, api: &'py Api) -> PyResult<Bound<'py, PyAny>> {
+        over(slf, api, self.descr, self.shape.extents(), self.layout, self.piece)
     }
 }
 
@@ -372,27 +410,13 @@ enum Layout {
     C,
     /// The first index varies fastest.
     F,
-    /// By these strides.
-    Strided(Vec<isize>),
+    /// The index of the last of these axes varies fastest.
+    Axes(Vec<usize>),
 }
 
 impl Layout {
-    /// Whether the elements of an array lie like this, one behind the other.
-    fn is_that_of(&self, array: &Array<'_, '_>) -> bool {
-        match self {
-            Self::C => array.is_c_contiguous(),
-            Self::F => array.is_f_contiguous(),
-            Self::Strided(_) => false,
-        }
-    }
-
     /// That of a copy as numpy makes it, of an array that `order` had a say in already.
-    fn of_copy(
-        array: &Array<'_, '_>,
-        order: Option<&Bound<'_, PyAny>>,
-        shape: &[isize],
-        size: usize,
-    ) -> PyResult<Self> {
+    fn of_copy(array: &Array<'_, '_>, order: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let order = order.filter(|order| !order.is_none()).map(|order| order.extract::<char>()).transpose()?;
         Ok(match order.unwrap_or('K').to_ascii_uppercase() {
             'C' => Self::C,
@@ -400,17 +424,29 @@ impl Layout {
             _ if array.is_c_contiguous() => Self::C,
             _ if array.is_f_contiguous() => Self::F,
             'A' => Self::C,
-            _ => Self::Strided(packed(shape, &array.strides(), size as isize)),
+            _ => {
+                let strides = array.strides();
+                let mut axes: Vec<_> = (0..strides.len()).collect();
+                axes.sort_by_key(|&axis| std::cmp::Reverse(strides[axis].unsigned_abs()));
+                Self::Axes(axes)
+            }
         })
+    }
+
+    /// The axes of an array of so many dimensions, from the one whose index varies slowest to the fastest.
+    fn axes(&self, dimensions: usize) -> Vec<usize> {
+        match self {
+            Self::C => (0..dimensions).collect(),
+            Self::F => (0..dimensions).rev().collect(),
+            Self::Axes(axes) => axes.clone(),
+        }
     }
 }
 
-/// Strides without gaps in the order of others.
-fn packed(shape: &[isize], like: &[isize], size: isize) -> Vec<isize> {
-    let mut axes: Vec<_> = (0..shape.len()).collect();
-    axes.sort_by_key(|&axis| std::cmp::Reverse(like[axis].unsigned_abs()));
-    let (mut strides, mut stride) = (vec![0; shape.len()], size);
-    for axis in axes.into_iter().rev() {
+/// Strides without gaps, the index of the last axis varying fastest.
+fn packed(shape: &[isize], axes: &[usize], size: usize) -> Vec<isize> {
+    let (mut strides, mut stride) = (vec![0; shape.len()], size as isize);
+    for &axis in axes.iter().rev() {
         strides[axis] = stride;
         stride *= shape[axis];
     }
@@ -433,9 +469,13 @@ fn over<'py>(
     let data = piece.address.as_ptr();
     // What numpy gives arrays that have no bytes.
     const NOWHERE: [isize; MAX_DIMENSIONS] = [0; MAX_DIMENSIONS];
+    let gapless;
     let strides = match &layout {
         _ if piece.len == 0 => Some(&NOWHERE[..shape.len()]),
-        Layout::Strided(strides) => Some(&strides[..]),
+        Layout::Axes(axes) => {
+            gapless = packed(shape, axes, descr.size(api));
+            Some(&gapless[..])
+        }
         Layout::C | Layout::F => None,
     };
     // SAFETY: the block keeps the bytes, which are as many as such a shape needs, and in the read-write mirror.

@@ -25,6 +25,14 @@ impl Shape {
         Self { extents: [extent; MAX_DIMENSIONS], dimensions: 1 }
     }
 
+    /// Of the dimensions of an array.
+    pub(super) fn of_extents(of: &[isize]) -> PyResult<Self> {
+        let mut extents = [0; MAX_DIMENSIONS];
+        let place = extents.get_mut(..of.len()).ok_or_else(|| too_many_dimensions(of.len()))?;
+        place.copy_from_slice(of);
+        Ok(Self { extents, dimensions: of.len() })
+    }
+
     pub(super) fn of(shape: &Bound<'_, PyAny>) -> PyResult<Self> {
         const RULE: &str = "a shape must be an integer or a sequence of integers";
         let one = |extent: &Bound<'_, PyAny>| {
@@ -45,9 +53,7 @@ impl Shape {
             return Ok(Self::flat(one(shape)?));
         };
         if dimensions > MAX_DIMENSIONS {
-            return Err(PyValueError::new_err(format!(
-                "maximum supported dimension for an ndarray is {MAX_DIMENSIONS}, found {dimensions}"
-            )));
+            return Err(too_many_dimensions(dimensions));
         }
         let mut extents = [0; MAX_DIMENSIONS];
         for (at, place) in extents.iter_mut().take(dimensions).enumerate() {
@@ -74,6 +80,10 @@ impl Shape {
             )
         })
     }
+}
+
+fn too_many_dimensions(found: usize) -> PyErr {
+    PyValueError::new_err(format!("maximum supported dimension for an ndarray is {MAX_DIMENSIONS}, found {found}"))
 }
 
 /// Whether the first index is to vary fastest.
