@@ -159,6 +159,20 @@ struct Current {
     got: usize,
     /// Bytes beyond it.
     rest: Scratch<u8>,
+    /// Whether a place in it can be named. What a fork copies of a descriptor shares the place where it is read, so that parent
+    /// and child would each miss what the other reads.
+    is_seekable: bool,
+}
+
+impl Current {
+    fn new(file: Temporary, rest: Scratch<u8>) -> Self {
+        Self { file, got: 0, rest, is_seekable: true }
+    }
+
+    /// How its next bytes are read.
+    fn call(&self) -> Call {
+        if self.is_seekable { Call::ReadAt((self.got + self.rest.len()) as u64) } else { Call::Read }
+    }
 }
 
 /// Why reading stopped. It can be run again, and goes on there.
@@ -271,7 +285,7 @@ impl<'a> Files<'a> {
         let Some(current) = &mut self.current else {
             let rest = Scratch::new(self.is_secret);
             if let Some(file) = self.open.get_mut(object).and_then(Option::take) {
-                self.current = Some(Current { file, got: 0, rest });
+                self.current = Some(Current::new(file, rest));
                 return Ok(None);
             }
             let file = match regular::open_at_once(self.paths.get(object)) {
@@ -288,7 +302,7 @@ impl<'a> Files<'a> {
                 Kind::Directory => return Err(Unreadable::Refused(libc::EISDIR).into()),
                 Kind::Other => return Err(Unreadable::NotRegular.into()),
             }
-            self.current = Some(Current { file, got: 0, rest });
+            self.current = Some(Current::new(file, rest));
             return Ok(None);
         };
         let span = self.layout.object(object);
@@ -300,11 +314,15 @@ impl<'a> Files<'a> {
             self.batch.push(self.spill.as_mut_ptr(), SPILL_BYTES);
         }
         // SAFETY: the same, and nothing is borrowed of the spill.
-        let read = match unsafe { iovecs::transfer(current.file.as_fd().as_raw_fd(), Call::Read, self.batch.pending()) }
-        {
-            Err(libc::EINTR) => return Ok(Some(Stop::Pause)),
-            read => read.map_err(Unreadable::Refused)?.bytes,
-        };
+        let read =
+            match unsafe { iovecs::transfer(current.file.as_fd().as_raw_fd(), current.call(), self.batch.pending()) } {
+                Err(libc::EINTR) => return Ok(Some(Stop::Pause)),
+                Err(libc::ESPIPE) if current.is_seekable => {
+                    current.is_seekable = false;
+                    return Ok(None);
+                }
+                read => read.map_err(Unreadable::Refused)?.bytes,
+            };
         let spilled = read.saturating_sub(room);
         current.got += read - spilled;
         if spilled > 0 {
