@@ -1,9 +1,10 @@
 //! What pickling and copying need of Rust: blocks and lists taken to pieces and put together. The rest is `memgroup._pickle`.
 
-use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
 
+use crate::fallible;
 use crate::list::layout::Run;
 use crate::list::{Columns, ListLayout};
 use crate::python::block::buffer::Buffer;
@@ -131,7 +132,7 @@ pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'
     }
     let group = this.group().bind(py);
     let blocks = stretches.iter().map(|stretch| MemBlock::new(group, stretch.piece, this.mirror()));
-    let blocks = PyTuple::new(py, blocks.collect::<PyResult<Vec<_>>>()?)?;
+    let blocks = PyTuple::new(py, collected(blocks)?)?;
     let firsts = PyTuple::new(py, stretches.iter().map(|stretch| stretch.first))?;
     let table = match this.columns().uniform_sizes() {
         Some((size, stride)) => (this.len(), size, stride).into_pyobject(py)?,
@@ -184,7 +185,7 @@ pub(crate) fn list_of_pieces<'py>(
 ) -> PyResult<Option<Bound<'py, MemList>>> {
     let columns = columns(table, align)?;
     // From here on nobody changes their sizes.
-    let sources = buffers.iter().map(Source::of).collect::<PyResult<Vec<_>>>()?;
+    let sources = collected(buffers.iter().map(Source::of))?;
     if !fit(&columns, &sources, &firsts) {
         return Err(damaged());
     }
@@ -199,6 +200,16 @@ pub(crate) fn list_of_pieces<'py>(
     };
     let list = MemList::of_placed(&group, layout, epoch)?;
     if readonly { MemList::through(&group, &list, Mirror::ReadOnly).map(Some) } else { Ok(Some(list)) }
+}
+
+/// What could all be made, in a vector for which there is memory.
+fn collected<T>(made: impl ExactSizeIterator<Item = PyResult<T>>) -> PyResult<Vec<T>> {
+    let mut all = Vec::new();
+    fallible::reserve(&mut all, made.len())?;
+    for one in made {
+        all.push(one?);
+    }
+    Ok(all)
 }
 
 #[cold]
@@ -232,11 +243,7 @@ fn numbers(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     if !rest.is_empty() {
         return Err(damaged());
     }
-    let mut numbers = Vec::new();
-    let no_room = |_| PyMemoryError::new_err(format!("no memory for a table of {} numbers", words.len()));
-    numbers.try_reserve_exact(words.len()).map_err(no_room)?;
-    numbers.extend(words.iter().map(|&word| usize::from_le_bytes(word)));
-    Ok(numbers)
+    Ok(fallible::collect(words.iter().map(|&word| usize::from_le_bytes(word)))?)
 }
 
 /// Whether each buffer holds the records that it is to hold.
@@ -275,7 +282,7 @@ fn find_in_process<'py>(sources: &[Source<'py>], firsts: &[usize], readonly: boo
         if !known.is(group) || *epoch != piece.epoch {
             return Ok(None);
         }
-        runs.push(run);
+        fallible::push(runs, run)?;
     }
     Ok(home)
 }
@@ -288,7 +295,8 @@ fn moved<'py>(
     align: usize,
 ) -> PyResult<Home<'py>> {
     let (py, this) = (group.py(), group.get());
-    let mut runs = Vec::with_capacity(sources.len());
+    let mut runs = Vec::new();
+    fallible::reserve(&mut runs, sources.len())?;
     let mut epoch = this.try_with_state(py, |state| {
         state.check_open()?;
         Ok(state.epoch())
