@@ -21,6 +21,10 @@ GROUPS = {
     "secret a number": (lambda: MemGroup(secret=1), TypeError, ("secret", "True or False", "int 1")),
     "a block": (memgroup.MemBlock, TypeError, ("group.alloc(n)", "group.copy(data)")),
     "a block of something": (lambda: memgroup.MemBlock(b"x", n=1), TypeError, ("group.alloc(n)",)),
+    "a list": (memgroup.MemList, TypeError, ("MemList", "group.alloc_many(sizes)")),
+    "a list of something": (lambda: memgroup.MemList([1], n=1), TypeError, ("group.alloc_many(sizes)",)),
+    "a reader": (memgroup.FrameReader, TypeError, ("FrameReader", "group.frames(source)")),
+    "a result": (memgroup.ReadResult, TypeError, ("group.read_files(paths)", "group.read_ranges(")),
     "warm limit": (lambda: memgroup.set_warm_limit(-1), ValueError, ("warm limit", "not -1")),
 }
 
@@ -59,6 +63,25 @@ CALLS = {
         ValueError,
         ("2 offsets", "1 sizes"),
     ),
+    "read_files a number": (
+        lambda g: g.read_files([b"/", 5]),
+        TypeError,
+        ("paths[1]", "os.PathLike", "int 5"),
+    ),
+    "read_files NUL": (lambda g: g.read_files(["/", "a\0b"]), ValueError, ("paths[1]", "NUL", r"'a\x00b'")),
+    "read_files NUL in bytes": (lambda g: g.read_files([b"a\0b"]), ValueError, ("paths[0]", "NUL")),
+    "read_files progress=5": (
+        lambda g: g.read_files([], progress=5),
+        TypeError,
+        ("progress", "function", "int 5"),
+    ),
+    "read_ranges progress=5": (
+        lambda g: g.read_ranges(__file__, [], [], progress=5),
+        TypeError,
+        ("progress", "function", "int 5"),
+    ),
+    "read_ranges of a list": (lambda g: g.read_ranges([], [], []), TypeError, ("file", "path", "list []")),
+    "read_ranges NUL": (lambda g: g.read_ranges("a\0b", [], []), ValueError, ("file", "NUL")),
     "read_files a str": (lambda g: g.read_files("abc"), TypeError, ("paths", "str", "[path]")),
     "protect bytes": (lambda g: g.protect(b"x"), TypeError, ("protect()", "MemBlock", "bytes")),
     "find a number too large": (lambda g: g.copy(b"x").find(300), ValueError, ("byte", "300")),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.mark.parametrize("call", ["read_files([path], progress=fork)", "read_ranges(path, [0], [SIZE], progress=fork)"])
+@pytest.mark.parametrize(
+    "call", ["read_files([path], progress=fork)", "read_ranges(path, [0], [SIZE], progress=fork)"]
+)
 def test_a_child_that_reads_on_takes_nothing_from_its_parent(child, tmp_path, call):
     """The child inherits the descriptors of its parent, and with them the place where each is read."""
     (tmp_path / "file").write_bytes(bytes(range(256)) * (1 << 20))

@@ -99,7 +99,7 @@ class TestReadFiles:
             (b"x", TypeError, r"pass \[path\]"),
             (None, TypeError, "paths must be an iterable"),
             ([3.5], TypeError, "os.PathLike"),
-            (["a\0b"], ValueError, "embedded null byte"),
+            (["a\0b"], ValueError, "contains NUL"),
         ]:
             with pytest.raises(error, match=words):
                 group.read_files(wrong)

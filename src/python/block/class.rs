@@ -144,11 +144,8 @@ The same as `copy.copy`.",
 // arguments that it documents for the slot. That is the whole argument for the unsafe blocks, unless they say more.
 
 unsafe extern "C" fn new(_class: *mut ffi::PyTypeObject, _args: *mut PyObject, _names: *mut PyObject) -> *mut PyObject {
-    let refuse = |_: Python<'_>| {
-        let message =
-            "a MemBlock is made by a group: use group.alloc(n), or group.copy(data) for one with given contents";
-        Err(PyTypeError::new_err(message))
-    };
+    let calls = "group.alloc(n), or group.copy(data) for one with given contents";
+    let refuse = |_: Python<'_>| Err(arguments::made_by_group("MemBlock", calls));
     // SAFETY: Python calls a slot, with the thread attached.
     unsafe { trampoline(refuse) }
 }

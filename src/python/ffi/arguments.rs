@@ -89,7 +89,7 @@ pub(crate) fn name(object: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
 }
 
 /// An object for a message: its type, and what it is if that is short.
-fn described(object: &Bound<'_, PyAny>) -> String {
+pub(crate) fn described(object: &Bound<'_, PyAny>) -> String {
     let class = type_name(object);
     match object.repr().map(|shown| shown.to_string()) {
         Ok(shown) if shown.len() <= 40 => format!("{class} {shown}"),
@@ -111,6 +111,11 @@ pub(crate) unsafe fn by_position<'a, 'py>(
     }
     // SAFETY: a Bound is a pointer to an object and nothing else; a shared one counts nothing, and drops nothing.
     unsafe { std::slice::from_raw_parts(args.cast::<Bound<'py, PyAny>>(), given as usize) }
+}
+
+/// What the constructor of a class raises whose objects only groups make.
+pub(crate) fn made_by_group(class: &str, calls: &str) -> PyErr {
+    PyTypeError::new_err(format!("a {class} is made by a group: use {calls}"))
 }
 
 /// A number of bytes.

@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyIndexError, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyList, PyMemoryView, PySlice, PyTuple};
+use pyo3::types::{PyDict, PyList, PyMemoryView, PySlice, PyTuple};
 
 use crate::Error;
 use crate::fallible;
@@ -56,6 +56,12 @@ pub(crate) struct MemList {
 
 #[pymethods]
 impl MemList {
+    #[new]
+    #[pyo3(signature = (*_args, **_names), text_signature = None)]
+    fn refuse(_args: &Bound<'_, PyTuple>, _names: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        Err(arguments::made_by_group("MemList", "group.alloc_many(sizes)"))
+    }
+
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
         self.check(py)?;
         Ok(self.part.len())

@@ -20,7 +20,7 @@ use crate::list::{Builder, Change, ListLayout};
 use crate::os::regular::{self, Kind};
 use crate::os::temporary::Temporary;
 use crate::python::block::raw::Claim;
-use crate::python::ffi::arguments::type_name;
+use crate::python::ffi::arguments::{described, made_by_group, type_name};
 use crate::python::ffi::memory::{has_memory_for_objects, tuple_of_numbers};
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::text::plural;
@@ -60,6 +60,12 @@ pub(crate) struct ReadResult {
 
 #[pymethods]
 impl ReadResult {
+    #[new]
+    #[pyo3(signature = (*_args, **_names), text_signature = None)]
+    fn refuse(_args: &Bound<'_, PyTuple>, _names: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        Err(made_by_group("ReadResult", "group.read_files(paths) or group.read_ranges(file, offsets, sizes)"))
+    }
+
     /// Return the blocks, if all was read.
     ///
     /// Raises:
@@ -155,7 +161,16 @@ struct Progress<'a, 'py> {
     total: usize,
 }
 
-impl Progress<'_, '_> {
+impl<'a, 'py> Progress<'a, 'py> {
+    fn new(callback: Option<&'a Bound<'py, PyAny>>, total: usize) -> PyResult<Self> {
+        match callback {
+            Some(callback) if !callback.is_callable() => {
+                Err(PyTypeError::new_err(format!("progress must be a function or None, not {}", described(callback))))
+            }
+            _ => Ok(Self { callback, total }),
+        }
+    }
+
     fn tell(&self, done: usize) -> PyResult<()> {
         self.callback.map_or(Ok(()), |callback| callback.call1((done, self.total)).map(drop))
     }
@@ -184,13 +199,13 @@ impl<'py> Source<'py> {
             let name = file.getattr_opt("name")?.unwrap_or_else(|| file.clone());
             Self { fd, name, _file: None }
         } else {
-            let path = path_of(file).map_err(|error| match error.is_instance_of::<PyTypeError>(py) {
-                true => PyTypeError::new_err(format!(
-                    "needs a path, a file descriptor or an object with fileno() that gives one, not {}",
-                    type_name(file)
-                )),
-                false => error,
-            })?;
+            if !is_path(file)? {
+                return Err(PyTypeError::new_err(format!(
+                    "file must be a path, a file descriptor or an object with fileno() that gives one, not {}",
+                    described(file)
+                )));
+            }
+            let path = CString::new(encoded(file, || "file".into())?.as_bytes())?;
             let opened = loop {
                 match py.detach(|| regular::open_at_once(&path)) {
                     Ok(opened) => break opened,
@@ -264,7 +279,7 @@ pub(crate) fn read_ranges<'py>(
     }
     let source = Source::of(file)?;
     let reading = Reading::new(group, builder)?;
-    let progress = Progress { callback: progress, total: offsets.len() };
+    let progress = Progress::new(progress, offsets.len())?;
     let pinned = Pinned::new(py, group.get(), reading.claim(), &reading.layout)?;
     let mut ranges = py.detach(|| Ranges::new(source.fd, pinned.slots(), &reading.layout, &offsets))?;
     // SAFETY: the slots are pinned, and this layer makes no Rust reference into group memory.
@@ -297,10 +312,10 @@ pub(crate) fn read_files<'py>(
     group.get().check_open(py)?;
     let names = names(paths)?;
     let mut paths = CStrings::default();
-    for name in &names {
-        paths.push(encoded(&name)?.as_bytes())?;
+    for (index, name) in names.iter().enumerate() {
+        paths.push(encoded(&name, || format!("paths[{index}]"))?.as_bytes())?;
     }
-    let progress = Progress { callback: progress, total: paths.len() };
+    let progress = Progress::new(progress, paths.len())?;
     let Announced { sizes, unreadable, open, .. } = announced(group, &paths, &progress)?;
     let mut builder = Builder::new(DEFAULT_ALIGN, group.get().largest(py));
     builder.extend(sizes.into_iter()).map_err(|unfit| unfit.error)?;
@@ -432,23 +447,37 @@ fn names<'py>(paths: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
     Ok(names)
 }
 
-/// A path as the kernel takes it: str, bytes or os.PathLike.
-fn path_of(path: &Bound<'_, PyAny>) -> PyResult<CString> {
-    Ok(CString::new(encoded(path)?.as_bytes())?)
+/// Whether an object is a str, bytes or an os.PathLike.
+fn is_path(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(object.is_instance_of::<PyString>()
+        || object.is_instance_of::<PyBytes>()
+        || object.get_type().hasattr("__fspath__")?)
 }
 
-/// The same as bytes without NUL.
-fn encoded<'py>(path: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+/// A path as the kernel takes it: bytes without NUL. An error names it as `name` does.
+fn encoded<'py>(path: &Bound<'py, PyAny>, name: impl Fn() -> String) -> PyResult<Bound<'py, PyBytes>> {
+    if !is_path(path)? {
+        let (name, path) = (name(), described(path));
+        return Err(PyTypeError::new_err(format!("{name} must be a path (str, bytes or os.PathLike), not {path}")));
+    }
+    let with_nul =
+        || PyValueError::new_err(format!("{} contains NUL, which no path does: {}", name(), described(path)));
     let mut encoded: *mut ffi::PyObject = std::ptr::null_mut();
     // SAFETY: the object is alive, and the place for the result outlives the call.
     let converted = unsafe { ffi::PyUnicode_FSConverter(path.as_ptr(), (&raw mut encoded).cast()) };
     if converted == 0 {
-        return Err(PyErr::fetch(path.py()));
+        let error = PyErr::fetch(path.py());
+        // Of a str that cannot be encoded Python says so itself.
+        return Err(if error.get_type(path.py()).is(path.py().get_type::<PyValueError>()) {
+            with_nul()
+        } else {
+            error
+        });
     }
     // SAFETY: it is a new reference to bytes.
     let encoded = unsafe { Bound::from_owned_ptr_or_err(path.py(), encoded) }?.cast_into::<PyBytes>()?;
     if encoded.as_bytes().contains(&0) {
-        return Err(PyValueError::new_err("embedded null byte"));
+        return Err(with_nul());
     }
     Ok(encoded)
 }

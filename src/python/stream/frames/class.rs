@@ -3,13 +3,20 @@
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::object::{FrameReader, Received};
 use crate::python::block::object::MemBlock;
+use crate::python::ffi::arguments::made_by_group;
 
 #[pymethods]
 impl FrameReader {
+    #[new]
+    #[pyo3(signature = (*_args, **_names), text_signature = None)]
+    fn refuse(_args: &Bound<'_, PyTuple>, _names: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        Err(made_by_group("FrameReader", "group.frames(source)"))
+    }
+
     /// The part that has arrived of a message that is unfinished: a block that shares its bytes.
     ///
     /// None if there is no such message.
