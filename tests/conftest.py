@@ -1,4 +1,4 @@
-"""What the tests share: groups of every backing, and children that may crash."""
+"""Fixtures that the tests share: groups of every backing, and child processes that may crash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytest_plugins = [
 
 
 def cases(usual: int) -> int:
-    """How many examples a test tries: as many times more as the environment variable MEMGROUP_FUZZ says."""
+    """The number of examples that a test tries, multiplied by the environment variable MEMGROUP_FUZZ."""
     return usual * int(os.environ.get("MEMGROUP_FUZZ") or 1)
 
 
@@ -58,7 +58,7 @@ ALONE_WITH = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Say what must not run in parallel; give each thread a group of its own in what does."""
+    """Mark tests that must not run in parallel; in the others, give each thread its own group."""
     if not isinstance(item, pytest.Function) or item.config.getoption("parallel_threads", 1) == 1:
         return
     reasons = [
@@ -72,7 +72,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def with_own_group(test):
-    """The fixture is made once for all threads; this makes one for each."""
+    """The fixture is made once for all threads; this makes one group for each thread."""
 
     @functools.wraps(test)
     def with_one(*arguments, group, **others):
@@ -103,7 +103,7 @@ def outcome(work, *arguments, **options):
 
 
 class Child:
-    """A Python process of its own, for what could end it."""
+    """A separate Python process, for code that could end it."""
 
     def run(
         self, code: str, *arguments: object, flags: tuple[str, ...] = (), under: tuple[str, ...] = ()
@@ -123,13 +123,13 @@ class Child:
     def output(
         self, code: str, *arguments: object, flags: tuple[str, ...] = (), under: tuple[str, ...] = ()
     ) -> str:
-        """Run `code`, which must end well and in silence on stderr; return what it printed."""
+        """Run `code`, which must succeed and print nothing to stderr; return its output."""
         ended = self.run(code, *arguments, flags=flags, under=under)
         assert (ended.returncode, ended.stderr) == (0, "")
         return ended.stdout.strip()
 
     def segfaults(self, code: str, *arguments: object) -> None:
-        """Run `code`, which must print "before" and then die of SIGSEGV, of nothing else and no later."""
+        """Run `code`, which must print "before" and then die of SIGSEGV at once."""
         ended = self.run(code, *arguments)
         assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGSEGV, "before\n", "")
 
@@ -159,7 +159,7 @@ def group() -> Iterator[memgroup.MemGroup]:
 
 @pytest.fixture
 def cold() -> Iterator[None]:
-    """Nothing is kept warm: what a group gives back goes to the kernel, what it takes comes from there."""
+    """No memory is warm: groups get fresh memory from the kernel and give it back to the kernel."""
     before = memgroup.warm_memory().limit
     memgroup.set_warm_limit(0)
     yield
@@ -177,7 +177,7 @@ def assign(target, key, value) -> None:
 
 
 def outcome(work) -> Any:
-    """What a call returned, or the type of what it raised: for comparing with another type's behaviour."""
+    """The result of a call, or the type of its exception, to compare with another type's behaviour."""
     try:
         return work()
     except Exception as error:
@@ -185,6 +185,6 @@ def outcome(work) -> Any:
 
 
 def memory_available() -> int:
-    """Bytes that the machine can still give."""
+    """The bytes of memory that the machine has available."""
     fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     return int(fields["MemAvailable"].split()[0]) * 1024

@@ -1,4 +1,4 @@
-"""The C library, for calls that Python has no function for, or only with more around them."""
+"""The C library, for system calls that Python does not offer, or only with additional work."""
 
 from __future__ import annotations
 

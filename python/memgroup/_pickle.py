@@ -1,7 +1,7 @@
-"""Pickling of blocks and lists: what is sent, and which group it lands in.
+"""Pickling of blocks and lists: the contents of a pickle, and the group that receives them.
 
-The functions `load_block`, `load_list` and `load_joined` are named in pickles, so they stay where they are
-and take what they take.
+Pickles name the functions `load_block`, `load_list` and `load_joined`, so their names, their module and their
+parameters must not change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from memgroup._memgroup import (
     pieces,
 )
 
-# What only some need is imported when it is needed: importing memgroup has to be quick.
+# Modules that only some programs need are imported on first use, because importing memgroup has to be fast.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -51,15 +51,14 @@ _into: ContextVar[MemGroup | None] = ContextVar("memgroup.loads_into", default=N
 
 
 def loads_into(group: MemGroup) -> AbstractContextManager[MemGroup]:
-    """Have what is unpickled in the `with` block land in `group`.
+    """Load objects that are unpickled in the `with` block into `group`.
 
-    It holds for this thread, or this asyncio task. Elsewhere blocks and lists are loaded into groups that
-    nobody has to free: each ends with the last of what was loaded into it. One of 1 MiB or more has such a
-    group of its own; smaller ones share them, up to 16 MiB together, so that is the most that one of them can
-    keep.
+    This applies to the current thread or asyncio task. Elsewhere blocks and lists are loaded into groups that
+    you need not free: such a group ends with the last object loaded into it. An object of 1 MiB or more gets
+    its own group; smaller ones share groups of up to 16 MiB, so one small object keeps at most 16 MiB.
 
     Args:
-        group: An open group. What was protected is protected again, so it must not be anonymous then.
+        group: An open group. It must not be anonymous if the pickle has protected objects.
 
     Raises:
         TypeError: `group` is no MemGroup.
@@ -83,16 +82,16 @@ def _loading_into(group: MemGroup) -> Generator[MemGroup]:
 
 
 class _Receiving:
-    """The groups of those who name none. They are held by what is in them, and by nobody else."""
+    """The groups for receivers that name none. Only the objects in such a group keep it alive."""
 
     def __init__(self) -> None:
-        """Begin without any, as each forked child does."""
+        """Begin without a group, as each forked child does."""
         self._lock = allocate_lock()
         self._current: Callable[[], MemGroup | None] = lambda: None
         self._left = 0
 
     def group(self, nbytes: int) -> MemGroup:
-        """Return a group that so many bytes are to be loaded into."""
+        """Return a group for an object of that many bytes."""
         if nbytes >= LARGE:
             return MemGroup(base=nbytes, name="loaded")
         with self._lock:
@@ -130,19 +129,19 @@ def _receiver(nbytes: int, readonly: bool) -> MemGroup:
 def _sent(data: Any, protocol: int) -> PickleBuffer | bytes:
     if protocol < FIRST_OUT_OF_BAND:
         return bytes(data)
-    # Who pickles has imported it; who does not need not wait for it.
+    # A program that pickles has imported it already; others need not wait for it.
     from pickle import PickleBuffer
 
     return PickleBuffer(data)
 
 
 def reduce_block(block: MemBlock, protocol: int) -> tuple[Callable[..., MemBlock], tuple[Any, ...]]:
-    """Return what a block is pickled as."""
+    """Return the pickled form of a block."""
     return load_block, (_sent(block, protocol), block.readonly)
 
 
 def load_block(buffer: Buffer, readonly: bool) -> MemBlock:
-    """Return a block with the bytes of `buffer`: just these, if they live in a group of this process."""
+    """Return a block with the bytes of `buffer`; it shares them if they live in a group of this process."""
     block = block_from_buffer(buffer, readonly)
     if block is not None:
         return block
@@ -152,7 +151,7 @@ def load_block(buffer: Buffer, readonly: bool) -> MemBlock:
 
 
 def reduce_list(blocks: MemList, protocol: int) -> tuple[Callable[..., MemList], tuple[Any, ...]]:
-    """Return what a list is pickled as: the few stretches that it lies in, or one copy of the records."""
+    """Return the pickled form of a list: its contiguous runs, or one copy of the records."""
     taken = pieces(blocks)
     if taken is None:
         sizes = blocks.sizes.tobytes()
@@ -167,17 +166,17 @@ def reduce_list(blocks: MemList, protocol: int) -> tuple[Callable[..., MemList],
 def load_list(
     buffers: tuple[Buffer, ...], firsts: tuple[int, ...], table: _Table, align: int, readonly: bool
 ) -> MemList:
-    """Return a list that lies in `buffers`, where these live in one group of this process; else in a copy."""
+    """Return a list that lies in `buffers` if they live in one group of this process, otherwise in a copy."""
     blocks = list_of_pieces(None, buffers, firsts, table, align, readonly)
     if blocks is None:
         group = _receiver(sum(memoryview(buffer).nbytes for buffer in buffers), readonly)
         blocks = list_of_pieces(group, buffers, firsts, table, align, readonly)
-    assert blocks is not None  # it has a group to be in
+    assert blocks is not None  # it lives in a group
     return blocks
 
 
 def load_joined(buffer: Buffer, sizes: bytes, readonly: bool) -> MemList:
-    """Return a list of records of these sizes, which `buffer` holds one behind the other."""
+    """Return a list of records of these sizes, which `buffer` holds one after the other."""
     words = memoryview(sizes).cast("Q")
     group = _receiver(memoryview(buffer).nbytes + PADDING * len(words), readonly)
     blocks = group.alloc_many(words)

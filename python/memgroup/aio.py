@@ -1,15 +1,16 @@
 """Receiving and sending through asyncio: lists of blocks, and length-prefixed messages.
 
-The event loop only says when a stream is ready; what moves is moved by the kernel straight into or out of the
-blocks. Whatever stops an await (a cancellation, a timeout, an error), the next goes on where it stopped::
+The event loop only says when a stream is ready; the kernel moves the bytes straight into or out of the
+blocks. After a cancellation, a timeout or an error, the next await continues where the last one stopped::
 
     from memgroup import aio
 
     async for block in aio.frames(group, sock):
         ...
 
-Streams are non-blocking sockets, and pipes and whatever else the loop can watch. One task at a time may wait
-for one direction of a stream, and nothing else (a transport, `loop.sock_recv`) may have the loop watch it.
+Streams are nonblocking sockets, and pipes and other descriptors that the loop can watch. One task at a time
+may wait for one direction of a stream, and no other code (a transport, `loop.sock_recv`) may have the loop
+watch it.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ EACH = 256
 
 @final
 class Transfer:
-    """Bytes on their way into or out of a list: awaiting it completes it.
+    """A transfer of bytes into or out of a list: awaiting it completes it.
 
-    If an await is stopped, by a cancellation, a timeout or an error, then `nbytes` says how many bytes were
-    moved, and awaiting again goes on behind them. While a transfer waits it holds no memory of the group, so
-    that may be freed: going on raises ValueError then.
+    If a cancellation, a timeout or an error stops an await, `nbytes` says how many bytes were moved, and
+    awaiting again continues after them. A waiting transfer holds no memory of the group, so the group may be
+    freed: continuing then raises ValueError.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Transfer:
         move: Callable[[MemList, FileDescriptorLike, int, int, int], tuple[int, int, int]],
         direction: Literal["read", "write"],
     ) -> None:
-        """Make one; `recvmsg_into` and the other functions do."""
+        """Make a transfer; `recvmsg_into` and the other functions call this."""
         non_blocking(stream)
         self._blocks = blocks
         self._stream = stream
@@ -76,11 +77,11 @@ class Transfer:
         return self._nbytes
 
     def __await__(self) -> Generator[Any, None, int]:
-        """Go on to the end of the list or of the stream; return how many bytes were moved in all."""
+        """Continue to the end of the list or of the stream; return how many bytes were moved in all."""
         return self.complete().__await__()
 
     async def complete(self) -> int:
-        """Do what awaiting does, as a coroutine: for `asyncio.create_task` and task groups."""
+        """Await the transfer in a coroutine, for `asyncio.create_task` and task groups."""
         if self._busy:
             raise RuntimeError("another task is awaiting this transfer: wait for that one")
         self._busy = True
@@ -109,7 +110,7 @@ class Transfer:
 def recvmsg_into(blocks: MemList, sock: FileDescriptorLike) -> Transfer:
     """Scatter what a socket receives into the blocks of a list, in order, until all are full.
 
-    Awaiting the result gives the number of bytes: less than `blocks.nbytes` only where the stream ended.
+    Awaiting the result gives the number of bytes: less than `blocks.nbytes` only if the stream ended.
 
     Args:
         blocks: The list; it must not be protected.
@@ -142,7 +143,7 @@ def sendmsg(blocks: MemList, sock: FileDescriptorLike) -> Transfer:
 
 
 def readv(blocks: MemList, source: FileDescriptorLike) -> Transfer:
-    """Do what `recvmsg_into` does, from a pipe or anything else that the loop can watch.
+    """Do what `recvmsg_into` does, from a pipe or another descriptor that the loop can watch.
 
     Args:
         blocks: The list; it must not be protected.
@@ -158,7 +159,7 @@ def readv(blocks: MemList, source: FileDescriptorLike) -> Transfer:
 
 
 def writev(blocks: MemList, target: FileDescriptorLike) -> Transfer:
-    """Do what `sendmsg` does, into a pipe or anything else that the loop can watch.
+    """Do what `sendmsg` does, into a pipe or another descriptor that the loop can watch.
 
     Args:
         blocks: The list. What is written to it meanwhile may or may not be sent.
@@ -179,13 +180,13 @@ def _check_writable(blocks: MemList) -> None:
 
 @final
 class FrameReader(AsyncIterator[MemBlock]):
-    """Receives length-prefixed messages: what `memgroup.FrameReader` is, for `async for`.
+    """Receives length-prefixed messages: a `memgroup.FrameReader` for `async for`.
 
-    Made by `frames`. A cancelled `anext` loses nothing: the next goes on where it stopped.
+    `frames` makes it. A cancelled `anext` loses no byte: the next one continues where it stopped.
     """
 
     def __init__(self, group: MemGroup, source: FileDescriptorLike, options: dict[str, Any]) -> None:
-        """Make one; `frames` does."""
+        """Make a reader; `frames` calls this."""
         non_blocking(source)
         self._frames = group.frames(source, **options)
         self._source = source
@@ -194,21 +195,21 @@ class FrameReader(AsyncIterator[MemBlock]):
 
     @property
     def partial(self) -> MemBlock | None:
-        """The part that has arrived of a message that is unfinished, or None."""
+        """The received part of an unfinished message, or None."""
         return self._frames.partial
 
     @property
     def missing(self) -> int:
-        """How many bytes an unfinished message still lacks; 0 if there is no such message."""
+        """The number of missing bytes of an unfinished message; 0 if there is no such message."""
         return self._frames.missing
 
     @property
     def ahead(self) -> bytes:
-        """A copy of what was read from the stream and is in no message yet."""
+        """A copy of the bytes that were read from the stream and are in no message yet."""
         return self._frames.ahead
 
     def close(self) -> None:
-        """Give an unfinished message up, so that it is no view of the group any more."""
+        """Give up an unfinished message, so that it is no longer a view of the group."""
         self._frames.close()
 
     async def __anext__(self) -> MemBlock:
@@ -216,7 +217,7 @@ class FrameReader(AsyncIterator[MemBlock]):
 
         Raises:
             ValueError: A message is larger than the limit, or the group is freed.
-            MemoryError: There is no room for it in the group; it can be tried again.
+            MemoryError: The group has no room for it; the call can be repeated.
             EOFError: The stream ended within a message.
             OSError: What the stream reports.
         """
@@ -254,14 +255,14 @@ def frames(
     counts_prefix: bool = False,
     read_ahead: int = 65536,
 ) -> FrameReader:
-    """Return the length-prefixed messages of a non-blocking stream, as blocks of a group.
+    """Return the length-prefixed messages of a nonblocking stream, as blocks of a group.
 
     Args:
-        group: Where the messages go.
-        source: A non-blocking stream socket, or a pipe or anything else that the loop can watch.
+        group: The group that receives the messages.
+        source: A nonblocking stream socket, or a pipe or another descriptor that the loop can watch.
         prefix: As in the group's `frames`, like all that follow.
         byteorder: The order of the prefix's bytes.
-        limit: Bytes of the largest message to be received.
+        limit: Bytes of the largest acceptable message.
         counts_prefix: Whether a length counts its own prefix too.
         read_ahead: The most bytes to read behind the message that is wanted. A secret group reads nothing
             ahead.
@@ -301,15 +302,15 @@ async def _ready(stream: FileDescriptorLike, direction: Literal["read", "write"]
             raise RuntimeError(
                 f"another task is waiting to {direction} on descriptor {descriptor}: wait for that one"
             )
-        remove(descriptor)  # of the closed one: the loop takes it for registered still
+        remove(descriptor)  # of the closed one: for the loop it is still registered
     future = loop.create_future()
     add(descriptor, _wake, future)
     waiting[what] = future, stream
     try:
         await future
     finally:
-        # The stream may have been closed meanwhile, and its number be another's, who waits in our place, or
-        # the loop's own, which says so.
+        # The stream may have been closed meanwhile, and its number may belong to another stream, which waits
+        # in its place, or to the loop itself, which raises an error.
         if waiting[what][0] is future:
             del waiting[what]
             with contextlib.suppress(RuntimeError):
@@ -317,7 +318,7 @@ async def _ready(stream: FileDescriptorLike, direction: Literal["read", "write"]
 
 
 def _is_closed(stream: FileDescriptorLike) -> bool:
-    """Return whether a stream that had a descriptor has none any more. Of a bare number nobody can tell."""
+    """Return whether a stream object has closed its descriptor. A bare number cannot tell."""
     if isinstance(stream, int):
         return False
     try:

@@ -1,4 +1,4 @@
-"""`memgroup doctor`: what it finds on this machine, and what it would say of others."""
+"""`memgroup doctor`: its findings on this machine, and its report about simulated machines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from memgroup.doctor.probes import mechanisms
 from memgroup.doctor.report import as_json, report, works
 from rich.console import Console
 
-# What groups need on any machine that these tests pass on.
+# Every machine that passes these tests has these features.
 NEEDED = {"Linux", "processor", "memfd", "seals", "FUTURE_WRITE", "read-only mirror", "populate", "a group"}
 
 
@@ -60,12 +60,12 @@ def test_doctor_leaves_no_descriptor_and_no_mapping_behind():
     def descriptors():
         return sorted(os.listdir("/proc/self/fd"))
 
-    list(mechanisms())  # what Python loads on the way is loaded
+    list(mechanisms())  # the first call loads all modules
     before, mapped, warm = descriptors(), mappings("memgroup-doctor"), memgroup.warm_memory().slots
     for _ in range(5):
         list(mechanisms())
     assert descriptors() == before
-    # But for the one slot of its group that is kept warm, as those of any group are.
+    # One slot of its group is kept warm, as for any group.
     assert memgroup.warm_memory().slots - warm <= 1
     assert mappings("memgroup-doctor") - mapped <= 2
 
@@ -74,7 +74,7 @@ def test_doctor_leaves_no_descriptor_and_no_mapping_behind():
 
 
 class Refusing(Kernel):
-    """A kernel that lacks something."""
+    """A kernel that lacks a feature."""
 
     def __init__(self, *lacking: str, number: int = errno.EINVAL) -> None:
         self.lacking, self.number = lacking, number

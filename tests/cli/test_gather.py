@@ -1,6 +1,6 @@
-"""`memgroup gather`: what it finds, reads, says and leaves behind.
+"""`memgroup gather`: finding, reading, reporting, and freeing everything.
 
-What only a whole process can show (exit status, signals, terminals, pipes) runs in a child. Where the moment
+Tests of exit status, signals, terminals and pipes run in a child process. Where the moment
 matters, the child runs code first that replaces a function of `os`; so no test depends on how fast it is.
 """
 
@@ -402,7 +402,7 @@ class TestShortage:
 
 
 class Altered:
-    """A result of files each of which had announced one byte more than it had."""
+    """A result of files that each reported one byte more than they had."""
 
     def __init__(self, group, paths, follow):
         self._result = read_batch(group, paths, follow)

@@ -1,4 +1,4 @@
-"""`memgroup gather`: what is wrong with one file costs that file alone."""
+"""`memgroup gather`: a file that cannot be read affects only itself."""
 
 from __future__ import annotations
 

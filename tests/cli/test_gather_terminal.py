@@ -163,7 +163,7 @@ class Terminal:
             chunk = os.read(self._master, 65536)
         except OSError:  # EIO: the child has closed its end
             chunk = b""
-        self.seen += self._letters.decode(chunk)  # a letter may come in two reads
+        self.seen += self._letters.decode(chunk)  # a character may arrive in two reads
         return bool(chunk)
 
 

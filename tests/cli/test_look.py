@@ -1,4 +1,4 @@
-"""What is to be seen of a group: its repr, and the map of its slots as text, in rich and in Jupyter."""
+"""Displays of a group: its repr, and the map of its slots as text, in rich and in Jupyter."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def drawn(thing: object, width: int = 100) -> str:
     return text.getvalue()
 
 
-# What protect has handed out
+# Protected bytes
 
 
 def test_protected_bytes_are_counted_where_they_lie(mirrored):
@@ -66,7 +66,7 @@ def test_protected_bytes_are_counted_where_they_lie(mirrored):
     assert [slot.protected for slot in group.stats().slots] == [100, 2000]
     assert group.stats().protected == 2100
     group.unprotect(protected)
-    group.protect(protected)  # it is already: nothing new is handed out
+    group.protect(protected)  # it is protected already: not counted again
     assert group.stats().protected == 2100
     group.protect(small)
     assert group.stats().protected == 2200
@@ -77,7 +77,7 @@ def test_protected_lists_count_with_the_gaps_that_allocation_counts(mirrored):
     blocks = group.alloc_many([100] * 200)
     stats = group.stats()
     group.protect(blocks)
-    # Of all slots the same as is allocated: but where a slot's first block had to be moved to the alignment.
+    # Equal to the allocated bytes, except where alignment moved the first block of a slot.
     assert [slot.protected for slot in group.stats().slots] == [slot.allocated for slot in stats.slots]
     before = group.stats().protected
     for part, many in (
@@ -159,7 +159,7 @@ def test_rich_and_jupyter_show_the_same_figures(group):
         "45.8 % used, 45.8 % protected, 50.0 % committed",
         "76.3 % used, 0.0 % protected, 78.1 % committed",
     ]
-    # What is drawn needs nothing from elsewhere, and takes no colour for its text.
+    # The HTML refers to no other file and sets no colour for its text.
     assert not re.search(r"https?:|url\(|<script|<style|class=", group._repr_html_())
     assert not any(re.search(r"(^|;)color:(?!inherit)", style) for style in seen.styles)
 

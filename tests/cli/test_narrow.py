@@ -1,4 +1,4 @@
-"""Reports and help on terminals of any width: nothing is cut, and no number and no word is broken."""
+"""Reports and help on terminals of any width: no cell is truncated, and no number or word is broken."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Address space that runs out in the midst of any call that takes many items: MemoryError, and no signal."""
+"""Address space that runs out during a call that takes many items: MemoryError, not a signal."""
 
 from __future__ import annotations
 
 import pytest
 
-# Each is tried with ever more address space, in a child of its own.
+# Each call runs with more and more address space, in its own child.
 SWEEP = """
 import copy, pickle, tempfile
 import numpy as np

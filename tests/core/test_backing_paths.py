@@ -1,4 +1,4 @@
-"""A group stays in the directory that it was made with, wherever the process goes."""
+"""A group uses its directory also after the process changes its current directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A block is one of Python's writable bytes-like types: bytes and bytearray say what is right."""
+"""A block is a writable bytes-like type; the tests compare it with bytes and bytearray."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ AS_BYTES_LIKE = {
 
 
 class Index:
-    """An integer as operator.index() sees it, and nothing else."""
+    """An object with `__index__` that is no int."""
 
     def __init__(self, value: int) -> None:
         self.value = value
@@ -278,7 +278,7 @@ def test_bytes_cannot_be_deleted(group, key):
         del block[key]
 
 
-# As everybody's bytes-like object
+# As a bytes-like object for other libraries
 
 CONSUMERS = {
     "bytes": bytes,

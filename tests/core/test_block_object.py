@@ -145,7 +145,7 @@ def test_a_block_is_a_sequence_to_match(group):
 
 
 def test_objects_held_by_an_error_are_released_with_it(child):
-    # If it were let go later, its finalizer might run where the group waits for itself.
+    # If it were released later, its finalizer might run where the group waits for itself.
     child.output("""
         import signal
         signal.alarm(30)

@@ -1,7 +1,7 @@
 """A memory cgroup at its limit: alloc raises MemoryError, and the kernel kills nobody.
 
-The kernel kills by SIGKILL what goes beyond the limit of a cgroup, so a run ends well only if every request
-that did not fit was refused before. Each run writes to all that it is given.
+The kernel kills a process beyond the limit of a cgroup by SIGKILL, so a run succeeds only if every request
+that did not fit was refused before. Each run writes to all its memory.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Cgroup(NamedTuple):
     peak: str
 
     def run(self, code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """Run `code` after the prelude in a process that begins its life in the cgroup."""
+        """Run `code` after the prelude in a process that starts in the cgroup."""
         join = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
         command = ("sh", "-c", join, self.directory, sys.executable, "-c", PRELUDE + code)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -62,7 +62,8 @@ def own_directory() -> tuple[Path, str, str] | str:
         if version_one:
             directory = Path(point, os.path.relpath(path, root))
             return directory, "memory.limit_in_bytes", "memory.max_usage_in_bytes"
-        # A cgroup with processes can hand no controller down, so the new one is made where there are none.
+        # A cgroup with processes cannot pass controllers down, so the new cgroup is made where there are
+        # none.
         if "memory" in Path(point, "cgroup.subtree_control").read_text().split():
             return Path(point), "memory.max", "memory.peak"
     return "the memory controller is nowhere to be had"
@@ -70,7 +71,7 @@ def own_directory() -> tuple[Path, str, str] | str:
 
 @pytest.fixture
 def cgroup() -> Iterator[Cgroup]:
-    """One of 64 MiB."""
+    """A cgroup of 64 MiB."""
     try:
         found = own_directory()
     except OSError as error:
@@ -92,7 +93,7 @@ def cgroup() -> Iterator[Cgroup]:
         time.sleep(0.1)
 
 
-# One process each, all from one that has already imported everything.
+# One process for each run, all forked from one that has already imported everything.
 MANY = """
 import array, mmap, traceback
 
@@ -232,7 +233,7 @@ def test_every_run_ends_in_a_memory_error_and_none_is_killed(cgroup, tmp_path, b
     ended = cgroup.run(MANY, source, runs, backing, *KINDS)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.strip() == str([0] * runs)
-    # They went near it: what was refused was too much, and not just anything.
+    # The runs came near the limit: only requests that did not fit were refused.
     assert int((cgroup.directory / cgroup.peak).read_text()) > LIMIT * 3 // 4
 
 
@@ -250,7 +251,7 @@ def test_a_single_process_gets_a_memory_error_with_a_remedy(cgroup, kind):
 
 
 def test_page_cache_never_causes_a_refusal(cgroup, tmp_path):
-    """It counts as used, and goes when memory is needed."""
+    """Page cache counts as used, and the kernel reclaims it when memory is needed."""
     source = tmp_path / "source"
     with source.open("wb") as file:
         for _ in range(80):
@@ -337,7 +338,7 @@ def test_little_is_kept_warm_in_a_small_cgroup(cgroup):
     ],
 )
 def test_tables_and_strided_sources_end_in_a_memory_error_too(cgroup, call):
-    """Of which nothing is the group's until it is copied: 200 MiB that take one byte."""
+    """A strided source of 200 MiB that takes one byte until it is copied."""
     pytest.importorskip("numpy")
     code = f"""
 import numpy as np

@@ -1,4 +1,4 @@
-"""The end of a group: gentle, strict, forced, or by reset; and never a byte of somebody else's."""
+"""The end of a group: gentle, strict, forced, or by reset. No end shows another owner's bytes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_slots_without_exporters_are_freed_at_once_and_others_with_their_last_ex
     group = MemGroup(name=name, base=65536)
     kept, other, late = group.copy(CONTENTS), group.alloc(100_000), group.alloc(200_000)
     view = memoryview(kept)
-    assert late.address  # gives its address out: an exporter, without a view
+    assert late.address  # gives out its address: an exporter without a view
     assert mappings(name) == 6
     leave(group)
     assert mappings(name) == 4
@@ -45,7 +45,7 @@ def test_slots_without_exporters_are_freed_at_once_and_others_with_their_last_ex
     del late
     assert mappings(name) == 2
     del view
-    assert mappings(name) == 2  # the block lives, and it ever exported
+    assert mappings(name) == 2  # the block lives and has exported
     del kept
     assert mappings(name) == 0
 

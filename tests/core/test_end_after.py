@@ -1,4 +1,4 @@
-"""What was a group: uses after its end, `reset()`, finalizers."""
+"""After the end of a group: uses, `reset()`, finalizers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.ends import CONTENTS, QUIET, access_to, leave, plural
 
 
 def ended_by(how: str, *, backing: str = "memfd"):
-    """A group that has ended in one of its ways, and a block, a protected one and an empty one of it."""
+    """An ended group with a block, a protected block and an empty block."""
     group = MemGroup(backing=backing)
     block = group.copy(CONTENTS)
     things = [group, block, group.protect(block), group.alloc(0)]

@@ -18,7 +18,7 @@ from support.crashes import (
     report,
 )
 
-# Who else hears of it
+# Other handlers
 
 CRASH = """
     group = MemGroup(name="crash")
@@ -276,7 +276,7 @@ def test_reports_do_not_wait_for_a_reader_that_does_not_read(empty):
 
 
 def test_errno_survives_a_fault_that_is_handled(empty):
-    # A handler returns when it has mended the cause: the program goes on, and nothing of it has changed.
+    # A handler that has repaired the cause returns: the program continues unchanged.
     ended = empty.child(
         """
         class Action(ctypes.Structure):
@@ -308,7 +308,7 @@ def test_errno_survives_a_fault_that_is_handled(empty):
     assert (ended.status, ended.out, ended.err) == (0, "went on\n", "")
 
 
-# Switching it on
+# Enabling the reports
 
 
 @pytest.mark.parametrize(
@@ -332,11 +332,11 @@ def test_nonsense_in_the_environment_is_a_warning(child, monkeypatch):
     )
 
 
-# How it looks
+# Output
 
 
 def on_a_terminal(code: str, **environment: str) -> str:
-    """What a child that crashes shows on a terminal."""
+    """The terminal output of a child that crashes."""
     clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
     pid, terminal = os.forkpty()
     if pid == 0:

@@ -1,4 +1,4 @@
-"""Crashes in a group's memory: what the report says of the group, the slot and the object."""
+"""Crashes in a group's memory: the group, the slot and the object in the report."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ MANY = """
         (1208, "1 byte behind a block of 200 bytes at offset 1008"),
         (1007, "1 byte before a block of 200 bytes at offset 1008"),
         (8, "1000 bytes before a block of 200 bytes at offset 1008"),
-        (5304, None),  # too far from any
+        (5304, None),  # too far from any object
     ],
 )
 def test_the_smallest_or_the_nearest_object_is_named(empty, offset, found):

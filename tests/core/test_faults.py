@@ -1,6 +1,6 @@
-"""Crashes: every way into memory that nobody may write, and what is said of it before the process dies.
+"""Crashes: every kind of access to memory without write permission, and the report before the process dies.
 
-The exact signal, the exact words; and the bytes are what they were.
+Each test checks the exact signal, the exact words, and that the bytes are unchanged.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def test_a_page_beside_a_mirror_is_a_guard(nursery, mirror, away):
     address = start + away if away < 0 else start + 65535 + away
     ended = nursery.child("load(ADDRESS)", ADDRESS=address)
     side, why = ("before", BEFORE) if away < 0 else ("behind", BEHIND)
-    # Between the mirrors, what is nearer to the other one is taken for one of that.
+    # Between the mirrors, an address counts for the nearer mirror.
     assert ended.status == -signal.SIGSEGV
     assert f"memgroup: read at {address:#x}, " in ended.err
     if abs(away) == 1000:
@@ -127,7 +127,7 @@ def test_every_kind_of_store_is_the_same_crash(nursery, how):
     unchanged(nursery)
 
 
-# What the kernel refuses to do on anybody's behalf. `AT` is the read-only mirror of slot 0, `n` a page.
+# System calls that the kernel refuses. `AT` is the read-only mirror of slot 0, `n` the size of a page.
 
 REFUSED = {
     "read": ("libc.read(os.open('/dev/zero', os.O_RDONLY), pointer(AT), n)", "EFAULT"),
@@ -233,7 +233,7 @@ assert ctypes.string_at(AT, 65536) == bytes([0x50]) * 65536
     unchanged(nursery)
 
 
-# Descriptors that root can get at again, of sealed memory
+# Descriptors of sealed memory that root can open again
 
 REOPENED = {
     "a new writable mapping": "mmap.mmap(fd, PAGE)",

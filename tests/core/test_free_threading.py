@@ -1,4 +1,4 @@
-"""The layer needs no GIL, and does not turn one on."""
+"""The module needs no GIL, and does not enable one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ without_gil = pytest.mark.skipif(
 
 @without_gil
 def test_the_import_leaves_the_gil_off(child):
-    # A warning would tell of a GIL that was turned on, and the child's output must be silent.
+    # Enabling the GIL would print a warning, and the child must print nothing.
     code = "import memgroup.aio, memgroup.rmap; print(sys._is_gil_enabled(), threading.active_count())"
     assert child.output(code) == "False 1"
 
@@ -45,6 +45,6 @@ print(group.stats().blocks, sys._is_gil_enabled())
 
 
 def test_the_module_is_built_for_threads_without_a_gil():
-    """In so many words: a default of the library that makes the module would do, until it changes."""
+    """The module declares it explicitly and does not rely on pyo3's default, which may change."""
     source = Path(__file__).parents[2] / "src/python/mod.rs"
     assert "#[pymodule(gil_used = false)]" in source.read_text()

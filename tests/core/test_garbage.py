@@ -1,4 +1,4 @@
-"""The garbage collector sees what each class holds, so that no reference cycle keeps a group for good."""
+"""The garbage collector sees every reference of each class, so no reference cycle keeps a group forever."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRACKED = 1 << 14  # Py_TPFLAGS_HAVE_GC
 
 
 class Witness:
-    """Something that a weak reference can tell is gone."""
+    """An object that supports weak references, to notice when it is collected."""
 
 
 def a_list(group):

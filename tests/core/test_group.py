@@ -1,4 +1,4 @@
-"""Making groups, allocating, and what a group says of itself."""
+"""Making groups, allocating, and the statistics and repr of a group."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 PAGE = os.sysconf("SC_PAGE_SIZE")
-WINDOW = MIB  # the most that is committed ahead of small requests
+WINDOW = MIB  # the largest window that is committed ahead of small requests
 
 needs_memory = pytest.mark.skipif(memory_available() < 7 * GIB, reason="needs 7 GiB of available memory")
 
 
 def check_sums(group: MemGroup) -> None:
-    """What stats() says of the group is the sum of what it says of the slots."""
+    """The statistics of the group are the sums of those of its slots."""
     stats = group.stats()
     for name in ("allocated", "committed", "mapped"):
         assert getattr(stats, name) == sum(getattr(slot, name) for slot in stats.slots), name
@@ -186,7 +186,7 @@ def test_numpy_integers_are_sizes(group):
 def test_the_unused_end_of_an_earlier_slot_is_used_again():
     group = MemGroup(base=64 * KIB)
     first = group.alloc(10 * KIB)
-    beyond = group.alloc(100 * KIB)  # slot 1: slot 0 has not that much room
+    beyond = group.alloc(100 * KIB)  # slot 1: slot 0 has not enough room
     after = group.alloc(40 * KIB)
     assert group.stats().slots[0].allocated == 50 * KIB
     assert first.address < after.address < first.address + 64 * KIB
@@ -197,7 +197,7 @@ def test_look_back_finds_room_in_slots_before_the_current_one():
     group = MemGroup(base=64 * KIB)
     for _ in range(7):
         group.alloc(8 * KIB)  # 56 KiB: slot 0 is nearly full
-    group.alloc(8 * KIB + 1)  # does not fit any more: slot 1 becomes the current one
+    group.alloc(8 * KIB + 1)  # does not fit: slot 1 becomes the current one
     group.alloc(90 * KIB)
     group.alloc(200 * KIB)
     before = group.stats().slots[0].allocated
@@ -320,7 +320,7 @@ def test_copy_is_a_copy(group):
     assert (block, source) == (b"axc", b"xbc")
 
 
-# What lives where
+# Membership
 
 
 def test_in_says_whether_an_object_lives_in_a_group(mirrored):
@@ -362,7 +362,7 @@ def test_blocks_from_before_a_reset_are_in_no_group(group):
     assert block not in group
 
 
-# What a group says
+# Statistics and repr
 
 
 def test_stats_count_blocks_bytes_and_views(backing):

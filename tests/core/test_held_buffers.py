@@ -1,4 +1,4 @@
-"""A buffer is borrowed once, and held from the first look at its size until its bytes are copied."""
+"""A buffer is acquired once, and held from the first read of its size until its bytes are copied."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_bytearray_cannot_shrink_while_a_list_is_unpickled_from_it(child):
 
 
 class Shrinking:
-    """Exports all of its bytes the first few times that it is asked, and four of them from then on."""
+    """Exports all of its bytes at the first few requests, and four of them later."""
 
     def __init__(self, real: bytes, most: int) -> None:
         self.real, self.left = real, most
@@ -113,7 +113,7 @@ def test_a_view_of_the_columns_cannot_change_where_the_records_are(group):
     made.fill_from(bytes(range(60)))
     before = [bytes(record) for record in made]
     for column in (made.sizes, made.offsets):
-        # As a consumer in C does that does not ask whether a buffer is read-only.
+        # As a C consumer that does not check whether a buffer is read-only.
         address = np.asarray(column).ctypes.data
         ctypes.memset(address, 0xFF, column.nbytes)
     assert [bytes(record) for record in made] == before

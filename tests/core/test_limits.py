@@ -1,4 +1,4 @@
-"""What a group refuses: the right exception, a message that names the remedy, a group that works on."""
+"""Refused requests: the right exception, a message that names the remedy, and a group that stays usable."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 PAGE = os.sysconf("SC_PAGE_SIZE")
-HUGE = 10**5000  # longer than Python likes to print
+HUGE = 10**5000  # longer than Python prints by default
 
 
 class Index:
-    """An integer as operator.index() sees it, that cannot even be compared."""
+    """An object with `__index__` that cannot be compared."""
 
     def __init__(self, value: int) -> None:
         self.value = value
@@ -240,11 +240,11 @@ def test_memory_that_exporters_keep_over_a_reset_counts_against_the_limit():
     group.alloc(60 * KIB)
 
 
-# What the machine can give
+# The headroom of the machine
 
 
 def test_requests_add_up_against_the_machines_headroom(child):
-    """Memory that was promised and not yet touched is not promised again: no signal later."""
+    """Unfaulted bytes are not committed a second time, so no signal comes later."""
     total = 2 * os.sysconf("SC_PHYS_PAGES") * PAGE
     for size in (15 * MIB, 256 * MIB):
         said = child.output(
@@ -326,7 +326,7 @@ def test_more_than_the_machine_has_is_refused_at_once(group):
     check_works(group)
 
 
-# What the kernel gives a process
+# Resource limits of a process
 
 
 def test_address_space_runs_out(child, backing):
@@ -356,7 +356,7 @@ def test_address_space_runs_out(child, backing):
 
 
 def test_private_memory_runs_out(child):
-    """Only that of anonymous groups is: shared mappings do not count against RLIMIT_DATA."""
+    """Only anonymous groups: shared mappings do not count against RLIMIT_DATA."""
     said = child.output("""
         groups = [MemGroup(backing=backing) for backing in ("anonymous", "memfd")]
         used = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) << 10
@@ -421,7 +421,7 @@ def test_files_may_not_grow_beyond_the_limit(child, mirrored):
 
 @pytest.fixture(scope="module")
 def tiny_disk():
-    """A program to run others under, that sees a tmpfs of 1 MiB at the directory also returned."""
+    """A directory, and a command prefix that runs a program with a tmpfs of 1 MiB mounted there."""
     directory = "/mnt"
     mount = f'mount -t tmpfs -o size=1m none {directory} && exec "$@"'
     under = ("unshare", "--mount", "sh", "-c", mount, "sh")

@@ -213,7 +213,7 @@ def test_counts_and_alignments_are_checked(group):
     assert figures(group) == (0, 0, 0)
 
 
-# What a list is
+# Contents of a list
 
 
 @given(sizes=sizes_of_all_kinds, shift=st.integers(0, 12), base=st.sampled_from([1, 64 * KIB]))
@@ -263,7 +263,7 @@ def test_slices_equal_those_of_a_plain_list(data, sizes, uniform, base):
 
 
 def offsets_of(sizes: list[int], align: int = 16) -> list[int]:
-    """Where blocks of these sizes begin, one behind the other; one without bytes takes one."""
+    """The offsets of blocks of these sizes, one after the other; an empty block takes one byte."""
     takes = (-(-max(size, 1) // align) * align for size in sizes)
     return [0, *itertools.accumulate(takes)][: len(sizes)]
 
@@ -289,7 +289,7 @@ def test_columns_are_read_only_copies(group):
             column[0] = 1
     sizes = made.sizes
     group.free()
-    assert sizes.tolist() == list(range(1000))  # the copy is no group memory, and goes with its last user
+    assert sizes.tolist() == list(range(1000))  # the copy is no group memory, and dies with its last user
 
 
 def test_lists_of_one_size_have_no_table(group):
@@ -321,7 +321,7 @@ def test_a_table_takes_at_most_16_bytes_for_each_block(child):
         print((resident() - before) / len(made))
         """
     )
-    # The first slots' windows are mapped ahead: two mebibytes.
+    # The windows of the first slots are mapped ahead: two mebibytes.
     with_table, without, uniform = map(float, printed.split())
     assert 15 < with_table < 16 + 0.8
     assert without < 0.8

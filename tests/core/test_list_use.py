@@ -98,7 +98,7 @@ def test_filling_takes_any_bytes_of_the_right_number(group):
     through=st.sampled_from(["read-write", "read-only"]),
 )
 def test_filling_from_its_own_bytes_is_as_from_a_copy(sizes, data, through):
-    """The source is a view over several blocks of the list and what lies between, through either mirror."""
+    """The source is a view over several blocks of the list and the bytes between, through either mirror."""
     group = MemGroup()
     made, _ = filled(group, sizes, align=data.draw(st.sampled_from([1, 16])))
     part = made[:: data.draw(st.sampled_from([1, 2, -1]))]
@@ -151,7 +151,7 @@ def test_zeroed_lists_are_zero_after_a_reset_too(group):
 
 def test_tiny_and_huge_blocks_lie_apart():
     group = MemGroup(base=64 * KIB)
-    # Of those between more than an eighth of the large ones.
+    # The small blocks between are more than an eighth of the large ones.
     sizes = [100] * 50 + [40 * MIB] + [100] * 100_000 + [20 * MIB] + [100] * 5
     made = group.alloc_many(sizes)
     assert made.sizes.tolist() == sizes

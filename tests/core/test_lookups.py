@@ -1,4 +1,4 @@
-"""Looking for bytes asks for the type of an operand: no attribute is looked up, no exception dropped."""
+"""Searching checks the type of an operand; it looks up no attribute and drops no exception."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 
 class Watched(bytearray):
-    """A bytes-like object that tells of lookups of its attributes."""
+    """A bytes-like object that records lookups of its attributes."""
 
     looked_up: list[str]
 
@@ -16,7 +16,7 @@ class Watched(bytearray):
 
 
 class Opaque:
-    """No bytes-like object, which tells of lookups of its attributes."""
+    """An object without bytes that records lookups of its attributes."""
 
     def __getattribute__(self, name):
         Watched.looked_up.append(name)

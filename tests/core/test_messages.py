@@ -1,4 +1,4 @@
-"""What a wrong argument is told: its name, what was passed, and a remedy that exists."""
+"""The error for a wrong argument has its name, the passed value, and a remedy that exists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import memgroup
 import pytest
 from memgroup import MemGroup
 
-# By call: the exception, and words that its message must have.
+# For each call: the exception, and words that its message must have.
 GROUPS = {
     "base a str": (lambda: MemGroup("x"), TypeError, ("base", "integer", "str")),
     "base 0": (lambda: MemGroup(base=0), ValueError, ("base", "not 0")),
@@ -104,7 +104,7 @@ def test_an_error_names_the_wrong_argument_and_a_remedy(group, call, error, word
     with pytest.raises(error) as raised:
         call(group)
     assert [word for word in words if word not in str(raised.value)] == []
-    assert group.alloc(1).nbytes == 1  # nothing has happened
+    assert group.alloc(1).nbytes == 1  # the group is unchanged
 
 
 def test_no_error_gives_useless_advice():

@@ -1,4 +1,4 @@
-"""What protection promises: no way to write from Python, from C or through the kernel, and no way back."""
+"""Protected blocks cannot be written from Python, from C or through the kernel, nor made writable again."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
 
 @pytest.fixture
 def pair(mirrored):
-    """A group and three blocks of it; the one in the middle, protected, too."""
+    """A group, three blocks of it, and the middle block protected."""
     group = MemGroup(backing=mirrored)
     left, block, right = (group.copy(CONTENTS) for _ in range(3))
     protected = group.protect(block)
     yield group, protected
-    # Whatever a test tried, the bytes are as they were, and what is beside them can be written.
+    # After every test, the bytes are unchanged, and the neighbouring blocks can be written.
     assert bytes(protected) == bytes(block) == CONTENTS
     left[:] = right[:] = block[:] = b"n" * 100
     assert left == right == block == protected == b"n" * 100
@@ -125,7 +125,7 @@ def test_only_unprotect_leads_back(pair):
     group, protected = pair
     view = group.protect(memoryview(protected).cast("i"))
     seen, ways = [], [protected, view, protected[1:5], protected[::2]]
-    while ways:  # everything that attributes lead to
+    while ways:  # every object that attributes lead to
         thing = ways.pop()
         if any(thing is before for before in seen):
             continue
@@ -383,7 +383,7 @@ def test_a_hundred_thousand_blocks_can_be_protected_at_once(mirrored):
     assert all(block.readonly for block in protected)
 
 
-# What cannot be protected
+# Objects that cannot be protected
 
 FOREIGN = {
     "another group's block": lambda other: other.copy(b"abc"),

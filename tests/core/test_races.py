@@ -1,6 +1,6 @@
-"""Uses of a group that race with its free: they succeed or say so, and touch no slot that is gone.
+"""Uses of a group that race with its free: they succeed or raise an error, and touch no freed slot.
 
-Without AddressSanitizer most slots that are gone are only read, and nobody notices.
+Without AddressSanitizer most reads of a freed slot go unnoticed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def often():
 
 
 def repeat(use: Callable[[], object], started: threading.Barrier, failures: list[BaseException]) -> None:
-    """Go on until it fails."""
+    """Repeat the call until it fails."""
     started.wait()
     try:
         while True:

@@ -1,4 +1,4 @@
-"""Code of the user's that a call runs may free any group by force: the call borrows after that."""
+"""User code that a call runs may free any group by force: the call borrows memory only afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceptions of the documented type, with a remedy for what was refused."""
+"""Exceptions of the documented type, with a remedy for the refused operation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 
 def test_a_fault_report_that_the_kernel_refuses_is_an_os_error(child):
-    """Handlers that others keep putting in front use up the places for ours."""
+    """Other code installs handlers again and again, until no place is left for ours."""
     said = child.output(
         """
         import faulthandler

@@ -1,4 +1,4 @@
-"""Secret groups: what they hold is in no core dump, in no swap, and in no memory once they have ended."""
+"""Secret groups: their bytes are in no core dump, in no swap, and in no memory after the end."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def witness(request):
 
 
 def smaps(address: int) -> dict[str, str]:
-    """What the kernel says of the mapping at an address."""
+    """The kernel's data about the mapping at an address."""
     found: dict[str, str] = {}
     within = False
     for line in Path("/proc/self/smaps").read_text().splitlines():
@@ -84,7 +84,7 @@ def smaps(address: int) -> dict[str, str]:
     return found
 
 
-# What it is
+# Properties
 
 
 def test_a_secret_group_says_so_and_an_ordinary_one_does_not(secret):
@@ -189,7 +189,7 @@ print(outcome(MemGroup().alloc, 1 << 20))
     wanted, had = map(int, figures.groups())
     assert wanted + had > 256 * KIB
     total, intact = kept.split()
-    assert int(total) > 200 * 1000  # what may be locked is used up
+    assert int(total) > 200 * 1000  # the limit of locked memory is used up
     assert intact == "True"
     assert re.match(words, large)
     assert (again, ordinary) == ("fine", "fine")
@@ -206,7 +206,7 @@ def test_nothing_is_allocated_where_nothing_may_be_locked(child):
     assert committed == "0"
 
 
-# The words must stand nowhere else in the process: not in its code, nor in what it was told.
+# No other memory of the process may contain the words, neither its code nor its arguments.
 DUMPED = """
 keep = []
 for first, secret in ((17, True), (34, False)):
@@ -221,7 +221,7 @@ print("ready", flush=True)
 
 
 def check_dump(core: Path) -> None:
-    """The ordinary groups show that the dump has what it can have."""
+    """The ordinary groups show that the dump contains all memory that it can contain."""
     dump = core.read_bytes()
     core.unlink()
     ordinary, secret = (bytes((first + 7 * n) % 251 for n in range(64)) for first in (34, 17))
@@ -270,7 +270,7 @@ def test_a_core_dump_by_gcore_has_no_secret_bytes(tmp_path):
     check_dump(core)
 
 
-# Overwritten in the end
+# Overwriting at the end
 
 
 def test_reset_overwrites_and_later_blocks_are_zero(secret):
@@ -348,7 +348,7 @@ def test_memory_of_exporters_is_overwritten_when_the_last_one_dies(witness, end)
     assert block.address
     assert other.address
     ENDS[end](group)
-    assert SECRET * 2 in seen.bytes()  # untouched until then
+    assert SECRET * 2 in seen.bytes()  # unchanged until then
     del block
     assert SECRET in seen.bytes()
     del other
@@ -390,7 +390,7 @@ def test_many_threads_use_a_secret_group_and_no_secret_is_left(witness):
 
 
 def forked(work) -> int:
-    """What a forked child ends with: 0 if `work` returned true."""
+    """The exit status of a forked child: 0 if `work` returned true."""
     pid = os.fork()
     if pid == 0:
         code = 2
@@ -434,7 +434,7 @@ def test_a_childs_own_secrets_are_overwritten_too():
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_the_owners_end_overwrites_the_bytes_that_a_child_sees(end):
-    """And so the child, which has a mapping of its own, is a witness that needs no rights."""
+    """The child has its own mapping, so it can check the bytes without privileges."""
     group = MemGroup(secret=True)
     block = group.copy(SECRET)
     ours, theirs = os.pipe()

@@ -1,4 +1,4 @@
-"""Buffers whose bytes lie anywhere: copied, assigned and compared where they are."""
+"""Strided buffers: copied, assigned and compared in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subinterpreters are refused, and leave the main interpreter as it was."""
+"""Subinterpreters are refused, and the main interpreter is not affected."""
 
 from __future__ import annotations
 

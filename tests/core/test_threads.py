@@ -1,4 +1,4 @@
-"""Many threads on one group, some of which end it: only what is documented, and nobody else's bytes."""
+"""Many threads on one group, some of which end it: only documented results, and no byte of another owner."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_threads_never_share_bytes(backing, base, largest):
 
 
 def test_every_byte_of_many_threads_has_one_owner():
-    """At the scale that Python bears: 150,000 objects of four threads, by every way to get one."""
+    """150,000 objects of four threads, allocated in every way."""
     rounds, group = 3, MemGroup(base=4096)
     together = threading.Barrier(4)
     ends: list[int] = []

@@ -1,7 +1,7 @@
 """Where the kernel lets a read-only mirror be made writable after all, groups with mirrors are refused.
 
-Sandboxes that stand in for the kernel accept the seals and do so. Here a seccomp filter answers `mprotect`
-with success and does nothing.
+Sandboxes that emulate the kernel accept the seals without enforcing them. Here a seccomp filter lets
+`mprotect` return success without any effect.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Warm memory: what a group leaves serves the next, within a bound, and is never shown to anybody else."""
+"""Warm memory: later groups reuse the memory of ended ones, within a bound, and no other owner sees it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ KIB, MIB = 1 << 10, 1 << 20
 
 @pytest.fixture(autouse=True)
 def warm(cold):
-    """Begin with nothing warm, and room for some."""
+    """Begin with no warm memory, and a limit that allows some."""
     memgroup.set_warm_limit(64 * MIB)
 
 
-# What users set and see
+# The limit and the figures
 
 
 def test_warm_memory_can_be_inspected():
@@ -127,7 +127,7 @@ def test_an_absurdly_large_limit_is_accepted():
 
 
 def limited_by(value: str | None, *flags: str) -> subprocess.CompletedProcess[str]:
-    """What a process says of its limit, with that in its environment."""
+    """The warm limit of a process with this environment."""
     environment = {
         name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "MEMGROUP"))
     }
@@ -159,7 +159,7 @@ def test_nonsense_in_the_environment_is_warned_of_and_ignored(value):
     assert limited_by(value, "-W", "ignore").stderr == ""
 
 
-# What nobody may see
+# Bytes that must not be visible
 
 
 @pytest.mark.parametrize("backing", ["memfd", "anonymous"])
@@ -263,7 +263,7 @@ def test_a_forked_child_gets_no_warm_memory(child):
     assert said == "[0, 1, b'parent', 1] 0 b'parent' 1"
 
 
-# What it is for
+# The purpose
 
 
 def test_warm_memory_never_causes_a_refusal(child):
@@ -276,7 +276,7 @@ def test_warm_memory_never_causes_a_refusal(child):
         before = memgroup.warm_memory().slots
         print(before, outcome(MemGroup(base=200 << 20).alloc, 200 << 20), memgroup.warm_memory().slots)
     """)
-    assert said == "1 fine 1"  # what went is kept in turn, the large one instead of the other
+    assert said == "1 fine 1"  # freed memory is kept again, the large slot instead of the other
 
 
 ROUNDS = """

@@ -1,4 +1,4 @@
-"""After a fork, parent and child share what was there and never hand out the same bytes."""
+"""After a fork, parent and child share the earlier memory and never hand out the same bytes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def work():
 status = wait(fork(work))
 print(status, old[3][0], all(block[1:] == bytes([i]) * 499 for i, block in enumerate(old)))
 """
-    # What the child writes is shared, or its own where memory is private.
+    # The child's writes are shared, except for private memory.
     assert fork(code, backing) == f"0 {3 if backing == 'anonymous' else 255} True"
 
 

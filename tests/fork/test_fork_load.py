@@ -126,7 +126,7 @@ def test_a_thousand_forks_under_load(child, of, forks):
 
 
 def run_main(child, tmp_path, code, **modules):
-    """Run a program of its own: what is not a fork imports it again."""
+    """Run a separate program, because start methods other than fork import it again."""
     for name, text in {"program": code, **modules}.items():
         (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
     return child.output(

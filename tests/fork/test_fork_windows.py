@@ -1,4 +1,4 @@
-"""Forks while another thread is in the middle of something: what the child has, and that it never hangs."""
+"""Forks while another thread is in a call: what the child inherits, and that it never hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fork costs: told, measured, shown; and nobody is left behind. No duration is asserted."""
+"""The cost of a fork: predicted, measured, shown; and no process is left behind. No duration is asserted."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class TestPredict:
         assert (kept.vmas, kept.tables_per_fork, kept.walks.first) == (1, 0, 1)
         shared = predict(1 << 30, "memfd", "star:10")
         assert (shared.vmas, shared.anon_vmas, shared.tables_per_fork) == (22, 0, 0)
-        assert shared.walks.last == 22  # no shorter for being shared
+        assert shared.walks.last == 22  # sharing does not shorten the walk
 
     def test_sizes_of_objects_are_read_where_they_can_be(self, tmp_path):
         (tmp_path / "anon_vma").mkdir()
@@ -253,7 +253,7 @@ class TestMeasure:
 
 
 class TestBounds:
-    """What the machine has no room for is refused before anybody is forked."""
+    """A family that the machine has no room for is refused before the first fork."""
 
     @pytest.fixture(autouse=True)
     def no_helper(self, monkeypatch):
@@ -307,7 +307,7 @@ class TestBounds:
         (lower.parent / f"memory.{used}").write_text("900\n")
         assert left("memory") == 100
         (lower.parent / "memory.stat").write_text(f"anon 5\n{cache} 600\nfile 700\n")
-        assert left("memory") == 700  # the page cache that nobody looks at makes room
+        assert left("memory") == 700  # inactive page cache counts as room
         (pids / "pids.max").write_text("20\n")
         (pids / "pids.current").write_text("15\n")
         assert left("pids") == 5

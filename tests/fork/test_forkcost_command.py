@@ -1,4 +1,4 @@
-"""The command `memgroup forkcost`, and that it leaves nobody behind."""
+"""The command `memgroup forkcost`, and that it leaves no process behind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ measure(1 << 20, "memfd", "tree:3", rounds=1_000_000)
 
 
 def marked(mark: str) -> list[int]:
-    """Who lives and has the mark; the helper's family inherits it."""
+    """The live processes with the mark, which the helper's family inherits."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -96,7 +96,7 @@ class TestNoProcessIsLeft:
 
     def test_a_member_that_is_killed(self, long, tmp_path):
         helper = int(Path(f"/proc/{long.pid}/task/{long.pid}/children").read_text())
-        while long.poll() is None:  # whom it hits, and when, does not matter
+        while long.poll() is None:  # which process dies, and when, does not matter
             for pid in sorted(set(marked(str(tmp_path))) - {long.pid, helper}, reverse=True)[:3]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -120,7 +120,7 @@ class TestNoProcessIsLeft:
             measure(MIB, shape="tree:3", rounds=1_000_000)
         assert set(marked(str(tmp_path))) <= {os.getpid()}
         (helper,) = started
-        assert helper.wait() in (1, -signal.SIGKILL)  # before it held to its lifeline, or later
+        assert helper.wait() in (1, -signal.SIGKILL)  # before or after it opened its lifeline
         assert len(os.listdir("/proc/self/fd")) <= len(descriptors)
 
     def test_a_helper_whose_lifeline_is_closed(self, child):

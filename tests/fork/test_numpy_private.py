@@ -1,4 +1,4 @@
-"""What numpy itself allocates in a group may hold pointers: no fork shares it, and no end takes it away."""
+"""numpy's own allocations in a group may hold pointers: no fork shares them, and no end takes them away."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ np = pytest.importorskip("numpy")
 IS_TWO = np.__version__.startswith("2")
 needs_strings = pytest.mark.skipif(not IS_TWO, reason="numpy 1 has no strings of variable size")
 
-# How arrays that refer to objects come to be within `group.numpy()`: numpy gets the memory in several ways.
+# Ways to make arrays of objects within `group.numpy()`: numpy allocates in several ways.
 MAKE = {
     "objects": "np.array([text(i) for i in range(6)], object)",
     "records": "np.array([(i, text(i)) for i in range(6)], [('number', 'i4'), ('text', object)])",
@@ -82,7 +82,7 @@ def test_a_child_cannot_change_its_parents_arrays_of_objects(child, make, body):
 
 
 def test_code_that_runs_while_numpy_works_may_fork(child):
-    """A sort of objects calls `__lt__` with a buffer in its hands."""
+    """A sort of objects calls `__lt__` while numpy holds a temporary buffer."""
     assert child.output("""
         import numpy as np
 

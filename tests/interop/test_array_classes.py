@@ -1,4 +1,4 @@
-"""Subclasses of numpy's arrays whose `__array_finalize__` raises: nothing is left, and nothing dangles."""
+"""Subclasses of numpy's arrays whose `__array_finalize__` raises: no view is left, and no address dangles."""
 
 from __future__ import annotations
 

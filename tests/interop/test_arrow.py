@@ -1,4 +1,4 @@
-"""Lists and blocks as Arrow arrays: the same bytes at the same addresses, for as long as anyone looks."""
+"""Lists and blocks as Arrow arrays: the same bytes at the same addresses, as long as an array lives."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def list_of(group: MemGroup, records: list[bytes], align: int = 16) -> MemList:
 
 
 def taken(exporter, kind=None):
-    """What pyarrow makes of it, after a look at every value."""
+    """The pyarrow array of the object, validated in full."""
     array = pa.array(exporter, type=kind)
     array.validate(full=True)
     return array
 
 
 def addresses(array) -> list[int]:
-    """Where each record of an array of views begins that is not held by its view."""
+    """The address of each record that its view does not contain inline."""
     views = array.buffers()[1]
     windows = [buffer.address for buffer in array.buffers()[2:]]
     words = memoryview(views).cast("B").cast("i")
@@ -280,7 +280,7 @@ def test_an_empty_list_is_an_empty_array(group, kind):
     assert len(taken(list_of(group, RECORDS)[3:3])) == 0
 
 
-# What users may do wrongly
+# Wrong uses
 
 
 @pytest.mark.parametrize("kind", TEXT)
@@ -385,7 +385,7 @@ def test_records_too_large_for_a_view():
     for n, block in enumerate(made):
         block[:13] = b"record no. %02d" % n
     array = pa.array(made)
-    array.validate()  # in full it would read gigabytes
+    array.validate()  # a full validation would read gigabytes
     assert len(array.buffers()) == 2 + 2  # two windows of one slot
     assert all(buffer.size < 1 << 31 for buffer in array.buffers()[2:])
     assert addresses(array) == read_only_addresses(group, made)
@@ -439,7 +439,7 @@ def test_a_block_is_an_array_of_bytes(group, contents):
     assert pa.DataType._import_from_c_capsule(block.__arrow_c_schema__()) == pa.uint8()
 
 
-# Others than pyarrow
+# Other consumers
 
 
 @given(st.lists(st.binary(max_size=30), max_size=20), st.slices(20))

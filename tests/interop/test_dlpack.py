@@ -1,4 +1,4 @@
-"""Blocks as DLPack tensors: shared with who may write, read-only or refused where nobody may."""
+"""Blocks as DLPack tensors: writable ones are shared, protected ones are read-only or refused."""
 
 from __future__ import annotations
 
@@ -177,10 +177,10 @@ def test_a_thread_unknown_to_python_may_call_a_deleter(group):
     assert libc.pthread_create(ctypes.byref(thread), None, deleter, argument) == 0
     assert libc.pthread_join(thread, None) == 0
     assert group.stats().exports == 0
-    del capsule  # was used, and so does nothing
+    del capsule  # it was used, so this does nothing
 
 
-# What users may do wrongly
+# Wrong uses
 
 
 @pytest.mark.parametrize("version", [None, (0, 8)])

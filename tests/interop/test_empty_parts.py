@@ -1,4 +1,4 @@
-"""Parts without bytes: `in`, `protect` and `unprotect` answer for the memory that they were cut from."""
+"""Empty parts: `in`, `protect` and `unprotect` treat them as parts of the memory that they were cut from."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_an_empty_part_of_something_else_does_not_live_here(group):
 
 
 def test_a_foreign_part_whose_address_happens_to_be_in_the_group_does_not_live_here(group):
-    """`array[::-step][n:]` points before its array by as much as you like."""
+    """`array[::-step][n:]` can point any distance before its array."""
     block = group.alloc(4096)
     foreign = np.zeros(8, "u1")
     for target in (block.address, block.address + 100):
@@ -149,7 +149,7 @@ def test_a_foreign_part_whose_address_happens_to_be_in_the_group_does_not_live_h
 def test_an_empty_part_from_before_a_reset_or_free_is_refused(cut):
     group = MemGroup()
     part = cut(group.alloc(SIZE))
-    with contextlib.suppress(BufferError):  # a part that is no view is in nobody's way
+    with contextlib.suppress(BufferError):  # a part that is no view does not make free() refuse
         group.reset()
         assert part not in group
         with pytest.raises(ValueError, match=r"reset|does not live in this group"):

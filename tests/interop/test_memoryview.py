@@ -41,7 +41,7 @@ class OfBlocks(cpython.BaseBytesMemoryTests):
 
 
 class BlockMemoryviewTest(unittest.TestCase, cpython.BaseMemoryviewTests, OfBlocks):
-    # Its body asks nothing of the exporters but what any can do.
+    # Its body works with every exporter.
     test_constructor = cpython.BytesMemoryviewTest.test_constructor
 
 

@@ -1,4 +1,4 @@
-"""numpy arrays in a group: made there, seen through its mirrors, and allocated there by numpy itself."""
+"""numpy arrays in a group: making them, reading them through mirrors, and numpy's own allocations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_signatures_are_numpys(name):
     except ValueError:
         pytest.skip("this numpy does not tell the signatures of its functions")
     ours = inspect.signature(getattr(MemGroup(), name))
-    # What this numpy has not got yet, such as device=, is its way of saying no.
+    # An argument that this numpy does not have yet, such as device=, is an error.
     assert {n: (p.kind, p.default) for n, p in ours.parameters.items() if n in theirs.parameters} == {
         n: (p.kind, p.default) for n, p in theirs.parameters.items()
     }
@@ -186,7 +186,7 @@ def test_any_array_is_laid_out_as_numpys(shape, dtype, order):
     used = group.empty(1000, "u1")
     used[:] = 0xFF
     del used
-    group.reset()  # so that zeros has something to clear
+    group.reset()  # so that zeros has bytes to clear
     for make in ("empty", "zeros"):
         ours, theirs = (getattr(maker, make)(shape, dtype, order=order) for maker in (group, np))
         same_layout(ours, theirs)
@@ -420,7 +420,7 @@ def test_the_array_of_a_block_is_its_base(group):
     assert bytes(block) == b"\1\2\3\4"
     assert block in group
     del made
-    assert group.stats().exports == 1  # whoever has it can still write there
+    assert group.stats().exports == 1  # its holder can still write there
     block[0] = 9
     del block
     assert group.stats().exports == 0

@@ -19,14 +19,14 @@ from support.arrays import IS_TWO
 
 np = pytest.importorskip("numpy")
 
-# What arrays leave is handed on by those who hold the GIL; without one it stays taken until a reset.
+# With a GIL the memory of dead arrays is reused; without one it stays taken until a reset.
 needs_a_gil = pytest.mark.skipif(
     not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without a GIL little is taken back"
 )
 
 
 def handler_of(array=None):
-    """The name of what allocated an array, or will allocate the next."""
+    """The name of the allocator of an array, or of the next array."""
     multiarray = np._core.multiarray if IS_TWO else np.core.multiarray
     return multiarray.get_handler_name(*([] if array is None else [array]))
 
@@ -98,7 +98,7 @@ def test_an_exception_ends_the_block(group):
 def test_other_threads_are_not_affected(group):
     seen = []
     with group.numpy():
-        # From Python 3.14 on threads may begin with the context of who starts them.
+        # From Python 3.14 on threads may start with the context of their starter.
         thread = threading.Thread(target=lambda: contextvars.Context().run(lambda: seen.append(np.ones(3))))
         thread.start()
         thread.join()
@@ -483,7 +483,7 @@ def test_arrays_that_outlive_the_interpreter_make_no_noise(child, keep):
 
 
 def test_handlers_may_be_called_without_the_gil(child):
-    """numpy promises nobody that it holds the GIL: ctypes calls the handler's functions as C would."""
+    """numpy does not promise to hold the GIL: ctypes calls the handler's functions as C code would."""
     assert (
         child.output("""
         import numpy as np

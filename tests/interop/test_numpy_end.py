@@ -1,8 +1,8 @@
-"""What the end of a group does to each way in which numpy and its kin hold a block.
+"""The effect of the end of a group on every way to hold a block through numpy and similar libraries.
 
-Whoever holds an export is a view: `free()` refuses. Whoever took the address and kept only the block is not,
-so `free()` sets the slot aside until the block dies. `free(force=True)` takes the memory away, and a later
-use is a crash that says so: never another group's bytes.
+An object that holds an export is a view: `free()` refuses. An object that took the address and keeps only the
+block is no view, so `free()` sets the slot aside until the block dies. `free(force=True)` takes the memory
+away, and a later use is a reported crash: it never shows another group's bytes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ WAYS = {
     "ndarray of a memoryview": (
         "np.ndarray((SIZE,), 'u1', buffer=memoryview(block))",
         "exporter",
-    ),  # keeps the view's object alone
+    ),  # keeps only the view's object
     "a released view": ("(memoryview(block).release(), block)[1]", "block"),
     "its address": ("(block.address, block)[1]", "block"),
     "array": ("np.array(block)", "copy"),
@@ -150,9 +150,9 @@ def test_each_end_finds_every_holder_of_the_block(nursery, way, mirror):
     assert (ended.status, ended.err) == (0, "")
     free, reset, gentle = eval(ended.out)
     expected = {
-        # Live views (and lenders, which hold one) stand in the way; a gentle end leaves them what they show.
+        # Live views (and lenders, which hold one) make free() refuse; a gentle end keeps their memory.
         "view": (("refused", True, False), ("refused", True, False), ("done", True, True)),
-        # An exporter does not: free() and a reset leave it the slot.
+        # An exporter does not: free() and a reset keep its slot.
         "exporter": (("done", True, True), ("done", True, False), ("done", True, True)),
         "block": (("done", "freed", True), ("done", "freed", False), ("done", True, True)),
         "copy": (("done", True, True), ("done", True, False), ("done", True, True)),

@@ -248,6 +248,6 @@ def test_a_class_that_raises_as_it_is_made_leaves_nothing_dangling(group):
         group.protect(made)
     Bad.fail = False
     del made
-    with pytest.raises(BufferError):  # what escaped still shows the memory
+    with pytest.raises(BufferError):  # the array that escaped still shows the memory
         group.free()
     assert escaped[0].tolist() == [7, 7, 7]

@@ -1,4 +1,4 @@
-"""Elements that refer to objects are refused at every door of `protect` and `unprotect`, and by one check."""
+"""`protect` and `unprotect` refuse elements that refer to objects, in every kind of argument."""
 
 from __future__ import annotations
 

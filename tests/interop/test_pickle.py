@@ -1,4 +1,4 @@
-"""Blocks and lists that are pickled and copied: what moves, what does not, and where it lands."""
+"""Blocks and lists that are pickled and copied: which bytes are copied, and which group receives them."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_writable_objects_that_arrive_protected_are_not_made_writable():
     frames = [home.protect(home.copy(buffer)) for buffer in buffers]
     loaded = pickle.loads(data, buffers=frames)
     assert not loaded.readonly
-    assert loaded not in home  # a copy, for nothing leads from a protected block to a writable list
+    assert loaded not in home  # a copy, because a protected block cannot become a writable list
 
 
 def test_padding_is_sent_as_zeros():
@@ -282,7 +282,7 @@ def test_threads_load_into_groups_of_their_own_or_a_common_one(group):
     assert not wrong
 
 
-# What users may do wrongly
+# Wrong uses
 
 
 def test_pickling_a_group_is_refused_with_a_remedy(group):

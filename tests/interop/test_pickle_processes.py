@@ -15,7 +15,7 @@ from support.pickles import RECORDS, SKIPPING, THINGS, block_addresses, bytes_of
 
 
 def changed(thing, addition: bytes):
-    """Look at what arrived, and send it back with a block more."""
+    """Check the received objects, and send them back with one block more."""
     group = MemGroup()
     return type(thing).__name__, thing.readonly, bytes_of(thing), thing, group.protect(group.copy(addition))
 

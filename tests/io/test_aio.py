@@ -1,4 +1,4 @@
-"""asyncio: lists and messages through the loop, cancelled wherever it may be, and nothing lost."""
+"""asyncio: lists and messages through the event loop, cancelled at any point, and no byte lost."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def message(reader):
 
 
 async def once(awaitable):
-    """Make a coroutine of what is only awaitable."""
+    """Make a coroutine of an awaitable."""
     return await awaitable
 
 
@@ -182,7 +182,7 @@ def test_a_cancelled_transfer_out_of_a_list_goes_on(kind, sizes, pieces, patienc
 
 
 def test_many_blocks_with_gaps_both_ways_at_once(run):
-    # More than one call of the kernel takes, and some of every kind: empty, in other slots, in a slice.
+    # More blocks than one system call takes, of every kind: empty, in other slots, in a slice.
     chance = random.Random(1)
     sizes = [chance.choice([0, 1, 15, 17, 400]) for _ in range(30_000)] + [0] * 3000 + [700_000]
     stream = noise(sum(sizes))
@@ -452,7 +452,7 @@ def test_a_stream_closed_while_a_task_waits_gives_way_to_its_successor(group):
         ours.close()
         new, other = socket.socketpair()
         with peer, new, other:
-            assert new.fileno() == number  # the lowest that is free
+            assert new.fileno() == number  # the lowest free descriptor
             new.setblocking(False)
             blocks = group.alloc_many([4])
             task = asyncio.ensure_future(aio.recvmsg_into(blocks, new).complete())
@@ -466,7 +466,7 @@ def test_a_stream_closed_while_a_task_waits_gives_way_to_its_successor(group):
 
 
 def test_a_write_of_zero_bytes_is_an_error(child):
-    """No descriptor at hand does that, so the kernel is told to: a seccomp filter answers writev(2) by 0."""
+    """No ordinary descriptor does that, so a seccomp filter makes writev(2) return 0."""
     said = child.output("""
         import asyncio, struct, platform
         from memgroup import aio

@@ -1,4 +1,4 @@
-"""Length-prefixed messages into blocks: every byte, whatever the peer, the pieces, the signals, the end."""
+"""Length-prefixed messages into blocks: every byte arrives, for all peers, pieces, signals and ends."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ AHEAD = st.sampled_from([0, 1, 7, 100, 5000, 65536])
 def test_messages_come_out_as_they_went_in(kind, sizes, form, read_ahead, pieces):
     bodies = bodies_of(sizes, form["prefix"])
     stream = b"".join(framed(body, **form) for body in bodies)
-    # So many pieces of a byte or two take long, and show no more.
+    # More pieces of a byte or two would take long and show nothing new.
     least = len(stream) // 500
     with (
         MemGroup() as group,
@@ -71,7 +71,7 @@ def test_receiving_from_a_nonblocking_stream_continues(sizes, form, read_ahead, 
         source.setblocking(False)
         reader = group.frames(source, read_ahead=read_ahead, **form)
         found, sent = [], 0
-        # Pieces that a socket holds.
+        # Pieces that fit into a socket's buffer.
         for piece in in_pieces(stream, [min(size + least, 60_000) for size in pieces]):
             writer.sendall(piece)
             sent += len(piece)

@@ -34,7 +34,7 @@ class StopError(Exception):
 
 @pytest.fixture
 def on_alarm():
-    """Have alarms call something."""
+    """Have alarms call a function."""
     before = signal.getsignal(signal.SIGALRM)
     yield lambda handler: signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -142,7 +142,7 @@ def test_an_unfinished_message_counts_as_a_view(backing):
             until(lambda: found)
             assert found == [body]
             assert group.stats().exports == 0
-            group.reset()  # the reader waits, for a message of the new era
+            group.reset()  # the reader waits for a message of the new epoch
             writer.sendall(framed(b"next"))
             until(lambda: len(found) == 2)
             assert found[1] == b"next"
@@ -186,7 +186,7 @@ def test_groups_freed_at_random_while_messages_come(mirrored):
                 with sending(writer, in_pieces(framed(body) * 20, [9000])), receiving(reader) as found:
                     time.sleep(chance.random() * 0.002)
                     group.free(force=True)
-                    # Its memory may be somebody else's now.
+                    # Its memory may have a new owner now.
                     blocks += [MemGroup(backing=mirrored).copy(b"x" * 150_000)]
                     source.shutdown(socket.SHUT_RDWR)
                 outcomes.add(type(found[-1]))

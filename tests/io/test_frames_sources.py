@@ -1,4 +1,4 @@
-"""Length-prefixed messages: streams of all kinds, and arguments that cannot be."""
+"""Length-prefixed messages: streams of all kinds, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_reader_and_its_source_may_refer_to_each_other(group):
 
 
 def test_the_connections_of_multiprocessing(group):
-    # 4 bytes, network order, and no message of theirs is as long as to need more.
+    # 4 bytes in network order; none of its messages needs more.
     receiver, sender = multiprocessing.Pipe(duplex=False)
     bodies = [noise(size, size) for size in (0, 1, 16_000, 17_000, 1_000_000)]
 

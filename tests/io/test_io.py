@@ -1,4 +1,4 @@
-"""Lists through files, pipes and sockets: every byte, whatever the pieces, the signals and the peer."""
+"""Lists through files, pipes and sockets: every byte arrives, for all pieces, signals and peers."""
 
 import errno
 import io
@@ -36,7 +36,7 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
 
 
 def moved(raised) -> int:
-    """How many bytes were moved before that was raised."""
+    """The number of bytes that were moved before the exception."""
     return raised.value.characters_written
 
 
@@ -325,7 +325,7 @@ class TestPrograms:
         for name, data in files.items():
             (tmp_path / name).write_bytes(data)
         archived = io.BytesIO(subprocess.check_output(["tar", "-cf", "-", *files], cwd=tmp_path))
-        sizes = []  # headers and contents by turns
+        sizes = []  # headers and contents alternate
         with tarfile.open(fileobj=archived) as archive:
             for member in archive:
                 sizes += [member.offset_data - sum(sizes), member.size]

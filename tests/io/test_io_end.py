@@ -1,4 +1,4 @@
-"""Transfers of lists: the end of a group during one, and arguments that cannot be."""
+"""Transfers of lists: the end of a group during a transfer, and invalid arguments."""
 
 import contextlib
 import errno
@@ -13,11 +13,11 @@ from support.transfers import ENOUGH, in_thread, joined
 
 
 def blocks_bytes(size: int) -> int:
-    """How many bytes some eight million are in blocks of one size."""
+    """About eight million bytes, rounded to blocks of one size."""
     return 8_000_000 // size * size
 
 
-# Few pieces are left where they are; many small ones go by way of a buffer.
+# Few pieces are sent in place; many small ones go through a bounce buffer.
 FEW_OR_MANY = pytest.mark.parametrize("sizes", [[2, 4], [1] * 6 + [0] * 30], ids=["few", "many"])
 
 

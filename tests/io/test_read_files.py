@@ -148,7 +148,7 @@ class TestReadFiles:
         assert (1 in result.changed) == (length != 10_000)
 
     def test_a_file_that_keeps_changing_is_read_in_a_state_that_it_had(self, group, tmp_path):
-        """Whatever length is read, it is all of one letter: nothing is there that was not in the file."""
+        """The bytes that were read are all of one letter: the file had this state at one time."""
         path = tmp_path / "changing"
         path.write_bytes(b"z" * 100_000)
         stop = threading.Event()
@@ -237,7 +237,7 @@ def memory_is_plenty() -> bool:
 
 
 def unread_errors(timeout):
-    """A TCP socket whose queue of errors is not empty, so that it always seems ready, and its peer."""
+    """A TCP socket with a non-empty error queue, so that it always seems ready, and its peer."""
     server = socket.create_server(("127.0.0.1", 0))
     ours = socket.create_connection(server.getsockname())
     peer, _ = server.accept()
@@ -278,10 +278,10 @@ BIG = os.environ.get("MEMGROUP_BIG_TESTS") == "1"
 
 
 class TestTheWholeSize:
-    """Every byte at the size that this is for: less of it, unless MEMGROUP_BIG_TESTS=1 says otherwise."""
+    """Every byte at full size if MEMGROUP_BIG_TESTS=1, otherwise at a smaller size."""
 
     def file(self, path: Path, length: int) -> None:
-        """Make a file in which every 8 bytes say where they are, so that no two places look alike."""
+        """Make a file in which every 8 bytes contain their position, so that no two places are equal."""
         step = 1 << 24
         with open(path, "wb") as file:
             for start in range(0, length, step):
@@ -318,7 +318,7 @@ class TestTheWholeSize:
         assert told[-1] == (count, count)
         assert [done for done, _ in told] == sorted(done for done, _ in told)
         print(f"{count} records, {sum(sizes)} bytes in {seconds:.3f} s")
-        # And out again through a socket, where all of it is compared once more.
+        # Send it through a socket, and compare all of it once more.
         one, two = socket.socketpair()
         wrong = []
 

@@ -141,7 +141,7 @@ class TestReadRanges:
         assert group.stats().exports == 0
 
     def test_a_file_that_shrinks_meanwhile(self, group, tmp_path):
-        """It shrinks when the first progress is told, of a file too large for one breath."""
+        """The file shrinks at the first progress call; it is too large for one interval."""
         path = tmp_path / "shrinks"
         with open(path, "wb") as file:
             file.truncate(1 << 40)  # a hole
@@ -162,7 +162,7 @@ class TestReadRanges:
     @pytest.mark.parametrize("cpus", [1, None])
     @pytest.mark.parametrize("ordered", [True, False])
     def test_large_reads_are_shared_among_threads(self, group, file, cpus, ordered):
-        """So much that several threads read it, where there are processors for them."""
+        """Enough bytes that several threads read them, if there are processors for them."""
         data = content(100 << 20)
         file.write(data)
         draw = random.Random(8)
@@ -209,7 +209,7 @@ class TestReadRanges:
 
         def close(done, total):
             if not told:
-                os.dup2(directory, fd)  # the number is somebody else's now
+                os.dup2(directory, fd)  # another file has the number now
             told.append(done)
 
         directory = os.open(tmp_path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Pictures of the reverse-mapping model: nothing overlaps, what is broken shows, all of it is the truth."""
+"""Pictures of the reverse-mapping model: nothing overlaps, broken invariants are visible, data is right."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def texts(drawing):
     return [element.text for element in ET.fromstring(drawing.svg).iter(f"{SVG}text")]
 
 
-# Histories of a small family, the whole of what can be in a picture
+# Histories of a small family, with every object that a picture can have
 
 
 OFTEN = ["fork", "fork", "write", "write", "write", "read", "swap", "swap in"]
@@ -51,7 +51,7 @@ STEPS = st.tuples(
 
 
 def play(policy, order, steps, most=12):
-    """A machine after some steps; those that are refused do nothing."""
+    """A machine after some steps; refused steps do nothing."""
     machine = Machine(policy, clone_order=order)
     machine.spawn().mmap(6, at=16)
     for what, who, page, pages in steps:
@@ -92,7 +92,7 @@ def play(policy, order, steps, most=12):
     return machine
 
 
-# Lists of every length alike: left to itself, hypothesis likes short ones.
+# Lists of every length with equal probability, because hypothesis prefers short ones.
 FAMILIES = st.builds(
     play,
     st.sampled_from([*POLICIES, "avc_rc1"]),
@@ -189,7 +189,7 @@ def test_a_picture_shows_every_object(machine):
         head = boxes[f"anon_vma {anon_vma['id']}"]
         for member in anon_vma["members"]:
             assert (head.x + head.width / 2, rows[member]) in dots
-    # What is wrong is said and seen, and nothing else is.
+    # The picture shows every broken invariant, and only those.
     lost = [sign for sign in signs if isinstance(sign, Cell) and sign.role == "lost"]
     broken = [one for one in machine.check() if one.page is not None]
     assert len(lost) == len({(one.page, one.process) for one in broken})
@@ -228,7 +228,7 @@ def test_the_numbers_are_the_walk(machine, data):
     mapping = {process.pid for process in machine.mapped_by(page)}
     found = {process.pid for process, _ in machine.walk(page)} & mapping
     assert sum(visit.role == "found" for visit in visits) == len(found)
-    # In the order of the walk, from top to bottom of the numbers.
+    # In the order of the walk, by increasing number.
     rows = {box.y + box.height / 2: box.lines[0].split(" ")[0] for box in of_kind(layout, Box, "vma")}
     index = next(one["index"] for one in machine.graph()["pages"] if one["id"] == page)
     seen = [rows[visit.y] for visit in sorted(visits, key=lambda visit: visit.number or 0)]
@@ -261,7 +261,7 @@ def test_the_text_is_svg_and_always_the_same(machine):
     )
 
 
-# Particular pictures
+# Specific pictures
 
 
 def seed():
@@ -327,7 +327,7 @@ def test_long_chains_are_cut_and_the_ends_stay():
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_texts_can_be_read(dark):
-    """Every colour of a text against every colour behind it, by the contrast that WCAG asks of texts."""
+    """Every text colour against every background colour, with the contrast that WCAG requires."""
     machine, page, b = seed()
     b.exit()
     svg = machine.draw(page).svg
@@ -392,7 +392,7 @@ def test_invalid_pages():
 
 
 def test_a_machine_that_keeps_changing_is_refused(monkeypatch):
-    """As another thread would, and every time."""
+    """Changes the machine at every read, as another thread could."""
     machine = Machine()
     process = machine.spawn()
     real = Machine.check

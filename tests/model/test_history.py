@@ -19,7 +19,7 @@ alignments = st.sampled_from([1, 2, 8, 16, 16, 16, 64, 4096])
 
 @dataclass
 class Allocation:
-    """A block, what it should hold, and other ways to see it."""
+    """A block, its expected contents, and other views of it."""
 
     block: MemBlock
     model: bytearray
@@ -51,7 +51,7 @@ class History(RuleBasedStateMachine):
     # Allocation
 
     def add(self, block, model, align):
-        # The part that is asked for its address becomes an exporter and dies at once; the block does not.
+        # The part whose address is read becomes an exporter and dies at once; the block does not.
         part = block[:]
         assert isinstance(part, MemBlock)
         address = part.address
@@ -105,7 +105,7 @@ class History(RuleBasedStateMachine):
         limit = self.group.limit
         assert "limit" in str(refused)
         assert limit is not None
-        # What the request needs, in whole pages and aligned, was not there.
+        # The aligned pages for the request were not available.
         assert self.group.stats().committed + n + 2 * 4096 > limit
 
     # Use
@@ -211,7 +211,7 @@ class History(RuleBasedStateMachine):
         self.check_dead()
         self.start()
 
-    # What always holds
+    # Invariants
 
     @invariant()
     def contents_survive(self):
@@ -237,7 +237,7 @@ class History(RuleBasedStateMachine):
         assert (stats.requested, stats.blocks, stats.exports) == (self.requested, self.blocks, self.exports())
         for name in ("allocated", "committed", "mapped"):
             of_slots = sum(getattr(slot, name) for slot in stats.slots)
-            # Exporters keep slots that a reset has set aside, and nothing is ever allocated in those.
+            # Exporters keep slots that a reset has set aside; nothing is allocated in those slots.
             assert getattr(stats, name) == of_slots or (
                 name != "allocated" and getattr(stats, name) > of_slots
             )

@@ -24,7 +24,7 @@ sizes = st.integers(0, 40) | st.integers(0, 3000) | st.integers(0, 60_000)
 
 @dataclass
 class Listed:
-    """A list, what its blocks should hold, and other ways to see some of them."""
+    """A list, the expected contents of its blocks, and other views of some of them."""
 
     blocks: MemList
     model: list[bytearray]
@@ -33,7 +33,7 @@ class Listed:
 
 
 def has_much(self):
-    """Whether there is something to end: short lives would show little."""
+    """Whether the group has enough contents to end it: short lives show little."""
     return len(self.lists) + len(self.live) > 3
 
 
@@ -178,7 +178,7 @@ class ListHistory(History):
                 with warnings.catch_warnings():
                     received = list(self.group.frames(ours, read_ahead=ahead))
             except MemoryError as refused:
-                # What came before the refusal is nobody's any more, and still counts.
+                # The bytes taken before the refusal belong to no block, but still count.
                 self.check_frame_refusal(refused)
                 stats = self.group.stats()
                 self.requested, self.blocks = stats.requested, stats.blocks
@@ -189,7 +189,7 @@ class ListHistory(History):
     def check_frame_refusal(self, refused):
         assert "limit" in str(refused)
 
-    # Ends, and what goes on beside
+    # Ends, and concurrent changes
 
     @precondition(has_much)
     @rule()
@@ -217,7 +217,7 @@ class ListHistory(History):
     @precondition(has_much)
     @rule()
     def end_gently(self):
-        """What shows bytes goes on showing them, whoever comes next."""
+        """Views keep showing their bytes, also after later allocations."""
         exports = self.exports()
         with self.group:
             pass

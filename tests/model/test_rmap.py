@@ -10,7 +10,7 @@ import pytest
 from memgroup.rmap import POLICIES, Broken, Machine, Process, Vma
 from support.machines import family
 
-# What the model is about
+# Subject of the model
 
 
 def test_the_designs():

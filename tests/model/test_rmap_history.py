@@ -54,17 +54,17 @@ FIRST, PAGES = 16, 6
 
 
 class History(RuleBasedStateMachine):
-    """Who maps which page, by dicts: what a process sees is a token, shared by children until one writes."""
+    """A reference model of dicts: a process sees a token for each page, shared until one process writes."""
 
     @initialize(policy=st.sampled_from(CORRECT))
     def begin(self, policy):
         self.machine, first = family(policy)
         first.mmap(PAGES, at=FIRST)
         self.tokens = itertools.count()
-        # What each process that lives sees, by page address, and the page id of what anybody sees.
+        # The token that each live process sees at each page address, and the page id of each token.
         self.seen: dict[Process, dict[int, int]] = {first: {}}
         self.ids: dict[int, int] = {}
-        # What a process has in swap only.
+        # The tokens that a process has only in swap.
         self.swapped: set[tuple[Process, int]] = set()
         self.mapped: dict[Process, set[int]] = {first: set(range(FIRST, FIRST + PAGES))}
 
@@ -89,7 +89,7 @@ class History(RuleBasedStateMachine):
         self.swapped.discard((process, page))
 
     def away(self, process, page, token):
-        """Forget what nobody has any more."""
+        """Forget the tokens that no process has."""
         if token is not None and all(pages.get(page) != token for pages in self.seen.values()):
             del self.ids[token]
 
@@ -175,7 +175,7 @@ class History(RuleBasedStateMachine):
         self.swapped.update(holders)
 
     def holders(self, token):
-        """Who has it in memory."""
+        """The processes that have the page in memory."""
         having = [(one, page) for one, pages in self.seen.items() for page in pages if pages[page] == token]
         return [place for place in having if place not in self.swapped]
 

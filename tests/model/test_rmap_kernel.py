@@ -34,7 +34,7 @@ MAPPINGS = 10
 
 @functools.cache
 def objects(depth: int, children: int, kind: str) -> Counter[str]:
-    """What the kernel keeps for a family whose first process has mappings of that kind."""
+    """The kernel objects of a family whose first process has mappings of that kind."""
     command = [sys.executable, kernel_objects.__file__, *map(str, (depth, children, MAPPINGS)), kind]
     said = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=300).stdout)
     if "unavailable" in said:
@@ -43,7 +43,7 @@ def objects(depth: int, children: int, kind: str) -> Counter[str]:
 
 
 def caused_by(kind: str, depth: int, children: int) -> tuple[int, int]:
-    """Anon_vmas and chain entries that are there because of the mappings."""
+    """The anon_vmas and chain entries that the mappings cause."""
     with_them, without = objects(depth, children, kind), objects(depth, children, "nothing")
     with_them.subtract(without)
     return with_them["anon_vma"], with_them["anon_vma_chain"]
@@ -126,7 +126,7 @@ def test_a_recording_left_by_a_killed_process_is_removed_by_the_next():
 
 @pytest.fixture(scope="module")
 def page_maps() -> None:
-    """Skip where /proc/PID/pagemap does not tell what Linux tells."""
+    """Skip where /proc/PID/pagemap does not have Linux's contents."""
     memory = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory[0] = 1
     page = ctypes.addressof(ctypes.c_char.from_buffer(memory)) // 4096
@@ -241,7 +241,7 @@ class History:
             assert self.real.tell(number, advice, page, pages) == 0
 
     def compare(self) -> None:
-        """Every page of every member: the bits, and to whom pages are common where frames are told."""
+        """Every page of every member: the bits, and which members share it where the kernel shows frames."""
         frames: dict[int, int] = {}
         for number, process in self.members.items():
             mapped = {page for vma in process.vmas() for page in range(vma.start, vma.stop)}

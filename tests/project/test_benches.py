@@ -1,4 +1,4 @@
-"""What BENCHMARKS.md says follows from what was measured: ratios, goals, lost rows, and what is missing."""
+"""BENCHMARKS.md follows from the measurements: ratios, goals, lost rows, and missing parts."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One gate: what .ci/run, the hosted workflows and CONTRIBUTING call are the scripts in .ci."""
+""".ci/run, the hosted workflows and CONTRIBUTING all call the scripts in .ci."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {path.name for path in (ROOT / ".ci").iterdir() if os.access(path, os.X_OK)}
-CHECKS = SCRIPTS - {"run", "sanitize"}  # what .ci/run is made of
+CHECKS = SCRIPTS - {"run", "sanitize"}  # the checks of .ci/run
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 

@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
-# The samples of these go on where the one before has stopped; those of other pages stand for themselves.
+# The samples of each of these pages form one program; every other sample is its own program.
 STORIES = [
     page
     for page in PAGES
     if page.parent.name in {"howto", "explanation"} or page.name in {"index.md", "tutorial.md"}
 ]
-# What a sample may import and need not find.
+# Optional packages that a sample may import.
 OPTIONAL = {"numpy", "pyarrow", "polars", "duckdb", "torch", "uvloop", "dask"}
 
 
@@ -34,7 +34,7 @@ def fenced(page: Path, language: str) -> list[tuple[int, str]]:
 
 
 def same(shown: str, printed: str) -> bool:
-    """Whether that was printed; "..." stands for anything."""
+    """Whether the output is as shown; "..." matches anything."""
     return doctest.OutputChecker().check_output(shown, printed, doctest.ELLIPSIS)
 
 
@@ -65,7 +65,7 @@ def test_there_are_samples():
 
 
 @pytest.mark.parametrize(("page", "line", "sample"), SAMPLES)
-# A sample about warm memory begins with none, and the limit is put back behind it.
+# A sample about warm memory starts without any, and the limit is restored afterwards.
 @pytest.mark.usefixtures("cold")
 def test_a_sample_runs(page, line, sample, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -85,7 +85,7 @@ def test_a_story_runs(page, tmp_path):
         skip_without(sample)
         script += "\n" * (line - script.count("\n")) + sample
     (tmp_path / "story.py").write_text(script, encoding="utf-8")
-    # In a process of its own: some fork.
+    # In a separate process, because some samples fork.
     done = subprocess.run(
         [sys.executable, "story.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )

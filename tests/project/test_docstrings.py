@@ -12,12 +12,12 @@ from memgroup import _memgroup as compiled
 
 STUBS = Path(compiled.__file__).with_name("_memgroup")
 
-# Of special methods Python has docstrings of its own.
+# Python has its own docstrings for special methods.
 Documented = ast.ClassDef | ast.FunctionDef
 
 
 def documented(body: list[ast.stmt], inside: str = "") -> Iterator[tuple[str, str]]:
-    """The name and the docstring of all that stubs document."""
+    """The name and the docstring of everything that the stubs document."""
     for node in body:
         if isinstance(node, Documented):
             name = f"{inside}{node.name}"

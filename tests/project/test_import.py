@@ -1,4 +1,4 @@
-"""What importing memgroup loads: itself, and next to nothing else."""
+"""Importing memgroup loads hardly any other module."""
 
 from __future__ import annotations
 

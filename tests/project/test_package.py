@@ -1,4 +1,4 @@
-"""What is installed: its version, its metadata, its files."""
+"""The installed package: its version, its metadata, its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of arrays share."""
+"""Helpers for the tests of arrays."""
 
 from __future__ import annotations
 

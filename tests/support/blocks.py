@@ -1,4 +1,4 @@
-"""What the tests of blocks share."""
+"""Helpers for the tests of blocks."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-# What the code of the tests finds: the C library, and one group whose slots 0 to 3 are full of known bytes.
+# The names for the code of the tests: the C library, and one group whose slots 0 to 3 have known bytes.
 PREPARATION = """
 import ctypes, errno, faulthandler, gc, mmap, os, resource, signal, socket, sys, threading, warnings
 import memgroup
@@ -51,7 +51,7 @@ def access_to(address):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended, and what it said."""
+    """How a child ended, and its output."""
 
     pid: int
     status: int
@@ -60,7 +60,7 @@ class Ended:
 
 
 class Nursery:
-    """A process that runs code, and forks children that do."""
+    """A process that runs code, or forks children that run code."""
 
     def __init__(self, preparation: str = "", *, kind: str = "", **environment: str) -> None:
         self.kind = kind
@@ -75,13 +75,13 @@ class Nursery:
         self.run(PREPARATION + textwrap.dedent(preparation))
 
     def run(self, code: str, **names: object) -> str:
-        """Run code in the process itself; return what it printed."""
+        """Run code in the process itself; return its output."""
         answer = self._ask(code, names, fork=False)
         assert answer["status"] == 0, answer["err"]
         return answer["out"]
 
     def child(self, code: str, **names: object) -> Ended:
-        """Run code in a child of it."""
+        """Run code in a child of the process."""
         return Ended(**self._ask(code, names, fork=True))
 
     def _ask(self, code: str, names: dict[str, object], *, fork: bool) -> dict:
@@ -99,7 +99,7 @@ class Nursery:
 
 
 def serve() -> None:
-    """Answer requests, one a line, until there are no more."""
+    """Answer requests, one a line, until the input ends."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -154,7 +154,7 @@ def in_child(code: str, namespace: dict[str, object]) -> dict:
     return {"pid": pid, "status": status, "out": heard[1], "err": heard[2]}
 
 
-# What a report says. The words stand here once more, as users will know them.
+# The text of a report, repeated here because users rely on it.
 
 PROTECTED = (
     "the object is protected: nobody can write through the read-only mirror",
@@ -209,7 +209,7 @@ def report(
     tid: int | None = None,
     signal_name: str = "SIGSEGV",
 ) -> str:
-    """The report that is expected, whole."""
+    """The whole expected report."""
     size = plural(capacity)
     lines = [
         f"memgroup: {access} at {address:#x}, {where} of slot {slot} of the {group}",
@@ -223,7 +223,7 @@ def report(
 
 
 def crash(ended: Ended, expected: str, number: int = signal.SIGSEGV) -> None:
-    """The child was to die of that signal, having said exactly that."""
+    """Check that the child died of that signal with exactly that report."""
     assert (ended.status, ended.err) == (-number, expected)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of ends share."""
+"""Helpers for the tests of ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of crashes share."""
+"""Helpers for the tests of crashes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.crashes import (
     Nursery,
 )
 
-# One group of four full slots. A child of the nursery shares them with it: what it has changed would be seen.
+# One group of four full slots. A child of the nursery shares them, so its changes would be visible here.
 FULL = """
     memgroup.enable_fault_report()
     group = MemGroup(base=65536, name="crash", backing=BACKING)
@@ -36,7 +36,7 @@ def nursery(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def empty() -> Iterator[Nursery]:
-    """One in which nothing has happened yet."""
+    """A process without any group."""
     made = Nursery()
     yield made
     made.close()

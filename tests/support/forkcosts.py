@@ -1,4 +1,4 @@
-"""What the tests of the costs of forks share."""
+"""Helpers for the tests of the costs of forks."""
 
 from __future__ import annotations
 

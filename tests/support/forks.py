@@ -1,4 +1,4 @@
-"""Code of children that fork, in the order that a test says."""
+"""Code of children that fork, in an order that a test sets."""
 
 FORK = """
 warnings.simplefilter("ignore")  # of forking where there are threads

@@ -1,4 +1,4 @@
-"""What the tests of `memgroup gather` share."""
+"""Helpers for the tests of `memgroup gather`."""
 
 import random
 import sys
@@ -10,10 +10,10 @@ from memgroup.cli.gather.find import Finder, Found
 COMMAND = [sys.executable, "-m", "memgroup", "gather"]
 
 
-ENOUGH = 60  # seconds after which a child is taken for hung
+ENOUGH = 60  # seconds after which a child counts as hung
 
 
-# Runs the command after `code`, in a process that Ctrl-C ends even if the tests themselves ignore it.
+# Runs the command after `code`, in a process that Ctrl-C ends even if the tests ignore it.
 AFTER = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)

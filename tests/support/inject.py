@@ -1,10 +1,10 @@
 """Makes the n-th system call of a kind fail in another process, whatever wheel it has installed.
 
-The process puts a seccomp filter on itself that passes calls which could be meant to this one
-(`SECCOMP_RET_USER_NOTIF`): this one counts them and has the kernel either go on or answer with an error.
+The process installs a seccomp filter that passes the relevant calls to this process
+(`SECCOMP_RET_USER_NOTIF`). This process counts them and lets the kernel either continue or return an error.
 
-Run as a program, it is that other process: it does everything that a group can do, again and again, and each
-time another call fails.
+Run as a program, this file is that other process: it does everything that a group can do, again and again,
+and each time another call fails.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ NUMBERS = {
     },
 }
 
-# What each can answer. The Rust tests have all that there is.
+# The errors of each call. The Rust tests have all of them.
 ERRORS = {
     "memfd_create": (errno.EMFILE, errno.ENOMEM, errno.EINVAL),
     "ftruncate": (errno.EFBIG, errno.EINTR),
@@ -66,8 +66,8 @@ ERRORS = {
 CALLS = list(ERRORS)
 NO_CALL = -1
 
-# The order and the answer, in memory that both processes have: which call, which one of them, the error, and
-# how many were seen.
+# The request and the answer, in shared memory: the kind of call, its number, the error, and how many calls
+# were seen.
 ORDER = struct.Struct("=iiii")
 
 NEW_LISTENER = 8
@@ -82,7 +82,7 @@ GO_ON = 1
 
 
 def is_ours(call: str, arguments: tuple[int, ...]) -> bool:
-    """Whether it is a call of the library, and not of an allocator."""
+    """Whether the library makes the call, and not an allocator."""
     if call != "mmap":
         return True
     _, length, access, flags, _, _ = arguments
@@ -99,7 +99,7 @@ class Ended(NamedTuple):
 
 
 def run(*arguments: str) -> Ended:
-    """Run this file as a program, and answer its calls as it wants."""
+    """Run this file as a program, and answer its calls as it requests."""
     order = os.memfd_create("order")
     os.ftruncate(order, mmap.PAGESIZE)
     ours, theirs = socket.socketpair()
@@ -128,7 +128,7 @@ def run(*arguments: str) -> Ended:
 
 
 def supervise(listener: int, order: mmap.mmap) -> None:
-    """Answer calls until nobody is left who could make any."""
+    """Answer calls until no process is left that could make any."""
     numbers = NUMBERS[platform.machine()]
     poll = select.poll()
     poll.register(listener, select.POLLIN)
@@ -138,7 +138,7 @@ def supervise(listener: int, order: mmap.mmap) -> None:
         asked = bytearray(NOTIF.size)
         try:
             fcntl.ioctl(listener, NOTIF_RECV, asked)
-        except OSError:  # who asked has died
+        except OSError:  # the calling thread has died
             continue
         number, _, _, nr, _, _, *arguments = NOTIF.unpack(asked)
         call, n, error, seen = ORDER.unpack_from(order)
@@ -154,11 +154,11 @@ def supervise(listener: int, order: mmap.mmap) -> None:
             continue
 
 
-# From here on: the other process.
+# The code of the other process
 
 
 def install() -> int:
-    """Put the filter on this process. Returns what the calls are to be answered through."""
+    """Install the filter in this process. Returns the descriptor for answering the calls."""
     libc = ctypes.CDLL(None, use_errno=True)
     numbers = NUMBERS[platform.machine()]
     statement = struct.Struct("=HBBI")
@@ -357,7 +357,8 @@ def main() -> None:
                         raise
                     after = belongings()
                     assert after[0] == before[0], f"{at}: {before} {after}"
-                    # What the kernel does not let go stays mapped: both mirrors, and what is locked of one.
+                    # Memory that the kernel refuses to unmap stays mapped: both mirrors, and the locked part
+                    # of one.
                     kept = 5 if call == "munmap" else 0
                     assert before[1] <= after[1] <= before[1] + kept, f"{at}: {before} {after}"
                     before = after

@@ -33,7 +33,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-ADDRESS = 0x1000_0000  # below all that an interpreter has
+ADDRESS = 0x1000_0000  # below all mappings of an interpreter
 PAGE = 4096
 CALLERS = ("__anon_vma_prepare", "anon_vma_clone", "anon_vma_fork")
 EVENT = re.compile(r"kmem_cache_(alloc|free): call_site=(\w+)\S* ptr=(\w+) name=(\w+)")
@@ -48,14 +48,14 @@ libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, cty
 
 
 class UnavailableError(Exception):
-    """This machine does not let us look; the message says why."""
+    """This machine does not allow tracing; the message gives the reason."""
 
 
 # The family
 
 
 def be_family(depth: int, children: int, mappings: int, kind: str) -> None:
-    """Map, touch, fork; once all are there, say so and wait for the end of stdin."""
+    """Map, touch, fork; report when all processes exist, and wait for the end of stdin."""
     gate_in, gate_out = os.pipe()
     ready_in, ready_out = os.pipe()
     addresses = [] if kind == "nothing" else map_pages(mappings, kind)
@@ -95,7 +95,7 @@ def be_lineage(depth: int) -> None:
         before = os.getpid()
         if os.fork():
             os._exit(0)
-        while os.getppid() == before:  # it has given up its memory once it is no longer the parent
+        while os.getppid() == before:  # it has released its memory once it is no longer the parent
             time.sleep(0.0001)
     print("there", flush=True)
     sys.stdin.read()
@@ -118,7 +118,7 @@ def map_pages(number: int, kind: str) -> list[int]:
 
 
 def tracefs() -> Path:
-    """Where tracefs is, mounted for this process alone if need be."""
+    """The path of tracefs, mounted for this process alone if necessary."""
     usual = Path("/sys/kernel/tracing")
     if os.geteuid():
         raise UnavailableError("tracepoints need root")
@@ -135,7 +135,7 @@ def tracefs() -> Path:
 def instance(kilobytes: int) -> Iterator[Path]:
     """An instance that records the two kinds of objects."""
     instances = tracefs() / "instances"
-    # Numbers of processes mean something in one namespace only.
+    # Process numbers are valid in one namespace only.
     ours = f"rmap-{os.stat('/proc/self/ns/pid').st_ino}-"
     for stale in instances.glob(f"{ours}*"):
         if not Path("/proc", stale.name.removeprefix(ours)).exists():
@@ -163,7 +163,7 @@ def instance(kilobytes: int) -> Iterator[Path]:
 
 def count(depth: int, children: int, mappings: int, kind: str) -> dict[str, int]:
     """Objects of a family while all of it lives."""
-    libc.personality(ADDR_NO_RANDOMIZE)  # for whom we exec
+    libc.personality(ADDR_NO_RANDOMIZE)  # the process that will exec
     command = [sys.executable, "-s", "-S", __file__, "family", *map(str, (depth, children, mappings)), kind]
     with (
         instance(kilobytes=65536) as place,
@@ -177,7 +177,7 @@ def count(depth: int, children: int, mappings: int, kind: str) -> dict[str, int]
     ):
         assert family.stdin
         assert family.stdout
-        family.stdout.readline()  # what the interpreter did to start does not count
+        family.stdout.readline()  # the start of the interpreter does not count
         (place / "set_event_pid").write_text(str(family.pid))
         for event in ("kmem_cache_alloc", "kmem_cache_free"):
             (place / "events" / "kmem" / event / "enable").write_text("1")

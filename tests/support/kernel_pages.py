@@ -1,4 +1,4 @@
-"""Real processes that fork, write and exit when they are told, so that the kernel's view can be compared.
+"""Real processes that fork, write and exit on request, so that the kernel's view can be compared.
 
 `python kernel_pages.py DIRECTORY` is the first of a family. Each member has a socket in the directory, named
 by its number in the family, and does what a message says. All have a private and a shared mapping, at the
@@ -20,7 +20,7 @@ from pathlib import Path
 
 PAGE = 4096
 PRIVATE_PAGES, SHARED_PAGES = 16, 4
-PRIVATE = 0x2000_0000_0000 // PAGE  # page addresses, where nothing else is
+PRIVATE = 0x2000_0000_0000 // PAGE  # page addresses without other mappings
 SHARED = PRIVATE + 1000
 PAGES = [*range(PRIVATE, PRIVATE + PRIVATE_PAGES), *range(SHARED, SHARED + SHARED_PAGES)]
 
@@ -30,7 +30,7 @@ FRAME = (1 << 55) - 1
 MAP_FIXED_NOREPLACE = 0x100000
 MADV_NOHUGEPAGE = 15
 ADVICE = {"dontfork": 10, "dofork": 11, "wipeonfork": 18, "keeponfork": 19}
-ENOUGH = 60  # seconds after which a member is taken for hung
+ENOUGH = 60  # seconds after which a member counts as hung
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
@@ -40,7 +40,7 @@ for function in (libc.munmap, libc.madvise, libc.mprotect):
 
 
 class Family:
-    """All members, told what to do by number; the kernel's page maps of them."""
+    """All members, addressed by number, and the kernel's page maps of them."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -52,12 +52,12 @@ class Family:
         self.add(1)
 
     def add(self, number: int) -> None:
-        """Take in a member that has just said who it is."""
+        """Register a member that has just introduced itself."""
         pid = int(self.socket.recv(100))
         self.members[number] = os.pidfd_open(pid), os.open(f"/proc/{pid}/pagemap", os.O_RDONLY)
 
     def tell(self, number: int, *words: object) -> int:
-        """Have a member do something; return what it answers."""
+        """Send a request to a member; return its answer."""
         self.socket.sendto(" ".join(map(str, words)).encode(), str(self.directory / str(number)))
         return int(self.socket.recv(100))
 
@@ -66,7 +66,7 @@ class Family:
         self.add(child)
 
     def exit(self, number: int) -> None:
-        """End a member; return once the kernel has taken it down."""
+        """End a member; return when the kernel has removed it."""
         self.socket.sendto(b"exit", str(self.directory / str(number)))
         self.forget(number)
 
@@ -93,7 +93,7 @@ class Family:
 
 
 def be_member(directory: str) -> None:
-    """Do what messages say, forever."""
+    """Execute messages, forever."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     map_pages(PRIVATE, PRIVATE_PAGES, mmap.MAP_PRIVATE)
     map_pages(SHARED, SHARED_PAGES, mmap.MAP_SHARED)
@@ -136,7 +136,7 @@ def introduce(directory: str, number: int) -> socket.socket:
     mine = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     mine.bind(f"{directory}/{number}")
     mine.connect(f"{directory}/0")
-    mine.settimeout(2 * ENOUGH)  # nobody outlives the tests for long
+    mine.settimeout(2 * ENOUGH)  # no process outlives the tests for long
     mine.send(str(os.getpid()).encode())
     return mine
 

@@ -1,4 +1,4 @@
-"""What the tests of lists share."""
+"""Helpers for the tests of lists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def numbered(n: int) -> bytes:
 
 
 def filled(group: MemGroup, sizes: list[int], **how) -> tuple[MemList, list[bytes]]:
-    """A list of these sizes, and what is in it."""
+    """A list of these sizes, and its contents."""
     made = group.alloc_many(sizes, **how)
     data = numbered(sum(sizes))
     made.fill_from(data)
@@ -24,13 +24,13 @@ def filled(group: MemGroup, sizes: list[int], **how) -> tuple[MemList, list[byte
 
 
 def figures(group: MemGroup) -> tuple[int, int, int]:
-    """What must not change when a list is refused."""
+    """Figures that a refused list must not change."""
     stats = group.stats()
     return stats.blocks, stats.requested, stats.allocated
 
 
 def check_slots(group: MemGroup, made: MemList) -> None:
-    """`slots` covers the list and says where each block is."""
+    """`slots` covers the list and gives the position of each block."""
     runs = made.slots
     assert [start for _, start, _, _ in runs] == [0, *(stop for _, _, stop, _ in runs)][: len(runs)]
     assert (runs[-1][2] if runs else 0) == len(made)

@@ -1,4 +1,4 @@
-"""What the tests of the model share."""
+"""Helpers for the tests of the model."""
 
 from __future__ import annotations
 

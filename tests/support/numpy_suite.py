@@ -41,7 +41,7 @@ class InGroup:
             result = yield
         self.tests += 1
         self.allocated += group.stats().committed > 0
-        return result  # what lives on keeps the group
+        return result  # arrays that outlive the test keep the group
 
 
 class Outcomes:
@@ -51,7 +51,7 @@ class Outcomes:
         self.outcomes: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note what was worst of setup, test and teardown."""
+        """Note the worst outcome of setup, test and teardown."""
         outcome = "xfailed" if hasattr(report, "wasxfail") and report.skipped else report.outcome
         if report.when == "call" or outcome != "passed":
             self.outcomes[report.nodeid] = outcome

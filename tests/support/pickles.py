@@ -1,4 +1,4 @@
-"""What the tests of pickling share."""
+"""Helpers for the tests of pickling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def list_of(group: MemGroup, records: list[bytes], align: int = 16) -> MemList:
 
 
 def is_same(loaded, sent) -> bool:
-    """Whether it is of the same kind, with the same bytes, protected or not alike."""
+    """Whether two objects have the same kind, bytes and protection."""
     return type(loaded) is type(sent) and loaded == sent and loaded.readonly == sent.readonly
 
 

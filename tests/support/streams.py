@@ -1,4 +1,4 @@
-"""Streams of messages, and what they carry."""
+"""Streams of messages, and their contents."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def bodies_of(sizes, prefix):
 
 @contextmanager
 def receiving(reader):
-    """Receive in another thread until something happens; what happened comes last in the list."""
+    """Receive in another thread until an exception or the end, which comes last in the list."""
     found = []
 
     def run():
@@ -128,7 +128,7 @@ def receiving(reader):
 
 
 def until(condition):
-    """Wait for something to happen in another thread."""
+    """Wait for a condition that another thread causes."""
     end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end

@@ -1,7 +1,7 @@
 """All operations against all ends: four threads on the same groups, for so many seconds (first argument).
 
-Every thread writes a stamp of its own into what it allocates, and looks for it again later: it finds it, or
-gets an exception that says why not. Views and arrays are only made of groups that nobody frees by force.
+Every thread writes its own stamp into the memory that it allocates, and checks it later: it finds the stamp,
+or gets an exception that gives the reason. Only groups that no thread frees by force get views and arrays.
 
 A second argument is the seed. Run it as a program, under AddressSanitizer too; it prints how often each
 operation succeeded.
@@ -36,14 +36,14 @@ THREADS = 4
 GROUPS = 3
 KEPT = 40
 
-# What an end that comes in between makes of any operation.
+# The possible errors of an operation that races with an end.
 ENDED = re.compile(
     r"freed|has ended|was reset|live view|does not live in|no read-only mirror|not in this group|Bad address"
 )
 
 
 class World:
-    """What the threads share: groups that may be freed by force, and groups that may be looked at."""
+    """Shared by the threads: groups that may be freed by force, and groups that may have views."""
 
     def __init__(self, seed: int, seconds: float) -> None:
         self.seed, self.end = seed, time.monotonic() + seconds
@@ -56,7 +56,7 @@ class World:
 
 
 class Actor:
-    """One thread: what it owns, with the bytes that must be in it."""
+    """One thread: the objects that it owns, with their expected bytes."""
 
     def __init__(self, world: World, number: int) -> None:
         self.world, self.number = world, number
@@ -92,7 +92,7 @@ class Actor:
             self.check(self.owned.pop(self.chance.randrange(KEPT)))
 
     def attempt(self, operation: Callable[[Actor, MemGroup], None], group: MemGroup) -> bool:
-        """Whether it succeeded; nothing but an end may be the reason if not."""
+        """Whether the operation succeeded; only an end may make it fail."""
         try:
             operation(self, group)
         except (ValueError, BufferError, OSError) as error:
@@ -122,7 +122,7 @@ class Actor:
         self.owned.append((thing, contents))
 
     def check(self, owned: tuple[Any, bytes]) -> None:
-        """The bytes are as they were written, or the thing says that it is freed."""
+        """Check that the bytes are as written, or that the object reports that it is freed."""
         thing, contents = owned
         try:
             found = bytes(thing.join()) if isinstance(thing, MemList) else bytes(thing)

@@ -1,4 +1,4 @@
-"""What the tests of transfers share."""
+"""Helpers for the tests of transfers."""
 
 import contextlib
 import random
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-ENOUGH = 60  # seconds after which something is taken for hung
+ENOUGH = 60  # seconds after which a call counts as hung
 
 
 def content(size: int, seed: int = 7) -> bytes:
@@ -28,7 +28,7 @@ def file(tmp_path: Path):
 
 @contextlib.contextmanager
 def in_thread(work, *arguments):
-    """Run `work` beside the body; what it raises is raised here."""
+    """Run `work` in parallel to the body, and raise its exception here."""
     failed = []
 
     def run():

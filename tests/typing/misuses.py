@@ -1,6 +1,6 @@
 """Wrong uses, each of which pyright must find: a comment that suppresses nothing is an error itself.
 
-Nobody runs this.
+This file is never run.
 """
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 # ruff: noqa: B018

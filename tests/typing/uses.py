@@ -1,6 +1,6 @@
 """Typical uses, as type checkers see them: `mypy --strict` and strict pyright must agree with every line.
 
-It runs, too: `test_typing.py` calls `main`, so what is claimed of types is also how the objects behave.
+It also runs: `test_typing.py` calls `main`, so the objects behave as their types claim.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def blocks(group: MemGroup) -> None:
     assert_type(block < b"i", bool)
     assert_type(iter(block), Iterator[int])
     assert_type(list(block), list[int])
-    # It goes wherever bytes go.
+    # A block is accepted wherever bytes are.
     assert_type(memoryview(block), memoryview)
     assert_type(bytes(block), bytes)
     assert digest(block) == digest(bytes(block))

@@ -1,1 +1,1 @@
-"""The command `memgroup`: `main` is its door, `command` its arguments, and each subcommand has a room."""
+"""The command `memgroup`: `main` is its entry, `command` its arguments; subcommands have separate files."""

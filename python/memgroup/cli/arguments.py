@@ -1,4 +1,4 @@
-"""What arguments of all commands have in common: how they are read, and how they are refused."""
+"""Shared by the arguments of all commands: parsing, and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE:
 
 
 def argument(read: Callable[[str], object]) -> Callable[[str], object]:
-    """`read` for argparse, with the words of its ValueError, which argparse would replace by its own."""
+    """`read` for argparse, keeping the message of its ValueError, which argparse would replace."""
 
     def convert(text: str) -> object:
         try:
@@ -48,6 +48,6 @@ def positive(text: str) -> int:
 
 
 def refuse(command: str, reason: str) -> NoReturn:
-    """End before any work is done. No usage is shown: the arguments were understood."""
+    """Exit before any work is done, without showing the usage, because the arguments are well-formed."""
     print(f"memgroup {command}: {reason}", file=sys.stderr)
     raise SystemExit(UNUSABLE)

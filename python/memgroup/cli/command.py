@@ -1,4 +1,4 @@
-"""The command line of `memgroup`: which commands there are, and the way from arguments to the work."""
+"""The command line of `memgroup`: the list of commands, and the dispatch from arguments to the work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COMMANDS = {"gather": gather, "forkcost": forkcost, "doctor": doctor}
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Do what `arguments` ask for; report to stdout, complain to stderr.
+    """Run the command of `arguments`; report to stdout, and print errors to stderr.
 
     Returns:
         COMPLETE or INCOMPLETE.

@@ -41,7 +41,7 @@ exit status:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the arguments of the command."""
     add = parser.add_argument
     add(
         "size",
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="report as one JSON object")
 
 
-# Its modules are imported only by those who measure.
+# Its modules are imported only to measure.
 
 
 def _backing(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How `--help` is laid out: paragraphs are filled to the terminal's width, and no word is broken."""
+"""The layout of `--help`: paragraphs are filled to the terminal's width, and no word is broken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What a line begins with: its indentation, or a term and the gap before what it means.
+# The beginning of a line: its indentation, or a term and the gap before its meaning.
 _START = re.compile(r" *\S+ {2,}| *")
 
 # A part of a usage line: an option with its argument, or a word.
@@ -20,13 +20,13 @@ _NO_BREAK = "\xa0"
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Fills each paragraph by itself. One that begins with `term  ` hangs behind the term."""
+    """Fills each paragraph separately. A paragraph that begins with `term ` is indented after the term."""
 
     def _format_usage(self, *arguments: Any, **options: Any) -> str:
         usage = super()._format_usage(*arguments, **options)
         if max(map(len, usage.splitlines())) <= self._width:
             return usage
-        # argparse hangs every line behind the command's name, however narrow it is.
+        # argparse indents every line after the command's name, even on a narrow terminal.
         parts = (part.replace(" ", _NO_BREAK) for part in _PART.findall(usage))
         wrapped = _wrap(" ".join(parts), self._width, behind=" " * 4)
         return "\n".join([*wrapped, "", ""]).replace(_NO_BREAK, " ")
@@ -43,7 +43,7 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 def _paragraphs(text: str) -> Iterator[tuple[str, str]]:
-    """The paragraphs of `text`: what each begins with, and its words. An empty line is one, too."""
+    """The paragraphs of `text`: the beginning of each, and its words. An empty line is a paragraph, too."""
     start, words = "", ""
     for line in text.strip("\n").splitlines():
         begins, said = _start_and_words(line)

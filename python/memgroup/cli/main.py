@@ -1,6 +1,6 @@
-"""The door of the command `memgroup`: it reports the exit status, and takes care of early ends.
+"""The entry of the command `memgroup`: it returns the exit status, and handles early ends.
 
-Only what cannot wait is imported here. The work is imported once Ctrl-C is taken care of.
+This module imports few others. It imports the work after it has installed its handling of Ctrl-C.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def main() -> int:
     """Run the command that `sys.argv` asks for.
 
     Returns:
-        The exit status. Nothing is raised: an early end is a status too.
+        The exit status. It raises no exception: an early end is a status too.
     """
-    # Not so if the caller has this process ignore Ctrl-C, as `nohup` and a shell's `&` do.
+    # Only if the caller does not make this process ignore Ctrl-C, as `nohup` and a shell's `&` do.
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:
         signal.signal(signal.SIGINT, _interrupt_once)
@@ -34,12 +34,12 @@ def main() -> int:
         return EXIT_SIGINT
     finally:
         if interruptible:
-            # What follows is the interpreter's own end, where a KeyboardInterrupt prints a traceback.
+            # The interpreter's shutdown follows, where a KeyboardInterrupt prints a traceback.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _interrupt_once(_signal: int, _frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, and let no second Ctrl-C disturb the cleaning up that follows."""
+    """Raise KeyboardInterrupt, and ignore a second Ctrl-C, so that it does not disturb the clean-up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -64,18 +64,18 @@ def _command(arguments: list[str]) -> int:
 
     try:
         return run(arguments)
-    except SystemExit as end:  # argparse ends so, after --help as well as after bad usage
+    except SystemExit as end:  # argparse raises it after --help and after bad usage
         return end.code if isinstance(end.code, int) else UNUSABLE
 
 
 def _prepare_output() -> None:
-    """Make every character printable, and complaints go nowhere where the caller closed stderr.
+    """Make every character printable, and discard errors if the caller closed stderr.
 
     Raises:
-        OSError: The caller closed stdout, and so nobody would see the report.
+        OSError: The caller closed stdout, so the report would be lost.
     """
     closed = sys.stdout is None  # pyright: ignore[reportUnnecessaryComparison]  (typeshed leaves that out)
-    # Both descriptors are taken, lest a file that is opened later becomes what is printed to.
+    # Occupy both descriptors; otherwise a file that is opened later would receive the output.
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (open to the end)
@@ -85,17 +85,17 @@ def _prepare_output() -> None:
 
 
 def _complain(words: str) -> None:
-    """Say on stderr why this is the end, if stderr can be written."""
+    """Print the reason for the end to stderr, if it is writable."""
     if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]  (the end came before all else)
         return
     try:
         print(f"memgroup: {words}", file=sys.stderr, flush=True)
     except OSError:
-        return  # the status still says it
+        return  # the status still reports it
 
 
 def _drop_output() -> None:
-    """Send what is still buffered nowhere, so that the interpreter's last flush cannot fail as well."""
+    """Discard buffered output, so that the interpreter's last flush cannot fail as well."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

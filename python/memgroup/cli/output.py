@@ -1,4 +1,4 @@
-"""Where reports are printed."""
+"""Printing reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def print_report(report: Report) -> None:
-    """Print a report in the form that suits the reader: drawn on a terminal, else as plain text."""
+    """Print a report in the form that suits the reader: drawn on a terminal, otherwise as plain text."""
     if not sys.stdout.isatty():
         print(report)
         return

@@ -1,12 +1,12 @@
-"""What the command tells its caller by exit status.
+"""The exit statuses of the command.
 
 | status | meaning |
 | --- | --- |
-| 0 | everything was gathered |
-| 1 | some of it was: files could not be read, or the memory ended; `doctor` found something missing |
-| 2 | nothing was reported: bad usage, a path that does not exist, or an output that cannot be written |
+| 0 | all files were gathered |
+| 1 | some files could not be read, or memory ran out; `doctor` found a missing feature |
+| 2 | no report: bad usage, a path that does not exist, or an output that cannot be written |
 | 130 | ended by Ctrl-C |
-| 141 | the reader of the output has gone, as after `| head` |
+| 141 | the reader of the output closed the pipe, as after `| head` (SIGPIPE) |
 """
 
 import signal

@@ -1,7 +1,7 @@
 """The map of a group's slots as one element of HTML: no script, no style sheet, nothing fetched.
 
-Text takes the colour of the page that it stands on, and what is drawn is told apart on white and on black, so
-the same element suits light and dark pages, whoever decides which it is.
+Text has the colour of the surrounding page, and the drawn parts are distinct on white and on black, so the
+same element suits light and dark pages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from memgroup.display.slots import Row, SlotMap
 
-# Told apart by lightness too, and each at least 3:1 against white and against #111.
+# Distinct by lightness too, each with a contrast of at least 3:1 against white and against #111.
 _PROTECTED = "#2f7fdb"
 _USED = "#2e9e58"
 _TAIL = "repeating-linear-gradient(135deg,#b97a14 0 3px,transparent 3px 6px)"

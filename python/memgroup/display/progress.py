@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from memgroup.display.watch import Watch
 
-# Work that is over sooner needs no progress bar. Seconds.
+# Seconds. Shorter work needs no progress bar.
 _PATIENCE = 0.5
 
 # In characters; a narrower terminal shows the count alone.
@@ -30,7 +30,7 @@ _BAR_FROM = 72
 
 
 class _Count(ProgressColumn):
-    """How far a step is, and how fast: `gather 1,234 of 5,000 files, 56.7 k/s`."""
+    """The progress and the rate of a step: `gather 1,234 of 5,000 files, 56.7 k/s`."""
 
     def __init__(self, noun: str) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _Count(ProgressColumn):
 
 
 class _WatchedProgress(Progress):
-    """rich's progress, one step at a time. Its thread asks the work how far it is; the work pays nothing."""
+    """rich's progress, one step at a time. Its thread polls the work, which spends no time on it."""
 
     def follow(self, step: str, done: Callable[[], int], total: int | None) -> None:
         """Show `step` from now on."""
@@ -60,7 +60,7 @@ class _WatchedProgress(Progress):
 
 @contextmanager
 def live_progress(noun: str) -> Generator[Watch]:
-    """A `Watch` that shows a bar on stderr, once the work has taken a while. `noun` is what it counts."""
+    """A `Watch` that shows a bar on stderr when the work takes long. `noun` names the counted items."""
     console = Console(file=sys.stderr)
     bar = [BarColumn(_BAR_WIDTH)] if console.width >= _BAR_FROM else []
     progress = _WatchedProgress(
@@ -77,5 +77,5 @@ def live_progress(noun: str) -> Generator[Watch]:
             timer.join()
         finally:
             progress.stop()
-            # Ctrl-C may have come in the midst of all this, and an invisible cursor would stay.
+            # Ctrl-C may have interrupted rich, and the cursor would stay invisible.
             console.show_cursor()

@@ -29,9 +29,9 @@ _INDENT = 2
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A whole from 0 to 1 with two parts at its beginning: `full`, and behind it up to `taken`.
+    """A bar from 0 to 1 with two parts at its beginning: `full`, and after it up to `taken`.
 
-    The beginning of `full`, up to `marked`, stands out.
+    The beginning of `full`, up to `marked`, is highlighted.
     """
 
     full: float
@@ -39,19 +39,19 @@ class Bar:
     marked: float = 0.0
 
     def cells(self, width: int) -> tuple[int, int, int]:
-        """How many of `width` cells are full, taken behind them, and left; any fullness shows."""
+        """The numbers of full, taken and remaining cells of `width`; every part above 0 gets a cell."""
         full = max(round(self.full * width), int(self.full > 0))
         taken = max(round(self.taken * width) - full, 0)
         return full, taken, width - full - taken
 
     def marked_cells(self, width: int) -> int:
-        """How many of the full cells stand out; any share shows, and so does what does not stand out."""
+        """The number of highlighted full cells; both shares get a cell if they are above 0."""
         full = self.cells(width)[0]
         marked = max(round(self.marked * width), int(self.marked > 0))
         return min(marked, full if self.marked >= self.full else max(full - 1, 1))
 
     def parts(self, width: int) -> tuple[int, int, int, int]:
-        """How many of `width` cells are marked, full behind them, taken, and left."""
+        """The numbers of marked, full, taken and remaining cells of `width`."""
         full, taken, rest = self.cells(width)
         marked = self.marked_cells(width)
         return marked, full - marked, taken, rest
@@ -62,7 +62,7 @@ class Bar:
         return f"[{drawn}]"
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        """A bar is as wide as there is room for."""
+        """A bar fills the available width."""
         from rich.measure import Measurement
 
         return Measurement(_BAR_MIN, _BAR_MAX).with_maximum(options.max_width)
@@ -89,9 +89,9 @@ class Column:
 
     Attributes:
         title: The heading.
-        kind: Numbers stand to the right; only texts, which may be long, are broken; bars fill the room left;
-            states say by their colour how things are.
-        spare: Whether a narrow terminal can do without it.
+        kind: Numbers are aligned right; only texts, which may be long, are wrapped; bars fill the remaining
+        width; the colour of a state shows its meaning.
+        spare: Whether a narrow terminal may omit it.
     """
 
     title: str
@@ -100,22 +100,22 @@ class Column:
 
     @property
     def justify(self) -> Literal["left", "right"]:
-        """Where its cells stand."""
+        """The alignment of its cells."""
         return "right" if self.kind == "number" else "left"
 
     def min_width(self, cells: Iterable[Cell]) -> int:
-        """The least width in which none of its cells is cut."""
+        """The smallest width that truncates none of its cells."""
         if self.kind == "bar":
             return _BAR_MIN
         width = max(map(len, (self.title, *map(str, cells))))
         return min(width, _TEXT_MIN) if self.kind == "text" else width
 
     def drawn(self, cell: Cell) -> RenderableType:
-        """A cell of it for rich."""
+        """A cell of the column for rich."""
         return cell if isinstance(cell, Bar) else self._text(cell)
 
     def titled(self, cell: Cell) -> Text:
-        """A cell of it behind its title; nothing if it is empty or a bar."""
+        """A cell of the column after its title; nothing if it is empty or a bar."""
         from rich.text import Text
 
         if isinstance(cell, Bar) or not cell:
@@ -124,7 +124,7 @@ class Column:
         return Text.assemble(title, self._text(cell))
 
     def _text(self, cell: str) -> Text:
-        """What a cell says, never taken for markup."""
+        """The text of a cell, never interpreted as markup."""
         from rich.text import Text
 
         return Text(cell, style=_STATE_STYLES[cell] if self.kind == "state" else "")
@@ -140,7 +140,7 @@ class Table:
     note: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The table in colours. A narrow console leaves out what is spare, a narrower one stacks each row."""
+        """The table in colours. A narrow console omits spare columns, a narrower one stacks each row."""
         from rich.padding import Padding
         from rich.text import Text
 
@@ -220,7 +220,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What people read: a headline, what else there is to know, and tables.
+    """A report for people: a headline, remarks, and tables.
 
     rich draws it as wide as the console; `str` gives plain text, the same at any width, for files and pipes.
     """

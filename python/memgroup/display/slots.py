@@ -19,11 +19,11 @@ class Row:
     """One slot, in bytes.
 
     Attributes:
-        index: Its number. In a forked child the slots of its parent follow, and numbers come again.
-        capacity: What it can hold.
-        protected: Of what is used, what `protect` has handed out. No more than that, however often it was.
-        used: What is handed out, with the gaps between blocks.
-        committed: What is accounted for as memory in use.
+        index: Its number. In a forked child the slots of its parent follow, so numbers can repeat.
+        capacity: Its size.
+        protected: The used bytes that `protect` has handed out, each counted once.
+        used: The bytes handed out, with the gaps between blocks.
+        committed: The bytes accounted for as memory in use.
     """
 
     index: int
@@ -34,7 +34,7 @@ class Row:
 
     @property
     def tail(self) -> int:
-        """What is committed and in no block: waste, unless the slot is filled up later."""
+        """The bytes that are committed and in no block: waste, unless the slot is filled later."""
         return max(self.committed - self.used, 0)
 
 
@@ -62,12 +62,12 @@ LEGEND = ("protected", "used", "committed, in no block")
 
 
 def slot_map(of: MemGroup | GroupStats) -> SlotMap:
-    """The map of a group, or of figures taken of one. One that has ended has its name and what is held."""
+    """The map of a group, or of its statistics. An ended group has only its name and its held bytes."""
     from memgroup import MemGroup
 
     if not isinstance(of, MemGroup):
         return _map_of("Group", of)
-    # As a program may give any name, it is shown on one line and harmless.
+    # A name may contain anything, so it is escaped and shown on one line.
     title = f"Group {show_text(of.name)}"
     try:
         stats = of.stats()

@@ -1,4 +1,4 @@
-"""How sizes, bytes and file names are read from text and written as text."""
+"""Parsing and formatting sizes, bytes and file names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_size(text: str) -> int:
 
 
 def read_pattern(text: str) -> bytes:
-    r"""Bytes that `text` stands for: its UTF-8, with `\xNN`, `\n`, `\r`, `\t` and `\\` replaced.
+    r"""The bytes that `text` stands for: its UTF-8, with `\xNN`, `\n`, `\r`, `\t` and `\\` replaced.
 
     Raises:
         ValueError: It is empty or holds another escape.
@@ -58,8 +58,8 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 def show_text(text: str) -> str:
     r"""`text` on one line and harmless to a terminal, with nothing lost.
 
-    Line feed, carriage return and tab become `\n`, `\r` and `\t`; each byte of what else is not printable, or
-    could not be decoded, becomes `\xNN`; a backslash is doubled.
+    Line feed, carriage return and tab become `\n`, `\r` and `\t`; each byte of another unprintable or
+    undecodable character becomes `\xNN`; a backslash is doubled.
     """
     if text.isprintable() and "\\" not in text:
         return text
@@ -75,7 +75,7 @@ def _show_character(character: str) -> str:
 
 
 def show_size(nbytes: float) -> str:
-    """Bytes with three digits and a unit, `31.2 MiB`; exact where that is a whole number, `64 KiB`."""
+    """Bytes with three digits and a unit, `31.2 MiB`; exact if that is a whole number, `64 KiB`."""
     return _scaled(nbytes, 1024, [f"{prefix}iB" if prefix else "B" for prefix in _PREFIXES])
 
 
@@ -90,19 +90,19 @@ def show_seconds(seconds: float) -> str:
 
 
 def show_share(part: float, whole: float) -> str:
-    """`part` in hundredths of `whole`; nothing is a share of 0 of nothing."""
+    """`part` in hundredths of `whole`; 0 if `whole` is 0."""
     return f"{100 * part / whole if whole else 0:.1f} %"
 
 
 def show_number(number: int, noun: str = "", plural: str = "") -> str:
-    """A whole number with commas, and what it counts: `1 file`, `2,314 files`."""
+    """A whole number with commas, and the counted noun: `1 file`, `2,314 files`."""
     counted = noun if number == 1 else plural or f"{noun}s"
     return f"{number:,} {counted}" if noun else f"{number:,}"
 
 
 def _scaled(number: float, step: int, units: list[str]) -> str:
     for unit in units[:-1]:
-        # What rounds to a whole step is said in the next unit: no 1000 ms, no 1024 KiB.
+        # A value that rounds to a whole step gets the next unit: no 1000 ms, no 1024 KiB.
         if number < step - 0.5:
             return f"{_digits(number)} {unit}"
         number /= step

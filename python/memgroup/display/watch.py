@@ -1,4 +1,4 @@
-"""Following long work: the work is asked how far it is, and never stops to report."""
+"""Following long work: the watcher polls the work, which never stops to report."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Watch(Protocol):
-    """Told of each step that may take long.
+    """Receives each step that may take long.
 
-    It gets the step's name, a function that says at any moment how much is done, and how much there is to do,
-    if that is known.
+    It gets the step's name, a function that returns how much is done, and how much there is to do, if that is
+    known.
     """
 
     def __call__(self, step: str, done: Callable[[], int], total: int | None) -> None:
@@ -23,7 +23,7 @@ class Watch(Protocol):
 
 @contextmanager
 def watching(noun: str) -> Generator[Watch]:
-    """Show progress where somebody can see it; `noun` is what it counts."""
+    """Show progress if stderr is a terminal; `noun` names the counted items."""
     if not sys.stderr.isatty():
         yield _no_progress
         return

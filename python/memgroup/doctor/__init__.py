@@ -1,8 +1,8 @@
-"""What this machine offers to memory groups, and what that means: the command `memgroup doctor`.
+"""Checks of what this machine offers to memory groups: the command `memgroup doctor`.
 
-`probes` tries what groups rest on, `machine` reads what limits them, `cgroup` how much each memory cgroup has
-left, `interpreter` what this Python brings along; `findings` says what all of them find, and `report` how it
-is told. `system` has the system calls that Python does not offer.
+`probes` tries the mechanisms of groups, `machine` reads the limits, `cgroup` the headroom of each memory
+cgroup, `interpreter` the properties of this Python. `findings` has the type of their results, and `report`
+prints them. `kernel` has the system calls that Python does not offer.
 """
 
 from __future__ import annotations
@@ -20,5 +20,5 @@ __all__ = ["examine"]
 
 
 def examine() -> list[Finding]:
-    """Look at everything. Nothing is changed, and what is tried is undone; it takes a few milliseconds."""
+    """Run all checks, which take a few milliseconds. They undo their effects and change nothing."""
     return [*mechanisms(), *limits(), *memory(), *interpreter()]

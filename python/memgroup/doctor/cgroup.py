@@ -22,8 +22,8 @@ class Level:
     Attributes:
         path: Its path below where the hierarchy is mounted.
         version: Of the interface, 1 or 2.
-        limit: The most bytes that it may use, or None.
-        usage: How many it uses, caches included.
+        limit: The maximum number of bytes that it may use, or None.
+        usage: The number of bytes that it uses, caches included.
     """
 
     path: str
@@ -38,7 +38,7 @@ class Level:
 
 
 def levels(root: Path = Path("/")) -> list[Level]:
-    """The memory cgroups of this process, its own first; none where nothing is mounted or can be read."""
+    """The memory cgroups of this process, its own first; none if no hierarchy is mounted or readable."""
     try:
         memberships = (root / "proc/self/cgroup").read_text().splitlines()
         mounts = (root / "proc/self/mountinfo").read_text().splitlines()
@@ -58,7 +58,7 @@ def _levels(root: Path, version: int, path: str, mounts: list[str]) -> Iterator[
     if place is None:
         return
     mount, top = place
-    # In a container the hierarchy may be mounted from somewhere in its middle on.
+    # In a container only a part of the hierarchy may be mounted.
     inner = path.removeprefix(top) if top != "/" and f"{path}/".startswith(f"{top}/") else path
     parts = [part for part in inner.split("/") if part and part != ".."]
     for length in range(len(parts), -1, -1):
@@ -71,7 +71,7 @@ def _levels(root: Path, version: int, path: str, mounts: list[str]) -> Iterator[
 
 
 def _mounted(version: int, mounts: list[str]) -> tuple[str, str] | None:
-    """Where a hierarchy is mounted, and which part of it is."""
+    """The mount point of a hierarchy, and the mounted part of it."""
     for line in mounts:
         before, _, behind = line.partition(" - ")
         kind, _, options = behind.split(" ", 2)

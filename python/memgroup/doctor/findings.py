@@ -1,4 +1,4 @@
-"""What an examination finds."""
+"""The results of the checks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Finding:
     """One thing about this machine.
 
     Attributes:
-        topic: What it belongs to.
-        name: What was looked at.
-        state: How it is.
-        value: What was found, for people.
-        meaning: What that means for memgroup, in one sentence.
-        facts: What was found, for programs: bytes and counts as numbers.
+        topic: The section of the report.
+        name: The checked property.
+        state: The verdict.
+        value: The result, for people.
+        meaning: The consequence for memgroup, in one sentence.
+        facts: The result, for programs: bytes and counts as numbers.
     """
 
     topic: str
@@ -49,5 +49,5 @@ _LIMITS = {
 
 
 def blame(error: OSError, lacking: str) -> str:
-    """What a refusal means: that a limit is reached, or else what the words `lacking` say."""
+    """The meaning of a refusal: a limit is reached, or otherwise the text `lacking`."""
     return _LIMITS.get(error.errno or 0, lacking)

@@ -1,4 +1,4 @@
-"""What this Python brings along: whether it has a GIL, what it keeps warm, which partners are installed."""
+"""Properties of this Python: whether it has a GIL, its warm memory, the installed optional packages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VARIABLE = "MEMGROUP_WARM_LIMIT"
 
 
 def interpreter() -> Iterator[Finding]:
-    """Look at this Python."""
+    """Check this Python."""
     from memgroup import __version__
 
     yield Finding(TOPIC, "memgroup", "ok", __version__, "this package", {"version": __version__})
@@ -39,7 +39,7 @@ def _python() -> Finding:
 
 def _gil() -> Finding:
     built_without = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-    # Asked of those that can be without.
+    # Only builds that can run without a GIL have this function.
     enabled = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
     facts = {"free_threaded_build": built_without, "enabled": enabled}
     if not built_without:

@@ -1,4 +1,4 @@
-"""The few system calls that Python does not offer, or not as groups use them."""
+"""The system calls that Python does not offer, or not as groups use them."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Kernel:
         return int(address)
 
     def unmap(self, address: int, nbytes: int) -> None:
-        """Unmap what `map` has mapped."""
+        """Unmap a mapping of `map`."""
         _check(libc.munmap(address, nbytes))
 
     def protect(self, address: int, nbytes: int, protection: int) -> None:
-        """Change what may be done with a mapping."""
+        """Change the access rights of a mapping."""
         _check(libc.mprotect(address, nbytes, protection))
 
     def advise(self, address: int, nbytes: int, advice: int) -> None:

@@ -1,4 +1,4 @@
-"""What bounds groups on this machine: limits of the process, settings of the kernel, memory that is left."""
+"""The limits for groups on this machine: limits of the process, settings of the kernel, available memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 LIMITS, MEMORY = "Limits", "Memory"
 
-# Less than this is likely to be hit, or was hit already.
+# A process is likely to reach a lower limit.
 _LITTLE = 256 << 20
 _FEW_MAPPINGS = 10_000
 _FEW_FILES = 64
 
 
 def limits(root: Path = Path("/")) -> Iterator[Finding]:
-    """What this process may have."""
+    """Check the resource limits of this process."""
     for name, bounded, free in (
         (
             "RLIMIT_AS",
@@ -83,7 +83,7 @@ def _mappings(root: Path) -> Iterator[Finding]:
 
 
 def memory(root: Path = Path("/")) -> Iterator[Finding]:
-    """What memory there is, and how it is given out."""
+    """Check the memory of the machine and its overcommit settings."""
     fields = _fields(root / "proc/meminfo")
     if "MemAvailable" in fields:
         left = fields["MemAvailable"] + fields.get("SwapFree", 0)

@@ -1,4 +1,4 @@
-"""What groups rest on, tried: an anonymous file, its seals, two mappings of it, memory committed ahead."""
+"""Tests of the mechanisms of groups: an anonymous file, its seals, two mappings of it, committing ahead."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NBYTES = 64 * 1024  # a multiple of any page
 
 
 def mechanisms(kernel: Kernel | None = None) -> Iterator[Finding]:
-    """Try everything on the running kernel, or on one that a test has made."""
+    """Try every mechanism on the running kernel, or on a simulated one of a test."""
     kernel = kernel or Kernel()
     yield _release(platform.release())
     yield _architecture(platform.machine())
@@ -138,7 +138,7 @@ def _populated(kernel: Kernel) -> None:
 
 
 def _mirror(kernel: Kernel) -> Finding:
-    """Whether a read-only mapping made behind the seal can be given write access after all."""
+    """Whether a read-only mapping made after the seal can still get write access."""
     name = "read-only mirror"
     try:
         with _mapped(kernel, sealed=SEALS_OF_SIZE | SEAL_FUTURE_WRITE) as (fd, _):
@@ -162,7 +162,7 @@ def _mirror(kernel: Kernel) -> Finding:
 
 
 def _group() -> Finding:
-    """Whether a group does what it is for."""
+    """Whether a group works."""
     from memgroup import MemGroup
 
     try:

@@ -1,4 +1,4 @@
-"""What an examination says to people, and to programs."""
+"""The results of the checks for people, and for programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIGNS = {"missing": "MISSING"}
 
 
 def works(findings: Iterable[Finding]) -> bool:
-    """Whether everything is there that groups need."""
+    """Whether the machine has everything that groups need."""
     return all(finding.state != "missing" for finding in findings)
 
 

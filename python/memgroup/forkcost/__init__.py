@@ -1,4 +1,4 @@
-"""What a fork costs a process that holds a group: told beforehand, and measured.
+"""The cost of a fork for a process that holds a group: predicted, and measured.
 
 `predict` counts the kernel's objects for a family of any size; `measure` forks one on this machine::
 

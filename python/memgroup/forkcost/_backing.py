@@ -1,4 +1,4 @@
-"""What a group to be forked with is made of, as one word: `memfd`, `anonymous+huge`, `none`."""
+"""The backing of a group to measure, as one word: `memfd`, `anonymous+huge`, `none`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ DEFAULT_BACKINGS = ("none", "memfd", "memfd+huge", "anonymous", "anonymous+huge"
 
 
 class Backing(NamedTuple):
-    """Where memory comes from, and what the kernel is advised to do with it.
+    """The backing of the memory, and the advice to the kernel about it.
 
-    `kind` is "none" (no group at all), or what `MemGroup` takes: "memfd", "anonymous" or a directory.
+    `kind` is "none" (no group at all), or a backing of `MemGroup`: "memfd", "anonymous" or a directory.
     """
 
     name: str

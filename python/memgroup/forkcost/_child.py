@@ -1,7 +1,7 @@
-"""The helper of `measure`: a small process of its own that fills groups, forks a family and looks at it.
+"""The helper of `measure`: a small separate process that fills groups, forks a family and measures it.
 
-It takes a job as JSON from its arguments, and writes a line of JSON for each round. Whoever waits for the end
-of its output has waited for the end of every process that it forked: all of them hold the output open.
+It takes a job as JSON from its arguments, and writes a line of JSON for each round. All of its processes hold
+the output open, so the end of the output is the end of all of them.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _PAGE = 4096
 
 _READY, _FAILED = b".", b"!"
 
-# Seconds. A thousand who wait must not disturb what is measured.
+# Seconds. A thousand waiting processes must not disturb the measurement.
 _LOOK_UP = 5
 
 _KILLED = "a process of the family was killed"
 
-# Forks of the last process in each round that are timed. The one before them, to look, is their rehearsal.
+# Timed forks of the last process in each round. The fork before them, for the look, serves as warm-up.
 _FORKS = 5
 
 
@@ -54,7 +54,7 @@ class Memory:
     """Groups that hold one block each, all of it written."""
 
     def __init__(self, backing: Backing, nbytes: int, mappings: int) -> None:
-        """Fill as many groups as there shall be mappings; an equal share of the bytes in each."""
+        """Fill one group for each requested mapping, with an equal share of the bytes in each."""
         self.reaches_children = backing.kind != "none" and not backing.dontfork
         self._groups: list[MemGroup] = []
         self._blocks: list[MemBlock] = []
@@ -68,10 +68,10 @@ class Memory:
         group = MemGroup(nbytes, backing=backing.kind, name="forkcost")
         block = group.alloc(nbytes)
         whole = -(-nbytes // _PAGE) * _PAGE
-        # Private mappings side by side would become one.
+        # The kernel would merge adjacent private mappings.
         fence(block.address - _PAGE)
         fence(block.address + whole)
-        with suppress(OSError):  # a kernel without huge pages takes neither; what there is, is told
+        with suppress(OSError):  # a kernel without huge pages refuses both; the result counts them
             advise(block.address, whole, MADV_HUGEPAGE if backing.huge else MADV_NOHUGEPAGE)
         self._groups.append(group)
         self._blocks.append(block)
@@ -82,7 +82,7 @@ class Memory:
                 advise(group.protect(block).address, whole, MADV_DONTFORK)
 
     def ranges(self) -> list[tuple[int, int]]:
-        """Where it is mapped, as start and end."""
+        """The address ranges of the mappings, as start and end."""
         return [(block.address, block.address + len(block)) for block in self._all()]
 
     def _all(self) -> list[MemBlock]:
@@ -105,12 +105,13 @@ class Memory:
 class Family:
     """The processes of one round. All but the last are interpreters; that one is forked twice.
 
-    First it is a process that has hardly anything but the groups and does nothing: its fork is measured. Then
-    it is an interpreter, which touches all memory. Both are children of the same process, the *parent*.
+    The first is a process that has hardly anything except the groups and does nothing: its fork is measured.
+    The second is an interpreter, which touches all memory. Both are children of the same process, the
+    *parent*.
     """
 
     def __init__(self, shape: Shape, memory: Memory) -> None:
-        """Prepare to fork; nobody is forked yet."""
+        """Prepare to fork, without forking yet."""
         self._members = shape.processes - 1
         self._me = 0
         self._children: set[int] = set()
@@ -125,7 +126,7 @@ class Family:
         self._ends |= {self._told, self._tell, self._heard, self._answer}
 
     def live(self) -> dict[str, Any]:
-        """Fork everybody, have the parent look at the last one, and let all of them end."""
+        """Fork all processes, have the parent measure the last one, and end all of them."""
         signal.signal(signal.SIGCHLD, self._on_sigchld)
         self._grow()
         self._close(self._say_ready)
@@ -133,13 +134,13 @@ class Family:
         figures = self._ask_the_parent() if self._parent else self._look()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         self._close(self._let_go)
-        while os.read(self._ready, 4096):  # its end says that all have gone
+        while os.read(self._ready, 4096):  # its end shows that all have exited
             pass
         self._close(*self._ends)
         return figures
 
     def _grow(self) -> None:
-        """Fork until everybody is there. Only the first process returns."""
+        """Fork until the family is complete. Only the first process returns."""
         left = self._shape.children_of(0)
         while (child := next(left, self._members)) < self._members:
             before = os.getpid()
@@ -157,7 +158,7 @@ class Family:
             self._be_a_member()
 
     def _fork(self) -> int:
-        """Fork; -1 where that is refused. A child's death is not heard of before it is known as a child."""
+        """Fork; return -1 on refusal. A child's death is handled only after the child is registered."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         try:
             pid = os.fork()
@@ -171,7 +172,7 @@ class Family:
         return pid
 
     def _on_sigchld(self, *_: object) -> None:
-        """End, as a child has died before its time; the parent will follow, up to the first process."""
+        """Exit, because a child has died too early; the parent will follow, up to the first process."""
         with suppress(ChildProcessError):
             while pid := os.waitpid(-1, os.WNOHANG)[0]:
                 if pid not in self._children:
@@ -181,12 +182,12 @@ class Family:
                 raise OSError(_KILLED)
 
     def _be_a_member(self) -> NoReturn:
-        """Live as a member of the family: say so, look at the last one if asked to, wait for the end."""
+        """Run as a member of the family: report, measure the last one if requested, wait for the end."""
         status = 1
         try:
             os.write(self._say_ready, _READY)
             if self._me != self._parent:
-                self._close(self._answer)  # so that the death of who has it is heard
+                self._close(self._answer)  # so that the death of its holder is noticed
             else:
                 _read(self._told, 1)
                 os.write(self._answer, json.dumps(self._look()).encode() + b"\n")
@@ -221,12 +222,12 @@ class Family:
         return figures
 
     def _look(self) -> dict[str, Any]:
-        """What there is to see of the last process, by its parent and then by itself."""
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # those to come are meant to end
+        """Measure the last process, first from its parent and then from itself."""
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # later children are expected to end
         stack = new_stack()
         needed = (ctypes.addressof(stack), ctypes.addressof(stack) + len(stack))
         try:
-            # The group reaches children or is kept from them already, and is to stay so.
+            # Children already get the group or not, and that must not change.
             with kept_from_children([*self._memory.ranges(), needed]):
                 figures: dict[str, Any] = {**fork_and_look(stack, look=True)}
                 forks = [fork_and_look(stack, look=False) for _ in range(_FORKS)]
@@ -269,7 +270,7 @@ class Family:
 
 
 def _read(end: int, nbytes: int) -> bytes:
-    """Read from a pipe, and look up now and then: Python misses a signal that comes just before it waits."""
+    """Read from a pipe with a timeout, because Python misses a signal that comes just before it waits."""
     while not select.select([end], [], [], _LOOK_UP)[0]:
         pass
     return os.read(end, nbytes)
@@ -282,11 +283,11 @@ def _faults() -> int:
 def main(job: str, parent: int, lifeline: int) -> None:
     """Do `job`: {"size": …, "backing": …, "shape": …, "mappings": …, "rounds": …}.
 
-    The end is also that of `parent`, and that of whoever holds the other end of the pipe `lifeline`.
+    It ends when `parent` ends, or when the holder of the other end of the pipe `lifeline` ends.
     """
     die_with(parent)
     die_without(lifeline)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     asked = json.loads(job)
     try:
         shape = read_shape(asked["shape"])

@@ -1,7 +1,7 @@
-"""Forking this process with hardly anything in it but the groups, so that what it costs is their doing.
+"""Forking this process with hardly anything in it except the groups, so that the cost is that of the groups.
 
-An interpreter has some hundred mappings of its own, which take longer to fork than a group. So all of them
-are kept from the child but what it needs to run one function of the C library: it sleeps until it is killed.
+An interpreter has some hundred mappings, which take longer to fork than a group. Therefore the child gets
+only the mappings that it needs to run one function of the C library: it sleeps until it is killed.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from memgroup.forkcost._linux import MADV_DOFORK, MADV_DONTFORK, advise, read_ki
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-# Seconds after which a child ends by itself, if nobody is left to kill it.
+# Seconds after which a child ends by itself, if no process is left to kill it.
 _SLEEP = 3
 
 _STACK = 64 * 1024
 
 
 def fork_and_look(stack: ctypes.Array[ctypes.c_char], look: bool) -> dict[str, int]:
-    """Fork a child that does nothing, and kill it: nanoseconds of `fork` and `exit`, and what a `look` sees.
+    """Fork a child that does nothing, and kill it: nanoseconds of `fork` and `exit`, and a `look`'s result.
 
-    That is bytes of page tables, `tables`, and of memory, `pss`. The child runs on `stack`.
+    A look gives the bytes of page tables, `tables`, and of memory, `pss`. The child runs on `stack`.
 
     Raises:
         OSError: The fork is refused.
-        ProcessLookupError: Somebody else killed the child.
-        TimeoutError: The machine is too slow to look at the child while it sleeps.
+        ProcessLookupError: Another process killed the child.
+        TimeoutError: The machine is too slow to measure the child while it sleeps.
     """
     top = ctypes.addressof(stack) + len(stack)
     figures: dict[str, int] = {}
@@ -67,14 +67,14 @@ def fork_and_look(stack: ctypes.Array[ctypes.c_char], look: bool) -> dict[str, i
 
 
 def new_stack() -> ctypes.Array[ctypes.c_char]:
-    """A stack for a child, shared with it, so that it is no private memory that the fork would copy."""
+    """A stack for a child, in shared memory, so that the fork does not copy its page tables."""
     return (ctypes.c_char * _STACK).from_buffer(mmap.mmap(-1, _STACK))
 
 
 @contextmanager
 def kept_from_children(but: Iterable[tuple[int, int]]) -> Generator[None]:
-    """Keep from children what is mapped now, but for ranges, the C library and the thread's own data."""
-    # The kernel and the C library read and write a thread's own data, whatever the thread does.
+    """Hide present mappings from children, except `ranges`, the C library and the thread's own data."""
+    # The kernel and the C library always read and write a thread's own data.
     own = libc.pthread_self()
     needed = [*but, *_library(), (own, own + 1)]
     kept = [
@@ -92,7 +92,7 @@ def kept_from_children(but: Iterable[tuple[int, int]]) -> Generator[None]:
 
 
 def _library() -> Iterable[tuple[int, int]]:
-    """Where the C library is, with the data behind its file that begin as zeros."""
+    """The address range of the C library, with its zero-initialised data after the file."""
     mappings = list(_mappings())
     function = ctypes.cast(libc.sleep, ctypes.c_void_p).value or 0
     (library,) = (path for start, stop, path in mappings if start <= function < stop)
@@ -109,7 +109,7 @@ def _advise_if_there(start: int, nbytes: int, advice: int) -> None:
 
 
 def _mappings() -> Iterable[tuple[int, int, str]]:
-    """Start, end and path of what advice can be given about: the kernel's own pages are left out."""
+    """Start, end and path of the mappings that accept advice, that is all except the kernel's own pages."""
     with open("/proc/self/maps", errors="surrogateescape") as maps:
         lines = [line.split(maxsplit=5) for line in maps]
     for addresses, _, _, _, _, *path in lines:

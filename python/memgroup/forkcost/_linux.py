@@ -1,4 +1,4 @@
-"""The few system calls that Python does not offer, and what /proc says about the calling process."""
+"""The system calls that Python does not offer, and the data of /proc about the calling process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PROT_NONE, _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0, 0x02, 0x20, 
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when the one that forked it ends; end now if `parent` has gone."""
+    """Have the kernel kill this process when its parent ends; exit now if `parent` has already ended."""
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) or os.getppid() != parent:
         os._exit(1)
 
 
 def die_without(lifeline: int) -> None:
-    """Have the kernel kill this process once nobody holds the other end of a pipe; end now if nobody does."""
+    """Have the kernel kill this process when the other end of a pipe is closed; exit now if it already is."""
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, _F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)
@@ -36,7 +36,7 @@ def advise(start: int, nbytes: int, advice: int) -> None:
     """Give the kernel `advice` about a range of whole pages.
 
     Raises:
-        OSError: It does not take it, as where there are no huge pages.
+        OSError: The kernel refuses the advice, for example without huge pages.
     """
     if libc.madvise(start, nbytes, advice):
         error = ctypes.get_errno()
@@ -44,9 +44,9 @@ def advise(start: int, nbytes: int, advice: int) -> None:
 
 
 def fence(page: int) -> None:
-    """Map one page without access, which children do not get, so that neighbours do not merge over it.
+    """Map one page without access and hide it from children, so that its neighbours do not merge.
 
-    What is there already stays.
+    An existing mapping there stays.
     """
     flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED_NOREPLACE
     if libc.mmap(page, 4096, _PROT_NONE, flags, -1, 0) == page:
@@ -54,7 +54,7 @@ def fence(page: int) -> None:
 
 
 def read_kilobytes(path: str, *names: str) -> dict[str, int]:
-    """Bytes that a file such as /proc/self/status gives in kB under `names`; 0 for what it does not have."""
+    """Bytes that a file such as /proc/self/status gives in kB under `names`; 0 for missing names."""
     found = dict.fromkeys(names, 0)
     with open(path) as file:
         for line in file:

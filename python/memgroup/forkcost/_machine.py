@@ -1,4 +1,4 @@
-"""What the machine has for a family, and whether one fits."""
+"""The resources of the machine for a family, and whether a family fits."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 MOST_MEASURED = 10_000
 """Processes of a family beyond which nothing is measured: each is an interpreter."""
 
-# What a process of the family takes for itself: page tables, a stack, and what Python writes to.
+# The memory of one process of the family: page tables, a stack, and the pages that Python writes.
 _PROCESS = 1024 * 1024
 
-# Of what is available, no more is used. The rest is for others.
+# The share of the available memory that a family may use. The rest is for other processes.
 _SHARE = 0.8
 
 
 def check_machine(prediction: Prediction, memory: Backing) -> None:
-    """Refuse what the machine has no room for.
+    """Refuse a family that the machine has no room for.
 
     Raises:
-        ValueError: There would be more processes than may be.
+        ValueError: There would be too many processes.
         MemoryError: It would take more memory than is available.
     """
     _check_processes(prediction)
@@ -45,7 +45,7 @@ def check_machine(prediction: Prediction, memory: Backing) -> None:
 
 
 def needed_bytes(prediction: Prediction, memory: Backing) -> int:
-    """The most that measuring takes: the group, a copy of it, page tables, processes."""
+    """The maximum memory that measuring takes: the group, a copy of it, page tables, processes."""
     nbytes = prediction.nbytes * (memory.kind != "none")
     copy = nbytes * (memory.private and not memory.dontfork)
     tables = 2 * (nbytes // PAGE // (PAGE_TABLE // 8) + 1) * PAGE_TABLE
@@ -60,7 +60,7 @@ def needed_bytes(prediction: Prediction, memory: Backing) -> int:
 
 
 def available_bytes() -> int:
-    """Memory that the machine, and the cgroup of this process, can still give."""
+    """The available memory of the machine and of the cgroup of this process."""
     return min(read_kilobytes("/proc/meminfo", "MemAvailable")["MemAvailable"], _left_in_cgroup("memory"))
 
 
@@ -82,7 +82,7 @@ def _check_processes(prediction: Prediction) -> None:
 
 
 class _Files(NamedTuple):
-    """Where a controller says what it allows and what is used, and what of that it would give up if asked."""
+    """The files of a controller with its limit and usage, and the part of the usage that is reclaimable."""
 
     most: str
     used: str
@@ -90,7 +90,7 @@ class _Files(NamedTuple):
     reclaimable: str = ""
 
 
-# Page cache counts as used; what nobody has looked at lately is as good as free.
+# Page cache counts as used, but inactive page cache is reclaimable.
 _UNIFIED = {
     "memory": _Files("memory.max", "memory.current", "memory.stat", "inactive_file"),
     "pids": _Files("pids.max", "pids.current"),
@@ -104,7 +104,7 @@ _CGROUPS, _MINE = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def _left_in_cgroup(controller: str, root: Path = _CGROUPS, mine: Path = _MINE) -> int:
-    """What `controller` of the cgroups above this process leaves; very much if none limits it."""
+    """The headroom of `controller` in the cgroups of this process; a huge number if none limits it."""
     left = _ENDLESS
     for path, files in _cgroups(controller, root, mine):
         most = _read(path / files.most)
@@ -115,7 +115,7 @@ def _left_in_cgroup(controller: str, root: Path = _CGROUPS, mine: Path = _MINE) 
 
 
 def _cgroups(controller: str, root: Path, mine: Path) -> Iterator[tuple[Path, _Files]]:
-    """The cgroups that this process is in, up to the top, and how `controller` speaks there."""
+    """The cgroups of this process, up to the top, and the files of `controller` there."""
     try:
         lines = [line.split(":", 2) for line in mine.read_text().splitlines()]
     except OSError:
@@ -132,7 +132,7 @@ def _cgroups(controller: str, root: Path, mine: Path) -> Iterator[tuple[Path, _F
 
 
 def _statistic(path: Path, name: str) -> int:
-    """A number of a file that has a name and a number in each line; 0 where it is not there."""
+    """A number of a file that has a name and a number in each line; 0 if it is missing."""
     try:
         numbers = dict(line.split(maxsplit=1) for line in path.read_text().splitlines())
         return int(numbers[name])
@@ -140,12 +140,12 @@ def _statistic(path: Path, name: str) -> int:
         return 0
 
 
-# What no machine has. Version 1 says "no limit" by the largest multiple of a page.
+# More than any machine has. Version 1 writes "no limit" as the largest multiple of a page.
 _ENDLESS = 2**62
 
 
 def _users_limit() -> int:
-    """How many processes this user may have; the kernel does not hold its own root to that."""
+    """How many processes this user may have; the kernel does not apply the limit to its own root."""
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     is_first_namespace = Path("/proc/self/uid_map").read_text().split() == ["0", "0", str(2**32 - 1)]
     return _ENDLESS if limit == resource.RLIM_INFINITY or (is_first_namespace and os.getuid() == 0) else limit

@@ -1,4 +1,4 @@
-"""What forking a family costs on this machine, by forking it."""
+"""Measuring the cost of forking a family on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = str(Path(__file__).parents[2])
 
-# Without site and the environment's say, so that the helper is small and the same everywhere.
+# Without site and environment variables, so that the helper is small and the same everywhere.
 _HELPER = (
     "import sys; sys.path.append(sys.argv[1]); "
     "from memgroup.forkcost._child import main; main(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))"
@@ -33,25 +33,25 @@ _HELPER = (
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What the last fork of a family cost on this machine: medians of the rounds, times in seconds.
+    """The cost of the last fork of a family on this machine: medians of the rounds, times in seconds.
 
-    It is measured with a child that has the group and hardly anything else, so that what Python itself has
-    does not count. Where the group does not reach the child ("none", "+dontfork") there is nothing to touch,
-    and what touching would cost is None.
+    The measured child has the group and hardly anything else, so that Python's own memory does not count. If
+    the child does not get the group ("none", "+dontfork"), there is nothing to touch, and the attributes of
+    touching are None.
 
     Attributes:
-        prediction: What was asked for, and what was to be expected.
-        rounds: How often the family was forked; the last of it five times in each round.
-        fork: How long the one who forks waits.
+        prediction: The arguments, and the expected cost.
+        rounds: How often the family was forked; the last process five times in each round.
+        fork: How long the parent waits for a fork.
         fork_min: The shortest time.
-        exit: From killing the child until the kernel has taken it down.
+        exit: The time from killing the child until the kernel has removed it.
         tables: Bytes of the child's page tables (VmPTE).
-        pss: Bytes of the child's memory, what is shared divided by the number of those who share it (PSS).
+        pss: Bytes of the child's memory, with shared pages divided by the number of their processes (PSS).
         read_faults: Minor page faults of another child, an interpreter, that reads a byte of every page.
-        read_time: How long that takes it.
+        read_time: The time of that.
         write_faults: Minor page faults as it then writes a byte of every page.
-        write_time: How long that takes it.
-        huge: Of the group's bytes those that were in huge pages before the fork.
+        write_time: The time of that.
+        huge: The number of the group's bytes that were in huge pages before the fork.
     """
 
     prediction: Prediction
@@ -69,7 +69,7 @@ class Measurement:
 
     @property
     def backing(self) -> str:
-        """What the group was made of."""
+        """The backing of the group."""
         return self.prediction.backing
 
     def as_dict(self) -> dict[str, Any]:
@@ -86,10 +86,10 @@ def measure(
     rounds: int = 7,
     watch: Watch | None = None,
 ) -> Measurement:
-    """Fork a family of processes that have a group, and tell what it cost.
+    """Fork a family of processes that have a group, and return the cost.
 
     A small helper process makes the group, writes to all of it and does the forking, so neither the caller's
-    memory nor its threads matter. No process outlives the call, however it ends.
+    memory nor its threads matter. No process outlives the call, also if it raises.
 
     Args:
         size: Bytes of the group.
@@ -97,14 +97,14 @@ def measure(
         shape: As `predict`.
         mappings: As `predict`.
         rounds: How often the family is forked.
-        watch: Told when the work begins.
+        watch: Receives the step when the work begins.
 
     Raises:
         ValueError: As `predict`, or the family is larger than the machine allows.
-        MemoryError: It takes more memory than the machine has available. Nothing was forked then.
+        MemoryError: It takes more memory than the machine has available; no process was forked.
         OSError: The kernel refused the memory, the advice or a fork.
-        TimeoutError: The machine is too slow to look at a child within three seconds.
-        RuntimeError: The helper was killed, as the kernel does where memory ends.
+        TimeoutError: The machine is too slow to measure a child within three seconds.
+        RuntimeError: The helper was killed, for example by the kernel when memory ran out.
     """
     return _measure(expect(size, backing, shape, mappings, rounds), rounds, watch)
 
@@ -118,7 +118,7 @@ def compare(
     rounds: int = 7,
     watch: Watch | None = None,
 ) -> tuple[Measurement, ...]:
-    """Do what `measure` does with each backing in turn; the bounds of all are checked before the first.
+    """Call `measure` for each backing in turn, after checking the bounds of all.
 
     Raises:
         TypeError: `backings` is a str.
@@ -131,7 +131,7 @@ def compare(
 
 
 def expect(size: int, backing: str, shape: str, mappings: int, rounds: int) -> Prediction:
-    """The prediction, once it is known that the machine has room for what is to be measured.
+    """Return the prediction, after checking that the machine has room for the family.
 
     Raises:
         ValueError, MemoryError: As `measure`.
@@ -172,11 +172,11 @@ def _job(prediction: Prediction, rounds: int) -> str:
 
 @contextmanager
 def _helper(job: str) -> Generator[tuple[subprocess.Popen[bytes], FileIO]]:
-    """The helper at work, and what it says. It and all whom it forked have gone afterwards.
+    """Run the helper and yield its output. Afterwards the helper and all processes that it forked are gone.
 
-    Ctrl-C may come while the helper is being started, when nobody knows its number yet. So it dies with its
-    *lifeline* as well, a pipe whose other end is held here; and all of the family hold the output open, so
-    that its end is everybody's end, whoever was started.
+    Ctrl-C may come while the helper starts, before its process number is known. Therefore the helper also
+    dies when its *lifeline* closes, a pipe whose other end is held here. All of the family hold the output
+    open, so its end is the end of all processes.
     """
     import subprocess
 
@@ -187,7 +187,7 @@ def _helper(job: str) -> Generator[tuple[subprocess.Popen[bytes], FileIO]]:
         command = [sys.executable, "-I", "-S", "-c", _HELPER, _PACKAGES, job, *numbers]
         helper: subprocess.Popen[bytes] | None = None
         try:
-            # A session of its own: Ctrl-C is for the caller, who then ends all of it.
+            # Its own session: only the caller gets Ctrl-C, and then ends the whole session.
             helper = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -199,7 +199,7 @@ def _helper(job: str) -> Generator[tuple[subprocess.Popen[bytes], FileIO]]:
             yield helper, output
         finally:
             if helper:
-                # Nobody has waited for it yet, so its number, which is its group's, is nobody else's.
+                # It has not been waited for yet, so no other process or process group can have its number.
                 with suppress(ProcessLookupError):
                     os.killpg(helper.pid, signal.SIGKILL)
             hold.close()
@@ -210,7 +210,7 @@ def _helper(job: str) -> Generator[tuple[subprocess.Popen[bytes], FileIO]]:
 
 
 def _pipe() -> tuple[FileIO, FileIO]:
-    """A pipe whose ends close themselves when they are forgotten."""
+    """A pipe whose ends are closed when their last reference is gone."""
     read, write = os.pipe()
     return open(read, "rb", buffering=0), open(write, "wb", buffering=0)
 

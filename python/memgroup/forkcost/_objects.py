@@ -1,4 +1,4 @@
-"""The kernel's objects that mappings are made of, and how large they are."""
+"""The kernel's objects for mappings, and their sizes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 _SLABS = Path("/sys/kernel/slab")
 
-# x86-64, Linux 6.18, without debugging options. Only root may read the sizes of the machine's own.
+# x86-64, Linux 6.18, without debugging options. Only root may read the sizes of the running kernel.
 _DOCUMENTED = {"vm_area_struct": 192, "anon_vma": 96, "anon_vma_chain": 64}
 _DOCUMENTED_SOURCE = "Linux 6.18 on x86-64"
 
@@ -26,9 +26,9 @@ class KernelObject:
     """A kind of object.
 
     Attributes:
-        name: What the kernel calls it.
+        name: Its name in the kernel.
         nbytes: Its size.
-        source: Where that was read.
+        source: The source of that number.
     """
 
     name: str
@@ -37,7 +37,7 @@ class KernelObject:
 
 
 def kernel_objects(slabs: Path = _SLABS) -> tuple[KernelObject, ...]:
-    """The kinds that a mapping needs, with the sizes of this kernel where it tells them."""
+    """The kinds that a mapping needs, with the sizes of this kernel if they are readable."""
     return tuple(_object(slabs, name, documented) for name, documented in _DOCUMENTED.items())
 
 

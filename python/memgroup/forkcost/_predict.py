@@ -1,4 +1,4 @@
-"""What forking a family costs the kernel, before anybody forks."""
+"""Predicting the cost of forking a family for the kernel."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from memgroup.forkcost._backing import Backing, read_backing
 from memgroup.forkcost._objects import ENTRIES, PAGE, PAGE_TABLE, KernelObject, kernel_objects
 from memgroup.forkcost._shape import Shape, read_shape
 
-# Chain entries up to which the model plays a family; it takes a few tenths of a second.
+# The maximum number of chain entries for which the model simulates a family; a few tenths of a second.
 _PLAYED = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Walks:
-    """How many mappings the kernel visits to find everybody who maps a page, by who wrote it last.
+    """The number of mappings that the kernel visits to find all mappings of a page, by its last writer.
 
     Attributes:
         first: A page that the first process wrote, and all others share.
-        child: One that a child of the first wrote before it forked.
-        last: One that the last process wrote.
+        child: A page that a child of the first process wrote before it forked.
+        last: A page that the last process wrote.
     """
 
     first: int
@@ -30,24 +30,24 @@ class Walks:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a group costs a family in which all live, beyond what the processes cost without it.
+    """The cost of a group in a family of live processes, without the cost of the processes.
 
     Attributes:
         shape: The family.
-        backing: What the group is made of.
+        backing: The backing of the group.
         nbytes: Bytes written before the forks.
         mappings: Slots that these bytes are spread over.
         policy: The kernel's design.
-        method: "model" if `memgroup.rmap` played the family, "closed form" if it is too large for that.
-        processes: How many there are, the first among them.
+        method: "model" if `memgroup.rmap` simulated the family, "closed form" if it is too large for that.
+        processes: The number of processes, including the first.
         vmas: Mappings.
-        anon_vmas: Objects that stand for the pages written by one process.
+        anon_vmas: Objects for the pages written by one process.
         chains: Entries that link the mappings with them.
         tables_per_fork: Page tables that a fork copies; one or two more where a mapping crosses a border.
-        walks: How far to walk for a page.
+        walks: The length of the walk for a page.
         objects: The kinds of objects and their sizes.
-        object_bytes: What `vmas`, `anon_vmas` and `chains` take.
-        table_bytes: What page tables take, those of the first process among them.
+        object_bytes: The bytes of `vmas`, `anon_vmas` and `chains`.
+        table_bytes: The bytes of all page tables, including those of the first process.
     """
 
     shape: str
@@ -74,19 +74,19 @@ class Prediction:
 def predict(
     size: int, backing: str = "memfd", shape: str = "star:1", *, mappings: int = 1, policy: str = "modern"
 ) -> Prediction:
-    """Tell what forking a family costs the kernel; nothing is forked.
+    """Predict what forking a family costs the kernel, without forking.
 
     Args:
         size: Bytes of the group, all of them written before the first fork.
-        backing: "none", "memfd", "anonymous" or a directory, with "+huge" or "+dontfork" behind it.
+        backing: "none", "memfd", "anonymous" or a directory, followed by "+huge" or "+dontfork" if you like.
         shape: "star:N", "chain:N", "tree:DEPTH" (of two children each) or "tree:DEPTH:CHILDREN".
         mappings: Slots that the bytes are spread over evenly.
         policy: A design of `memgroup.rmap.POLICIES`.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: An argument names nothing, `size` or `mappings` is not positive, or there are more
-            mappings than pages.
+        ValueError: An argument has an unknown name, `size` or `mappings` is not positive, or there are more
+        mappings than pages.
     """
     check_size(size, mappings)
     family, memory = read_shape(shape), read_backing(backing)
@@ -121,11 +121,11 @@ def predict(
 
 
 def check_size(size: int, mappings: int) -> None:
-    """Refuse what is no size, or cannot be spread.
+    """Refuse an invalid size, or a number of mappings that does not fit it.
 
     Raises:
-        TypeError: One of them is no integer.
-        ValueError: It is so.
+        TypeError: One of the arguments is no integer.
+        ValueError: One of the arguments is out of range.
     """
     check_integers(size=size, mappings=mappings)
     if size < 1:
@@ -137,10 +137,10 @@ def check_size(size: int, mappings: int) -> None:
 
 
 def check_integers(**numbers: object) -> None:
-    """Refuse what are no integers, by name.
+    """Refuse arguments that are no integers, by name.
 
     Raises:
-        TypeError: One of them is none.
+        TypeError: An argument is no integer.
     """
     for name, number in numbers.items():
         if not isinstance(number, int):
@@ -155,9 +155,9 @@ def _check_policy(policy: str) -> None:
 
 
 def _tables(nbytes: int) -> int:
-    """Page tables of the two lowest levels under mappings side by side, all of them touched.
+    """The page tables of the two lowest levels for adjacent mappings that are all touched.
 
-    As many with huge pages: the kernel keeps one in reserve for each, for the day that it is split.
+    Huge pages need as many: the kernel keeps a page table in reserve for each, in case it is split.
     """
     lowest = -(-nbytes // (PAGE * ENTRIES))
     return lowest + -(-lowest // ENTRIES)
@@ -166,7 +166,7 @@ def _tables(nbytes: int) -> int:
 def _reverse_mapping(
     memory: Backing, family: Shape, mappings: int, policy: str
 ) -> tuple[str, int, int, Walks]:
-    """Anon_vmas, chain entries and walks, and how they were found."""
+    """Anon_vmas, chain entries and walks, and the method."""
     if memory.kind == "none":
         return "closed form", 0, 0, Walks(0, 0, 0)
     if memory.dontfork:
@@ -177,16 +177,17 @@ def _reverse_mapping(
 
 
 def _count(memory: Backing, family: Shape, mappings: int, policy: str) -> tuple[int, int, Walks]:
-    """What the model would say of a family in which nobody exits and no page is swapped out."""
+    """The model's result for a family in which no process exits and no page is swapped out."""
     processes = family.processes
     if policy == "scan24":
         return 0, 0, _all_alike(memory.mirrors * mappings * processes)
     if not memory.private:
-        # A file knows its mappings, both mirrors of every process; it matters not who wrote a page.
+        # A file has a list of its mappings, both mirrors of every process; the writer of a page does not
+        # matter.
         return 0, 0, _all_alike(memory.mirrors * processes)
     if policy == "shared26":
         return mappings, 0, _all_alike(processes)
-    alike = policy == "avc_34"  # pages point to the oldest anon_vma, whoever wrote them
+    alike = policy == "avc_34"  # pages point to the oldest anon_vma, for every writer
     walks = _all_alike(processes) if alike else Walks(processes, family.branch or 1, 1)
     return mappings * processes, mappings * family.ancestry, walks
 
@@ -196,7 +197,7 @@ def _all_alike(visits: int) -> Walks:
 
 
 def _play(memory: Backing, family: Shape, mappings: int, policy: str) -> tuple[int, int, Walks]:
-    """The same by the model: three pages of the first mapping are written by three processes."""
+    """The same from the model: three processes write three pages of the first mapping."""
     from memgroup.rmap import Machine
 
     machine = Machine(policy)
@@ -213,8 +214,8 @@ def _play(memory: Backing, family: Shape, mappings: int, policy: str) -> tuple[i
         processes += processes[number].fork(len(list(family.children_of(number))))
     by_last = processes[-1].write(starts[0] + 2)
     counts = machine.counts()
-    # To the model the mirrors are mappings of two files. They are of one, and a walk visits both; but where
-    # all mappings are visited, they are among them.
+    # For the model the mirrors are mappings of two files. In fact they are mappings of one file, and a walk
+    # visits both; a walk over all mappings includes both anyway.
     times = 1 if policy == "scan24" else memory.mirrors
     walks = Walks(*(times * machine.walk_visits(one) for one in (page, by_child, by_last)))
     return counts["anon_vmas"], counts["chains"], walks

@@ -1,4 +1,4 @@
-"""What a comparison says to people, and to programs."""
+"""The comparison for people, and for programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from memgroup.forkcost._measure import Measurement
 
-# A ratio nearer to 1 than this is taken for noise.
+# A ratio closer to 1 than this counts as noise.
 _NOISE = 1.3
 
 _SIGN = "×"
@@ -44,8 +44,8 @@ def report(measured: Sequence[Measurement]) -> Report:
 
 
 def advice(measured: Sequence[Measurement]) -> str:
-    """One line on what to do, from the figures alone."""
-    # Huge pages that the machine did not give are no choice.
+    """One line of advice, from the figures alone."""
+    # Do not recommend huge pages that the machine did not give.
     choices = (one for one in measured if _reaches(one) and (one.huge or not read_backing(one.backing).huge))
     by_cost = sorted(choices, key=lambda one: one.fork)
     nothing = next((one for one in measured if read_backing(one.backing).kind == "none"), None)
@@ -83,7 +83,7 @@ def _reaches(one: Measurement) -> bool:
 
 
 def _plainest(alike: Iterable[Measurement]) -> Measurement:
-    """Of those that cost the same, the one with the least to ask for."""
+    """Among backings of equal cost, the one with the fewest options."""
     return min(alike, key=lambda one: one.backing.count("+"))
 
 
@@ -111,7 +111,7 @@ def _remarks(measured: Sequence[Measurement]) -> Iterator[str]:
 
 
 def _why_not(one: Measurement) -> str:
-    """What the kernel is set to, if it says so."""
+    """The kernel's setting, if it is readable."""
     setting = _SETTINGS / ("shmem_enabled" if _shared(one) else "enabled")
     try:
         chosen = setting.read_text().partition("[")[2].partition("]")[0]

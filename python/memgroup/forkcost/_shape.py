@@ -1,4 +1,4 @@
-"""The shape of a family of processes: who forks whom, and what can be counted without forking anybody."""
+"""The shape of a family of processes: which process forks which, and counts that need no fork."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Shape(NamedTuple):
     processes: int
 
     def children_of(self, process: int) -> Iterator[int]:
-        """The numbers of those whom `process` forks, in order."""
+        """The numbers of the children of `process`, in order."""
         first = process * self.children + 1
         return iter(range(min(first, self.processes), min(first + self.children, self.processes)))
 
@@ -40,7 +40,7 @@ class Shape(NamedTuple):
 
     @property
     def branch(self) -> int:
-        """Processes in the family of a child of the first, itself among them; 0 without a child."""
+        """The number of processes in the subtree of a child of the first process; 0 without a child."""
         return (self.processes - 1) // self.children if self.depth else 0
 
 
@@ -72,7 +72,7 @@ def read_shape(text: str) -> Shape:
 
 def _processes(text: str, depth: int, children: int) -> int:
     processes, generation = 1, 1
-    # A chain is counted at once, and what grows passes the bound within a few generations.
+    # A chain is counted at once; a growing tree exceeds the bound within a few generations.
     if children == 1:
         processes += depth
     else:

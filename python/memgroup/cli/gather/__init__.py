@@ -1,5 +1,5 @@
 """`memgroup gather`: find files, read them into one group, inspect them, free them in one shot.
 
-`command` is what it takes, `job` the work: `find` walks the paths and `inspect` looks at what was read. What
-comes of it is told by `report` to people and by `json` to programs, and by `shortage` where memory ended.
+`command` has the arguments, `job` the work: `find` walks the paths and `inspect` inspects the files. `report`
+shows the outcome to people, `json` to programs, and `shortage` explains it if memory ran out.
 """

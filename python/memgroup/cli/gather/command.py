@@ -57,7 +57,7 @@ exit status:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the arguments of the command."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a file or a directory")
     parser.add_argument("--json", action="store_true", help="report as one JSON object")
     _add_inspection(parser.add_argument_group("inspection").add_argument)
@@ -129,15 +129,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_paths(paths: Sequence[str]) -> None:
-    """Refuse a path where there is nothing, before any work is done: it is a slip of the pen."""
+    """Refuse a path that does not exist, before any work is done: it is probably a typing error."""
     for path in paths:
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            shown = show_text(path) or "''"  # nothing at all would be overlooked
+            shown = show_text(path) or "''"  # an empty string would be invisible
             refuse("gather", f"{shown}: {error.strerror}")
         except OSError:
-            continue  # it may be there; the job will say what is wrong with it
+            continue  # it may exist; the job will report its error
 
 
 def _group(options: argparse.Namespace) -> MemGroup:
@@ -161,7 +161,7 @@ def _job(options: argparse.Namespace) -> Job:
 
 
 def _show(outcome: Outcome, wants_json: bool) -> None:
-    """Report in the form that suits the reader, and complain about what is missing."""
+    """Report in the form that suits the reader, and print errors about missing files."""
     if wants_json:
         print(as_json(outcome))
     else:

@@ -1,4 +1,4 @@
-"""Which files there are below some paths."""
+"""Finding the files below some paths."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class Unreadable(NamedTuple):
 
     @classmethod
     def because(cls, path: str, error: OSError) -> Unreadable:
-        """The same from the error that reading it raised."""
+        """Make one from the error that reading raised."""
         return cls(path, error.strerror or str(error))
 
 
 @dataclass(slots=True)
 class Found:
-    """What lies below some paths.
+    """The files below some paths.
 
     Attributes:
         paths: The regular files. A directory's are in the order of their names, and those below it follow.
-        skipped: How many of each other kind there were: symlink, fifo, socket, device.
-        unreadable: Directories that could not be listed, and paths given that could not be looked at.
+        skipped: The number of files of each other kind: symlink, fifo, socket, device.
+        unreadable: Directories that could not be listed, and given paths that could not be examined.
     """
 
     paths: list[str] = field(default_factory=list[str])
@@ -53,28 +53,28 @@ class Found:
 
 
 class _Identity(NamedTuple):
-    """What tells one directory from all others, whatever path leads there."""
+    """The identity of a directory, which is the same for every path to it."""
 
     device: int
     inode: int
 
 
 class Finder:
-    """Finds every regular file below some paths, and each only once, whatever way the paths lead there.
+    """Finds every regular file below some paths, each only once, also if several paths lead to it.
 
     A path that is given is followed if it is a symlink; symlinks met below it are skipped. Two hard links are
     two files. Nothing but directories is opened.
     """
 
     def __init__(self, found: Found) -> None:
-        """Let what is found be added to `found`, which may be watched meanwhile."""
+        """Add files to `found`, which another thread may watch."""
         self._found = found
         self._listed: set[_Identity] = set()
-        # Files given by themselves, so that a directory that comes later leaves them out.
+        # Files that were given as paths, so that a later directory skips them.
         self._given: dict[_Identity, set[str]] = {}
 
     def find(self, paths: Iterable[str]) -> None:
-        """Add what lies below `paths`; what cannot be looked at is added as unreadable."""
+        """Add the files below `paths`; add paths that cannot be examined as unreadable."""
         for path in paths:
             try:
                 self._find_one(path)
@@ -99,7 +99,7 @@ class Finder:
             self._found.paths.append(path)
 
     def _find_below(self, root: str) -> None:
-        # A stack, not recursion: a tree may be deeper than Python's own.
+        # A stack, not recursion: a tree may be deeper than Python's recursion limit.
         pending = [root]
         while pending:
             directory = pending.pop()
@@ -109,7 +109,7 @@ class Finder:
                 self._found.unreadable.append(Unreadable.because(directory, error))
 
     def _list(self, directory: str) -> list[str]:
-        """Add the files of one directory, unless that was done before; return the directories in it."""
+        """Add the files of one directory, unless they were added before; return the directories in it."""
         with reachable(directory) as near:
             identity = _identify(near)
             if identity in self._listed:

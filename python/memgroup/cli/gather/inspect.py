@@ -1,4 +1,4 @@
-"""What is in the files that were gathered: their sizes, or where some bytes occur in them."""
+"""Inspecting the gathered files: their sizes, or the positions of some bytes in them."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class SizeClass(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large the files are, in bytes.
+    """The sizes of the files, in bytes.
 
     Attributes:
-        files: How many there are.
+        files: The number of files.
         nbytes: All of them together.
         median: No more than half of the files are smaller, no more than half larger.
         p90: No more than a tenth of the files is larger.
@@ -69,13 +69,13 @@ class FileMatches(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Where a pattern occurs. Matches do not overlap, as with `bytes.count`.
+    """The matches of a pattern. They do not overlap, as with `bytes.count`.
 
     Attributes:
-        pattern: The bytes looked for.
+        pattern: The bytes that were searched for.
         nbytes: Bytes searched.
-        matches: How many there are in all files.
-        files: How many files have any.
+        matches: The number of matches in all files.
+        files: The number of files with a match.
         listed: The first of these files.
     """
 
@@ -102,7 +102,7 @@ def measure(paths: Sequence[str], blocks: Sequence[Sized], most: int) -> Sizes:
 
 
 def _percentile(ordered: Sequence[int], percent: int) -> int:
-    """The least of `ordered` that so many percent of it do not exceed: the nearest rank."""
+    """The smallest of `ordered` that so many percent of it do not exceed: the nearest rank."""
     rank = -(-percent * len(ordered) // 100)
     return ordered[rank - 1] if ordered else 0
 
@@ -134,7 +134,7 @@ class Search:
     def run(self, paths: Sequence[str], blocks: Sequence[MemBlock], counts: list[int]) -> Matches:
         """Search the files `paths` with content `blocks`.
 
-        `counts` receives the number of matches of one file after the other; it may be watched meanwhile.
+        `counts` receives the number of matches of each file in turn; another thread may watch it.
         """
         pattern = self.pattern
         for block in blocks:

@@ -1,6 +1,6 @@
 """The main job: find files, gather them into one group, protect and inspect them, free them all in one shot.
 
-Nothing here prints. What was done comes back as an `Outcome`; a `Watch` can follow the work meanwhile.
+This module prints nothing. It returns an `Outcome`; a `Watch` can follow the work.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from memgroup import GroupStats, MemBlock, MemGroup, ReadResult
     from memgroup.display.watch import Watch
 
-# Files read in one call: as many as read_files opens at once, which saves asking for their sizes by path. A
-# batch for which there is no room costs little.
+# Files read in one call: as many as read_files opens at once, which saves a system call by path for each
+# size. A batch that does not fit costs little.
 _BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to gather, and what to look for.
+    """The files to gather, and the inspection.
 
     Attributes:
         paths: Files and directories.
@@ -43,16 +43,16 @@ class Job:
 class Gathered:
     """Files in a group: `paths[i]` has the content `blocks[i]`.
 
-    Two lists and not a list of pairs: a hundred thousand files need no object each but path and block.
+    Two lists and not a list of pairs, so that a file needs no object besides its path and its block.
 
     Attributes:
         paths: The files that were read.
         blocks: Their content.
-        changed: How many had changed their size when they were read.
-        unsized: How many announced no size but had content, as the files of /proc.
-        abandoned: Bytes that were allocated and then given up, since a file was not as long as announced.
-        unreadable: Those that could not be read.
-        shortage: Which files were left out, if the group had no memory for some.
+        changed: The number of files that had changed their size when they were read.
+        unsized: The number of files that reported no size but had content, as the files of /proc.
+        abandoned: Bytes that were allocated and then wasted, because a file was shorter than reported.
+        unreadable: The files that could not be read.
+        shortage: The files that were left out, if the group had no memory for some.
     """
 
     paths: list[str] = field(default_factory=list[str])
@@ -64,7 +64,7 @@ class Gathered:
     shortage: Shortage | None = None
 
     def add(self, paths: Sequence[str], result: ReadResult) -> None:
-        """Add what was read of `paths`."""
+        """Add the result of reading `paths`."""
         blocks, errors = result
         for number, (path, block) in enumerate(zip(paths, blocks, strict=True)):
             error = errors.get(number)
@@ -81,17 +81,17 @@ class Gathered:
         self.abandoned += result.abandoned
 
     def leave_out(self, path: str, error: Exception) -> None:
-        """Count a file that the group had no memory for. Of the first it is kept which it was, and why."""
+        """Count a file that the group had no memory for; keep the path and the reason of the first one."""
         first = self.shortage or Shortage(path, 0, str(error))
         self.shortage = first._replace(left=first.left + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a job did; all that a report can say.
+    """The outcome of a job: all data for a report.
 
     Attributes:
-        paths: What was asked for.
+        paths: The requested paths.
         found: Files found.
         files: Files gathered.
         nbytes: Bytes of content in them.
@@ -99,11 +99,11 @@ class Outcome:
         unsized: As in `Gathered`.
         abandoned: As in `Gathered`.
         shortage: As in `Gathered`.
-        skipped: What was no regular file, number by kind.
+        skipped: The number of files of each kind that is not regular.
         unreadable: Files and directories that could not be read.
-        seconds: How long each step took: walk, gather, protect (not in an anonymous group), inspect, free.
-        finding: What the inspection found.
-        backing: Where the group's memory came from.
+        seconds: The time of each step: walk, gather, protect (not in an anonymous group), inspect, free.
+        finding: The result of the inspection.
+        backing: The backing of the group.
         base: Bytes of the group's first slot.
         limit: Bytes the group could commit, or None.
         stats: The group before it was freed.
@@ -133,11 +133,11 @@ class Outcome:
 
 
 def gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
-    """Do `job` in `group`, and free the group, also when this ends early."""
+    """Do `job` in `group`, and free the group, also if an exception ends the job."""
     try:
         return _gather(job, group, watch)
     finally:
-        # Forced: after an interruption a block may have been on its way into a system call.
+        # Forced: after an interruption a system call may still hold a block.
         group.free(force=True)
 
 
@@ -190,7 +190,7 @@ def _walk(paths: Sequence[str], watch: Watch) -> Found:
 
 
 def _read_all(paths: Sequence[str], group: MemGroup, watch: Watch) -> Gathered:
-    """Read every file into a block of its own. One that the group has no memory for is left out."""
+    """Read every file into its own block. Leave out files that the group has no memory for."""
     gathered = Gathered()
     done = 0
     watch("gather", lambda: done, len(paths))
@@ -210,7 +210,7 @@ def _read_all(paths: Sequence[str], group: MemGroup, watch: Watch) -> Gathered:
 
 
 def _read_singly(batch: Sequence[str], group: MemGroup, gathered: Gathered) -> None:
-    """Read the files of a batch for which there is room, where there is none for all of them."""
+    """Read the files of a batch that fit, if not all of them fit."""
     for path in batch:
         try:
             gathered.add((path,), read_batch(group, (path,), None))
@@ -221,10 +221,10 @@ def _read_singly(batch: Sequence[str], group: MemGroup, gathered: Gathered) -> N
 def read_batch(
     group: MemGroup, paths: Sequence[str], follow: Callable[[int, int], None] | None
 ) -> ReadResult:
-    """Read some files; `follow` is told how many are done, and of how many.
+    """Read some files; `follow` gets the numbers of finished files and of all files.
 
     Raises:
-        MemoryError: The group has no room for all of them; nothing is read then.
+        MemoryError: The group has no room for all of them; no file was read.
     """
     with ExitStack() as stack:
         if any(map(is_long, paths)):
@@ -236,7 +236,7 @@ def _reach(path: str, stack: ExitStack) -> str:
     try:
         return stack.enter_context(reachable(path))
     except OSError:
-        return path  # reading it will say what is wrong with it
+        return path  # reading it will report its error
 
 
 def _inspect(inspection: Search | int, gathered: Gathered, watch: Watch) -> Sizes | Matches:

@@ -1,7 +1,7 @@
-"""What an outcome says to programs: one JSON object, everything in bytes and seconds.
+"""The outcome for programs: one JSON object, everything in bytes and seconds.
 
-A file is an object with the key `path`. Where its name is no valid text, `path` has U+FFFD for what could not
-be decoded, and `path_hex` has all the bytes of the name.
+A file is an object with the key `path`. If its name is no valid text, `path` has U+FFFD for undecodable
+bytes, and `path_hex` has all the bytes of the name.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _outcome(outcome: Outcome) -> Facts:
 
 
 def _path(path: str) -> Facts:
-    """The path as an object, to be merged with what else is to say about the file."""
+    """The path as an object, to be merged with the other data about the file."""
     raw = os.fsencode(path)
     text = raw.decode("utf-8", "replace")
     return {"path": text} if text.encode() == raw else {"path": text, "path_hex": raw.hex()}

@@ -1,4 +1,4 @@
-"""Paths of any length: the kernel takes up to 4,095 bytes at once, so longer ones are reached in steps."""
+"""Paths of any length: the kernel accepts up to 4,095 bytes, so longer paths are opened in steps."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-PATH_MAX = 4096  # include/uapi/linux/limits.h; the end counts
+PATH_MAX = 4096  # include/uapi/linux/limits.h; includes the terminator
 
-# Of a path behind a descriptor: `/proc/self/fd/1048576/` has to fit before it.
+# The limit for a path relative to a descriptor: `/proc/self/fd/1048576/` has to fit before it.
 _STEP = PATH_MAX - 32
 
 
 def is_long(path: str) -> bool:
-    """Whether the kernel does not take `path` as a whole."""
+    """Whether `path` is too long for the kernel."""
     return 4 * len(path) >= PATH_MAX and len(os.fsencode(path)) >= PATH_MAX
 
 
 @contextmanager
 def reachable(path: str) -> Generator[str]:
-    """A path to the same file that the kernel takes, valid within the `with` block.
+    """A path to the same file that the kernel accepts, valid within the `with` block.
 
     Raises:
         OSError: A directory on the way cannot be opened.

@@ -1,4 +1,4 @@
-"""What an outcome says to people: a headline, remarks and tables."""
+"""The outcome for people: a headline, remarks and tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def report(outcome: Outcome) -> Report:
 
 
 def complaints(outcome: Outcome) -> Iterator[str]:
-    """What kept `outcome` from being complete, in lines; of the unreadable files only the first."""
+    """The reasons why `outcome` is incomplete, as lines, with the first of the unreadable files."""
     for unreadable in outcome.unreadable[:_MOST_COMPLAINTS]:
         yield f"cannot read {show_text(unreadable.path)}: {unreadable.reason}"
     more = len(outcome.unreadable) - _MOST_COMPLAINTS
@@ -173,7 +173,7 @@ def _slots_note(outcome: Outcome) -> str:
 
 
 def _unused(stats: SlotStats | GroupStats) -> int:
-    """Bytes of memory that no block was given."""
+    """Committed bytes that are in no block."""
     return max(stats.committed - stats.allocated, 0)
 
 
@@ -200,7 +200,7 @@ def _steps_table(outcome: Outcome) -> Table:
 
 
 def _step_row(step: str, seconds: float, files: int, nbytes: int | None) -> tuple[str, ...]:
-    """One step; rates only where there was something to do."""
+    """One step; with rates only if there was work to do."""
     return (
         step,
         show_seconds(seconds),

@@ -1,4 +1,4 @@
-"""Why a group had no memory for a file, and what can be done about it on the command line."""
+"""The reason why a group had no memory for a file, and the remedy on the command line."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import NamedTuple
 
 from memgroup.display.text import show_size, show_text
 
-# A group's message: the reason, and behind the first of these what a program could do about it.
+# A group's message: the reason, then one of these separators, then the remedy for programs.
 _REMEDY = "; "
 
-# Bytes within a reason. A number of more digits than three is one even where nothing says so; digits within
-# a path are left alone.
+# Bytes within a reason. A number of more than three digits is a number of bytes even without a unit; digits
+# within a path are not changed.
 _BYTES = re.compile(r"(?<![\w./-])(?:(\d+)( more)? bytes\b|(\d{4,})(?![\w./-]))")
 
-# The kernel's words say as much as its number.
+# The kernel's error text is enough without its number.
 _ERROR_NUMBER = re.compile(r" \(os error \d+\)")
 
 _RESOURCE_LIMIT = re.compile(r"(RLIMIT_\w+)\W+(ulimit -\w)")
 
 
 class Shortage(NamedTuple):
-    """The first file that the group had no memory for, how many were left out, and the group's words."""
+    """The first file that the group had no memory for, the number of such files, and the group's message."""
 
     path: str
     left: int
@@ -29,12 +29,12 @@ class Shortage(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The group's words without its remedy, which is one for programs."""
+        """The group's message without its remedy, which is meant for programs."""
         return self.words.partition(_REMEDY)[0]
 
 
 def show_reason(shortage: Shortage) -> str:
-    """Why memory ended, with sizes for people: `cannot commit 64 KiB more: ...`."""
+    """The reason why memory ran out, with sizes for people: `cannot commit 64 KiB more: ...`."""
     return _BYTES.sub(_show_bytes, _ERROR_NUMBER.sub("", shortage.reason))
 
 
@@ -44,7 +44,7 @@ def _show_bytes(match: re.Match[str]) -> str:
 
 
 def remedy(shortage: Shortage, limit: int | None, backing: str) -> str:
-    """The one thing to do about `shortage` in a group of `backing` that could commit `limit` bytes."""
+    """The remedy for `shortage` in a group of `backing` that could commit `limit` bytes."""
     exceeded = _RESOURCE_LIMIT.search(shortage.words)
     if limit is not None and "group's limit" in shortage.reason:
         return "Raise --limit."

@@ -1,8 +1,8 @@
-"""Pictures of a reverse-mapping machine: what it holds, laid out on a grid, written as SVG.
+"""Pictures of a reverse-mapping machine: its state, laid out on a grid, written as SVG.
 
-`state` reads the machine, `shapes` is what a picture is made of, `layout` says where everything goes (`rows`
-on the left, `columns` at the top), `legend` what it means, and `svg` draws it. Nothing here decides how pages
-are found.
+`state` reads the machine, `shapes` has the elements of a picture, `layout` places them (`rows` on the left,
+`columns` at the top), `legend` explains them, and `svg` draws them. The model, not this package, decides how
+pages are found.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ __all__ = ["Drawing", "draw", "svg_or_none"]
 
 
 def draw(machine: Machine, page_id: int | None = None) -> Drawing:
-    """What `Machine.draw` gives."""
+    """The result of `Machine.draw`."""
     return Drawing(write(lay_out(read(machine, page_id))))
 
 
 def svg_or_none(machine: Machine) -> str | None:
-    """What Jupyter shows: nothing but the machine's repr, if it is too large a family."""
+    """The picture for Jupyter, or None for a family that is too large; Jupyter then shows the repr."""
     return None if excess(machine.counts(), one_page=False) else draw(machine).svg

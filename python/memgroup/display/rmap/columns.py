@@ -1,4 +1,4 @@
-"""The top of a picture: a column for each anon_vma, and to their right one for each page."""
+"""The top of a picture: a column for each anon_vma, and to the right of them one for each page."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LIST = -1
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where the columns are.
+    """The positions of the columns.
 
     Attributes:
-        heads: Boxes of anon_vmas by id; under `LIST`, of what a walk goes through instead of one.
+        heads: Boxes of anon_vmas by id; under `LIST`, of the list that a walk follows instead of one.
         pages: Boxes of pages, by id.
-        right: Where they end.
-        height: How high the boxes are.
+        right: The end of the columns.
+        height: The height of the boxes.
     """
 
     heads: dict[int, Box]
@@ -39,12 +39,12 @@ class Columns:
 
 
 def middle(box: Box) -> float:
-    """Where the column below a box is."""
+    """The position of the column below a box."""
     return box.x + box.width / 2
 
 
 def plan_columns(state: State, left: float) -> Callable[[float], Columns]:
-    """Lay out the anon_vmas and pages of `state`; how far down is said later."""
+    """Lay out the anon_vmas and pages of `state`; their vertical position is set later."""
     heads = {anon_vma.id: _describe(anon_vma) for anon_vma in state.anon_vmas}
     without = _list_name(state)
     texts = ({LIST: without} if without else {}) | heads
@@ -79,7 +79,7 @@ def _width(lines: Sequence[str]) -> float:
 
 
 def _list_name(state: State) -> tuple[str, ...]:
-    """What a walk goes through where its page points to no anon_vma."""
+    """The list that a walk follows if its page points to no anon_vma."""
     page = state.walked
     if state.walk is None or not state.walk.order or page is None or page.mapping is not None:
         return ()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @final
 class Drawing:
-    """A picture of a machine as it was: SVG text, which Jupyter shows as it is.
+    """A picture of a machine at one moment: SVG text, which Jupyter shows.
 
     Attributes:
         svg: The text. The same state gives the same text.
@@ -42,7 +42,7 @@ class Drawing:
         return hash(self.svg)
 
     def __repr__(self) -> str:
-        """How large it is; the text itself is for files and browsers."""
+        """The size of the picture; the text itself is for files and browsers."""
         return f"<Drawing, {len(self.svg):,} characters of SVG>"
 
     def _repr_svg_(self) -> str:

@@ -1,7 +1,7 @@
-"""Where everything goes: VMAs are rows, anon_vmas are columns, a chain entry is a dot where the two meet.
+"""The layout of a picture: VMAs are rows, anon_vmas are columns, a chain entry is a dot where the two meet.
 
-So no line ever crosses a box, however the family grew. Pages are columns, too, with a cell for each page
-table entry.
+Therefore no line crosses a box, for any family. Pages are columns, too, with a cell for each page table
+entry.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def lay_out(state: State) -> Layout:
     left = _MARGIN
     heading_bottom = _MARGIN + LINE * len(headline) + 8
 
-    # Widths first: they do not depend on how high anything is.
+    # Widths first: they do not depend on heights.
     width_of_rows = plan_rows(state, left, 0).width
     columns_at = plan_columns(state, left + width_of_rows + 30)
     pointing = [page for page in state.pages if _target(page, state) in columns_at(0).heads]
@@ -102,7 +102,7 @@ def _target(page: Page, state: State) -> int:
 
 
 def _linked(vma: Vma, anon_vmas: tuple[AnonVma, ...]) -> list[int]:
-    """The anon_vmas that have a VMA for a member: designs without chains have such lists, too."""
+    """The anon_vmas that have a VMA as a member: designs without chains have such lists, too."""
     return [anon_vma.id for anon_vma in anon_vmas if vma.id in anon_vma.members]
 
 
@@ -171,14 +171,14 @@ def _rails(state: State, rows: Rows, columns: Columns) -> Iterator[Line]:
 
 
 def _mappings(state: State, pointing: list[Page], columns: Columns, top: float) -> Iterator[Line]:
-    """From each page to where its walk begins, in lanes above the boxes: the first page's is the lowest."""
+    """Lines from each page to the start of its walk, in lanes above the boxes, the first page's lowest."""
     taken: dict[int, int] = {}
     for lane, page in enumerate(pointing):
         target = _target(page, state)
         head, box = columns.heads[target], columns.pages[page.id]
         shares = sum(_target(other, state) == target for other in pointing)
         taken[target] = taken.get(target, 0) + 1
-        # What comes from the right ends on the right.
+        # Lines from the right end on the right.
         x = head.x + head.width * taken[target] / (shares + 1)
         y = top + (len(pointing) - lane - 1) * _LANE
         role: LineRole = "dangling" if page.dangling else "walked" if page == state.walked else "mapping"

@@ -1,4 +1,4 @@
-"""What the signs of a picture mean, those only that are in it."""
+"""The meaning of the signs that are in a picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GAP = 26.0
 def plan_legend(
     shapes: Iterable[Shape], has_chains: bool, left: float, top: float, right: float
 ) -> tuple[list[Shape], float]:
-    """The legend below `top`, and where it ends."""
+    """The legend below `top`, and its end."""
     used = {key for shape in shapes for key in _keys(shape)}
     laid: list[Shape] = []
     x, y = left, top + _LINE / 2
@@ -36,7 +36,7 @@ def plan_legend(
 
 
 def widest(has_chains: bool) -> float:
-    """How wide a legend gets at the least."""
+    """The minimum width of a legend."""
     return max(_SIGN + text_width(text) for _, text in _entries(has_chains).values())
 
 

@@ -18,21 +18,21 @@ _BETWEEN = 10.0
 _INDENT = 18.0
 _GAP = 22.0
 _PADDING = 8.0
-# More of a chain than this is cut in the middle.
+# A longer chain is cut in the middle.
 _SHOWN = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Where the rows are, counted from their top left corner.
+    """The positions of the rows, relative to their top left corner.
 
     Attributes:
         boxes: Of processes and VMAs.
         lines: From each process to the children that it forked.
         middles: The middle of each VMA's row, by VMA id.
-        bands: Top and height of what belongs to each process, from above.
-        width: Of all this.
-        height: Of all this.
+        bands: Top and height of the area of each process, from above.
+        width: Of all rows.
+        height: Of all rows.
     """
 
     boxes: tuple[Box, ...]
@@ -43,7 +43,7 @@ class Rows:
     height: float
 
     def band_shapes(self, top: float, left: float, width: float) -> Iterator[Band]:
-        """Every other process's band, so that the eye keeps to a row."""
+        """The band of every other process, so that the eye can follow a row."""
         for place, (y, height) in enumerate(self.bands):
             if place % 2 == 0:
                 yield Band(left, top + y, width, height)
@@ -96,7 +96,7 @@ def plan_rows(state: State, left: float, top: float) -> Rows:
 
 
 def _in_tree_order(processes: tuple[Process, ...]) -> Iterator[tuple[Process, int]]:
-    """Each process, its children right after it by birth; and how deep it is below who has no parent left."""
+    """Each process, followed by its children in order of birth, and its depth below the topmost ancestor."""
     alive = {process.pid for process in processes}
     children: dict[int, list[Process]] = {}
     for process in processes:

@@ -1,4 +1,4 @@
-"""What a picture is made of: plain data, in pixels. A role says what a shape means, and so how it looks."""
+"""The elements of a picture: plain data, in pixels. The role of a shape gives its meaning and its look."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LineRole: TypeAlias = Literal[
     "family", "chain", "members", "walk", "entries", "mapping", "walked", "dangling"
 ]
 
-# The widest of the usual fixed-width fonts, and a little.
+# The width of the widest common fixed-width font, and a margin.
 _ADVANCE = 0.62
 
 
 def text_width(text: str) -> float:
-    """How wide a text gets."""
+    """The width of a text."""
     return round(len(text) * FONT * _ADVANCE, 1)
 
 
 class Area(NamedTuple):
-    """The rectangle that a shape keeps for itself."""
+    """The rectangle that a shape occupies."""
 
     left: float
     top: float
@@ -91,7 +91,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A text that is in no box, from a point on its baseline to the right."""
+    """A text outside of boxes, from a point on its baseline to the right."""
 
     x: float
     y: float
@@ -106,7 +106,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line with corners, from what it belongs to on to what it leads to."""
+    """A line with corners, from its owner to its target."""
 
     points: tuple[tuple[float, float], ...]
     role: LineRole
@@ -114,7 +114,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """What ties the row of a process together, behind all else."""
+    """The background of the row of a process, behind all other shapes."""
 
     x: float
     y: float

@@ -1,4 +1,4 @@
-"""What a picture shows of a machine, read at one moment."""
+"""The state of a machine for a picture, read at one moment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from memgroup.rmap import Machine
 
-# What a screen can hold and an eye can follow.
+# Limits, so that the picture fits a screen and stays readable.
 _MOST = {"processes": 32, "vmas": 48, "anon_vmas": 48, "pages": 24}
 _NAMES = {"processes": "processes", "vmas": "VMAs", "anon_vmas": "anon_vmas", "pages": "pages"}
 
@@ -17,7 +17,7 @@ _ATTEMPTS = 100
 
 
 class Process(NamedTuple):
-    """A process; `parent` is the pid of who forked it, or 0."""
+    """A process; `parent` is the pid of the process that forked it, or 0."""
 
     pid: int
     parent: int
@@ -39,7 +39,7 @@ class Vma(NamedTuple):
 
 
 class AnonVma(NamedTuple):
-    """An anon_vma; of one that was freed only the id is known."""
+    """An anon_vma; if it was freed, only the id is known."""
 
     id: int
     freed: bool = False
@@ -50,7 +50,7 @@ class AnonVma(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page, its address, who has it, and which of those who map it its walk finds (pids)."""
+    """A page, its address, the pids of processes that have it, and of those that its walk finds."""
 
     id: int
     at: int
@@ -63,7 +63,7 @@ class Page(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """The full walk of a page: the VMAs looked at, in order, and how many of them it takes to unmap it."""
+    """The full walk of a page: the visited VMAs in order, and the number of visits to unmap the page."""
 
     page: int
     order: tuple[int, ...]
@@ -84,7 +84,7 @@ class State:
 
     @property
     def has_chains(self) -> bool:
-        """Whether a VMA can be in the list of more than its own anon_vma."""
+        """Whether a VMA can be in the lists of several anon_vmas."""
         return self.policy not in ("scan24", "shared26")
 
     @property
@@ -94,7 +94,7 @@ class State:
 
 
 def excess(counts: dict[str, int], *, one_page: bool) -> list[str]:
-    """What there is too much of for a picture, in words; one page can be drawn alone."""
+    """The reason why the machine is too large for a picture; one page can be drawn alone."""
     return [
         f"{counts[what]:,} {_NAMES[what]} ({most} at most)"
         for what, most in _MOST.items()
@@ -106,9 +106,9 @@ def read(machine: Machine, page_id: int | None) -> State:
     """The state of `machine`, with the walk of a page if one is given.
 
     Raises:
-        LookupError: There is no such page any more.
-        ValueError: It is too much for one picture.
-        RuntimeError: Other threads never left the machine alone for long enough.
+        LookupError: The page no longer exists.
+        ValueError: The state is too large for one picture.
+        RuntimeError: Other threads changed the machine during every attempt.
     """
     for _ in range(_ATTEMPTS):
         counts = machine.counts()
@@ -121,7 +121,7 @@ def read(machine: Machine, page_id: int | None) -> State:
         try:
             state = _read(machine, graph, page_id, alone=counts["pages"] > _MOST["pages"])
         except LookupError:
-            # Of a page that went away between two calls nobody needs to hear.
+            # Ignore a page that was freed between two calls.
             if machine.graph() == graph:
                 raise
             continue
@@ -186,7 +186,7 @@ def _page(machine: Machine, row: dict[str, Any]) -> Page:
 
 def _walk(machine: Machine, page_id: int, looked_through: tuple[int, ...]) -> Walk:
     order = tuple(vma.id for _, vma in machine.walk(page_id))
-    # A list is looked at from end to end, of a tree only what can hold the page.
+    # A walk visits every entry of a list, but only the entries of a tree that can hold the page.
     if machine.walk_visits(page_id) > len(order):
         order = looked_through
     return Walk(page_id, order, machine.unmap_visits(page_id))

@@ -1,4 +1,4 @@
-"""How shapes look as SVG: on paper of its own, dark where the reader's surroundings are."""
+"""Shapes as SVG: on their own background, which is dark if the reader's surroundings are dark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FACES = "DejaVu Sans Mono, Menlo, Consolas, Liberation Mono, monospace"
 
 
 class _Look(NamedTuple):
-    """Fill and stroke of a role, on white and on dark paper; None paints nothing."""
+    """Fill and stroke of a role, on a white and on a dark background; None paints nothing."""
 
     fill: tuple[str, str] | None = None
     stroke: tuple[str, str] | None = None
@@ -147,7 +147,7 @@ def _line(line: Line) -> list[str]:
 
 def _box(box: Box) -> list[str]:
     parts = [_rect(box.x, box.y, box.width, box.height, _BOXES[box.role], 5)]
-    # Heads of columns begin on one line, however many lines they have.
+    # Heads of columns begin on one line, for any number of lines.
     spare = box.height - len(box.lines) * LINE
     inset = min(spare / 2, 4.0) if box.role in ("anon_vma", "freed", "page", "walked", "list") else spare / 2
     for number, text in enumerate(box.lines):
