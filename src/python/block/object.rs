@@ -1,7 +1,6 @@
 //! `MemBlock`: one allocation as a bytes-like object.
 
 use std::ffi::c_int;
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
@@ -17,8 +16,6 @@ use crate::layout::DEFAULT_ALIGN;
 use crate::python::block::bytes_like::{BytesLike, Source};
 use crate::python::block::free_list::FreeList;
 use crate::python::block::raw::{Held, LiveBlock, RawBlock};
-use crate::python::export::arrow::no_mirror;
-use crate::python::export::guard::ExportGuard;
 use crate::python::ffi::arguments;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::text::plural;
@@ -441,27 +438,6 @@ impl MemBlock {
     /// Ends a view that [`add_view`](Self::add_view) counted.
     pub(crate) fn remove_view(&self) {
         self.body.group.get().remove_view();
-    }
-
-    /// Lends the bytes, through the block's own mirror, to a consumer outside of Python.
-    pub(crate) fn lend(&self, py: Python<'_>) -> PyResult<(ExportGuard, NonNull<u8>, usize)> {
-        let RawBlock { address, len, slot, .. } = self.body.piece;
-        // SAFETY: it is the slot of the block.
-        let lent = unsafe { ExportGuard::new(py, self.body.group.get(), self.held().claim(), &[slot]) }?;
-        Ok((lent, address, len))
-    }
-
-    /// The same through the read-only mirror.
-    ///
-    /// # Errors
-    /// ValueError: There is none, or the block is freed.
-    pub(crate) fn lend_read_only(&self, py: Python<'_>) -> PyResult<(ExportGuard, NonNull<u8>, usize)> {
-        let (lent, _, len) = self.lend(py)?;
-        // SAFETY: the slot of the piece is the one that is lent.
-        let live = unsafe { LiveBlock::new(self.body.piece, lent.slots()) };
-        // SAFETY: a block's piece lies in the block's mirror.
-        let address = unsafe { live.move_to(self.body.mirror, Mirror::ReadOnly) }.ok_or_else(no_mirror)?.address;
-        Ok((lent, address, len))
     }
 
     /// Ends what [`MemGroup::add_pin`] counted.

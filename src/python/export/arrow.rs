@@ -14,7 +14,7 @@ use pyo3::types::{PyString, PyTuple};
 use crate::error::Error;
 use crate::list::arrow::{self, Content, Scatter, Unfit, View, Views};
 use crate::python::block::object::{Get, MemBlock};
-use crate::python::export::guard::ExportGuard;
+use crate::python::export::guard::{ExportGuard, no_mirror};
 use crate::python::ffi::arguments::type_name;
 use crate::python::list::object::MemList;
 use crate::scratch::Scratch;
@@ -153,7 +153,7 @@ pub(crate) fn export_list<'py>(
         None => kind,
         Some(requested) => requested_type(requested)?,
     };
-    list.get().check_mirror(py)?;
+    check_mirror(list)?;
     let array = match kind.layout {
         Layout::Views => view_array(list, kind.content),
         Layout::Offsets => offset_array::<i32>(list, kind.content),
@@ -176,7 +176,7 @@ pub(crate) fn export_block<'py>(
             return Err(PyValueError::new_err(message));
         }
     }
-    let (lent, data, len) = block.get().lend_read_only(py)?;
+    let (lent, data, len) = ExportGuard::of_block_read_only(py, block.get())?;
     let buffers = Buffers { pointers: vec![null(), data.as_ptr().cast()], _tables: Tables::None, _lent: lent };
     capsules(py, BYTE, ArrowArrayStruct::new(len, buffers))
 }
@@ -184,6 +184,14 @@ pub(crate) fn export_block<'py>(
 pub(crate) fn schema_of_block<'py>(block: &Bound<'py, MemBlock>) -> PyResult<Bound<'py, PyAny>> {
     block.get().readonly(block.py())?; // it is still there
     schema_capsule(block.py(), BYTE)
+}
+
+/// An error where no read-only mirror is to be had.
+fn check_mirror(list: &Bound<'_, MemList>) -> PyResult<()> {
+    match list.get().group().get().try_with_state(list.py(), |state| Ok(state.group().has_mirror()))? {
+        true => Ok(()),
+        false => Err(no_mirror()),
+    }
 }
 
 fn requested_type(requested: &Bound<'_, PyAny>) -> PyResult<Type> {
@@ -233,7 +241,7 @@ fn views_in_place(
     scatter: Scatter,
 ) -> PyResult<Result<ArrowArrayStruct, Unfit>> {
     let (py, this) = (list.py(), list.get());
-    let lent = this.lend(py)?;
+    let lent = ExportGuard::of_list(py, this)?;
     let views = this.laid_out(py, |live, layout, part| {
         // SAFETY: laid_out has just found the list there.
         unsafe { arrow::views(live, layout, part, content, scatter) }
@@ -258,7 +266,7 @@ where
     Tables: From<Vec<T>>,
 {
     let (py, this) = (list.py(), list.get());
-    let lent = this.lend(py)?;
+    let lent = ExportGuard::of_list(py, this)?;
     let laid_out = this.laid_out(py, |live, layout, part| {
         let offsets = arrow::offsets::<T>(layout, part)?;
         if content == Content::Utf8 {
@@ -274,21 +282,12 @@ where
     let (lent, data) = match data {
         Some(data) => (lent, data.0),
         None => {
-            let (lent, data, _) = this.join(py)?.get().lend_read_only(py)?;
+            let (lent, data, _) = ExportGuard::of_block_read_only(py, this.joined(py)?.get())?;
             (lent, data)
         }
     };
     let pointers = vec![null(), address_of(&offsets), data.as_ptr().cast_const().cast()];
     Ok(ArrowArrayStruct::new(len, Buffers { pointers, _tables: offsets.into(), _lent: lent }))
-}
-
-/// The error for an anonymous group.
-#[cold]
-pub(crate) fn no_mirror() -> PyErr {
-    PyValueError::new_err(
-        "an Arrow array shows the read-only mirror, and an anonymous group has none: make the group with backing=\"memfd\" or in \
-         a directory",
-    )
 }
 
 /// An address on its way between threads.

@@ -191,7 +191,7 @@ fn capsule<'py>(block: &Bound<'py, MemBlock>, is_versioned: bool, flags: u64) ->
 
 fn capsule_of<'py, T: Head>(block: &Bound<'py, MemBlock>, flags: u64) -> PyResult<Bound<'py, PyAny>> {
     let py = block.py();
-    let (lent, data, len) = block.get().lend(py)?;
+    let (lent, data, len) = ExportGuard::of_block(py, block.get())?;
     let managed = Managed { head: T::new(flags), shape: [len as i64], strides: [1], _lent: lent };
     let managed = Box::into_raw(Box::new(managed));
     // SAFETY: nobody else has it.

@@ -1,13 +1,17 @@
 //! Memory lent to consumers that know nothing of Python: Arrow arrays, DLPack tensors.
 
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::python::block::raw::Claim;
+use crate::python::block::object::MemBlock;
+use crate::python::block::raw::{Claim, LiveBlock, RawBlock};
 use crate::python::group::object::MemGroup;
-use crate::slot::{LiveSlots, Slot, SlotPtr};
+use crate::python::list::object::MemList;
+use crate::slot::{LiveSlots, Mirror, Slot, SlotPtr};
 
 /// Keeps slots where they are, and counts as a view, until it is dropped: by any thread, attached or not, in a forked child or
 /// while the interpreter ends. So it holds nothing of Python's, the group neither: when that goes, it ends gently.
@@ -24,7 +28,7 @@ impl ExportGuard {
     ///
     /// # Errors
     /// ValueError: It is freed.
-    pub(crate) unsafe fn new(py: Python<'_>, group: &MemGroup, claim: Claim, slots: &[SlotPtr]) -> PyResult<Self> {
+    unsafe fn new(py: Python<'_>, group: &MemGroup, claim: Claim, slots: &[SlotPtr]) -> PyResult<Self> {
         let views = group.shared_views();
         let mut kept = Vec::with_capacity(slots.len());
         group.while_slots_there(py, claim, |live| {
@@ -33,6 +37,40 @@ impl ExportGuard {
             group.add_view();
         })?;
         Ok(Self { views, _slots: kept })
+    }
+
+    /// Lends the bytes of a block, through its own mirror.
+    ///
+    /// # Errors
+    /// ValueError: It is freed.
+    pub(crate) fn of_block(py: Python<'_>, block: &MemBlock) -> PyResult<(Self, NonNull<u8>, usize)> {
+        let RawBlock { address, len, slot, .. } = block.piece();
+        // SAFETY: it is the slot that the block lies in.
+        let guard = unsafe { Self::new(py, block.group().get(), block.held().claim(), &[slot]) }?;
+        Ok((guard, address, len))
+    }
+
+    /// The same through the read-only mirror.
+    ///
+    /// # Errors
+    /// ValueError: There is none, or the block is freed.
+    pub(crate) fn of_block_read_only(py: Python<'_>, block: &MemBlock) -> PyResult<(Self, NonNull<u8>, usize)> {
+        let (guard, _, len) = Self::of_block(py, block)?;
+        // SAFETY: the guard has just taken a reference to the slot that the block lies in.
+        let live = unsafe { LiveBlock::new(block.piece(), guard.slots()) };
+        // SAFETY: the address of a block lies in the block's mirror.
+        let moved = unsafe { live.move_to(block.mirror(), Mirror::ReadOnly) };
+        Ok((guard, moved.ok_or_else(no_mirror)?.address, len))
+    }
+
+    /// Lends the slots of a list.
+    ///
+    /// # Errors
+    /// ValueError: It is freed.
+    pub(crate) fn of_list(py: Python<'_>, list: &MemList) -> PyResult<Self> {
+        let slots = crate::list::arrow::slots(list.layout(), list.part());
+        // SAFETY: they are the slots that the list lies in.
+        unsafe { Self::new(py, list.group().get(), list.claim(), &slots) }
     }
 
     /// The slots that are lent.
@@ -47,4 +85,13 @@ impl Drop for ExportGuard {
         // Who finds no views may free the group at once, and must find the consumer's last read done. The slots go after this.
         self.views.fetch_sub(1, Ordering::Release);
     }
+}
+
+/// The error for an anonymous group.
+#[cold]
+pub(crate) fn no_mirror() -> PyErr {
+    PyValueError::new_err(
+        "an Arrow array shows the read-only mirror, and an anonymous group has none: make the group with backing=\"memfd\" or in \
+         a directory",
+    )
 }

@@ -151,7 +151,7 @@ const COPY_THRESHOLD: usize = 64 * 1024;
 pub(crate) fn gathered<'py>(list: &Bound<'py, MemList>) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (list.py(), list.get());
     if this.group().get().is_secret(py) {
-        return this.join(py).map(Bound::into_any);
+        return this.joined(py).map(Bound::into_any);
     }
     let nbytes = this.nbytes(py)?;
     let copy = PyBytes::new_with(py, nbytes, |copy| {

@@ -1,5 +1,9 @@
-//! `MemList`: the sizes that users pass, and the columns that they see.
+//! `MemList`: the sizes that users pass, the columns that they see, and the bytes.
 
+mod class;
 pub(crate) mod column;
+mod contents;
+mod iterator;
+mod live;
 pub(crate) mod object;
 pub(crate) mod sizes;

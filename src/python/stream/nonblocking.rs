@@ -1,12 +1,15 @@
 //! As much of a list as a stream takes or gives right now, for `memgroup.aio`.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 
 use crate::io::{Rest, Stop, Transfer};
 use crate::os::iovecs::{self, Call};
-use crate::python::list::object::MemList;
+use crate::python::list::object::{MemList, protected};
+use crate::python::stream::pinned::Pinned;
 use crate::python::stream::source;
-use crate::python::stream::transfer::{Moving, wrong_way};
+use crate::python::stream::transfer::stopped;
 use crate::slot::Mirror;
 
 /// Where a transfer stands: number of a block, a byte in it, and how many bytes the last call moved.
@@ -59,10 +62,9 @@ fn move_at_once(
 ) -> PyResult<Position> {
     let (py, list) = (blocks.py(), blocks.get());
     list.check(py)?;
-    let Moving { layout, part, mirror } = list.moving();
     let [of_socket, of_other] = calls;
-    if of_other.is_input() && mirror == Mirror::ReadOnly {
-        return Err(wrong_way());
+    if of_other.is_input() && list.mirror() == Mirror::ReadOnly {
+        return Err(protected());
     }
     let descriptor = source::descriptor(stream)?;
     source::check_non_blocking(descriptor)?;
@@ -71,8 +73,8 @@ fn move_at_once(
         return Ok((index, offset, 0));
     }
     let call = if iovecs::has_messages(descriptor).is_ok() { of_socket } else { of_other };
-    let pinned = list.pin(py)?;
-    let rest = Rest::new(layout, part, mirror).at(index, offset).up_to(most);
+    let pinned = Pinned::of(py, list)?;
+    let rest = Rest::new(Arc::clone(list.layout()), list.part(), list.mirror()).at(index, offset).up_to(most);
     let mut transfer = Transfer::new(descriptor, call, rest, None).map_err(|code| source::os_error(code, None))?;
     loop {
         // SAFETY: the slots are pinned, and this layer makes no Rust reference into group memory.
@@ -86,7 +88,7 @@ fn move_at_once(
             }
             Stop::Done => return Ok((index, offset, 0)),
             Stop::Pause => py.check_signals()?,
-            stop => return Err(crate::python::stream::transfer::stopped(py, list, stop, call)),
+            stop => return Err(stopped(py, list, stop, call)),
         }
         pinned.renew();
     }

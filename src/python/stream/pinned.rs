@@ -10,6 +10,7 @@ use crate::list::ListLayout;
 use crate::os::fork;
 use crate::python::block::raw::Claim;
 use crate::python::group::object::MemGroup;
+use crate::python::list::object::MemList;
 use crate::slot::{LiveSlots, Slot, SlotPtr};
 
 /// Keeps the slots of a list where they are, for a call that may wait for as long as its peer likes. Nobody waits for it:
@@ -44,6 +45,14 @@ impl<'a> Pinned<'a> {
             generation = group.add_pin();
         })?;
         Ok(Self { group, generation: AtomicU32::new(generation), _slots: pinned })
+    }
+
+    /// Pins a list.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub(crate) fn of(py: Python<'_>, list: &'a MemList) -> PyResult<Self> {
+        Self::new(py, list.group().get(), list.claim(), list.layout())
     }
 
     /// Counts again where Python code that ran in the midst of the call has forked, and this is the child.

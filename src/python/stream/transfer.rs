@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::io::{Rest, Stop, Transfer};
-use crate::list::{ListLayout, Part};
 use crate::os::iovecs::{Call, MAX_IOVECS};
 use crate::python::ffi::arguments::{self, shown};
-use crate::python::list::object::MemList;
+use crate::python::list::object::{MemList, protected};
 use crate::python::stream::pinned::Pinned;
 use crate::python::stream::source::{self, os_error};
 use crate::slot::Mirror;
@@ -46,13 +45,6 @@ impl<'py> FromPyObject<'_, 'py> for Start {
     }
 }
 
-/// What of a list is moved.
-pub(crate) struct Moving {
-    pub(crate) layout: Arc<ListLayout>,
-    pub(crate) part: Part,
-    pub(crate) mirror: Mirror,
-}
-
 /// Moves the bytes of a list from `start` on, and returns how many of them.
 ///
 /// What is raised meanwhile, by a signal handler too, knows the count as its `characters_written`.
@@ -64,9 +56,8 @@ pub(crate) fn transfer(
     Start(start): Start,
 ) -> PyResult<usize> {
     list.check(py)?;
-    let Moving { layout, part, mirror } = list.moving();
-    if call.is_input() && mirror == Mirror::ReadOnly {
-        return Err(wrong_way());
+    if call.is_input() && list.mirror() == Mirror::ReadOnly {
+        return Err(protected());
     }
     source::check_unencrypted(endpoint)?;
     let (fd, deadline) = (source::number(endpoint)?, source::deadline(endpoint)?);
@@ -76,8 +67,8 @@ pub(crate) fn transfer(
             return Err(PyValueError::new_err(format!("start is {start}: the list has {nbytes} bytes")));
         }
     }
-    let pinned: Pinned<'_> = list.pin(py)?;
-    let rest = Rest::new(layout, part, mirror).behind(start);
+    let pinned = Pinned::of(py, list)?;
+    let rest = Rest::new(Arc::clone(list.layout()), list.part(), list.mirror()).behind(start);
     let mut transfer = Transfer::new(fd, call, rest, deadline).map_err(|code| match code {
         libc::EOPNOTSUPP if matches!(call, Call::Read | Call::Write) => {
             let remedy = if call.is_input() { "recvmsg_into()" } else { "sendmsg()" };
@@ -100,11 +91,6 @@ pub(crate) fn transfer(
         };
         return Err(counted(py, error, transfer.moved()));
     }
-}
-
-/// What is said of a list that is to be read into and must not.
-pub(crate) fn wrong_way() -> PyErr {
-    PyTypeError::new_err("this list is protected: the group's unprotect() gives a writable one")
 }
 
 /// The exception for a transfer that stopped before it was done.
