@@ -5,6 +5,7 @@ pub(crate) mod bytes_like;
 mod bytes_methods;
 mod call;
 pub(crate) mod class;
+mod contents;
 pub(crate) mod free_list;
 pub(crate) mod object;
 pub(crate) mod raw;
