@@ -1,4 +1,4 @@
-"""The C extension that is the yardstick: compiled on the spot, by what compiles any extension."""
+"""The C extension that serves as yardstick, compiled by the usual build tool for extensions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SOURCE = Path(__file__).with_name("yardstick.c")
 
 
 def compile_yardstick(directory: Path) -> str:
-    """Compile it into `directory` and return that, or "!" and the reason why it could not be."""
+    """Compile it into `directory` and return that, or "!" and the reason for the failure."""
     try:
         from setuptools import Distribution, Extension
         from setuptools.errors import BaseError

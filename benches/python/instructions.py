@@ -44,9 +44,9 @@ class Work:
     """What is counted.
 
     Attributes:
-        name: What the table calls it.
+        name: Its name in the table.
         program: Python code behind the prelude, or the name of a work of the example in Rust.
-        calls: How often it is called, and then twice as often.
+        calls: The number of calls in the first run; the second run makes twice as many.
         python: Whether it is Python code.
     """
 
@@ -132,7 +132,7 @@ def instructions(work: Work) -> float:
 
 
 def by_part(work: Work) -> dict[str, float]:
-    """Return the instructions of one call by who executes them."""
+    """Return the instructions of one call by the part that executes them."""
     with tempfile.TemporaryDirectory() as folder:
         once, twice = (listed(work, calls, Path(folder)) for calls in (work.calls, 2 * work.calls))
     return {part: (twice[part] - once[part]) / work.calls for part in twice}
@@ -149,7 +149,7 @@ def listed(work: Work, calls: int, folder: Path) -> Counter[str]:
     for line in listing.splitlines():
         match = LINE.match(line)
         if match and ":" in match[2]:
-            # The file name before the colon may hold anything.
+            # The file name before the colon may contain any character.
             where = match[2].split(":", 1)[1]
             part = next((part for part, pattern in PARTS.items() if re.search(pattern, where)), "the rest")
             counts[part] += int(match[1].replace(",", ""))

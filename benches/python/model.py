@@ -1,4 +1,4 @@
-"""What the suite is made of: works, the peers that do them, and what one measurement gives."""
+"""The types of the suite: works, the peers that do them, and the result of one measurement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done: all of it, or just enough to see that it runs."""
+    """The amount of work: all of it, or just enough to see that it runs."""
 
     quick: bool = False
 
@@ -29,12 +29,12 @@ class Scale:
 
 @dataclass(frozen=True)
 class Peer:
-    """Somebody who does a work.
+    """A peer that does a work.
 
     Attributes:
         name: Its name in tables; those that begin with "memgroup" are ours.
-        code: What is done, in a few words of Python.
-        prepare: Gets ready and returns what is measured. Raises UnavailableError.
+        code: The measured operation, as a short piece of Python.
+        prepare: Prepares, and returns the function to measure. Raises UnavailableError.
     """
 
     name: str
@@ -44,18 +44,18 @@ class Peer:
 
 @dataclass(frozen=True)
 class Work:
-    """Something that each of several peers can do.
+    """A job that each of several peers can do.
 
     Attributes:
         name: Key of the work in tables, filters and reasons.
-        title: What is done, in words.
-        per: What a time is the time of.
-        peers: Who does it; ours first.
-        units: Unit of every figure: "s", "bytes" or "count". The first is the one that matters.
+        title: A description of the job.
+        per: The unit of work that a time refers to.
+        peers: The peers; ours first.
+        units: Unit of every figure: "s", "bytes" or "count". The first figure is the main one.
         values: Measurements in each process, after the first.
-        passes: How often each peer gets a process of its own; None for as often as the suite says.
-        first: Whether the first measurement of a process is shown too: what it takes of one that begins.
-        nbytes: Bytes that one round fills, where a bandwidth says more than a time.
+        passes: The number of processes for each peer; None for the suite's default.
+        first: Whether the first measurement of a process is shown too: the cost in a new process.
+        nbytes: Bytes that one round fills, if a bandwidth is more useful than a time.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What may be missing: peers that are not installed, and features that a memgroup may not have."""
+"""Optional parts: peers that may not be installed, and features that this memgroup may not have."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def alloc_many_of(group: Any) -> Any:
 
 
 def keep_no_warm_memory() -> None:
-    """Have every group that is made from now on begin with memory that the kernel has yet to give."""
+    """Make every group from now on start with fresh memory."""
     set_warm_limit = getattr(memgroup, "set_warm_limit", None)
     if set_warm_limit is not None:
         set_warm_limit(0)

@@ -1,4 +1,4 @@
-"""How time is taken."""
+"""Measuring time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def faults() -> int:
 
 
 def in_rounds(work: Callable[[], object], rounds: int) -> dict[str, float]:
-    """Do `work` so often; return the seconds and the page faults of one round."""
+    """Repeat `work`; return the seconds and the page faults of one round."""
     faults_before = faults()
     start = perf_counter()
     for _ in repeat(None, rounds):

@@ -1,4 +1,4 @@
-"""One peer at one work, in a process of its own: what others left on the heap is not its concern.
+"""One peer at one work, in a separate process, so that it does not get the heap of other peers.
 
 The suite starts it and reads what it prints: JSON, either {"unavailable": reason} or
 {"first": figures, "later": [figures]}.
@@ -36,7 +36,7 @@ def main(work_name: str, peer_name: str, pace: str) -> None:
 
 
 def stay_on_one_cpu() -> None:
-    """Stay where nobody moves this process: on the last CPU, since the first serves more interrupts."""
+    """Bind this process to the last CPU, because the first serves more interrupts."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 

@@ -1,8 +1,8 @@
 /* The yardstick: a bump arena and its objects, written by hand against CPython's full C interface.
  *
  * It does the job of MemGroup.alloc and no more: an object with address, length and owner, a bytes-like one, for memory
- * that is freed with its arena. No threads, no second slot, no read-only mirror, no end before the last object's. What
- * memgroup takes longer is what these, the stable ABI and Rust cost.
+ * that is freed with its arena. No threads, no second slot, no read-only mirror, no end before the last object's. The
+ * extra time of memgroup is the cost of these, of the stable ABI and of Rust.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -122,7 +122,7 @@ static PyObject *arena_copy(PyObject *self, PyObject *argument) {
     return (PyObject *)piece;
 }
 
-/* The pieces from before stay what they are: whoever resets an arena has to know that there are none. */
+/* Pieces from before stay valid objects: the caller resets an arena only when there are none. */
 static PyObject *arena_reset(PyObject *self, PyObject *Py_UNUSED(ignored)) {
     ((Arena *)self)->used = 0;
     Py_RETURN_NONE;
@@ -144,7 +144,7 @@ static PyTypeObject ArenaType = {
     .tp_methods = arena_methods,
 };
 
-/* What `read_ranges` comes down to where records lie one behind the other in the file: as many of them in each call as it
+/* The core of `read_ranges` for records that lie one after the other in the file: as many of them in each call as it
  * takes, each to a multiple of 16 bytes of one buffer that was made before. */
 static PyObject *read_records(PyObject *Py_UNUSED(module), PyObject *args) {
     int fd;

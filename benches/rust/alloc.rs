@@ -94,7 +94,7 @@ fn warm_round<P: Peer>(peer: &mut P, layouts: &[Layout]) -> Duration {
     start.elapsed()
 }
 
-/// Rounds in the life of someone new, who has to get every page from the kernel. The end of that life is not timed.
+/// Rounds of a new allocator, which has to get every page from the kernel. Its end is not timed.
 fn measure_cold<M: Memory>(group: &mut BenchmarkGroup<'_, WallTime>, layouts: &[Layout]) {
     group.bench_function(M::NAME, |bencher| {
         bencher.iter_batched(malloc::return_freed_memory, |()| cold_round::<M>(layouts), BatchSize::PerIteration);
@@ -107,7 +107,7 @@ fn cold_round<M: Memory>(layouts: &[Layout]) -> M {
     memory
 }
 
-// A function of its own for each peer, so that its machine code can be found and compared.
+// A separate function for each peer, so that its machine code can be found and compared.
 #[inline(never)]
 fn take_all<P: Peer>(peer: &mut P, layouts: &[Layout]) {
     for &layout in layouts {
@@ -119,7 +119,7 @@ fn take_all<P: Peer>(peer: &mut P, layouts: &[Layout]) {
 fn fill_all<M: Memory>(memory: &mut M, layouts: &[Layout]) {
     for &layout in layouts {
         let address = black_box(memory.alloc(layout));
-        // SAFETY: the trait promises that many bytes, which nobody else knows of.
+        // SAFETY: the trait promises that many valid bytes, and no other code has their address.
         unsafe { address.write_bytes(1, layout.size()) };
     }
 }
@@ -134,7 +134,7 @@ fn open<'c>(criterion: &'c mut Criterion, pass: Pass, work: &str) -> BenchmarkGr
     group
 }
 
-/// Criterion measures rounds; the table is to show single requests.
+/// Criterion measures rounds; the table shows single requests.
 fn per_request(rows: Vec<Row>) -> Vec<Row> {
     rows.into_iter().map(|row| row.operations(ROUND)).collect()
 }

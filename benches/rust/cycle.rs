@@ -1,4 +1,4 @@
-//! Whole lives, again and again: someone new is made, asked, written to and dropped. A service does this all day.
+//! Whole cycles: a new allocator is made, used, written to and dropped. A service does this all day.
 
 use std::alloc::Layout;
 use std::hint::black_box;
@@ -17,17 +17,17 @@ use crate::report::Row;
 const SMALL: &str = "cycle-1000-of-100";
 const LARGE: &str = "cycle-64-of-1-MiB";
 
-/// Where memory comes from: kept from the life before, or from the kernel.
+/// The source of the memory: kept from the cycle before, or fresh from the kernel.
 const WARM: &str = "memgroup-warm";
 const COLD: &str = "memgroup-cold";
 const WARM_ANONYMOUS: &str = "memgroup-anonymous-warm";
 
-/// One buffer, which is there all the time and written over and over: what the machine can do.
+/// One buffer that lives all the time and is overwritten again and again: the limit of the machine.
 const MEMSET: &str = "memset";
 
 const MIB: usize = 1 << 20;
 
-/// Measures all lives and says what is to be compared.
+/// Measures all cycles and returns the comparisons.
 pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
     let small = lives(criterion, pass, SMALL, 1000, 100);
     let mut large = lives(criterion, pass, LARGE, 64, MIB);
@@ -36,7 +36,7 @@ pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
     [small, large].into_iter().flatten().collect()
 }
 
-/// Lives in which `count` blocks of `size` bytes are asked for.
+/// Cycles of `count` blocks of `size` bytes.
 fn lives(criterion: &mut Criterion, pass: Pass, work: &str, count: usize, size: usize) -> Vec<Row> {
     let layouts = vec![or_exit(Layout::from_size_align(size, memgroup::DEFAULT_ALIGN)); count];
     let mut group = criterion.benchmark_group(pass.group_of(work));
@@ -46,7 +46,7 @@ fn lives(criterion: &mut Criterion, pass: Pass, work: &str, count: usize, size: 
     measure::<BlinkAlloc>(&mut group, BlinkAlloc::NAME, &layouts);
     measure::<Boxes>(&mut group, Boxes::NAME, &layouts);
     measure::<GroupAlloc>(&mut group, COLD, &layouts);
-    // Only here: everything else measures what the kernel gives and takes.
+    // Only here: all other benchmarks measure fresh memory.
     memgroup::set_warm_limit(128 * MIB);
     measure::<GroupAlloc>(&mut group, WARM, &layouts);
     measure::<AnonymousGroup>(&mut group, WARM_ANONYMOUS, &layouts);
@@ -61,13 +61,13 @@ fn measure<M: Memory>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, layo
     group.bench_function(name, |bencher| bencher.iter(|| live::<M>(black_box(layouts))));
 }
 
-// A function of its own for each peer, so that its machine code can be found and compared.
+// A separate function for each peer, so that its machine code can be found and compared.
 #[inline(never)]
 fn live<M: Memory>(layouts: &[Layout]) {
     let mut memory = M::new();
     for &layout in layouts {
         let address = black_box(memory.alloc(layout));
-        // SAFETY: the trait promises that many bytes, which nobody else knows of.
+        // SAFETY: the trait promises that many valid bytes, and no other code has their address.
         unsafe { address.write_bytes(1, layout.size()) };
     }
     drop(black_box(memory));

@@ -1,4 +1,4 @@
-//! What criterion has written down in this run.
+//! The results that criterion has written in this run.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ pub struct Estimates {
 }
 
 impl Estimates {
-    /// Looks only at what was written after `since`: a ratio of two runs would compare two moods of the machine.
+    /// Reads only files written after `since`, because a ratio of two runs would compare two states of the machine.
     pub fn since(since: SystemTime) -> Self {
         Self { home: criterion_home(), since }
     }

@@ -18,13 +18,13 @@ const WORK: &str = "free-64-MB";
 /// one group larger than the other.
 const TOTAL: usize = 64_000_000;
 
-/// How many objects there are: few large ones, or many small ones.
+/// The numbers of objects: few large ones, or many small ones.
 const COUNTS: [usize; 2] = [1_000, 1_000_000];
 
-/// Measures every end and says what is to be compared.
+/// Measures every end and returns the comparisons.
 pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
     let mut bench = criterion.benchmark_group(pass.group_of(WORK));
-    // Filling 64 MB anew for every measurement takes longer than freeing it, so they are few.
+    // Filling 64 MB for every measurement takes longer than freeing it, so there are few measurements.
     bench.sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(2)).sample_size(20);
     let group = COUNTS.map(|count| measure(&mut bench, "memgroup", count, group_of, MemGroup::free));
     bench.measurement_time(Duration::from_millis(800)).sample_size(10);
@@ -40,7 +40,7 @@ pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
     rows
 }
 
-/// Times the end of what was made of `count` objects. Returns the benchmark's name.
+/// Times the end of `count` objects. Returns the benchmark's name.
 fn measure<T>(
     bench: &mut BenchmarkGroup<'_, WallTime>,
     kind: &str,

@@ -42,7 +42,7 @@ impl Peer for LocalLayout {
 
     fn reset(&mut self) {
         self.local = None;
-        // SAFETY: the handle is gone, and nobody looks at a block any more.
+        // SAFETY: the handle is gone, and no code uses a block any more.
         unsafe { self.group.as_mut() }.reset();
         self.open();
     }

@@ -1,4 +1,4 @@
-//! `cargo bench`: what allocating, protecting and freeing cost, beside what else one could use.
+//! `cargo bench`: the cost of allocating, protecting and freeing, compared with alternatives.
 //!
 //! Criterion measures, three times through; the run ends with a Markdown table of ratios, made of this run only.
 //!
@@ -49,7 +49,7 @@ fn main() {
         .configure_from_args();
 
     malloc::keep_freed_memory();
-    // A group measured alone is to find memory as the kernel gives it, and to give it back.
+    // A group that is measured alone gets fresh memory from the kernel and gives it back.
     memgroup::set_warm_limit(0);
     let mut rows = Vec::new();
     for pass in Pass::all() {
@@ -63,7 +63,7 @@ fn main() {
     }
 }
 
-/// Measures everything once and says what is to be compared.
+/// Measures everything once and returns the comparisons.
 fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
     let rows = [
         alloc::run(criterion, pass),

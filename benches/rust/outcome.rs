@@ -1,8 +1,8 @@
-//! What becomes of a benchmark that cannot do its work.
+//! Errors of benchmarks.
 
 use std::fmt::Display;
 
-/// The value, or the end of the run: whoever is refused memory has nothing to measure.
+/// The value, or the end of the run, because without memory there is nothing to measure.
 #[inline(always)]
 pub fn or_exit<T, E: Display>(result: Result<T, E>) -> T {
     match result {

@@ -1,4 +1,4 @@
-//! Whom the group is measured against, and the group itself, behind one face: all run through the same loops.
+//! The peers of the group, and the group itself, behind one trait, so that all run through the same loops.
 
 use std::alloc::Layout;
 use std::mem::MaybeUninit;
@@ -12,18 +12,18 @@ use memgroup::{Backing, MemGroup, Options};
 
 use crate::outcome::or_exit;
 
-/// Someone who hands out memory and takes all of it back at once.
+/// An allocator that hands out memory and takes all of it back at once.
 pub trait Peer {
     /// Name in the table, and in the filter given to `cargo bench`.
     const NAME: &'static str;
 
-    /// An empty one, as its documentation makes it: nobody is told how much will be asked for.
+    /// An empty one, made as its documentation recommends, without a hint of how much will be requested.
     fn new() -> Self;
 
     /// Address of the first byte of a request.
     fn alloc(&mut self, layout: Layout) -> *mut u8;
 
-    /// Takes everything back and keeps the memory, the way its documentation recommends.
+    /// Takes everything back and keeps the memory, as its documentation recommends.
     fn reset(&mut self);
 }
 
@@ -76,7 +76,7 @@ impl Peer for GroupLayout {
     }
 }
 
-/// A group without read-only mirrors: what is left of the costs when nothing can be protected.
+/// A group without read-only mirrors: the cost without protection.
 pub struct AnonymousGroup(GroupAlloc);
 
 impl Peer for AnonymousGroup {
@@ -179,7 +179,7 @@ impl Peer for SyncBlinkAlloc {
 // SAFETY: as for Bump.
 unsafe impl Memory for SyncBlinkAlloc {}
 
-/// A box for every request. Its owner has to remember them all to free them, so that is part of the cost.
+/// A box for every request. The owner has to remember all boxes to free them, so that is part of the cost.
 pub struct Boxes(Vec<Box<[MaybeUninit<u8>]>>);
 
 impl Peer for Boxes {
@@ -192,7 +192,7 @@ impl Peer for Boxes {
     #[inline(always)]
     fn alloc(&mut self, layout: Layout) -> *mut u8 {
         self.0.push(Box::new_uninit_slice(layout.size()));
-        // Asked for after the push: moving a box ends the validity of earlier pointers into it.
+        // Taken after the push, because moving a box invalidates earlier pointers into it.
         self.0.last_mut().map_or(ptr::null_mut(), |bytes| bytes.as_mut_ptr().cast())
     }
 
@@ -204,7 +204,7 @@ impl Peer for Boxes {
 // SAFETY: the last box is the one just pushed; it owns its bytes until the vector is cleared or dropped.
 unsafe impl Memory for Boxes {}
 
-/// An integer that is rounded up and added to: what is left of a bump allocator without limits, threads and memory.
+/// An integer that is rounded up and added to: a bump allocator without limits, threads and memory.
 pub struct Integer(usize);
 
 impl Peer for Integer {
@@ -226,7 +226,7 @@ impl Peer for Integer {
     }
 }
 
-/// An atomic integer that is added to, not even rounded: the least that threads can share.
+/// An atomic integer that is only added to: the minimum that threads can share.
 pub struct FetchAdd(AtomicUsize);
 
 impl Peer for FetchAdd {

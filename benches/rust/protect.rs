@@ -1,4 +1,4 @@
-//! Protecting and unprotecting one block, beside the system calls that do it to a page.
+//! Protecting and unprotecting one block, compared with the system calls that do it to a page.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ const SYSTEM: &str = "mprotect-pair";
 /// Bytes in a block. An odd size: a block need not be a page, nor begin at one.
 const BLOCK: usize = 100;
 
-/// Bytes in a page, the least that `mprotect` can be told to protect.
+/// Bytes in a page, the smallest unit of `mprotect`.
 const PAGE: usize = memgroup::MAX_ALIGN;
 
-/// Measures both and says what is to be compared.
+/// Measures both and returns the comparisons.
 pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
     let mut bench = criterion.benchmark_group(pass.group_of(WORK));
     bench.measurement_time(Duration::from_millis(1_500)).sample_size(60);

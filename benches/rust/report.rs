@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::estimates::Estimates;
 use crate::pass::Pass;
 
-/// What the numbers leave out, and whom that favours.
+/// The conditions of the measurements, and which peer they favour.
 const FOOTNOTES: &str = include_str!("footnotes.md");
 
 /// A row of the table: two benchmarks of one kind of work, the first as a ratio to the second.
@@ -33,7 +33,7 @@ impl Row {
     /// The row in Markdown; `None` unless some pass of this run measured both its sides.
     fn line(&self, estimates: &Estimates) -> Option<String> {
         let (measured, against): (Vec<_>, Vec<_>) = self.passes(estimates).unzip();
-        // Of the ratios of the passes, not of the times beside it: a pass compares what was measured close together.
+        // Of the ratios of the passes, not of the shown times: a pass compares measurements made close together.
         let ratio = middle(measured.iter().zip(&against).map(|(measured, against)| measured / against))?;
         let (measured, against) = (middle(measured)?, middle(against)?);
         Some(format!(
@@ -60,7 +60,7 @@ impl Row {
         (!measured.is_empty()).then_some(row)
     }
 
-    /// What each pass measured of both sides.
+    /// The measurements of both sides in each pass.
     fn passes(&self, estimates: &Estimates) -> impl Iterator<Item = (f64, f64)> {
         Pass::all().filter_map(|pass| self.times(&pass.group_of(&self.work), estimates))
     }
@@ -72,7 +72,7 @@ impl Row {
     }
 }
 
-/// The middle one; of an even number, the upper of the two.
+/// The median; for an even number, the upper of the two.
 fn middle(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);

@@ -19,14 +19,14 @@ const HISTORIES: usize = 100;
 /// Operations that are counted in one history. Making the first process and ending the last ones comes on top.
 const LENGTH: usize = 100;
 
-/// The most processes of the family that live at once.
+/// The maximum number of live processes of the family.
 const FAMILY: usize = 8;
 
 /// Pages of the one VMA that all of them have, and where they begin.
 const PAGES: u64 = 4;
 const START: u64 = 16;
 
-/// Measures every design and says what is to be compared.
+/// Measures every design and returns the comparisons.
 pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
     let mut bench = criterion.benchmark_group(pass.group_of(WORK));
     for policy in Policy::ALL {
@@ -44,7 +44,7 @@ pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
 struct Family {
     machine: Machine,
     processes: Vec<ProcessId>,
-    /// State of a xorshift generator, so that every design has the same life.
+    /// State of a xorshift generator, so that every design gets the same history.
     random: u64,
 }
 
@@ -66,7 +66,7 @@ impl Family {
         }
     }
 
-    /// One operation: a fork, a write or an exit, and where one of them cannot be, another.
+    /// One operation: a fork, a write or an exit; if one is impossible, another.
     #[inline(always)]
     fn operate(&mut self) {
         self.random ^= self.random << 13;

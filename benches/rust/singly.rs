@@ -1,4 +1,4 @@
-//! Allocators that take back what they handed out one by one, each through its face as a global allocator.
+//! Allocators that free objects one by one, each through its interface as a global allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::NonNull;
@@ -7,7 +7,7 @@ use mimalloc::MiMalloc;
 
 use crate::peers::{Memory, Peer};
 
-/// An allocator and whatever it has yet to get back: like an owner of boxes, who remembers what there is to free.
+/// An allocator and its live allocations, as an owner of boxes has to remember what to free.
 pub struct Singly<A: Named>(A, Vec<(NonNull<u8>, Layout)>);
 
 /// A global allocator that can be measured without being the program's.
@@ -15,7 +15,7 @@ pub trait Named: GlobalAlloc {
     /// Name in the table.
     const NAME: &'static str;
 
-    /// The one there is of it.
+    /// The only instance.
     const THE: Self;
 }
 

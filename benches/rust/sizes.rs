@@ -1,4 +1,4 @@
-//! What is asked for: the same sequence of sizes for everybody, in every run.
+//! The requests: the same sequence of sizes for every peer, in every run.
 
 use std::alloc::Layout;
 use std::ops::RangeInclusive;
@@ -9,7 +9,7 @@ pub const ROUND: usize = 10_000;
 /// Small objects, and anything up to a page.
 pub const RANGES: [RangeInclusive<usize>; 2] = [16..=143, 1..=4096];
 
-/// Alignment of every request: what a group and `malloc` give unasked.
+/// Alignment of every request: the default of a group and of `malloc`.
 const ALIGN: usize = memgroup::DEFAULT_ALIGN;
 
 /// A round of layouts with sizes spread evenly over `range`.

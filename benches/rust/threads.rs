@@ -22,11 +22,11 @@ const WORK: &str = "two-threads";
 /// woken first, and less than the 64 MiB above which malloc keeps no memory of a thread's own.
 const TURNS: usize = 50;
 
-/// Where several threads get memory from.
+/// A source of memory for several threads.
 trait Pool: Sync + Sized {
     const NAME: &'static str;
 
-    /// What one thread has of it.
+    /// The share of one thread.
     type Hand<'p>
     where
         Self: 'p;
@@ -89,7 +89,7 @@ impl Pool for Shared {
     }
 }
 
-/// `malloc`, and for each thread the list of what it has to free.
+/// `malloc`, and for each thread the list of allocations to free.
 struct Malloc;
 
 impl Pool for Malloc {
@@ -113,7 +113,7 @@ impl Pool for Malloc {
     fn reset(&mut self) {}
 }
 
-/// Measures all of them and says what is to be compared.
+/// Measures all of them and returns the comparisons.
 pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
     let layouts = layouts(&RANGES[0]);
     let mut bench = criterion.benchmark_group(pass.group_of(WORK));

@@ -23,7 +23,7 @@ const TOTAL: usize = 8 << 20;
 /// In KiB.
 const WINDOWS: [usize; 10] = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192];
 
-/// Where the memory comes from.
+/// The source of the memory.
 #[derive(Clone, Copy)]
 enum From {
     Memfd,
@@ -43,7 +43,7 @@ pub fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
                 measure(&mut group, &name, from, |memory| populate(memory, window * KIB));
                 name
             });
-            // Where the system offers none, these cost what the others do.
+            // Without huge pages on the system, these cost the same as the others.
             let huge = ["huge-fault", "huge-2048-KiB"];
             measure(&mut group, huge[0], from, |memory| {
                 ask_for_huge_pages(memory);
@@ -87,7 +87,7 @@ fn map(from: From) -> MmapRaw {
 fn touch(memory: &MmapRaw) {
     for page in (0..TOTAL).step_by(PAGE) {
         let first = memory.as_mut_ptr().wrapping_add(page);
-        // SAFETY: it lies in the mapping, which nobody else knows of.
+        // SAFETY: it lies in the mapping, and no other code has its address.
         unsafe { first.write_volatile(1) };
     }
 }
@@ -99,7 +99,7 @@ fn populate(memory: &MmapRaw, window: usize) {
 }
 
 fn ask_for_huge_pages(memory: &MmapRaw) {
-    // Refused by kernels without any, which is a result like another.
+    // Kernels without huge pages refuse, and the benchmark measures that, too.
     let _none = advise(memory, 0, TOTAL, MmapAdvise::MADV_HUGEPAGE);
 }
 

@@ -384,7 +384,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 
 
 def test_the_page_on_faults_shows_the_actual_reports(empty):
-    """The samples of the page are what its programs say, but for numbers that differ in each run."""
+    """The samples of the page equal the output of its programs, except for numbers that vary."""
     page = PAGE.read_text()
     samples = re.findall(r"```python no-run\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL)
     assert len(samples) == 3

@@ -127,7 +127,7 @@ class TestReadFiles:
 
     @pytest.mark.parametrize("length", [0, 1, 10_000, 20_000, 200_000, 9_000_000])
     def test_files_that_change_meanwhile(self, group, tmp_path, length):
-        """The second changes when the first progress is told, behind one that takes longer than a breath."""
+        """The second file changes at the first progress call, because reading the first file takes long."""
         first, second = tmp_path / "first", tmp_path / "second"
         with open(first, "wb") as file:
             file.truncate(3 << 30 if memory_is_plenty() else 1 << 30)

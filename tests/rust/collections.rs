@@ -1,4 +1,4 @@
-//! Collections that live in a group, beside those of the standard library.
+//! Collections that live in a group, compared with those of the standard library.
 
 use std::alloc::Layout;
 use std::collections::{BTreeMap, HashMap as StdMap};
@@ -91,7 +91,7 @@ proptest! {
     }
 }
 
-/// Allocations, and the byte that each is full of.
+/// Allocations, and the byte that fills each.
 struct Held<A> {
     allocator: A,
     blocks: std::vec::Vec<(NonNull<u8>, Layout, u8)>,
@@ -174,7 +174,7 @@ fn a_vector_grows_and_shrinks_in_place() {
     let behind = Box::new_in(1u64, &local);
     assert_eq!(std::ptr::from_ref(&*behind), home.wrapping_add(10));
     drop(behind);
-    // What was freed last is had again.
+    // The last freed memory is reused.
     assert_eq!(std::ptr::from_ref(&*Box::new_in(2u64, &local)), home.wrapping_add(10));
     drop(vec);
     drop(local);
@@ -197,7 +197,7 @@ fn a_vector_never_grows_over_a_later_allocation() {
 #[test]
 #[cfg_attr(heap, ignore = "asks the kernel")]
 fn everything_lives_in_the_group() {
-    // Alone, because memory that another test left would keep its name.
+    // Alone, because warm memory of another test would keep its name.
     alone("collections::everything_lives_in_the_group", || {
         let group = memgroup::Options::new().name("collections-test").open().unwrap();
         let local = group.local().unwrap();

@@ -1,4 +1,4 @@
-//! Writing through the read-only mirror: every way there is, in a process that may die of it.
+//! Writing through the read-only mirror in every way, in a process that may die of it.
 
 use std::ffi::{c_int, c_void};
 use std::io::Write;
@@ -13,7 +13,7 @@ use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 
 use crate::support::{alone, backings, group_of, in_child, is_child, wait_for};
 
-/// To be printed right before what is to kill the child, so that nothing else can pass for it.
+/// Printed right before the access that must kill the child, so that no other crash passes for it.
 const LAST_WORDS: &str = "about to store";
 
 const BYTES: &[u8; 4096] = &[0x5a; 4096];
@@ -44,7 +44,7 @@ fn for_each_protected(attack: impl Fn(NonNull<c_void>)) {
     }
 }
 
-/// In a child, stores into a protected page of that backing; in the parent, expects the child to die of just that.
+/// In a child, stores into a protected page of that backing; in the parent, expects the child to die of that store.
 fn dies_of_a_store(test: &str, backing: Backing) {
     if !is_child(test) {
         return dies_in_child(test, libc::SIGSEGV);
@@ -107,9 +107,9 @@ fn no_write_reaches_it_through_proc_self_mem() {
     });
 }
 
-// What is said before the process dies
+// The report before the process dies
 
-/// What is to be said of a store into the read-only mirror of a first slot of 64 KiB.
+/// The expected report of a store into the read-only mirror of a first slot of 64 KiB.
 fn report_of(pid: libc::pid_t, address: usize, offset: usize) -> String {
     format!(
         "memgroup: write at {address:#x}, in the read-only mirror of slot 0 of the group \"crash\"\n  \
@@ -173,7 +173,7 @@ fn every_atomic_operation_is_the_same_reported_crash() {
         let (protected, address) = protected(&group);
         for (name, attack) in atomics(address) {
             let (pid, status, said) = last_words(attack);
-            // A comparison that fails may get along without a store, on machines that can do it so.
+            // On some machines a comparison that fails makes no store.
             if cfg!(target_arch = "aarch64") && name.ends_with("something else") && status == 0 {
                 continue;
             }
@@ -218,14 +218,14 @@ fn a_crash_is_the_same_to_a_debugger() {
         let stops_with = stops_of(|| store(address));
         let [fault] = stops_without[..] else { panic!("{stops_without:x?}") };
         assert_eq!(fault, (libc::SIGSEGV, SEGV_ACCERR, address.addr().get()));
-        // It faults, the report is made, and the process is told the same again, which it dies of.
+        // It faults, the report is written, and the process gets the same signal again and dies of it.
         assert_eq!(stops_with, [fault, fault]);
     });
 }
 
 const SEGV_ACCERR: c_int = 2;
 
-/// At which signals a traced child stops, what it is told, and that the last is the one it dies of.
+/// The signals at which a traced child stops, with their information; the child dies of the last one.
 fn stops_of(work: impl FnOnce()) -> Vec<(c_int, c_int, usize)> {
     // SAFETY: the child only calls what does not lock, and leaves without cleaning up.
     let pid = unsafe { libc::fork() };
@@ -259,7 +259,7 @@ fn stops_of(work: impl FnOnce()) -> Vec<(c_int, c_int, usize)> {
 static SEEN: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 static CALLS: AtomicI32 = AtomicI32::new(0);
 
-/// What an application's own handler may do: note the address, and leave.
+/// A handler of an application that notes the address and exits.
 extern "C" fn leaves(signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
     // SAFETY: the kernel passes one.
     let info = unsafe { &*info };
@@ -270,7 +270,7 @@ extern "C" fn leaves(signal: c_int, info: *mut libc::siginfo_t, _context: *mut c
     unsafe { libc::_exit(if expected { 42 } else { 43 }) };
 }
 
-/// Or mend what was wrong and go on.
+/// A handler of an application that repairs the cause and returns.
 extern "C" fn mends(_signal: c_int) {
     CALLS.fetch_add(1, Ordering::Relaxed);
     let page = std::ptr::without_provenance_mut(SEEN[1].load(Ordering::Relaxed));
@@ -301,7 +301,7 @@ fn an_earlier_handler_still_runs() {
     });
 }
 
-/// Touches a page of its own that only an application's handler makes accessible.
+/// Touches a new page that only an application's handler makes accessible.
 fn touch_elsewhere() {
     // SAFETY: a new mapping anywhere replaces no other.
     let page = unsafe {
@@ -416,8 +416,8 @@ fn both_backings_and_both_guards_are_reported() {
     });
 }
 
-/// Forks, runs `child` in the child with its standard error caught, and says how it ended and what it said: its number, the
-/// status that `waitpid` gives, and the text. What `child` prints must not be much.
+/// Forks, runs `child` in the child with its standard error captured, and returns the child's number, the status of
+/// `waitpid`, and the captured text, which must be short.
 fn last_words(child: impl FnOnce()) -> (libc::pid_t, libc::c_int, String) {
     let (mut reader, writer) = std::io::pipe().unwrap();
     // SAFETY: as in forked.

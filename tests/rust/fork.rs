@@ -1,4 +1,4 @@
-//! After a fork neither side hands out bytes that the other also hands out.
+//! After a fork parent and child never hand out the same bytes.
 
 use memgroup::MemGroup;
 
@@ -13,7 +13,7 @@ fn parent_and_child_never_share_new_bytes() {
             let child_is_content = forked(|| {
                 let mut blocks: Vec<_> = (0..5000).map(|_| group.alloc(100).unwrap()).collect();
                 blocks.iter_mut().for_each(|block| block.fill(0xcc));
-                // A fork of the fork starts anew once more.
+                // A grandchild starts on new slots, too.
                 let grandchild = forked(|| {
                     group.alloc(100).unwrap().fill(0xdd);
                     blocks.iter().all(|block| block.iter().all(|&byte| byte == 0xcc)) && group.stats().slots.len() > 2

@@ -1,4 +1,5 @@
-//! A thousand forks while other threads do everything else: nobody waits for ever, and every byte keeps its one owner.
+//! A thousand forks while other threads do everything else: no process waits forever, and every byte keeps its one
+//! owner.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -52,7 +53,8 @@ fn a_thousand_forks_under_load() {
     });
 }
 
-/// The child looks at what was there, takes bytes of its own in every way, and leaves when it has seen that they stayed so.
+/// The child checks the inherited memory, allocates bytes in every way, and exits when it has seen that they are
+/// unchanged.
 fn fork_one(group: &MemGroup, before: &[Protected<'_>], number: usize) -> libc::pid_t {
     // SAFETY: the child neither prints nor waits for another thread; what it calls of the library is to be safe after a
     // fork, and the C library makes its allocator so.
@@ -99,7 +101,7 @@ fn stamped_list(group: &MemGroup, stamp: u8) -> List<'_> {
     list
 }
 
-/// In the group that all share, children too. It grows for good, so slowly.
+/// Allocates in the group that all processes share. The group never shrinks, so this is slow on purpose.
 fn allocate_and_check(group: &MemGroup, owner: u8) {
     let (blocks, list) = ([30, 400, 3].map(|size| stamped(group, size, owner)), stamped_list(group, owner));
     for _ in 0..200 {
@@ -108,7 +110,7 @@ fn allocate_and_check(group: &MemGroup, owner: u8) {
     }
 }
 
-/// In a group of its own, which forks inherit in every state.
+/// Allocates in its own group, which forks inherit in every state.
 fn reset(_: &MemGroup, owner: u8) {
     let mut group = MemGroup::with_base(4096).unwrap();
     for round in 0..20 {
@@ -119,7 +121,7 @@ fn reset(_: &MemGroup, owner: u8) {
     }
 }
 
-/// Groups that end, so that the store of warm memory is in motion.
+/// Makes and ends groups, so that the slot cache changes all the time.
 fn come_and_go(_: &MemGroup, owner: u8) {
     let groups = [1, 2, 3].map(|slots| {
         let group = MemGroup::with_base(slots << 12).unwrap();

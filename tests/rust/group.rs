@@ -1,4 +1,4 @@
-//! Allocation, protection, reset: where requests land and what they cost.
+//! Allocation, protection, reset: where requests are placed and what they cost.
 
 use std::alloc::Layout;
 
@@ -10,7 +10,7 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 const GIB: usize = 1024 * MIB;
 
-/// Most that is committed ahead of what was asked for.
+/// The maximum that is committed ahead of a request.
 const WINDOW: usize = MIB;
 
 fn slots_in_use(group: &MemGroup) -> Vec<usize> {
@@ -177,7 +177,7 @@ fn a_slot_jumped_to_serves_the_next_large_request() {
 fn the_unused_ends_of_earlier_slots_are_used() {
     let group = MemGroup::with_base(64 * KIB).unwrap();
     group.alloc(60 * KIB).unwrap(); // leaves a tail of 4 KiB in slot 0
-    group.alloc(8 * KIB).unwrap(); // too small for slot 0 to be kept: slot 1 is current now
+    group.alloc(8 * KIB).unwrap(); // small enough to leave slot 0: slot 1 is current now
     while group.stats().slots[1].allocated + 2 * KIB <= 128 * KIB {
         group.alloc(2 * KIB).unwrap();
     }
@@ -258,7 +258,7 @@ fn absurd_sizes_are_refused_and_change_nothing() {
 #[test]
 fn a_full_group_says_so() {
     let group = MemGroup::with_base(memgroup::MAX_SLOT_BYTES).unwrap();
-    // One slot, all of whose address space this machine cannot map: a refusal by the kernel, and not a panic.
+    // This machine cannot map the address space of this one slot: the kernel refuses, and there is no panic.
     assert!(matches!(group.alloc(1).unwrap_err(), Error::Os { .. }));
 }
 

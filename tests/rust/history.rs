@@ -1,4 +1,4 @@
-//! Random histories against a plain model: all that a group can do, forks and the bound on warm memory included.
+//! Random histories against a plain model: all operations of a group, including forks and the bound on warm memory.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ enum Step {
     },
     Zeroed(usize),
     Many(Vec<usize>),
-    /// By a handle, which is made if there is none.
+    /// By a handle, which is made if necessary.
     Local(usize),
     DropLocal,
     Write {
@@ -29,14 +29,14 @@ enum Step {
     Unprotect(Index),
     Join(Index),
     WarmLimit(usize),
-    /// A child takes these steps while its parent goes on.
+    /// A child takes these steps while its parent continues.
     Fork(Vec<Step>),
 }
 
 #[derive(Debug, Clone)]
 struct Round {
     steps: Vec<Step>,
-    /// Whether it ends in a reset, or with the group, another following.
+    /// Whether it ends in a reset, or in the end of the group and a new group.
     resets: bool,
 }
 
@@ -141,7 +141,7 @@ impl<'g> Held<'g> {
     }
 }
 
-/// What was handed out at once and what should be in it. `homes` is where it lies in the read-write mirror.
+/// The result of one request and its expected contents. `homes` has its addresses in the read-write mirror.
 struct Object<'g> {
     held: Held<'g>,
     byte: u8,
@@ -149,7 +149,7 @@ struct Object<'g> {
 }
 
 impl<'g> Object<'g> {
-    /// Of something just handed out, and so writable.
+    /// Makes one of a new, writable result.
     fn new(mut held: Held<'g>, byte: u8) -> Self {
         held.fill(byte);
         let homes = held.parts().iter().map(|part| part.as_ptr().addr()..part.as_ptr().addr() + part.len()).collect();
@@ -231,7 +231,7 @@ impl<'g> Story<'g> {
         }
     }
 
-    /// Keeps what was handed out; what was refused must have been refused for the limit.
+    /// Keeps the result of a request; only the limit may cause a refusal.
     fn add(&mut self, handed_out: Result<Held<'g>, Error>, byte: u8) {
         match handed_out {
             Ok(held) => {
@@ -248,7 +248,7 @@ impl<'g> Story<'g> {
         self.objects.push(Object { held: to(object.held), ..object });
     }
 
-    /// A child that allocates in the same group. What it was left with it does not touch: its parent does, meanwhile.
+    /// A child that allocates in the same group. It does not touch inherited memory, because its parent does meanwhile.
     fn fork(&mut self, steps: &[Step]) {
         // SAFETY: these histories run in a process of their own without other threads.
         let pid = unsafe { libc::fork() };

@@ -1,5 +1,5 @@
-//! Every system call that the crate makes fails once, in every way that it can: what comes of it is an error of the right kind,
-//! nothing is lost, and what is asked for next is given.
+//! Every system call of the crate fails once, with every possible error: the result is the right error, nothing is
+//! lost, and the next request succeeds.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,7 +33,7 @@ impl Kind {
     }
 }
 
-/// What is done while a call fails, to some groups that are there.
+/// Operations on some groups while a call fails.
 struct Scenario {
     name: &'static str,
     groups: usize,
@@ -45,7 +45,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "construct",
         groups: 0,
         act: |kind, groups| {
-            // More than the pages that were kept spare.
+            // More than the pages of the free list.
             for _ in 0..10 {
                 groups.push(kind.open()?);
             }
@@ -174,7 +174,7 @@ const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// Whether groups give what they are asked for, and keep it.
+/// Whether groups serve requests, and keep the contents.
 fn is_usable(groups: &[MemGroup]) -> bool {
     groups.iter().all(|group| {
         let Ok(kept) = group.copy(&[0xaa; 1000]) else { return false };
@@ -183,7 +183,7 @@ fn is_usable(groups: &[MemGroup]) -> bool {
     })
 }
 
-/// What a process has: descriptors, mappings of slots' files, and bytes of anonymous memory.
+/// The resources of a process: descriptors, mappings of slots' files, and bytes of anonymous memory.
 #[derive(Debug, PartialEq)]
 struct Belongings {
     descriptors: usize,
@@ -197,7 +197,7 @@ impl Belongings {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let (mut mirrors, mut anonymous) = (0, 0);
         for line in maps.lines() {
-            // Addresses, access, offset, device, inode and perhaps what is mapped.
+            // Addresses, access, offset, device, inode and perhaps a path.
             let mut words = line.split_whitespace();
             let (start, end) = words.next().and_then(|addresses| addresses.split_once('-')).unwrap();
             let [start, end] = [start, end].map(|address| usize::from_str_radix(address, 16).unwrap());
@@ -210,7 +210,7 @@ impl Belongings {
     }
 }
 
-/// What was seen of one kind of group.
+/// The results for one kind of group.
 #[derive(Default)]
 struct Tally {
     failed: usize,
@@ -231,7 +231,7 @@ fn inject(kind: Kind, scenario: &Scenario, tally: &mut Tally) {
         set_warm_limit(0);
         (result, is_reached)
     };
-    // Pages that are kept spare, what is looked up once in a process's life.
+    // Fill the free list of pages, and read all values that are read once in a process's life.
     for _ in 0..2 {
         once(None).0.unwrap();
     }

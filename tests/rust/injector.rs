@@ -1,7 +1,8 @@
-//! Makes the n-th system call of a kind fail, of this very process and whatever library made it.
+//! Makes the n-th system call of a kind fail in this process, whichever library makes it.
 //!
-//! A seccomp filter on one thread passes the calls that could be meant to another (`SECCOMP_RET_USER_NOTIF`), which counts them and
-//! has the kernel either go on or answer with an error. Nothing is compiled in, and nothing need be installed.
+//! A seccomp filter on one thread passes the relevant calls to another thread (`SECCOMP_RET_USER_NOTIF`), which counts
+//! them and lets the kernel either continue or return an error. The crate contains no code for this, and nothing need
+//! be installed.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ pub struct Call {
     pub name: &'static str,
     number: libc::c_long,
     pub errors: &'static [i32],
-    /// Whether those arguments are of a call that the crate makes, and not its allocator.
+    /// Whether the arguments are those of a call by the crate, and not by its allocator.
     is_ours: fn(&[u64; 6]) -> bool,
 }
 
@@ -105,14 +106,14 @@ fn any(_: &[u64; 6]) -> bool {
     true
 }
 
-/// What is to fail next: which of [`CALLS`], the n-th of it, and how.
+/// The next failure: which of [`CALLS`], its number, and the error.
 static ORDER: Mutex<Option<(usize, usize, i32)>> = Mutex::new(None);
 
 /// Calls of that kind so far.
 static SEEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Has the `n`-th call of a kind fail while `work` runs, by a thread that [`watched`] runs. What `work` returned, and whether
-/// there were so many calls.
+/// Makes the `n`-th call of a kind fail while `work` runs in a thread of [`watched`]. Returns the result of `work`, and
+/// whether there were so many calls.
 pub fn failing<R>(call: usize, n: usize, error: i32, work: impl FnOnce() -> R) -> (R, bool) {
     SEEN.store(0, Ordering::SeqCst);
     *ORDER.lock().unwrap() = Some((call, n, error));
@@ -121,11 +122,11 @@ pub fn failing<R>(call: usize, n: usize, error: i32, work: impl FnOnce() -> R) -
     (result, SEEN.load(Ordering::SeqCst) >= n)
 }
 
-/// Runs `work` in a thread whose calls can be made to fail; why not, where the kernel does not let it.
+/// Runs `work` in a thread whose calls can be made to fail, or returns the reason why the kernel does not allow that.
 pub fn watched<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, std::io::Error> {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
-        // The supervisor begins before there is a filter, which its own calls must not meet.
+        // The supervisor starts before the filter exists, because the filter must not apply to its own calls.
         let worker = scope.spawn(move || {
             let mut warm_up = Vec::with_capacity(1 << 16); // the allocator's own arena for this thread
             warm_up.push(0u8);
@@ -147,7 +148,7 @@ fn install() -> Result<i32, std::io::Error> {
     let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
     for (at, call) in CALLS.iter().enumerate() {
         let code = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-        // To the last statement: the others of this kind, and the one that lets everything else pass, are in between.
+        // Jumps to the last statement, over the other tests and over the statement that allows all other calls.
         program.push(libc::sock_filter { code, jt: (CALLS.len() - at) as u8, jf: 0, k: call.number as u32 });
     }
     program.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW));
@@ -191,7 +192,7 @@ fn supervise(listener: i32) {
             error: error.map_or(0, |error| -error),
             flags: if error.is_some() { 0 } else { libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 },
         };
-        // Refused where the thread that asked has died meanwhile.
+        // The kernel refuses if the calling thread has died meanwhile.
         // SAFETY: answer outlives the call.
         unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
     }

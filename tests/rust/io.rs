@@ -7,7 +7,7 @@ use std::thread;
 use memgroup::MemGroup;
 use proptest::prelude::*;
 
-/// A file that goes with its last descriptor.
+/// A file that is deleted with its last descriptor.
 fn temporary() -> std::fs::File {
     let path = std::env::temp_dir().join(format!("memgroup-io-{}-{:?}", std::process::id(), thread::current().id()));
     let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
@@ -112,7 +112,7 @@ fn messages_stay_messages() {
     assert_eq!(many.sendmsg(&ours).unwrap_err().error.raw_os_error(), Some(libc::EMSGSIZE));
 }
 
-/// A directory that goes with this.
+/// A directory that is deleted when this is dropped.
 struct Directory(std::path::PathBuf);
 
 impl Directory {
@@ -188,7 +188,7 @@ proptest! {
     }
 }
 
-/// How far it came.
+/// The number of bytes that were moved.
 fn would_block(failed: memgroup::TransferError) -> Result<usize, memgroup::TransferError> {
     if failed.error.kind() == ErrorKind::WouldBlock { Ok(failed.moved) } else { Err(failed) }
 }
@@ -199,7 +199,7 @@ fn much_is_read_by_several_threads() {
     let mut file = temporary();
     let data = content(80 << 20);
     file.write_all(&data).unwrap();
-    // Backwards, so that they must be put in order.
+    // Backwards, so that the call has to sort them.
     let ranges: Vec<_> = (0..800).rev().map(|number| (number * ((80 << 20) / 800), (80 << 20) / 800)).collect();
     let read = group.read_ranges(&file, &ranges.iter().map(|&(at, len)| (at as u64, len)).collect::<Vec<_>>()).unwrap();
     assert!(read.errors.is_empty());

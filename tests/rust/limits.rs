@@ -1,4 +1,5 @@
-//! Running out: of the group's limit, of address space, of descriptors. What was asked for is refused, what is there stays.
+//! Running out of the group's limit, of address space, of descriptors: the request is refused, existing memory is
+//! unchanged.
 
 use memgroup::{Backing, Error, MemGroup, Options};
 
@@ -104,7 +105,7 @@ fn room_in_open_slots_is_used_up_when_no_more_can_be_opened() {
     });
 }
 
-/// From now on the process may use no more than that of a resource.
+/// Sets a resource limit of the process.
 pub fn limit_resource(resource: libc::__rlimit_resource_t, most: libc::rlim_t) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: limit outlives the call.

@@ -22,7 +22,7 @@ fn check_disjoint(mut homes: Vec<Range<usize>>) {
     assert!(homes.windows(2).all(|pair| pair[0].end <= pair[1].start), "two live blocks overlap");
 }
 
-/// How many stretches of consecutive objects a list lies in.
+/// The number of contiguous runs of a list.
 fn stretches(list: &List<'_>) -> usize {
     let homes = homes(list);
     let breaks = homes.windows(2).filter(|pair| pair[0].end.next_multiple_of(16) != pair[1].start).count();
@@ -127,7 +127,7 @@ fn a_long_list_lies_in_few_stretches_and_fills_slots_in_turn() {
 
 #[test]
 fn a_list_goes_where_single_requests_would_keep_it() {
-    // After a large one jumped over slot 0, small ones stay there, listed or not.
+    // After a large one skipped slot 0, small ones stay there, in lists or alone.
     let group = MemGroup::with_base(64 * KIB).unwrap();
     let list = group.alloc_many(&[100, MIB, 100, 100]).unwrap();
     assert_eq!(list[2].as_ptr().addr(), list[0].as_ptr().addr() + 112);
@@ -142,10 +142,10 @@ fn a_large_object_takes_no_small_ones_along() {
     (sizes[50], sizes[700]) = (40 * MIB, 30 * MIB);
     let list = group.alloc_many(&sizes).unwrap();
     assert_eq!(list.len(), 100_000);
-    // Slots of 64 and of 32 MiB: there is room behind the large ones, and it stays free.
+    // Slots of 64 and of 32 MiB: there is room after the large ones, and it stays free.
     let large: Vec<_> = allocated(&group).into_iter().filter(|&(index, _)| index >= 9).collect();
     assert_eq!(large, [(9, 30 * MIB), (10, 40 * MIB)]);
-    // No memory is committed in slots that were passed over, and those between are not open.
+    // No memory is committed in skipped slots, and the slots between are not open.
     assert!(group.stats().committed < 86 * MIB, "{}", group.stats().committed);
     assert!(group.stats().slots.iter().all(|slot| slot.index <= 7 || slot.index >= 9));
     fill(&group, 1000, 100);
@@ -166,7 +166,7 @@ fn an_object_of_a_gibibyte_is_one_of_many() {
 #[test]
 fn committed_memory_is_used_up_within_a_limit() {
     let mut group = Options::new().base(64 * KIB).limit(420 * KIB).open().unwrap();
-    // Less than each of the first three slots holds.
+    // Less than the size of each of the first three slots.
     drop(group.alloc_uniform(21, 20 * KIB).unwrap());
     assert_eq!(group.stats().committed, 420 * KIB);
     group.reset();
@@ -188,7 +188,7 @@ fn room_in_open_slots_is_used_up_when_no_more_can_be_opened() {
         let error = group.alloc_uniform(428, KIB).unwrap_err();
         assert!(matches!(error, Error::Os { code: libc::EMFILE, .. }), "{error}");
         assert_eq!(allocated(&group), before);
-        // Three in slot 0 and the rest behind the large one.
+        // Three in slot 0 and the rest after the large one.
         assert_eq!(group.alloc_uniform(427, KIB).unwrap().nbytes(), 427 * KIB);
     });
 }
@@ -226,7 +226,7 @@ fn a_list_that_finds_no_room_gives_everything_back() {
         let after: Vec<_> = allocated(&group).into_iter().filter(|slot| slot.1 > 0).collect();
         assert_eq!(after, before, "{sizes:?}");
     }
-    // What was committed meanwhile serves.
+    // Memory that was committed meanwhile is used.
     group.alloc_many(&[KIB, MIB - 2 * window - 100 * KIB, 100 * KIB]).unwrap();
 }
 
@@ -260,7 +260,7 @@ fn lists_and_blocks_of_many_threads_share_no_byte() {
                     let mut block = group.alloc(round).unwrap();
                     block.fill(owner);
                     blocks.push(block);
-                    // Refused where the search is over, with others allocating in between.
+                    // Refused at the end of the search, with other threads allocating in between.
                     assert!(group.alloc_many(&[100, 5000, usize::MAX]).is_err());
                 }
                 assert!(lists.iter().flat_map(List::iter).flatten().all(|&byte| byte == owner));
@@ -275,7 +275,8 @@ fn refused_lists_and_others_blocks_share_no_byte() {
     let group = Options::new().base(4096).limit(8 * MIB).open().unwrap();
     std::thread::scope(|scope| {
         let refused = scope.spawn(|| {
-            // Small enough for the first look, too large in the end: what jumps leaves room that is too small for the rest.
+            // Small enough for the first check, too large in the end: large objects skip slots and leave too little
+            // room.
             let sizes = [3000, 2 * MIB, 30_000, 5 * MIB + 500 * KIB];
             (0..3000).filter(|_| group.alloc_many(&sizes).is_err()).count()
         });
@@ -355,7 +356,7 @@ proptest! {
                     list.iter_mut().for_each(|bytes| bytes.fill(1));
                     prop_assert!(group.stats().allocated >= used + list.nbytes());
                 }
-                // Nothing was allocated behind it, so all went back.
+                // Nothing was allocated after it, so all bytes were given back.
                 Err(error) => {
                     prop_assert!(matches!(error, Error::Limit { .. }), "{}", error);
                     prop_assert_eq!(group.stats().allocated, used);

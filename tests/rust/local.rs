@@ -10,10 +10,10 @@ use crate::support::{alone, backings, cases, forked, group_of};
 
 const MIB: usize = 1 << 20;
 
-/// Who allocates, how much, and how aligned.
+/// The allocating handle, the size, and the alignment.
 #[derive(Debug, Clone)]
 struct Request {
-    /// A handle, or the shared group if there is none of that number.
+    /// A handle, or the shared group if no handle has that number.
     whose: usize,
     size: usize,
     align: usize,
@@ -41,7 +41,7 @@ fn serve<'g>(group: &'g MemGroup, handles: &[Local<'g>], request: &Request) -> B
     block
 }
 
-/// Fills every block with its owner's byte, then finds every byte its owner's. Returns how much is in them.
+/// Fills every block with its owner's byte, then checks every byte. Returns the number of bytes.
 fn claim<'g>(blocks: impl Iterator<Item = Block<'g>>) -> usize {
     let mut blocks: Vec<_> = blocks.collect();
     let byte_of = |number: usize| (number % 251 + 1) as u8;
@@ -97,7 +97,7 @@ fn the_rest_of_a_chunk_is_given_back() {
     assert!(group.stats().allocated > 10_000, "no chunk was taken");
     drop(local);
     assert_eq!(group.stats().allocated, 100);
-    // Unless something was taken behind it.
+    // Unless memory after it was allocated.
     let local = group.local().unwrap();
     local.alloc(100).unwrap();
     group.alloc(100).unwrap();
@@ -136,7 +136,7 @@ fn every_byte_of_many_handles_has_one_owner() {
                     let local = group.local().unwrap();
                     let sizes = (0..BLOCKS).map(|number| number * 7919 % 61 + 5000 * usize::from(number % 1000 == 0));
                     let fill = |(number, size)| {
-                        // Some go past the handle, and some handles are dropped on the way.
+                        // Some requests bypass the handle, and some handles are dropped meanwhile.
                         let mut block = match number % 50 {
                             0 => group.alloc(size),
                             1 => group.local().unwrap().alloc(size),
@@ -201,7 +201,7 @@ fn a_limit_is_kept_and_used_up() {
             }
         };
         assert!(matches!(error, Error::Limit { .. }), "{error}");
-        // Whoever asks for less may still find it.
+        // A smaller request may still succeed.
         let rest = std::iter::repeat_with(|| local.alloc(16)).take_while(Result::is_ok).count();
         let wasted = limit - taken - 16 * rest;
         // Chunks begin at cache lines.
@@ -248,7 +248,7 @@ fn impossible_requests_are_refused_with_a_message() {
     #[derive(Debug)]
     struct Wide(#[expect(dead_code, reason = "only its alignment counts")] u8);
     assert_eq!(local.alloc_value(Wide(1)).unwrap_err(), Error::Align { align: 8192 });
-    // And it goes on.
+    // The handle stays usable.
     assert_eq!(&local.copy(b"still there").unwrap()[..], b"still there");
 }
 

@@ -1,6 +1,6 @@
-//! The crate's promises, from the outside: one file for each kind.
+//! Tests of the crate's public interface: one file for each kind of promise.
 //!
-//! What is about the kernel is left out where slots lie on the heap (`cfg(heap)`), and what miri cannot or need not run.
+//! Tests of the kernel are left out if slots lie on the heap (`cfg(heap)`), and tests that miri cannot or need not run.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its helpers too")]
 

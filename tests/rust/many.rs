@@ -1,4 +1,4 @@
-//! Ten million protected objects, and what the usual way of protecting comes to.
+//! Ten million protected objects, and the limit of protecting with `mprotect`.
 
 use memgroup::{Options, Protected};
 use nix::errno::Errno;
@@ -21,7 +21,7 @@ fn ten_million_objects_are_protected_at_once() {
     assert!(ours < 200, "{ours} mappings");
 }
 
-/// The yardstick: a system call for each object splits mappings until the kernel has had enough of them.
+/// The yardstick: one system call for each object splits mappings until the kernel refuses more.
 #[test]
 fn one_mprotect_for_each_object_stops_at_32_754() {
     alone("many::one_mprotect_for_each_object_stops_at_32_754", || {
@@ -33,7 +33,7 @@ fn one_mprotect_for_each_object_stops_at_32_754() {
             let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
             mmap_anonymous(None, len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags).unwrap()
         };
-        // Every other page, as objects would lie between others that stay writable.
+        // Every other page, as if protected objects lay between writable ones.
         let stopped_at = (0..most).find_map(|object| {
             // SAFETY: the sum lies within the memory mapped above.
             let address = unsafe { start.byte_add(2 * object * page) };

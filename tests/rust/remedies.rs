@@ -5,7 +5,7 @@ use memgroup::{Backing, Error, MemGroup, Operation, Options};
 use crate::injector::{BASE, CALLS, failing, watched};
 use crate::support::alone;
 
-/// A call that fails, the operation that it is part of, and words of the remedy.
+/// A failing call, its operation, and words of the remedy.
 struct Row {
     backing: fn() -> Backing,
     is_secret: bool,
@@ -46,7 +46,7 @@ const ROWS: &[Row] = &[
 ];
 
 impl Row {
-    /// Makes a group and fills its first slot, so that less than what is committed would not do.
+    /// Makes a group and fills its first slot, so that the next request has to commit memory.
     fn attempt(&self) -> Result<(), Error> {
         let options = Options::new().base(BASE).backing((self.backing)()).secret(self.is_secret);
         options.open()?.alloc(BASE).map(drop)

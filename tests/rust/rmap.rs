@@ -1,4 +1,4 @@
-//! The stories of reverse mapping, and the figures that anybody can work out by hand.
+//! The examples of reverse mapping, and figures that can be calculated by hand.
 
 use std::time::Instant;
 
@@ -87,10 +87,10 @@ fn shared_and_untouched_mappings_cost_nothing() {
         let shared = machine.mmap(first, Mmap::new(4).shared()).unwrap();
         let start = machine.vma(shared).unwrap().start;
         machine.write(first, start).unwrap();
-        machine.read(first, PAGE).unwrap(); // the page of zeros prepares nothing
+        machine.read(first, PAGE).unwrap(); // mapping the page of zeros makes no anon_vma
         let children = machine.fork_many(first, 20).unwrap();
         assert_eq!(objects(&machine), (0, 0));
-        // The one page is everybody's who looks.
+        // All readers share the one page.
         let page = machine.read(children[7], start).unwrap();
         assert_eq!(page, machine.page_at(first, start).unwrap());
         assert_eq!(machine.mapped_by(page.unwrap()).unwrap(), [first, children[7]]);
@@ -124,7 +124,7 @@ fn a_lineage_in_which_each_parent_exits() {
     assert_eq!(lengths[3], 3);
 }
 
-// The seed: who faults a page in first decides where everybody looks for it
+// The seed: the process that faults a page in first decides where every walk searches for it
 
 /// A touches a page and forks B; the page is swapped out; B faults it in first, then A.
 fn seed(rules: Rules) -> (Machine, [ProcessId; 2], PageId) {
@@ -173,7 +173,7 @@ fn every_other_design_finds_the_page() {
     }
 }
 
-/// ea90002b without 646d87b4: the oldest anon_vma, of chains that every fork turns round.
+/// ea90002b without 646d87b4: the oldest anon_vma, with chains that every fork reverses.
 fn oldest_alone() -> Rules {
     Rules { clone_order: CloneOrder::Reverses, ..Policy::Avc34.rules() }
 }
@@ -228,7 +228,7 @@ fn counting_degrees_hands_out_one_anon_vma_twice() {
         let second = machine.fork(first).unwrap();
         let third = machine.fork(second).unwrap();
         machine.exit(second).unwrap();
-        // It takes over what the second left behind, so that the third has an anon_vma without children.
+        // It takes over the anon_vma of the second, so that the third has an anon_vma without children.
         let fourth = machine.fork(third).unwrap();
         for process in [third, fourth] {
             read_only_first_page(&mut machine, process).unwrap();
@@ -315,7 +315,7 @@ fn a_copy_on_write_removes_no_chain_entry() {
         let after = machine.counts();
         assert_ne!(old, new);
         assert_eq!(after, Counts { pages: 2, pages_total: 2, copies: 1, ..before });
-        // Which costs: the parent's page is still looked for in the child.
+        // The price: the walk of the parent's page still visits the child.
         if policy != Policy::Scan24 {
             assert_eq!(machine.walk_visits(old).unwrap(), 2);
         }
@@ -385,7 +385,7 @@ fn the_headline_of_2010() {
     }
 }
 
-/// The most memory this process ever had, in KiB.
+/// The peak memory of this process, in KiB.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -507,7 +507,7 @@ fn a_page_mapped_by_one_process_moves_to_its_own_anon_vma() {
     let page = machine.page_at(child, PAGE).unwrap().unwrap();
     assert_eq!(machine.walk_visits(page), Ok(2));
     machine.exit(first).unwrap();
-    assert_eq!(machine.write(child, PAGE), Ok(page)); // not copied: nobody else has it
+    assert_eq!(machine.write(child, PAGE), Ok(page)); // not copied: no other process has it
     let row = machine.graph().pages.remove(0);
     assert_eq!(row.mapping, machine.vmas(child).unwrap()[0].anon_vma);
     assert_eq!(machine.counts().copies, 0);
@@ -524,7 +524,7 @@ fn a_page_in_swap_is_copied_even_when_one_maps_it() {
         assert_eq!(machine.swap_out(page), Err(Error::NotMapped { page }));
         let copy = machine.write(child, PAGE).unwrap();
         assert_ne!(copy, page);
-        // The last one to have it gets it back as its own.
+        // The last process that has the page becomes its owner again.
         assert_eq!(machine.write(first, PAGE), Ok(page));
         assert_eq!((machine.counts().copies, machine.check()), (1, vec![]));
     }
@@ -541,7 +541,7 @@ fn errors_say_which_page_and_which_process() {
     let exited = "process 2 has exited: nothing can be done with it any more";
     assert_eq!(message(machine.write(child, PAGE).map(drop)), exited);
     assert_eq!(message(machine.exit(child)), exited);
-    // Its place is used again, and yet it stays dead.
+    // Its table row is reused, and its id stays invalid.
     let third = machine.fork(first).unwrap();
     assert_eq!(third.pid(), 3);
     assert_eq!(message(machine.read(child, PAGE).map(drop)), exited);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRng, TestRunner};
 
-/// Pages that histories play in. So few that ranges meet.
+/// The number of pages of a history, so few that ranges touch.
 const START: u64 = 16;
 const PAGES: u64 = 12;
 
@@ -29,7 +29,7 @@ enum Step {
 /// A step and, where it is about one, the process.
 type Move = (Index, Step);
 
-/// What life is made of: writing, reading, forking, exiting, swapping.
+/// Basic steps: writing, reading, forking, exiting, swapping.
 fn living() -> BoxedStrategy<Step> {
     let page = START..START + PAGES;
     prop_oneof![
@@ -42,7 +42,7 @@ fn living() -> BoxedStrategy<Step> {
     .boxed()
 }
 
-/// What changes VMAs.
+/// Steps that change VMAs.
 fn changing() -> BoxedStrategy<Step> {
     let range = || (START..START + PAGES, 1..=6u64);
     let prot = || prop_oneof![3 => Just(Prot::READ_WRITE), 2 => Just(Prot::READ), 1 => Just(Prot::NONE)];
@@ -59,7 +59,7 @@ fn changing() -> BoxedStrategy<Step> {
     .boxed()
 }
 
-/// What splits and merges VMAs between forks.
+/// Steps that split and merge VMAs between forks.
 fn merging() -> BoxedStrategy<Step> {
     let page = START..START + 2;
     let prot = prop_oneof![2 => Just(Prot::READ_WRITE), 1 => Just(Prot::READ)];
@@ -72,7 +72,7 @@ fn merging() -> BoxedStrategy<Step> {
     .boxed()
 }
 
-/// How a history is made up.
+/// The kinds of histories.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     /// Pages and processes come and go.
@@ -105,7 +105,7 @@ fn any_process(machine: &Machine, who: &Index) -> Option<ProcessId> {
     (!all.is_empty()).then(|| *who.get(&all))
 }
 
-/// Does what can be done of a step. An error is fine, and must change nothing.
+/// Executes a step if possible. An error is fine, and must change nothing.
 fn play(machine: &mut Machine, (who, step): &Move) {
     // The whole state, for the steps that do many things.
     let is_step_of_many = !matches!(step, Step::Write(..) | Step::Read(..) | Step::Fork(_) | Step::Exit(_));
@@ -157,7 +157,7 @@ fn play(machine: &mut Machine, (who, step): &Move) {
 
 /// Whether the checker finds anything in `HISTORIES` random histories, after any operation of them.
 fn is_clean(policy: Policy, kind: Kind) -> bool {
-    // The same histories each time: that a broken design is caught must not be left to luck.
+    // The same histories each time, so that the test always catches a broken design.
     let config = Config { cases: HISTORIES, failure_persistence: None, max_shrink_iters: 500, ..Config::default() };
     let rng = TestRng::deterministic_rng(config.rng_algorithm);
     let mut runner = TestRunner::new_with_rng(config, rng);
@@ -199,7 +199,7 @@ fn with_merges_after_forks_counting_degrees_breaks() {
     assert_eq!(clean_in(Kind::Merging, &[Policy::Degree319, Policy::Modern]), [Policy::Modern]);
 }
 
-/// Every page with its address, who maps it, and who has it in swap. Pages are named in the order in which they are made.
+/// Every page with its address, the processes that map it, and those that have it in swap. Pages are numbered in order.
 fn holders(machine: &Machine) -> Vec<(PageId, u64, Vec<ProcessId>, Vec<ProcessId>)> {
     let pages = machine.graph().pages.into_iter();
     pages.map(|page| (page.page, page.index, page.mapped_by, page.swapped_by)).collect()
@@ -251,7 +251,7 @@ proptest! {
 
     #[test]
     fn when_all_have_exited_nothing_is_left(moves in history(Kind::Changing)) {
-        // Of the broken designs, too: what they lose is the way to a page, not the page.
+        // Broken designs free everything, too: they lose the walk to a page, not the page.
         for policy in Policy::ALL {
             let mut machine = beginning(policy);
             for one in &moves {

@@ -1,4 +1,4 @@
-//! Secret groups from the outside: what is refused, what is zero afterwards, what the warm store never sees.
+//! Secret groups from the outside: refusals, overwriting, and memory that is never kept warm.
 
 use memgroup::{Backing, Error, MemGroup, Options, warm_memory};
 

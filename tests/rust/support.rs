@@ -1,20 +1,20 @@
-//! What the other files share.
+//! Helpers for the other files.
 
 use std::process::{Command, Output};
 
 use memgroup::{Backing, Block, Error, MemGroup, Options};
 
-/// Every backing that can be had here.
+/// Every backing that works here.
 pub fn backings() -> [Backing; 3] {
     [Backing::Memfd, Backing::Directory(std::env::temp_dir()), Backing::Anonymous]
 }
 
-/// A group of that backing and otherwise the defaults.
+/// A group of that backing with default options.
 pub fn group_of(backing: Backing) -> MemGroup {
     Options::new().backing(backing).open().unwrap()
 }
 
-/// The block, or `None` with a word to the reader where this machine has not that much memory.
+/// The block, or `None` with a printed note if this machine does not have that much memory.
 pub fn unless_too_small_a_machine(allocated: Result<Block<'_>, Error>) -> Option<Block<'_>> {
     match allocated {
         Err(Error::Headroom { wanted, available } | Error::Cgroup { wanted, available, .. }) => {
@@ -25,14 +25,14 @@ pub fn unless_too_small_a_machine(allocated: Result<Block<'_>, Error>) -> Option
     }
 }
 
-/// Whether every byte is that one.
+/// Whether every byte has that value.
 pub fn is_filled(bytes: &[u8], byte: u8) -> bool {
     // A comparison of memory, because these tests run without optimisation.
     bytes.first().is_none_or(|&first| first == byte)
         && bytes.get(1..).unwrap_or_default() == &bytes[..bytes.len().saturating_sub(1)]
 }
 
-/// How much of something: `full`, or `little` where everything takes a thousand times as long.
+/// The amount of work: `full`, or `little` under miri, which takes a thousand times as long.
 pub fn scaled(full: usize, little: usize) -> usize {
     if cfg!(miri) { little } else { full }
 }
@@ -43,7 +43,7 @@ pub fn cases(usual: u32) -> u32 {
     if cfg!(miri) { 2 } else { usual.saturating_mul(factor) }
 }
 
-/// Allocates so many blocks of that size and lets them be.
+/// Allocates so many blocks of that size.
 pub fn fill(group: &MemGroup, blocks: usize, size: usize) {
     for _ in 0..blocks {
         group.alloc(size).unwrap();
@@ -54,12 +54,12 @@ pub fn fill(group: &MemGroup, blocks: usize, size: usize) {
 pub fn in_child(test: &str) -> Output {
     let program = std::env::current_exe().unwrap();
     let output = Command::new(program).args(["--exact", test, "--nocapture"]).env(CHILD, test).output().unwrap();
-    // A name that no test has would end well, too.
+    // A name without a test would succeed, too.
     assert!(String::from_utf8_lossy(&output.stdout).contains("running 1 test\n"), "there is no test {test}");
     output
 }
 
-/// Forks, runs `child` in the child, waits for it, and says whether it was content.
+/// Forks, runs `child` in the child, waits for it, and returns its result.
 pub fn forked(child: impl FnOnce() -> bool) -> bool {
     // SAFETY: these tests run in a process of their own without other threads, so the child finds no lock held.
     let pid = unsafe { libc::fork() };

@@ -8,7 +8,7 @@ use crate::support::{fill, scaled};
 
 const THREADS: u8 = 4;
 
-/// Sizes without a pattern that threads would have in common.
+/// Pseudo-random sizes that differ for each thread.
 fn sizes(owner: u8) -> impl Iterator<Item = usize> {
     (usize::from(owner)..).map(|number| number * 7919 % 61)
 }
@@ -36,7 +36,7 @@ fn every_byte_has_one_owner() {
     });
 }
 
-/// No byte lost its owner's stamp, and, which stamps of one owner could not show, none was handed out twice.
+/// No byte lost its owner's stamp, and no byte was handed out twice, which stamps of one owner would not show.
 fn check(group: &MemGroup, owned: Vec<(u8, Vec<Block<'_>>)>) {
     let mut homes = Vec::new();
     for (owner, blocks) in &owned {
@@ -63,7 +63,7 @@ fn every_byte_has_one_owner_during_all_other_operations() {
                 for round in 0..rounds {
                     use_in_every_way(&group.read().unwrap(), owner, objects);
                     together.wait();
-                    // Nobody has anything any more.
+                    // No thread holds a block any more.
                     if round % usize::from(THREADS) == usize::from(owner) - 1 {
                         let mut group = group.write().unwrap();
                         group.reset();
@@ -74,12 +74,12 @@ fn every_byte_has_one_owner_during_all_other_operations() {
             });
         }
     });
-    // Each reset began anew in the same memory.
+    // Each reset reused the same memory.
     let first_pages = first_pages.into_inner().unwrap();
     assert!(first_pages.len() == rounds && first_pages.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
-/// Blocks, cleared ones among them, lists and a handle's objects: stamped, and all looked at in the end.
+/// Blocks, some of them zeroed, lists and a handle's objects: stamped, and all checked at the end.
 fn use_in_every_way(group: &MemGroup, owner: u8, objects: usize) {
     let local = group.local().unwrap();
     let (mut blocks, mut lists, mut slices) = (Vec::new(), Vec::<List<'_>>::new(), Vec::new());
@@ -98,7 +98,7 @@ fn use_in_every_way(group: &MemGroup, owner: u8, objects: usize) {
             25..35 => blocks.push(stamp(local.alloc(size).unwrap(), owner)),
             _ => blocks.push(stamp(group.alloc(size).unwrap(), owner)),
         }
-        // Now and then the end is given back, for others to take.
+        // Sometimes the last bytes are given back, for other threads to take.
         if number % 400 == 399 {
             group.local().unwrap().alloc(40).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Warm memory: what a group leaves serves the next, up to the bound, and never anybody who must not have it.
+//! Warm memory: later groups reuse the memory of ended ones, up to the bound, and no other owner sees it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 
-/// How many bytes and slots are kept.
+/// The number of bytes and slots in the slot cache.
 fn kept() -> (usize, usize) {
     let WarmMemory { committed, slots, .. } = warm_memory();
     (committed, slots)
@@ -38,7 +38,7 @@ fn the_memory_of_a_group_serves_the_next() {
                 addresses.push((0..3000).map(|_| group.copy(&[round; 100]).unwrap().as_ptr()).collect::<Vec<_>>());
                 stats.push(group.stats());
             }
-            // Warm or not, a group says the same of itself.
+            // The statistics of a group are the same with warm and fresh memory.
             assert!(stats.iter().all(|later| *later == stats[0]));
             assert!(!is_kept || addresses.iter().all(|later| *later == addresses[0]));
             assert_eq!(kept(), if is_kept { (stats[0].committed, 3) } else { (0, 0) });
@@ -110,7 +110,7 @@ fn rounds_after_the_first_do_not_fault() {
                     Err(error) => assert_eq!(error, memgroup::Error::NoMirror),
                 }
             };
-            // That many, because malloc's heap grows a little until it knows the sizes of a round.
+            // So many rounds, because malloc's heap grows a little in the first ones.
             (0..300).for_each(|_| round());
             let before = faults();
             (0..100).for_each(|_| round());
@@ -136,7 +136,7 @@ fn warm_memory_never_causes_a_refusal_for_address_space() {
         let group = Options::new().base(128 * MIB).open().unwrap();
         group.alloc(100).unwrap().fill(1);
         assert_eq!(kept(), (0, 0));
-        // What ends later is kept again.
+        // Groups that end later are kept again.
         drop(group);
         assert_eq!(kept().1, 1);
     });
@@ -151,7 +151,8 @@ fn warm_memory_never_causes_a_refusal_for_headroom() {
         }
         MemGroup::new().unwrap().alloc(768 * MIB).unwrap().fill(1);
         assert!(kept().0 >= 768 * MIB);
-        // More than is available now, with what the kernel has on its lists, and less than without what is kept.
+        // More than is available now, including the kernel's free lists, but less than is available without warm
+        // memory.
         MemGroup::new().unwrap().alloc(memory_available() + 512 * MIB).unwrap();
     });
 }
@@ -162,7 +163,7 @@ fn kept_slots_hold_no_unfaulted_bytes() {
         set_warm_limit(usize::MAX);
         let available = memory_available();
         for base in [64 * KIB, 65 * KIB + 1] {
-            // Of no use to each other, so that either has to be found on its own.
+            // Of different sizes, so that neither can reuse the slot of the other.
             let group = MemGroup::with_base(base).unwrap();
             let mut block = group.alloc(available / 5 * 4).unwrap();
             assert!(MemGroup::with_base(67 * KIB).unwrap().alloc(available / 5 * 4).is_err());
@@ -191,12 +192,12 @@ fn a_child_begins_without_warm_memory_and_sees_no_later_contents() {
             assert!(forked(|| {
                 let begins_empty = warm_memory() == WarmMemory { limit: 7 * MIB, committed: 0, slots: 0 };
                 let sees_nothing = group_of(backing.clone()).alloc(10).unwrap().iter().all(|&byte| byte == 0);
-                // What it makes itself it keeps, what it has from its parent it does not.
+                // It keeps the slots of its own groups, but not those of its parent's.
                 let keeps_its_own = kept().1 == 1;
                 live.alloc(10).unwrap();
                 begins_empty && keeps_its_own && sees_nothing
             }));
-            // What was kept was hidden from the child, and is still warm; what was in use the child had before its eyes.
+            // Warm slots were hidden from the child and are still warm; slots in use were visible to the child.
             assert_eq!(kept().1, 1);
             drop(live);
             assert_eq!(kept().1, 1);
@@ -222,7 +223,7 @@ fn kept_slots_are_hidden_from_a_child_and_inherited_again_once_reused() {
     });
 }
 
-/// A fork takes time after the child is there. Whoever ends a group meanwhile must not hand its memory on.
+/// A fork takes time after the child exists. The memory of a group that ends meanwhile must not be reused.
 #[test]
 fn a_slot_that_ends_during_a_fork_is_not_kept() {
     static IS_FORKING: AtomicBool = AtomicBool::new(false);
@@ -275,7 +276,7 @@ fn a_child_that_ends_its_parents_group_keeps_none_of_its_slots() {
 #[test]
 fn threads_share_warm_slots_but_never_a_byte() {
     alone("warm::threads_share_warm_slots_but_never_a_byte", || {
-        set_warm_limit(MIB); // too little for all, so that slots come and go
+        set_warm_limit(MIB); // too small for all, so that slots are evicted
         std::thread::scope(|scope| {
             for thread in 0..4u8 {
                 scope.spawn(move || {
@@ -316,7 +317,7 @@ fn no_more_is_resident_than_a_group_accounts_for() {
     });
 }
 
-/// How many of so many bytes are in memory.
+/// The number of resident bytes of that range.
 fn resident(start: usize, len: usize) -> usize {
     let mut pages = vec![0u8; len / 4096];
     // SAFETY: mincore checks the addresses, and there is a byte for each page.
