@@ -74,7 +74,6 @@ def test_a_block_is_assigned_its_own_bytes_in_another_order(group, protected):
     assert part == bytes(range(10)) + bytes(range(0, 100, 2)) + bytes(range(60, 100))
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_block_of_an_ended_group_is_assigned_its_own_bytes():
     with memgroup.MemGroup() as ended:
         block = ended.copy(bytes(range(100)))

@@ -19,7 +19,6 @@ import tempfile
 import threading
 import time
 import traceback
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -388,7 +387,6 @@ FORCED_ENDS = [*ENDS, free_by_force]
 
 def main(seconds: float, seed: int) -> int:
     sys.setswitchinterval(1e-6)
-    warnings.simplefilter("ignore", ResourceWarning)
     world = World(seed, seconds)
     actors = [Actor(world, number) for number in range(THREADS)]
     threads = [threading.Thread(target=actor.run) for actor in actors]

@@ -68,7 +68,13 @@ impl Bytes {
         let needle = unsafe { needle.as_slice() };
         match needle {
             &[byte] => memchr::memchr(byte, haystack),
-            needle => memmem::find(haystack, needle),
+            // Where its first byte is first may be the place, which is known before memmem has prepared a search.
+            &[first, ..] => {
+                let start = memchr::memchr(first, haystack)?;
+                let rest = &haystack[start..];
+                if rest.starts_with(needle) { Some(start) } else { memmem::find(rest, needle).map(|at| start + at) }
+            }
+            [] => Some(0),
         }
     }
 
