@@ -71,7 +71,7 @@ def arguments() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run what is to be run, and keep what it measured."""
+    """Run the requested parts, and keep their measurements."""
     run: dict[str, Any] = {
         "quick": options.quick,
         "only": options.only,

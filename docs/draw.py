@@ -1,7 +1,7 @@
-"""Make the pictures of the docs anew: `python docs/draw.py`.
+"""Draw the pictures of the docs again: `python docs/draw.py`.
 
 It runs the samples of reverse-mapping.md. Each name that a sample binds to a drawing is a picture: `rc1_lost`
-goes to img/rmap/rc1-lost.svg. So the pictures show what the text says, and nothing is drawn by hand.
+goes to img/rmap/rc1-lost.svg. Therefore the pictures match the text, and nothing is drawn by hand.
 """
 
 from __future__ import annotations

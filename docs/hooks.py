@@ -1,4 +1,4 @@
-"""What the site needs beyond docs/: pages that live at the root of the repository, and links to them.
+"""Additions of the site to docs/: pages at the root of the repository, and links to them.
 
 `mkdocs build --strict` calls the functions below; mkdocs.yml names this file.
 """

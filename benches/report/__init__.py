@@ -1,1 +1,1 @@
-"""Makes BENCHMARKS.md and its plots out of what a run has measured."""
+"""Makes BENCHMARKS.md and its plots from the measurements of a run."""

@@ -61,7 +61,7 @@ def lines(run: dict[str, Any], results: Results, root: Path, given: list[losses.
 
 
 def warnings(run: dict[str, Any], results: Results) -> Iterator[str]:
-    """Yield what a reader must know before all else: what is missing, and why."""
+    """Yield the notes that come first: the missing parts, and the reasons."""
     said = []
     if run["quick"]:
         said.append("A quick run, to see that everything works. **None of these figures means anything.**")
@@ -96,7 +96,7 @@ def python(results: Results) -> Iterator[str]:
 
 
 def table(results: Results, work: str, entry: dict[str, Any]) -> Iterator[str]:
-    """Yield the table of one work: who, the figures, and beside others the ratios of ours to them."""
+    """Yield the table of one work: peers, figures, and the ratios of ours to the others."""
     main, *others = entry["units"]
     ours = [name for name, peer in entry["peers"].items() if name.startswith(OURS) and peer["passes"]]
     first = [FIRST + main] if entry["shows_first"] else []

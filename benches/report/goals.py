@@ -16,10 +16,10 @@ WARM = ("alloc-warm-16-143", "alloc-warm-1-4096")
 
 @dataclass(frozen=True)
 class Check:
-    """One figure that is held against a bound.
+    """One figure that is compared with a bound.
 
     Attributes:
-        what: What the figure is.
+        what: The description of the figure.
         see: Finds it; None if the run has not measured it.
         least: The least it may be, or None.
         most: The most it may be, or None.
@@ -64,7 +64,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Goal:
-    """A goal that was set before it was measured, and what has to hold for it."""
+    """A goal that was set before the measurement, and its bounds."""
 
     work: str
     checks: tuple[Check, ...]
@@ -118,7 +118,7 @@ def python(work: str, figure: str, ours: str, peer: str, most: float | None = No
 
 
 def faster(work: str, figure: str, ours: str, peer: str, least: float) -> Check:
-    """Hold the inverse of a ratio against a bound: how many times faster ours is."""
+    """Compare the inverse of a ratio with a bound: how many times faster ours is."""
     return Check(
         f"{work}, {figure}: {peer} ÷ {ours}",
         lambda results: inverse_of(results.compared(work, figure, ours, peer)),

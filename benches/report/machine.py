@@ -15,7 +15,7 @@ HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 
 
 def machine() -> dict[str, str]:
-    """Return what there is to know of the machine, by name, in the order to be shown."""
+    """Return the properties of the machine, by name, in display order."""
     cpu, virtual = processor()
     facts = {
         "processor": cpu + (", virtual" if virtual else ""),
@@ -95,7 +95,7 @@ def is_stale(root: Path) -> bool:
 def commit(root: Path) -> str:
     """Return the commit that was measured, and whether there were changes beyond it."""
     name = first_line(["git", "rev-parse", "--short=12", "HEAD"], root)
-    # What a run itself writes is no change.
+    # Files that a run itself writes are no change.
     changes = first_line(["git", "status", "--porcelain", "--", ".", ":!BENCHMARKS.md", ":!docs/img"], root)
     return f"{name}, with uncommitted changes" if changes else name
 
@@ -106,7 +106,7 @@ def first_line(command: list[str], root: Path) -> str:
 
 
 def output(command: list[str], root: Path) -> str:
-    """Return what a command prints; nothing if it cannot be run or fails."""
+    """Return the output of a command; nothing if it cannot be run or fails."""
     try:
         answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     except OSError:

@@ -68,7 +68,7 @@ def python_bars(results: Results, work: str, figure: str, divided_by: float = 1)
 
 
 def rust_bars(results: Results, work: str) -> Bars:
-    """Return the middle time of everybody at a work, ours first."""
+    """Return the median time of every peer at a work, ours first."""
     bars: dict[str, float] = {}
     for row in (row for row in results.rust if row["work"] == work):
         bars.setdefault(row["measured"], median(row["measured_ns"]) * 1e-9)
@@ -77,7 +77,7 @@ def rust_bars(results: Results, work: str) -> Bars:
 
 
 def python_columns(results: Results) -> list[list[Panel]]:
-    """Return what the plot of Python's side shows."""
+    """Return the contents of the plot of Python's side."""
 
     def panel(title: str, work: str, figure: str) -> Panel:
         return Panel(title, python_bars(results, work, figure))
@@ -97,7 +97,7 @@ def python_columns(results: Results) -> list[list[Panel]]:
 
 
 def rust_columns(results: Results) -> list[list[Panel]]:
-    """Return what the plot of Rust's side shows."""
+    """Return the contents of the plot of Rust's side."""
 
     def panel(title: str, work: str) -> Panel:
         return Panel(title, rust_bars(results, work))
@@ -117,7 +117,7 @@ def rust_columns(results: Results) -> list[list[Panel]]:
 
 
 def million_columns(results: Results) -> list[list[Panel]]:
-    """Return what an object of a million takes."""
+    """Return the time of one of a million objects."""
     million = 1_000_000
     time = python_bars(results, "keep-million", "both", million)
     space = python_bars(results, "memory", "beyond payload")

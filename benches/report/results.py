@@ -1,4 +1,4 @@
-"""What a run has measured, put so that both sides can be asked the same questions."""
+"""The measurements of a run, in one form for both sides."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Comparison:
 
     Attributes:
         side: "rust" or "python".
-        work: What was done.
-        figure: What was measured of it.
-        ours: Who was measured.
+        work: The job.
+        figure: The measured quantity.
+        ours: The measured peer.
         peer: Whom against.
         values: What each pass gave of either, in the order of the passes.
         unit: "s", "bytes" or "count".

@@ -1,4 +1,4 @@
-"""A memory cgroup at its limit: alloc raises MemoryError, and the kernel kills nobody.
+"""A memory cgroup at its limit: alloc raises MemoryError, and the kernel kills no process.
 
 The kernel kills a process beyond the limit of a cgroup by SIGKILL, so a run succeeds only if every request
 that did not fit was refused before. Each run writes to all its memory.

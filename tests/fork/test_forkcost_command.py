@@ -136,7 +136,7 @@ class TestNoProcessIsLeft:
             helper.stdout.readline()  # it has begun
             helper.stdout.readline()
             os.close(hold)
-            helper.stdout.read()  # everybody's end
+            helper.stdout.read()  # the end of all processes
             assert helper.wait() == -signal.SIGKILL
         """)
 

@@ -18,7 +18,7 @@ fn slots_in_use(group: &MemGroup) -> Vec<usize> {
 }
 
 #[test]
-fn a_block_holds_what_is_written_whatever_the_backing() {
+fn a_block_holds_its_contents_with_every_backing() {
     for backing in backings() {
         let group = group_of(backing);
         let mut blocks: Vec<_> = (1..200).map(|size| group.alloc(size).unwrap()).collect();

@@ -253,7 +253,7 @@ fn inject(kind: Kind, scenario: &Scenario, tally: &mut Tally) {
                     Err(other) => unreachable!("{at}: {other}"),
                 }
                 assert_eq!(before.descriptors, after.descriptors, "{at}");
-                // What the kernel does not let go stays, so that its addresses cannot be anybody else's: both mirrors, of which
+                // Memory that the kernel refuses to unmap stays, so that no other mapping gets its addresses: both mirrors, of which
                 // perhaps a part is locked and shown on its own, and the guards.
                 if call.name == "munmap" {
                     assert!(after.mirrors <= before.mirrors + 5, "{at}: {before:?} {after:?}");

@@ -34,7 +34,7 @@ fn allocated(group: &MemGroup) -> Vec<(usize, usize)> {
 }
 
 #[test]
-fn a_list_holds_what_is_written_whatever_the_backing() {
+fn a_list_holds_its_contents_with_every_backing() {
     for backing in backings() {
         let group = group_of(backing);
         let sizes: Vec<usize> = (0..5000).map(|number| number * 7919 % 331).collect();

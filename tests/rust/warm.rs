@@ -243,7 +243,7 @@ fn a_slot_that_ends_during_a_fork_is_not_kept() {
                 std::thread::sleep(Duration::from_millis(500));
                 addresses.into_iter().all(|address| {
                     let seen: *const [u8; 11] = std::ptr::with_exposed_provenance(address);
-                    // SAFETY: the child inherited the mapping, and nobody in it has ended the group.
+                    // SAFETY: the child inherited the mapping, and no code in it has ended the group.
                     unsafe { seen.read_volatile() == *b"the child's" }
                 })
             })

@@ -1,4 +1,4 @@
-"""Makes the n-th system call of a kind fail in another process, whatever wheel it has installed.
+"""Makes the n-th system call of a kind fail in another process, with any installed wheel.
 
 The process installs a seccomp filter that passes the relevant calls to this process
 (`SECCOMP_RET_USER_NOTIF`). This process counts them and lets the kernel either continue or return an error.

@@ -17,7 +17,7 @@ from memgroup import aio
 from model import Measure, Peer, Scale, Work
 
 BUFFER = 65536
-"""Bytes that everybody reads ahead."""
+"""Bytes that every peer reads ahead."""
 
 Receive = Callable[[socket.socket], int]
 """Receives messages until the stream ends; returns how many bytes they have."""
@@ -166,7 +166,7 @@ def readexactly(source: socket.socket) -> int:
 
 
 def peers(size: int, count: int) -> tuple[Peer, ...]:
-    """Everybody, at messages of one size."""
+    """All peers, with messages of one size."""
     rows = (
         ("memgroup-frames", "list(g.frames(sock))", frames, True),
         ("memgroup-aio", "[b async for b in aio.frames(g, sock)]", aio_frames, False),

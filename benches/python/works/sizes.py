@@ -1,4 +1,4 @@
-"""The sizes that are asked for: the same for everybody, in every run."""
+"""The requested sizes: the same for every peer, in every run."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def mixed(count: int) -> list[int]:
 
 
 def padded(sizes: list[int]) -> int:
-    """Return how many bytes they take one behind the other, each 16-byte aligned."""
+    """Return how many bytes they take one after the other, each 16-byte aligned."""
     return sum(size + 15 & ~15 for size in sizes)

@@ -1,4 +1,4 @@
-"""What an import costs: an interpreter that makes it, less one that does not."""
+"""The cost of an import: the time of an interpreter with it, less that of one without."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STARTS = 4
 
 
 def seconds(code: str) -> float:
-    """Return how long an interpreter takes that runs `code`, from its start to its end."""
+    """Return the run time of an interpreter that runs `code`."""
     start = perf_counter()
     subprocess.run([sys.executable, "-I", "-c", code], check=True)
     return perf_counter() - start
