@@ -53,6 +53,7 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(export::pickle::pieces, module)?,
         wrap_pyfunction!(group::cache::set_warm_limit, module)?,
         wrap_pyfunction!(group::cache::warm_memory, module)?,
+        wrap_pyfunction!(group::memory_facts::memory_facts, module)?,
     ] {
         module.add_function(function)?;
     }

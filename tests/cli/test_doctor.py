@@ -12,9 +12,9 @@ import sys
 import memgroup
 import pytest
 from conftest import mappings
+from memgroup._memgroup import memory_facts
 from memgroup.cli.command import run
 from memgroup.doctor import examine
-from memgroup.doctor.cgroup import levels
 from memgroup.doctor.findings import Finding
 from memgroup.doctor.interpreter import interpreter
 from memgroup.doctor.kernel import MFD_NOEXEC_SEAL, SEAL_FUTURE_WRITE, Kernel
@@ -160,83 +160,39 @@ def test_the_processor_must_be_a_supported_one(monkeypatch, machine, state):
     assert by_name(mechanisms())["processor"].state == state
 
 
-# Cgroups
-
-V2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"
-V1 = (
-    "31 24 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
-    "32 24 0:28 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n"
-)
-
-
-def test_every_level_of_cgroup_version_2_is_read(tmp_path):
-    root = tree(
-        tmp_path,
-        {
-            "proc/self/cgroup": "0::/user.slice/a b.scope\n",
-            "proc/self/mountinfo": V2,
-            "sys/fs/cgroup/user.slice/a b.scope/memory.max": "1000\n",
-            "sys/fs/cgroup/user.slice/a b.scope/memory.current": "1500\n",
-            "sys/fs/cgroup/user.slice/memory.max": "max\n",
-            "sys/fs/cgroup/user.slice/memory.current": "2000\n",
-        },
-    )
-    found = [(level.path, level.version, level.limit, level.headroom) for level in levels(root)]
-    assert found == [("/user.slice/a b.scope", 2, 1000, 0), ("/user.slice", 2, None, None)]
-
-
-def test_every_level_of_cgroup_version_1_is_read(tmp_path):
-    root = tree(
-        tmp_path,
-        {
-            "proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/a/b\n0::/\n",
-            "proc/self/mountinfo": V1,
-            "sys/fs/cgroup/memory/a/b/memory.limit_in_bytes": "9223372036854771712\n",
-            "sys/fs/cgroup/memory/a/b/memory.usage_in_bytes": "5\n",
-            "sys/fs/cgroup/memory/a/memory.limit_in_bytes": "4096\n",
-            "sys/fs/cgroup/memory/a/memory.usage_in_bytes": "96\n",
-        },
-    )
-    found = [(level.path, level.version, level.limit, level.headroom) for level in levels(root)]
-    assert found == [("/a/b", 1, None, None), ("/a", 1, 4096, 4000)]
-
-
-def test_a_container_may_mount_only_a_part_of_the_cgroup_hierarchy(tmp_path):
-    root = tree(
-        tmp_path,
-        {
-            "proc/self/cgroup": "4:memory:/docker/abc\n",
-            "proc/self/mountinfo": V1.replace(
-                " / /sys/fs/cgroup/memory", " /docker/abc /sys/fs/cgroup/memory"
-            ),
-            "sys/fs/cgroup/memory/memory.limit_in_bytes": "100\n",
-            "sys/fs/cgroup/memory/memory.usage_in_bytes": "40\n",
-        },
-    )
-    assert [(level.path, level.headroom) for level in levels(root)] == [("/", 60)]
-
-
-def test_without_proc_no_cgroup_levels_are_found(tmp_path):
-    assert levels(tmp_path) == []
-    assert levels(tree(tmp_path, {"proc/self/cgroup": "0::/\n", "proc/self/mountinfo": ""})) == []
-
-
 # Memory and limits
 
 
-def test_little_memory_is_noted(tmp_path):
-    root = tree(
-        tmp_path,
-        {
-            "proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 1024 kB\nSwapFree: 512 kB\nHugePages_Total: 0\n",
-            "proc/self/cgroup": "0::/x\n",
-            "proc/self/mountinfo": V2,
-            "sys/fs/cgroup/x/memory.max": str(64 << 20),
-            "sys/fs/cgroup/x/memory.current": str(60 << 20),
-            "proc/sys/vm/overcommit_memory": "2\n",
-        },
-    )
-    found = by_name(memory(root))
+def facts(**known):
+    """What the kernel says of memory: what is `known`, and None of the rest."""
+    return dict.fromkeys(memory_facts()) | {"cgroups": []} | known
+
+
+def cgroup(path, limit, usage):
+    return {"path": path, "version": 2, "limit": limit, "usage": usage, "reclaimable": 0}
+
+
+def test_every_cgroup_level_is_told():
+    levels = [cgroup("/a/b", 1000, 1500), cgroup("/a", None, 2000), cgroup("/", 4096, 96)]
+    found = [finding.facts for finding in memory(facts(cgroups=levels)) if finding.name == "cgroup"]
+    told = [(one["path"], one["limit"], one["headroom"]) for one in found]
+    assert told == [("/a/b", 1000, 0), ("/a", None, None), ("/", 4096, 4000)]
+
+
+def test_where_the_kernel_says_nothing_there_are_no_huge_pages_and_no_more():
+    assert [finding.name for finding in memory(facts())] == ["huge pages, memfd", "huge pages, anonymous"]
+
+
+def test_this_machine_says_what_memory_it_has():
+    known = memory_facts()
+    assert known["total"] >= known["available"] > 0
+    assert all(level["usage"] >= 0 for level in known["cgroups"])
+
+
+def test_little_memory_is_noted():
+    level = cgroup("/x", 64 << 20, 60 << 20)
+    little = facts(available=1 << 20, swap_free=512 << 10, cgroups=[level], overcommit_mode=2)
+    found = by_name(memory(little))
     assert (found["available"].state, found["available"].facts["bytes"]) == ("note", 1536 * 1024)
     assert (found["cgroup"].state, found["cgroup"].value) == ("note", "4 MiB")
     assert "kills" in found["cgroup"].meaning
@@ -245,18 +201,17 @@ def test_little_memory_is_noted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("setting", "text", "name", "state"),
+    ("setting", "chosen", "name", "state"),
     [
-        ("shmem_enabled", "always within_size [advise] never deny force", "huge pages, memfd", "ok"),
-        ("shmem_enabled", "always within_size advise [never] deny force", "huge pages, memfd", "note"),
-        ("enabled", "always [madvise] never", "huge pages, anonymous", "ok"),
-        ("enabled", "always madvise [never]", "huge pages, anonymous", "note"),
+        ("shmem_enabled", "advise", "huge pages, memfd", "ok"),
+        ("shmem_enabled", "never", "huge pages, memfd", "note"),
+        ("enabled", "madvise", "huge pages, anonymous", "ok"),
+        ("enabled", "never", "huge pages, anonymous", "note"),
     ],
 )
-def test_huge_pages_are_those_that_groups_would_use(tmp_path, setting, text, name, state):
-    directory = "sys/kernel/mm/transparent_hugepage"
-    root = tree(tmp_path, {f"{directory}/{setting}": text, f"{directory}/hpage_pmd_size": "2097152\n"})
-    found = by_name(memory(root))[name]
+def test_huge_pages_are_those_that_groups_would_use(setting, chosen, name, state):
+    known = facts(huge_page_size=2 << 20, **{f"huge_page_{setting}": chosen})
+    found = by_name(memory(known))[name]
     assert found.state == state
     assert state == "ok" or setting in found.meaning
 

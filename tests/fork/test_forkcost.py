@@ -278,39 +278,31 @@ class TestBounds:
     def test_processes(self, monkeypatch):
         with pytest.raises(ValueError, match=r"star:20000 has 20,001 processes, and .* allows"):
             measure(4096, shape="star:20000")
-        monkeypatch.setattr(machine_module, "_left_in_cgroup", lambda name: 5 if name == "pids" else 2**62)
+        monkeypatch.setattr(machine_module, "_processes_left", lambda: 5)
         with pytest.raises(ValueError, match=r"the cgroup \(pids.max\) allows 5; measure a smaller family"):
             measure(4096, shape="star:5")
 
     @pytest.mark.parametrize("version", [1, 2])
-    def test_cgroups(self, tmp_path, version):
+    def test_cgroups_that_count_processes(self, tmp_path, version):
         root, mine = tmp_path / "cgroup", tmp_path / "mine"
-        if version == 1:
-            mine.write_text("5:memory:/a/b\n4:pids:/a\n3:cpu,cpuacct:/a\n")
-            lower, names = root / "memory/a/b", ("limit_in_bytes", "usage_in_bytes", "total_inactive_file")
-            endless, pids = 2**63 - 4096, root / "pids/a"
-        else:
-            mine.write_text("0::/a/b\n")
-            lower, names = root / "a/b", ("max", "current", "inactive_file")
-            endless, pids = "max", root / "a"
-        most, used, cache = names
-        lower.mkdir(parents=True)
-        pids.mkdir(parents=True, exist_ok=True)
+        mine.write_text("4:pids:/a/b\n3:cpu,cpuacct:/a\n" if version == 1 else "0::/a/b\n")
+        level = root / ("pids/a" if version == 1 else "a")
+        level.mkdir(parents=True)
+        assert machine_module._processes_left(root, mine) == machine_module._ENDLESS
+        (level / "pids.max").write_text("20\n")
+        (level / "pids.current").write_text("15\n")
+        assert machine_module._processes_left(root, mine) == 5
 
-        def left(controller):
-            return machine_module._left_in_cgroup(controller, root, mine)
+    def test_the_cgroup_with_least_left_decides(self):
+        def left(*levels, available=5000):
+            names = ("limit", "usage", "reclaimable")
+            cgroups = [dict(zip(names, level, strict=True)) for level in levels]
+            return machine_module.available_bytes({"available": available, "cgroups": cgroups})
 
-        assert left("memory") == left("pids") == machine_module._ENDLESS
-        (lower / f"memory.{most}").write_text(f"{endless}\n")
-        assert left("memory") == machine_module._ENDLESS
-        (lower.parent / f"memory.{most}").write_text("1000\n")
-        (lower.parent / f"memory.{used}").write_text("900\n")
-        assert left("memory") == 100
-        (lower.parent / "memory.stat").write_text(f"anon 5\n{cache} 600\nfile 700\n")
-        assert left("memory") == 700  # inactive page cache counts as room
-        (pids / "pids.max").write_text("20\n")
-        (pids / "pids.current").write_text("15\n")
-        assert left("pids") == 5
+        assert left() == left((None, 9000, 0)) == 5000
+        assert left((None, 10, 0), (1000, 900, 0)) == 100
+        assert left((1000, 900, 600)) == 700  # the page cache that nobody looks at makes room
+        assert left((1000, 1200, 0)) == 0
 
     def test_no_processes_to_fork(self):
         with pytest.raises(ValueError, match="star:0 forks nobody"):

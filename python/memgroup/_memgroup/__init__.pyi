@@ -9,6 +9,7 @@ from memgroup._memgroup.fault import disable_fault_report, enable_fault_report
 from memgroup._memgroup.group import MemGroup
 from memgroup._memgroup.io import FrameReader, ReadResult, non_blocking, read_nonblocking, write_nonblocking
 from memgroup._memgroup.list import MemList
+from memgroup._memgroup.memory import memory_facts
 from memgroup._memgroup.pickling import block_from_buffer, gathered, list_of_pieces, pieces
 from memgroup._memgroup.rmap import Broken, Machine, Process, Vma
 from memgroup._memgroup.stats import GroupStats, SlotStats
@@ -33,6 +34,7 @@ __all__ = [
     "enable_fault_report",
     "gathered",
     "list_of_pieces",
+    "memory_facts",
     "non_blocking",
     "pieces",
     "read_nonblocking",

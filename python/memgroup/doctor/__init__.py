@@ -1,14 +1,15 @@
 """Checks of what this machine offers to memory groups: the command `memgroup doctor`.
 
-`probes` tries the mechanisms of groups, `machine` reads the limits, `cgroup` the headroom of each memory
-cgroup, `interpreter` the properties of this Python. `findings` has the type of their results, and `report`
-prints them. `kernel` has the system calls that Python does not offer.
+`probes` tries the mechanisms of groups, `machine` shows the limits, `interpreter` the properties of this
+Python. `findings` has the type of their results, and `report` prints them. `kernel` has the system calls that
+Python does not offer.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from memgroup._memgroup import memory_facts
 from memgroup.doctor.interpreter import interpreter
 from memgroup.doctor.machine import limits, memory
 from memgroup.doctor.probes import mechanisms
@@ -21,4 +22,4 @@ __all__ = ["examine"]
 
 def examine() -> list[Finding]:
     """Run all checks, which take a few milliseconds. They undo their effects and change nothing."""
-    return [*mechanisms(), *limits(), *memory(), *interpreter()]
+    return [*mechanisms(), *limits(), *memory(memory_facts()), *interpreter()]

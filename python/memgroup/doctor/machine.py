@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memgroup.display.text import show_number, show_size
-from memgroup.doctor.cgroup import levels
 from memgroup.doctor.findings import OPTIONAL, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from memgroup._memgroup.memory import CgroupFacts, MemoryFacts
     from memgroup.doctor.findings import State
 
 LIMITS, MEMORY = "Limits", "Memory"
@@ -82,27 +82,30 @@ def _mappings(root: Path) -> Iterator[Finding]:
     )
 
 
-def memory(root: Path = Path("/")) -> Iterator[Finding]:
+def memory(facts: MemoryFacts) -> Iterator[Finding]:
     """Check the memory of the machine and its overcommit settings."""
-    fields = _fields(root / "proc/meminfo")
-    if "MemAvailable" in fields:
-        left = fields["MemAvailable"] + fields.get("SwapFree", 0)
+    available, swap = facts["available"], facts["swap_free"] or 0
+    if available is not None:
+        left = available + swap
         yield Finding(
             MEMORY,
             "available",
             OPTIONAL if left < _LITTLE else "ok",
             show_size(left),
             "what is more than this is a MemoryError before it is touched",
-            {"bytes": left, "available": fields["MemAvailable"], "swap": fields.get("SwapFree", 0)},
+            {"bytes": left, "available": available, "swap": swap},
         )
-    for level in levels(root):
-        yield _cgroup(level.path, level.version, level.limit, level.usage, level.headroom)
-    yield from _overcommit(root, fields)
-    yield _huge_pages(root, "shmem_enabled", "memfd", "advise")
-    yield _huge_pages(root, "enabled", "anonymous", "madvise")
+    for level in facts["cgroups"]:
+        yield _cgroup(level)
+    yield from _overcommit(facts)
+    size = facts["huge_page_size"] or 0
+    yield _huge_pages(facts["huge_page_shmem_enabled"], size, "shmem_enabled", "memfd", "advise")
+    yield _huge_pages(facts["huge_page_enabled"], size, "enabled", "anonymous", "madvise")
 
 
-def _cgroup(path: str, version: int, limit: int | None, usage: int, headroom: int | None) -> Finding:
+def _cgroup(level: CgroupFacts) -> Finding:
+    path, version, limit, usage = level["path"], level["version"], level["limit"], level["usage"]
+    headroom = None if limit is None else max(limit - usage, 0)
     facts = {"path": path, "version": version, "limit": limit, "usage": usage, "headroom": headroom}
     if limit is None or headroom is None:
         meaning = f"cgroup v{version} {path} sets no limit"
@@ -115,8 +118,8 @@ def _cgroup(path: str, version: int, limit: int | None, usage: int, headroom: in
     return Finding(MEMORY, "cgroup", state, show_size(headroom), meaning, facts)
 
 
-def _overcommit(root: Path, fields: dict[str, int]) -> Iterator[Finding]:
-    mode = _number(root / "proc/sys/vm/overcommit_memory")
+def _overcommit(facts: MemoryFacts) -> Iterator[Finding]:
+    mode = facts["overcommit_mode"]
     if mode is None:
         return
     strict = mode == 2
@@ -125,23 +128,17 @@ def _overcommit(root: Path, fields: dict[str, int]) -> Iterator[Finding]:
         if strict
         else "untouched memory costs address space only"
     )
-    facts: dict[str, int] = {"mode": mode}
+    found: dict[str, int] = {"mode": mode}
     if strict:
-        facts |= {"limit": fields.get("CommitLimit", 0), "promised": fields.get("Committed_AS", 0)}
-    yield Finding(MEMORY, "overcommit", OPTIONAL if strict else "ok", f"mode {mode}", meaning, facts)
+        found |= {"limit": facts["commit_limit"] or 0, "promised": facts["committed"] or 0}
+    yield Finding(MEMORY, "overcommit", OPTIONAL if strict else "ok", f"mode {mode}", meaning, found)
 
 
-def _huge_pages(root: Path, setting: str, of: str, wanted: str) -> Finding:
+def _huge_pages(chosen: str | None, size: int, setting: str, of: str, wanted: str) -> Finding:
     name = f"huge pages, {of}"
-    directory = root / "sys/kernel/mm/transparent_hugepage"
-    try:
-        chosen = (directory / setting).read_text().partition("[")[2].partition("]")[0]
-    except OSError:
-        chosen = ""
     offered = chosen in ("madvise", "advise", "always", "within_size", "force")
-    size = _number(directory / "hpage_pmd_size") or 0
-    facts = {"setting": chosen or None, "bytes": size}
-    if offered and size:
+    facts = {"setting": chosen, "bytes": size}
+    if chosen and offered and size:
         meaning = f"{of} slots of 16 MiB and more use pages of {show_size(size)}, far cheaper to commit"
         return Finding(MEMORY, name, "ok", chosen, meaning, facts)
     meaning = (
@@ -149,16 +146,6 @@ def _huge_pages(root: Path, setting: str, of: str, wanted: str) -> Finding:
         f"/sys/kernel/mm/transparent_hugepage/{setting} to {wanted}"
     )
     return Finding(MEMORY, name, OPTIONAL, chosen or "none", meaning, facts)
-
-
-def _fields(file: Path) -> dict[str, int]:
-    """Bytes that a file such as /proc/meminfo gives in kB."""
-    try:
-        lines = file.read_text().splitlines()
-    except OSError:
-        return {}
-    pairs = (line.split() for line in lines)
-    return {pair[0].rstrip(":"): int(pair[1]) * 1024 for pair in pairs if pair[-1] == "kB"}
 
 
 def _number(file: Path) -> int | None:

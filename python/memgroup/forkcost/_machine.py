@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import resource
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from memgroup._memgroup import memory_facts
 from memgroup.display.text import show_size
-from memgroup.forkcost._linux import read_kilobytes
 from memgroup.forkcost._objects import PAGE, PAGE_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from memgroup._memgroup.memory import MemoryFacts
     from memgroup.forkcost._backing import Backing
     from memgroup.forkcost._predict import Prediction
 
@@ -59,9 +60,15 @@ def needed_bytes(prediction: Prediction, memory: Backing) -> int:
     )
 
 
-def available_bytes() -> int:
-    """The available memory of the machine and of the cgroup of this process."""
-    return min(read_kilobytes("/proc/meminfo", "MemAvailable")["MemAvailable"], _left_in_cgroup("memory"))
+def available_bytes(facts: MemoryFacts | None = None) -> int:
+    """Memory that the machine, and the cgroups of this process, can still give."""
+    facts = facts or memory_facts()
+    left = [
+        level["limit"] - level["usage"] + level["reclaimable"]
+        for level in facts["cgroups"]
+        if level["limit"] is not None
+    ]
+    return max(min([facts["available"] or 0, *left]), 0)
 
 
 def _check_processes(prediction: Prediction) -> None:
@@ -71,7 +78,7 @@ def _check_processes(prediction: Prediction) -> None:
         "RLIMIT_NPROC (ulimit -u)": _users_limit(),
         "kernel.pid_max": _read("/proc/sys/kernel/pid_max"),
         "kernel.threads-max": _read("/proc/sys/kernel/threads-max"),
-        "the cgroup (pids.max)": _left_in_cgroup("pids"),
+        "the cgroup (pids.max)": _processes_left(),
     }
     name, most = min(bounds.items(), key=lambda bound: bound[1])
     if processes > most:
@@ -81,63 +88,27 @@ def _check_processes(prediction: Prediction) -> None:
         )
 
 
-class _Files(NamedTuple):
-    """The files of a controller with its limit and usage, and the part of the usage that is reclaimable."""
-
-    most: str
-    used: str
-    statistics: str = ""
-    reclaimable: str = ""
-
-
-# Page cache counts as used, but inactive page cache is reclaimable.
-_UNIFIED = {
-    "memory": _Files("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    "pids": _Files("pids.max", "pids.current"),
-}
-_VERSION_1 = {
-    "memory": _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", "total_inactive_file"),
-    "pids": _Files("pids.max", "pids.current"),
-}
-
 _CGROUPS, _MINE = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
-def _left_in_cgroup(controller: str, root: Path = _CGROUPS, mine: Path = _MINE) -> int:
-    """The headroom of `controller` in the cgroups of this process; a huge number if none limits it."""
-    left = _ENDLESS
-    for path, files in _cgroups(controller, root, mine):
-        most = _read(path / files.most)
-        if most < _ENDLESS:
-            used = _read(path / files.used) - _statistic(path / files.statistics, files.reclaimable)
-            left = min(left, most - used)
-    return max(left, 0)
+def _processes_left(root: Path = _CGROUPS, mine: Path = _MINE) -> int:
+    """How many processes the cgroups above this one still allow; very many if none limits them."""
+    bounded = ((_read(path / "pids.max"), path) for path in _pids_cgroups(root, mine))
+    left = [most - _read(path / "pids.current") for most, path in bounded if most < _ENDLESS]
+    return max(min(left, default=_ENDLESS), 0)
 
 
-def _cgroups(controller: str, root: Path, mine: Path) -> Iterator[tuple[Path, _Files]]:
-    """The cgroups of this process, up to the top, and the files of `controller` there."""
+def _pids_cgroups(root: Path, mine: Path) -> Iterator[Path]:
+    """The cgroups that count the processes of this one, up to the top."""
     try:
         lines = [line.split(":", 2) for line in mine.read_text().splitlines()]
     except OSError:
         return
     for _, controllers, path in lines:
-        if not controllers:
-            top, files = root, _UNIFIED[controller]
-        elif controller in controllers.split(","):
-            top, files = root / controller, _VERSION_1[controller]
-        else:
-            continue
-        lowest = top / path.lstrip("/")
-        yield from ((one, files) for one in (lowest, *lowest.parents) if one.is_relative_to(top))
-
-
-def _statistic(path: Path, name: str) -> int:
-    """A number of a file that has a name and a number in each line; 0 if it is missing."""
-    try:
-        numbers = dict(line.split(maxsplit=1) for line in path.read_text().splitlines())
-        return int(numbers[name])
-    except (OSError, KeyError, ValueError):
-        return 0
+        if not controllers or "pids" in controllers.split(","):
+            top = root / "pids" if controllers else root
+            lowest = top / path.lstrip("/")
+            yield from (one for one in (lowest, *lowest.parents) if one.is_relative_to(top))
 
 
 # More than any machine has. Version 1 writes "no limit" as the largest multiple of a page.

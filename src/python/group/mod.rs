@@ -8,6 +8,7 @@ pub(crate) mod free_ranges;
 mod gil_chunk;
 pub(crate) mod locate;
 mod lock;
+pub(crate) mod memory_facts;
 pub(crate) mod object;
 pub(crate) mod protect;
 pub(crate) mod state;

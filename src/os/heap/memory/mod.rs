@@ -1,3 +1,4 @@
 //! Memory without end.
 
+pub(crate) mod facts;
 pub(crate) mod headroom;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::mman::{MmapAdvise, madvise};
 
+use crate::os::memory_facts::HugePageFacts;
 use crate::os::{Backing, fork};
 
 /// How the system hands out huge pages for one kind of memory.
@@ -68,9 +69,24 @@ fn look_up(setting: &str) -> Offer {
     parse(&read(setting).unwrap_or_default(), size.unwrap_or(0))
 }
 
+/// What displays show of it.
+pub(crate) fn huge_page_facts() -> HugePageFacts {
+    let read = |name: &str| fs::read_to_string(format!("{SETTINGS}/{name}")).unwrap_or_default();
+    HugePageFacts {
+        enabled: chosen(&read("enabled")).map(str::to_owned),
+        shmem_enabled: chosen(&read("shmem_enabled")).map(str::to_owned),
+        size: read("hpage_pmd_size").trim().parse().ok(),
+    }
+}
+
+/// The word in brackets.
+fn chosen(setting: &str) -> Option<&str> {
+    setting.split('[').nth(1)?.split(']').next()
+}
+
 /// What a setting such as `always [madvise] never` means for pages of `size` bytes.
 fn parse(setting: &str, size: usize) -> Offer {
-    let chosen = setting.split('[').nth(1).and_then(|rest| rest.split(']').next());
+    let chosen = chosen(setting);
     match chosen {
         _ if !size.is_power_of_two() => Offer::Never,
         Some("madvise" | "advise") => Offer::OnRequest(size),

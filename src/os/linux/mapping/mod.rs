@@ -7,7 +7,7 @@ mod memfd;
 mod mirrors;
 mod reserved;
 
-pub(crate) use huge::ask_for as ask_for_huge_pages;
+pub(crate) use huge::{ask_for as ask_for_huge_pages, huge_page_facts};
 pub(crate) use locked::Locked;
 pub(crate) use mirrors::{Mirrors, Unlocked};
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cgroup::{Levels, Look, Room};
+use super::facts::meminfo_bytes;
 use super::overcommit;
 use crate::os::fork::{self, SharedPerProcess};
 use crate::os::page_size;
@@ -188,13 +189,8 @@ fn count_listed(zones: &str) -> usize {
 }
 
 fn parse(meminfo: &str, may_swap: bool) -> Option<Machine> {
-    let field = |name: &str| {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-        let kibibytes: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        kibibytes.checked_mul(1024)
-    };
-    let swap_free = if may_swap { field("SwapFree:").unwrap_or(0) } else { 0 };
-    Some(Machine { available: field("MemAvailable:")?.saturating_add(swap_free), swap_free })
+    let swap_free = if may_swap { meminfo_bytes(meminfo, "SwapFree").unwrap_or(0) } else { 0 };
+    Some(Machine { available: meminfo_bytes(meminfo, "MemAvailable")?.saturating_add(swap_free), swap_free })
 }
 
 #[cfg(test)]

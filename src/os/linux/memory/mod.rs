@@ -1,6 +1,7 @@
 //! How much memory there is, and how much of it is promised.
 
 mod cgroup;
+pub(crate) mod facts;
 pub(crate) mod headroom;
 pub(crate) mod overcommit;
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::places::Version;
+use crate::os::memory_facts::CgroupFacts;
 
 /// From here on a limit of the first version is none: it counts in whole pages and cannot say "max".
 const UNLIMITED: usize = 1 << 62;
@@ -90,6 +91,19 @@ impl Level {
         let reserve = (limit / RESERVED_SHARE).clamp(MIN_RESERVED_BYTES, MAX_RESERVED_BYTES);
         let limit_file = self.directory.join(account.limit);
         Some(Room { limit_file, limit, usage, available: available.saturating_sub(reserve) })
+    }
+
+    /// What it has, with a limit or without; `None` if it is gone. Its path is told from the one of `mounts` it lies below.
+    pub(super) fn facts(&self, mounts: &[&Path]) -> Option<CgroupFacts> {
+        let account = self.memory();
+        let below = mounts.iter().find_map(|mount| self.directory.strip_prefix(mount).ok())?;
+        Some(CgroupFacts {
+            path: Path::new("/").join(below).display().to_string(),
+            version: if self.version == Version::One { 1 } else { 2 },
+            limit: self.limit(&account),
+            usage: self.number(account.usage)?,
+            reclaimable: self.reclaimable(),
+        })
     }
 
     fn memory(&self) -> Account {

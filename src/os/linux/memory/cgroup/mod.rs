@@ -4,7 +4,9 @@ mod level;
 mod places;
 
 use std::fs;
+use std::path::Path;
 
+use crate::os::memory_facts::CgroupFacts;
 use level::Level;
 pub(crate) use level::{Look, Room};
 
@@ -60,6 +62,18 @@ fn find(cgroup: &[u8], mountinfo: &[u8]) -> Vec<Level> {
     found
 }
 
+/// What each level has, with a limit or without, the innermost first.
+pub(super) fn facts() -> Vec<CgroupFacts> {
+    let read = |file: &str| fs::read(file).unwrap_or_default();
+    facts_of(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"))
+}
+
+fn facts_of(cgroup: &[u8], mountinfo: &[u8]) -> Vec<CgroupFacts> {
+    let places = places::places(cgroup, mountinfo);
+    let mounts: Vec<&Path> = places.iter().filter_map(|places| places.levels.last()).map(AsRef::as_ref).collect();
+    find(cgroup, mountinfo).iter().filter_map(|level| level.facts(&mounts)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::level::tests::{MIB, Tree};
@@ -110,6 +124,37 @@ mod tests {
         assert_eq!(tightest(levels).unwrap().limit, 2 << 30);
         let levels = find(b"3:memory:/a\n", mounted(&tree, "cgroup").as_bytes());
         assert_eq!(tightest(levels).unwrap().limit, 4096);
+    }
+
+    #[test]
+    fn facts_tell_of_levels_without_a_limit_too() {
+        let tree = Tree::new("facts-two");
+        let stat = "inactive_file 600\nactive_file 0\nfile_dirty 0\nfile_writeback 0";
+        tree.write("a/b c", &[("memory.max", "1000"), ("memory.current", "1500"), ("memory.stat", stat)]);
+        tree.write("a", &[("memory.max", "max"), ("memory.current", "2000")]);
+        let fact = |path: &str, limit, usage, reclaimable| CgroupFacts {
+            path: path.into(),
+            version: 2,
+            limit,
+            usage,
+            reclaimable,
+        };
+        assert_eq!(
+            facts_of(b"0::/a/b c\n", mounted(&tree, "cgroup2").as_bytes()),
+            [fact("/a/b c", Some(1000), 1500, 600), fact("/a", None, 2000, 0)]
+        );
+        assert_eq!(facts_of(b"0::/a\n", b""), []);
+    }
+
+    #[test]
+    fn facts_of_a_container_name_its_own_cgroup_by_a_slash() {
+        let tree = Tree::new("facts-one");
+        tree.write(".", &[("memory.limit_in_bytes", "100"), ("memory.usage_in_bytes", "40")]);
+        let mountinfo = mounted(&tree, "cgroup").replace("0:26 / ", "0:26 /docker/abc ");
+        let found = facts_of(b"4:memory:/docker/abc\n", mountinfo.as_bytes());
+        assert_eq!(found, [CgroupFacts { path: "/".into(), version: 1, limit: Some(100), usage: 40, reclaimable: 0 }]);
+        tree.write(".", &[("memory.limit_in_bytes", "9223372036854771712")]);
+        assert_eq!(facts_of(b"4:memory:/docker/abc\n", mountinfo.as_bytes())[0].limit, None);
     }
 
     #[test]
