@@ -69,7 +69,7 @@ impl Bounce {
         if filling.to.is_null() {
             return batch.push(start, len);
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: on its way out the piece is mapped, by contract.
         unsafe { filling.take(start, len.min(filling.room)) };
         filling.finish()
     }
@@ -103,7 +103,9 @@ impl Bounce {
         let mut arrived = batch.moved_within(start.addr()..start.addr() + MAX_BYTES, moved);
         while let Some(piece) = self.pieces.get_mut(self.next).filter(|_| arrived > 0) {
             let len = piece.iov_len.min(arrived);
-            // SAFETY: the caller's promise; the kernel has just written so many bytes there.
+            // SAFETY: the piece is mapped, writable and not borrowed, by contract; the kernel has just written so many
+            // bytes to the
+            // buffer.
             unsafe { libc::memcpy(piece.iov_base, start.wrapping_add(self.at).cast(), len) };
             piece.iov_base = piece.iov_base.wrapping_byte_add(len);
             piece.iov_len -= len;
@@ -136,7 +138,7 @@ impl Filling<'_> {
         }
         if !self.bounce.is_input {
             let copy = self.to.wrapping_add(self.filled);
-            // SAFETY: the caller's promise, and the buffer has room for as many bytes.
+            // SAFETY: a piece on its way out is mapped, by contract, and the buffer has room for as many bytes.
             unsafe { libc::memcpy(copy.cast(), start.cast(), len) };
         } else if self.bounce.pieces.len() == MAX_PIECES || self.bounce.pieces.try_reserve(1).is_err() {
             return false;

@@ -57,7 +57,7 @@ unsafe fn move_all(
     let transfer = Transfer::new(fd, call, rest, None);
     let mut transfer = transfer.map_err(|code| failed(0, code))?;
     loop {
-        // SAFETY: the caller's promise.
+        // SAFETY: the list lies in those slots and, where bytes come in, is not borrowed, by contract.
         let stop = unsafe { transfer.run(&Borrowed(slots)) };
         match stop {
             Stop::Done => return Ok(transfer.moved()),

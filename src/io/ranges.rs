@@ -126,13 +126,15 @@ impl<'a> Ranges<'a> {
         std::thread::scope(|scope| {
             for lane in others {
                 let read = || {
-                    // SAFETY: the caller's promise; no two lanes have an object in common.
+                    // SAFETY: by contract the list lies in the slots and is not borrowed; no two lanes have an object
+                    // in common.
                     unsafe { lane.run(job) };
                 };
                 // Where no thread can be had, its turn comes when those before it are done.
                 let _ = std::thread::Builder::new().spawn_scoped(scope, read);
             }
-            // SAFETY: as above.
+            // SAFETY: by contract the list lies in the slots and is not borrowed; no two lanes have an object in
+            // common.
             unsafe { own.run(job) };
         });
         if let Some(error) = lanes.iter_mut().find_map(|lane| lane.failure.take()) {
@@ -193,13 +195,15 @@ impl Lane {
     unsafe fn run(&mut self, job: &Job<'_>) {
         let start = Instant::now();
         loop {
-            // SAFETY: the caller's promise.
+            // SAFETY: the list lies in the slots, by contract.
             let end = unsafe { self.fill(job) };
             if end == self.next {
                 return;
             }
             let at = job.offset(self.next) + self.taken as u64;
-            // SAFETY: the caller's promise, and nothing is borrowed of what lies between.
+            // SAFETY: the batch has objects of the list, which lies in the slots and is not borrowed, by contract, and
+            // bytes of
+            // `between`, of which nothing is borrowed.
             match unsafe { iovecs::transfer(job.file, Call::ReadAt(at), self.batch.pending()) } {
                 Ok(moved) if moved.bytes > 0 => self.advance(job, at + moved.bytes as u64, end),
                 Ok(_) => self.give_up(job, Why::Ended),

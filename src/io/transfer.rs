@@ -115,7 +115,7 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
     pub(crate) unsafe fn run(&mut self, keeper: &impl Keeper) -> Stop {
         let start = Instant::now();
         loop {
-            // SAFETY: the caller's promise.
+            // SAFETY: the list lies in the keeper's slots, by contract.
             if self.batch.bytes() == 0 && !unsafe { self.fill(keeper) } {
                 return Stop::Failed(libc::EFAULT);
             }
@@ -129,10 +129,13 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
                 return Stop::Done;
             }
             let call = self.call.behind(self.moved);
-            // SAFETY: the caller's promise.
+            // SAFETY: the batch has bytes of the list, which lies in the keeper's slots, and of the buffer. Where
+            // bytes come in,
+            // nothing is borrowed there, by contract.
             match unsafe { iovecs::transfer(self.fd, call, self.batch.pending()) } {
                 Ok(moved) => {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: the list lies in the keeper's slots and, where bytes come in, is not borrowed, by
+                    // contract.
                     if !unsafe { self.copy_out(moved.bytes, keeper) } {
                         return Stop::Failed(libc::EFAULT);
                     }
@@ -179,16 +182,17 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
     /// As for [`run`](Self::run).
     unsafe fn fill(&mut self, keeper: &impl Keeper) -> bool {
         let Self { rest, batch, bounce, .. } = self;
-        // SAFETY: the list lies in the slots of its keeper, by the caller's promise.
+        // SAFETY: the list lies in the slots of its keeper, by contract.
         let is_secret = unsafe { rest.layout.is_secret(keeper.slots()) };
         // Secrets leave no copy in the buffer: the kernel moves every piece of them to where it belongs.
         let Some(bounce) = bounce.as_mut().filter(|_| !is_secret) else {
-            // SAFETY: the caller's promise; nothing is copied.
+            // SAFETY: the list lies in those slots, by contract; without a buffer nothing is copied, so nothing need
+            // be mapped.
             unsafe { rest.fill(keeper.slots(), batch, None) };
             return true;
         };
         bounce.clear();
-        // SAFETY: the caller's promise, and the keeper says that the memory is mapped.
+        // SAFETY: the list lies in those slots, by contract, and the keeper says that the memory is mapped.
         keeper.while_there(|| unsafe { rest.fill(keeper.slots(), batch, Some(bounce)) })
     }
 
@@ -200,7 +204,8 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
         let Self { batch, bounce, .. } = self;
         match bounce {
             Some(bounce) if bounce.has_pieces() => keeper.while_there(|| {
-                // SAFETY: the keeper says that they are mapped; the rest is the caller's promise.
+                // SAFETY: the keeper says that they are mapped; where bytes come in, the list is writable and not
+                // borrowed, by contract.
                 unsafe { bounce.copy_out(batch, moved) };
             }),
             _ => true,
@@ -249,19 +254,19 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
     unsafe fn fill(&mut self, slots: LiveSlots<'_>, batch: &mut Batch, mut bounce: Option<&mut Bounce>) {
         while self.next < self.part.len() {
             if let Some(bounce) = &mut bounce {
-                // SAFETY: the caller's promise.
+                // SAFETY: the list lies in those slots and, as there is a buffer, its objects are mapped, by contract.
                 unsafe { self.fill_small(slots, batch, bounce) };
                 if self.next == self.part.len() {
                     return;
                 }
             }
             let (span, objects) = self.layout.span_at(self.part, self.next, &mut self.run);
-            // SAFETY: the caller's promise.
+            // SAFETY: the span is of the list, which lies in those slots, by contract.
             let start = unsafe { address(slots, span, self.mirror) };
             let (left, start) = (span.len - self.taken, start.wrapping_add(self.taken));
             let wanted = left.min(self.most);
             let pushed = match &mut bounce {
-                // SAFETY: the caller's promise.
+                // SAFETY: as there is a buffer, the objects of the list are mapped, by contract.
                 Some(bounce) if wanted < BOUNCE_BELOW_BYTES => unsafe { bounce.push(batch, start, wanted) },
                 _ => batch.push(start, wanted),
             };
@@ -288,14 +293,14 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
         let span = self.layout.object_near(&mut self.run, object);
         let columns = self.layout.columns();
         let end = self.layout.end_of(self.run).min(object + self.part.len() - self.next);
-        // SAFETY: the caller's promise.
+        // SAFETY: the span is of the list, which lies in those slots, by contract.
         let base = unsafe { address(slots, span, self.mirror) }.wrapping_sub(columns.start(object));
         let mut filling = bounce.fill(batch, self.most);
         let (mut together, mut last) = (0, usize::MAX);
         columns.each(object..end, |start, size| {
             together = if start == last { together + size } else { size };
             last = start + size;
-            // SAFETY: the object is mapped, by the caller's promise.
+            // SAFETY: as there is a buffer, the objects of the list are mapped, by contract.
             let is_taken = together < BOUNCE_BELOW_BYTES && unsafe { filling.take(base.wrapping_add(start), size) };
             self.next += usize::from(is_taken);
             is_taken
@@ -324,7 +329,7 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
 /// It must lie in one of those slots.
 #[inline(always)]
 pub(crate) unsafe fn address(slots: LiveSlots<'_>, span: Span, mirror: Mirror) -> *mut u8 {
-    // SAFETY: the caller's promise.
+    // SAFETY: the span lies in one of those slots, by contract.
     let slot = unsafe { slots.get(span.slot) };
     // SAFETY: a span of a list lies within its slot.
     let address = unsafe { slot.address(span.offset, mirror) };

@@ -279,13 +279,13 @@ impl<'g> ProtectedList<'g> {
 /// `span` must be of a list that lies in those slots. Its bytes must not be written to for 'a, and the list must have that mirror.
 #[inline(always)]
 unsafe fn bytes<'a>(slots: LiveSlots<'a>, span: Span, mirror: Mirror) -> &'a [u8] {
-    // SAFETY: the caller's promise.
+    // SAFETY: the span is of a list that lies in those slots, by contract.
     let slot = unsafe { slots.get(span.slot) };
     // SAFETY: a span of a list ends within its slot.
     let address = unsafe { slot.address(span.offset, mirror) };
     // A slot without the mirror makes no protected lists, so this is never dangling in earnest.
     let address = address.unwrap_or(NonNull::dangling());
-    // SAFETY: len bytes at address are mapped and initialised; the rest is the caller's promise.
+    // SAFETY: len bytes at address are mapped and initialised; by contract nobody writes to them for 'a.
     unsafe { std::slice::from_raw_parts(address.as_ptr(), span.len) }
 }
 
@@ -293,11 +293,11 @@ unsafe fn bytes<'a>(slots: LiveSlots<'a>, span: Span, mirror: Mirror) -> &'a [u8
 /// `span` must be of a list that lies in those slots, and its bytes be borrowed uniquely for 'a.
 #[inline(always)]
 unsafe fn bytes_mut<'a>(slots: LiveSlots<'a>, span: Span) -> &'a mut [u8] {
-    // SAFETY: as for bytes.
+    // SAFETY: the span is of a list that lies in those slots, by contract.
     let slot = unsafe { slots.get(span.slot) };
-    // SAFETY: as for bytes.
+    // SAFETY: a span of a list ends within its slot.
     let address = unsafe { slot.at(span.offset) };
-    // SAFETY: len bytes at address are mapped and initialised; the rest is the caller's promise.
+    // SAFETY: len bytes at address are mapped and initialised; by contract they are borrowed uniquely for 'a.
     unsafe { std::slice::from_raw_parts_mut(address.as_ptr(), span.len) }
 }
 

@@ -150,7 +150,7 @@ impl Taking<'_> {
         let extent = self.columns.end(end - 1) - self.columns.start(run.first);
         // SAFETY: the slot is one of the table's, which is borrowed for as long as this takes.
         let slots = unsafe { LiveSlots::new() };
-        // SAFETY: as for `slots`.
+        // SAFETY: the run's slot is one of the table's, which is borrowed for as long as this takes.
         let slot = unsafe { slots.get(run.slot) };
         // SAFETY: the cursor of this slot stood there.
         let first = unsafe { slot.at(*before) }.addr().get();

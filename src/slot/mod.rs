@@ -339,7 +339,8 @@ impl Slot {
         self.wipe_secrets(committed);
         self.budget.give_back(committed);
         self.memory.place.is_freed();
-        // SAFETY: the caller's promise.
+        // SAFETY: no Rust reference into the mirrors is left and nobody allocates from them any more, as the contract
+        // says.
         unsafe { self.memory.mirrors.revoke() };
     }
 

@@ -19,6 +19,6 @@ pub(super) fn map_page() -> Result<NonNull<c_void>, Refusal> {
 /// # Safety
 /// It must come from `map_page`, and nobody else know of it.
 pub(super) unsafe fn unmap_page(start: NonNull<c_void>) {
-    // SAFETY: the caller's promise.
+    // SAFETY: `map_page` allocated it with this layout, and nobody else knows of it, as the contract says.
     unsafe { dealloc(start.as_ptr().cast(), page()) };
 }

@@ -114,7 +114,7 @@ pub(crate) fn establish() -> Result<u32, Refusal> {
         Some(word) => word,
         None => make_word()?,
     };
-    // SAFETY: see generation().
+    // SAFETY: the word lies in a page that is mapped until the process ends.
     let word = unsafe { word.as_ref() };
     let mut current = word.load(Ordering::Relaxed);
     if current == 0 {
@@ -143,7 +143,8 @@ fn handle_forks() -> Result<(), Refusal> {
     if ARE_REGISTERED.load(Ordering::Acquire) {
         return Ok(());
     }
-    // SAFETY: the handlers lock, allocate and make system calls: what the C library allows the thread that forks, before and
+    // SAFETY: the handlers lock, allocate and make system calls: what the C library allows the thread that forks,
+    // before and
     // after; in the child they take a lock that is free and close descriptors.
     let refused =
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };

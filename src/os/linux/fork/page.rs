@@ -30,6 +30,7 @@ pub(super) fn map_page() -> Result<NonNull<c_void>, Refusal> {
 /// # Safety
 /// It must come from `map_page`, and nobody else know of it.
 pub(super) unsafe fn unmap_page(page: NonNull<c_void>) {
-    // SAFETY: the caller's promise. Refused, it stays mapped.
+    // SAFETY: the page comes from `map_page` and nobody else knows of it, as the contract says. Refused, it stays
+    // mapped.
     let _refused = unsafe { munmap(page, page_size()) };
 }

@@ -59,17 +59,25 @@ pub(crate) unsafe fn transfer(fd: RawFd, call: Call, iovecs: &[libc::iovec]) -> 
     let offset = |offset: u64| libc::off_t::try_from(offset).unwrap_or(libc::off_t::MAX);
     let mut message = message_of(iovecs);
     let moved = match call {
-        // SAFETY: the caller's promise, as for all that follow.
+        // SAFETY: there are `many` iovecs. Their memory is nobody else's, and is not borrowed, by contract; the kernel
+        // checks access.
         Call::Read => unsafe { libc::readv(fd, first, many) },
-        // SAFETY: as above.
+        // SAFETY: there are `many` iovecs. Their memory is nobody else's, and is not borrowed, by contract; the kernel
+        // checks access.
         Call::ReadAt(at) => unsafe { libc::preadv(fd, first, many, offset(at)) },
-        // SAFETY: as above.
+        // SAFETY: there are `many` iovecs. Their memory is nobody else's by contract; the kernel only reads, and
+        // checks access.
         Call::Write => unsafe { libc::writev(fd, first, many) },
-        // SAFETY: as above.
+        // SAFETY: there are `many` iovecs. Their memory is nobody else's by contract; the kernel only reads, and
+        // checks access.
         Call::WriteAt(at) => unsafe { libc::pwritev(fd, first, many, offset(at)) },
-        // SAFETY: as above; the message has no address and no control bytes. Descriptors sent along are closed.
+        // SAFETY: the message has the iovecs, no address and no control bytes. The memory is nobody else's, and is not
+        // borrowed,
+        // by contract; the kernel checks access. Descriptors sent along are closed.
         Call::Receive => unsafe { libc::recvmsg(fd, &mut message, libc::MSG_CMSG_CLOEXEC) },
-        // SAFETY: as above. A peer that has gone is an error and no signal.
+        // SAFETY: the message has the iovecs, no address and no control bytes. The memory is nobody else's by
+        // contract; the kernel
+        // only reads, and checks access. A peer that has gone is an error and no signal.
         Call::Send => unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) },
     };
     let is_cut = call == Call::Receive && message.msg_flags & libc::MSG_TRUNC != 0;

@@ -51,7 +51,8 @@ impl Reserved {
     pub(super) fn map(&self, index: usize, file: &impl AsFd, access: ProtFlags) -> Result<NonNull<u8>, Refusal> {
         let (place, len) = self.place(index)?;
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED;
-        // SAFETY: the place is within what self reserved, and nobody uses it: MAP_FIXED replaces a part of the reservation.
+        // SAFETY: the place is within what self reserved, and nobody uses it: MAP_FIXED replaces a part of the
+        // reservation.
         let mapped = unsafe { mmap(Some(place), len, access, flags, file, 0) };
         mapped.map(NonNull::cast).map_err(|errno| {
             self.close_hole(place, len);
@@ -67,7 +68,8 @@ impl Reserved {
             return Ok(());
         }
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: the mapping is one that self has just made and nobody uses yet; if it becomes writable, it is not used at all.
+        // SAFETY: the mapping is one that self has just made and nobody uses yet; if it becomes writable, it is not
+        // used at all.
         match unsafe { mprotect(mapping.cast(), page_size(), access) } {
             Err(_) => is_known.store(true, Ordering::Relaxed),
             Ok(()) => return Err(Refusal::NONE_OF_WRITES),
@@ -199,7 +201,7 @@ mod tests {
         assert_eq!(access_to(place.get()).as_deref(), Some("---p"));
         assert!(!reserved.has_hole.load(Ordering::Relaxed));
 
-        // SAFETY: as above.
+        // SAFETY: the range is the test's own.
         unsafe { munmap(start, len.get()) }.unwrap();
         let one = NonZeroUsize::new(page).unwrap();
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED_NOREPLACE;

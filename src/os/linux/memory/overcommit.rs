@@ -61,7 +61,7 @@ pub(crate) unsafe fn resident(start: usize, len: usize) -> usize {
         pages += in_memory.iter().filter(|&&state| state & 1 == 1).count();
         ControlFlow::Continue(())
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: the range is mapped and begins with a page, by contract.
     unsafe { look(start, len, count) };
     pages * page_size()
 }
@@ -82,7 +82,7 @@ pub(crate) unsafe fn resident_at_first(start: usize, len: usize) -> usize {
             ControlFlow::Continue(())
         }
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: the range is mapped and begins with a page, by contract.
     unsafe { look(start, len, count) };
     pages * page_size()
 }

@@ -106,7 +106,9 @@ mod arch {
         /// # Safety
         /// `context` must be what the kernel passes to a handler.
         pub(in super::super) unsafe fn of(context: *const c_void) -> Self {
-            // SAFETY: the caller's promise.
+            // SAFETY: the kernel passes handlers a pointer to a `ucontext_t` that is alive until they return, and the
+            // contract says
+            // that this is such a pointer.
             let registers = unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
             Self::from(&registers.map(|register| register as u64))
         }

@@ -201,11 +201,11 @@ fn hand_on(place: &AtomicPtr<libc::sigaction>, signal: c_int, info: *mut libc::s
 /// `function` must be a handler that was installed with these flags, and the rest what the kernel passes.
 unsafe fn call(function: usize, flags: c_int, signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     if flags & libc::SA_SIGINFO != 0 {
-        // SAFETY: the caller's promise; so the flag says.
+        // SAFETY: the flag says that the installed handler, which this is by contract, takes three arguments.
         let function = unsafe { std::mem::transmute::<usize, Handler>(function) };
         function(signal, info, context);
     } else {
-        // SAFETY: the same.
+        // SAFETY: without the flag, the installed handler, which this is by contract, takes the number alone.
         let function = unsafe { std::mem::transmute::<usize, extern "C" fn(c_int)>(function) };
         function(signal);
     }
@@ -240,9 +240,9 @@ impl Fault {
     /// # Safety
     /// `info` and `context` must be what the kernel passes to a handler.
     unsafe fn behind(signal: c_int, info: *const libc::siginfo_t, context: *const c_void) -> Option<Self> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the contract says that the kernel passed it to a handler: it is alive until that returns.
         let info = unsafe { &*info };
-        // SAFETY: the same.
+        // SAFETY: the contract says that the kernel passed it to a handler.
         let machine = unsafe { machine::Context::of(context) };
         if info.si_code > 0 {
             // SAFETY: a fault has an address.

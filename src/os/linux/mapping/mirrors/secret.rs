@@ -56,7 +56,7 @@ pub(in crate::os) unsafe fn lock(first: NonNull<c_void>, len: usize) -> Result<(
     // SAFETY: the caller's promise; locking changes no byte.
     unsafe { mlock(first, len) }.map_err(|errno| {
         // It may have been locked and not found. Unlocking what is not locked is no error.
-        // SAFETY: as above.
+        // SAFETY: the range is mapped, by contract; unlocking changes no contents.
         let _refused = unsafe { munlock(first, len) };
         beyond_limit(len).unwrap_or(Unlocked::Refused(Refusal::of(Operation::Lock)(errno)))
     })
@@ -158,7 +158,7 @@ mod tests {
             unsafe { writable.wrapping_add(offset).write_volatile(42) };
         }
         mirrors.wipe(LOCKED);
-        // SAFETY: as above.
+        // SAFETY: the test made no reference into the mapping, which is LEN bytes long.
         let seen = |offset| unsafe { read_only.wrapping_add(offset).read_volatile() };
         assert_eq!([0, 4095, 4096, LOCKED - 1, LOCKED].map(seen), [0, 0, 0, 0, 42]);
     }
