@@ -1,0 +1,182 @@
+//! Lists and blocks as structures of the C data interface.
+
+use std::ffi::c_void;
+use std::ptr::{NonNull, null};
+
+use pyo3::exceptions::{PyMemoryError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::interface::{ArrowArrayStruct, Buffers, Tables, capsules, requested_format, schema_capsule};
+use super::types::{BYTE, Layout, TYPES, Type, all_names};
+use crate::error::Error;
+use crate::list::arrow::{self, Content, Scatter, Unfit, Views};
+use crate::python::block::object::{Get, MemBlock};
+use crate::python::export::guard::{ExportGuard, no_mirror};
+use crate::python::list::object::MemList;
+
+/// The schema of a list that nobody asked for another type.
+pub(crate) fn schema_of_list<'py>(list: &Bound<'py, MemList>) -> PyResult<Bound<'py, PyAny>> {
+    list.get().check(list.py())?;
+    schema_capsule(list.py(), Type::default().format())
+}
+
+/// A list as capsules of a schema and an array: of the type that is requested, or else of `kind`.
+pub(crate) fn export_list<'py>(
+    list: &Bound<'py, MemList>,
+    kind: Type,
+    requested: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let py = list.py();
+    list.get().check(py)?;
+    let kind = match requested {
+        None => kind,
+        Some(requested) => requested_type(requested)?,
+    };
+    check_mirror(list)?;
+    let array = match kind.layout {
+        Layout::Views => view_array(list, kind.content),
+        Layout::Offsets => offset_array::<i32>(list, kind.content),
+        Layout::LargeOffsets => offset_array::<i64>(list, kind.content),
+    };
+    capsules(py, kind.format(), array?)
+}
+
+/// A block as capsules: an array of unsigned bytes.
+pub(crate) fn export_block<'py>(
+    block: &Bound<'py, MemBlock>,
+    requested: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let py = block.py();
+    if let Some(requested) = requested {
+        let format = requested_format(requested)?;
+        if format != BYTE {
+            let message =
+                format!("a MemBlock is an Arrow array of uint8, not of format {format:?}: cast what it gives");
+            return Err(PyValueError::new_err(message));
+        }
+    }
+    let (guard, data, len) = ExportGuard::of_block_read_only(py, block.get())?;
+    let buffers = Buffers { pointers: vec![null(), data.as_ptr().cast()], _tables: Tables::None, _guard: guard };
+    capsules(py, BYTE, ArrowArrayStruct::new(len, buffers))
+}
+
+pub(crate) fn schema_of_block<'py>(block: &Bound<'py, MemBlock>) -> PyResult<Bound<'py, PyAny>> {
+    block.get().readonly(block.py())?; // it is still there
+    schema_capsule(block.py(), BYTE)
+}
+
+/// An error where no read-only mirror is to be had.
+fn check_mirror(list: &Bound<'_, MemList>) -> PyResult<()> {
+    match list.get().group().get().try_with_state(list.py(), |state| Ok(state.group().has_mirror()))? {
+        true => Ok(()),
+        false => Err(no_mirror()),
+    }
+}
+
+fn requested_type(requested: &Bound<'_, PyAny>) -> PyResult<Type> {
+    let format = requested_format(requested)?;
+    TYPES.iter().find(|(_, known, _)| *known == format).map(|(_, _, kind)| *kind).ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "a MemList cannot be exported as an Arrow array of format {format:?}: ask for one of {}, and cast that",
+            all_names()
+        ))
+    })
+}
+
+/// Views of the records where they are, or of a copy in the group where they lie in too many places.
+fn view_array(list: &Bound<'_, MemList>, content: Content) -> PyResult<ArrowArrayStruct> {
+    let array = match views_in_place(list, content, Scatter::Refused)? {
+        Err(Unfit::Scattered) => views_in_place(&list.get().packed(list.py())?, content, Scatter::Allowed)?,
+        array => array,
+    };
+    array.map_err(explained)
+}
+
+/// Views of the records where they are.
+fn views_in_place(
+    list: &Bound<'_, MemList>,
+    content: Content,
+    scatter: Scatter,
+) -> PyResult<Result<ArrowArrayStruct, Unfit>> {
+    let (py, this) = (list.py(), list.get());
+    let guard = ExportGuard::of_list(py, this)?;
+    let views = this.laid_out(py, |live, layout, part| {
+        // SAFETY: laid_out has just found the list there.
+        unsafe { arrow::views(live, layout, part, content, scatter) }
+    });
+    let Views { views, windows } = match views? {
+        Ok(views) => views,
+        Err(unfit) => return Ok(Err(unfit)),
+    };
+    let mut pointers = vec![null(), address_of(&views)];
+    // SAFETY: the slots of the list are guard.
+    let starts = windows.iter().map(|&window| unsafe { arrow::read_only(guard.slots(), window) });
+    pointers.extend(starts.map(|start| start.map_or(null(), |start| start.as_ptr().cast_const().cast::<c_void>())));
+    let lengths: Vec<i64> = windows.iter().map(|window| window.len as i64).collect();
+    pointers.push(address_of(&lengths));
+    let tables = Tables::Views(views, lengths);
+    Ok(Ok(ArrowArrayStruct::new(this.len(), Buffers { pointers, _tables: tables, _guard: guard })))
+}
+
+/// Offsets, and the bytes where they are, if they adjoin; else in a new block of the group.
+fn offset_array<T: TryFrom<usize> + Send>(list: &Bound<'_, MemList>, content: Content) -> PyResult<ArrowArrayStruct>
+where
+    Tables: From<Vec<T>>,
+{
+    let (py, this) = (list.py(), list.get());
+    let guard = ExportGuard::of_list(py, this)?;
+    let laid_out = this.laid_out(py, |live, layout, part| {
+        let offsets = arrow::offsets::<T>(layout, part)?;
+        if content == Content::Utf8 {
+            // SAFETY: laid_out has just found the list there.
+            unsafe { arrow::check_utf8(live, layout, part) }?;
+        }
+        // SAFETY: the same.
+        let data = arrow::adjoining(layout, part).and_then(|span| unsafe { arrow::read_only(live, span) });
+        Ok((offsets, data.map(Address)))
+    });
+    let (offsets, data) = laid_out?.map_err(explained)?;
+    let len = this.len();
+    let (guard, data) = match data {
+        Some(data) => (guard, data.0),
+        None => {
+            let (guard, data, _) = ExportGuard::of_block_read_only(py, this.joined(py)?.get())?;
+            (guard, data)
+        }
+    };
+    let pointers = vec![null(), address_of(&offsets), data.as_ptr().cast_const().cast()];
+    Ok(ArrowArrayStruct::new(len, Buffers { pointers, _tables: offsets.into(), _guard: guard }))
+}
+
+/// An address on its way between threads.
+struct Address(NonNull<u8>);
+
+// SAFETY: an address is only a number until somebody argues otherwise.
+unsafe impl Send for Address {}
+
+fn address_of<T>(table: &[T]) -> *const c_void {
+    table.as_ptr().cast()
+}
+
+#[cold]
+fn explained(unfit: Unfit) -> PyErr {
+    match unfit {
+        Unfit::TooLong { index, len } => PyValueError::new_err(format!(
+            "the record at index {index} has {len} bytes, and a view reaches {most}: export the list as_arrow(\"large_binary\")",
+            most = arrow::MOST,
+        )),
+        Unfit::NotUtf8 { index, byte } => PyValueError::new_err(format!(
+            "the record at index {index} is not UTF-8 from byte {byte} on: export the list as_arrow(\"binary_view\")"
+        )),
+        Unfit::TooMuch { nbytes } => PyValueError::new_err(format!(
+            "the list has {nbytes} bytes, and offsets of 32 bits reach {most}: export it as_arrow(\"large_binary\") or \
+             \"binary_view\"",
+            most = arrow::MOST,
+        )),
+        Unfit::Scattered | Unfit::NoMemory(Error::Table { .. }) => PyMemoryError::new_err(
+            "no memory for the table of an Arrow array (16 bytes for each record): export slices",
+        ),
+        Unfit::NoMemory(error) => error.into(),
+    }
+}

@@ -1,0 +1,96 @@
+//! A list that is being read into.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::result::ReadResult;
+use crate::list::{Builder, Change, ListLayout};
+use crate::python::block::raw::Claim;
+use crate::python::ffi::arguments::described;
+use crate::python::ffi::memory::{has_memory_for_objects, tuple_of_numbers};
+use crate::python::group::object::MemGroup;
+use crate::python::group::state::Runs;
+use crate::python::list::object::MemList;
+
+/// The most that an error of a file takes, with its number and its text.
+pub(super) const NOTE_BYTES: usize = 2048;
+
+/// A list that is being read into, and that nobody knows yet.
+pub(super) struct Reading<'py> {
+    pub(super) group: Bound<'py, MemGroup>,
+    pub(super) layout: ListLayout,
+    pub(super) epoch: u64,
+    pub(super) errors: Bound<'py, PyDict>,
+}
+
+impl<'py> Reading<'py> {
+    pub(super) fn new(group: &Bound<'py, MemGroup>, builder: Builder) -> PyResult<Self> {
+        let columns = builder.finish();
+        let Runs { runs, epoch } = group.get().alloc_many_raw(group.py(), &columns)?;
+        let errors = PyDict::new(group.py());
+        // What lies between ranges of a file is read to between the objects.
+        let layout = ListLayout::new(columns, runs).with_written_gaps();
+        Ok(Self { group: group.clone(), layout, epoch, errors })
+    }
+
+    /// Notes why each of some files or ranges could not be read: its number, and the exception.
+    pub(super) fn note<T>(&self, unread: &[T], why: impl Fn(&T) -> PyResult<(usize, PyErr)>) -> PyResult<()> {
+        has_memory_for_objects(unread.len().saturating_mul(NOTE_BYTES))?;
+        unread.iter().try_for_each(|unread| {
+            let (number, error) = why(unread)?;
+            self.errors.set_item(number, error.into_value(self.group.py()))
+        })
+    }
+
+    pub(super) fn claim(&self) -> Claim {
+        Claim { epoch: self.epoch, by_exporter: false }
+    }
+
+    /// What came of it, with the changes by number.
+    pub(super) fn finish(
+        self,
+        changes: &[(usize, Change)],
+        changed: Vec<usize>,
+        unannounced: Vec<usize>,
+        abandoned: usize,
+    ) -> PyResult<ReadResult> {
+        let py = self.group.py();
+        // Not if the memory was taken away by force, or the group ended meanwhile.
+        self.group.get().check(py, self.claim())?;
+        Ok(ReadResult {
+            blocks: MemList::of_placed(&self.group, self.layout.changed(changes)?, self.epoch)?.unbind(),
+            errors: self.errors.unbind(),
+            changed: tuple_of_numbers(py, &changed)?.unbind(),
+            unannounced: tuple_of_numbers(py, &unannounced)?.unbind(),
+            abandoned,
+        })
+    }
+}
+
+/// Told how far long work is.
+pub(super) struct Progress<'a, 'py> {
+    pub(super) callback: Option<&'a Bound<'py, PyAny>>,
+    pub(super) total: usize,
+}
+
+impl<'a, 'py> Progress<'a, 'py> {
+    pub(super) fn new(callback: Option<&'a Bound<'py, PyAny>>, total: usize) -> PyResult<Self> {
+        match callback {
+            Some(callback) if !callback.is_callable() => {
+                Err(PyTypeError::new_err(format!("progress must be a function or None, not {}", described(callback))))
+            }
+            _ => Ok(Self { callback, total }),
+        }
+    }
+
+    pub(super) fn tell(&self, done: usize) -> PyResult<()> {
+        self.callback.map_or(Ok(()), |callback| callback.call1((done, self.total)).map(drop))
+    }
+
+    /// What is due between two stretches of work.
+    pub(super) fn check_signals(&self, py: Python<'_>, done: usize) -> PyResult<()> {
+        py.check_signals()?;
+        self.tell(done)
+    }
+}
