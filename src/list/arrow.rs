@@ -114,10 +114,10 @@ pub(crate) unsafe fn views(
     content: Content,
     scatter: Scatter,
 ) -> Result<Views, Unfit> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the list lies in those slots and its objects are mapped, by contract.
     let shows_gaps = unsafe { layout.clear_gaps(live, part) };
     let Windows { windows, stretches } = Windows::of(layout, part, Limits { reach: MOST, shows_gaps, scatter })?;
-    // SAFETY: the caller's promise.
+    // SAFETY: the list lies in those slots, by contract.
     let is_secret = unsafe { layout.is_secret(live) };
     let mut views = Scratch::new(is_secret);
     views.reserve(part.len())?;
@@ -134,7 +134,7 @@ pub(crate) unsafe fn views(
             let at = layout.run_of(object);
             let Run { first, slot, offset } = layout.runs()[at];
             run = first..layout.end_of(at);
-            // SAFETY: the caller's promise.
+            // SAFETY: the list lies in those slots, by contract.
             let slot = unsafe { live.get(slot) };
             // Through the mirror that the bytes were written by: its pages are there, those of the other may not be.
             // SAFETY: a run begins within its slot.
@@ -152,14 +152,14 @@ pub(crate) unsafe fn views(
         let view = place.write(View([len as u32, 0, 0, 0]));
         if len <= MAX_INLINE_BYTES {
             let record = &mut view.payload()[..len];
-            // SAFETY: the caller's promise; there are len bytes.
+            // SAFETY: the objects are mapped, by contract, and the record is as long as the object.
             unsafe { fetch(record, bytes) };
             if let Some(byte) = text.check_copied(record) {
                 return Err(Unfit::NotUtf8 { index, byte });
             }
             continue;
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the objects are mapped, by contract, and this one has len bytes.
         if let Some(byte) = unsafe { text.check(bytes, len) } {
             return Err(Unfit::NotUtf8 { index, byte });
         }
@@ -168,7 +168,7 @@ pub(crate) unsafe fn views(
             stretch = stretches[next.saturating_sub(1)];
             objects = stretch.first..stretches.get(next).map_or(usize::MAX, |next| next.first);
         }
-        // SAFETY: the same; there are more than four bytes.
+        // SAFETY: the objects are mapped, by contract, and this one has more than four bytes.
         unsafe { fetch(&mut view.payload()[..4], bytes) };
         (view.0[2], view.0[3]) = (stretch.window as u32, start.wrapping_add(stretch.shift) as u32);
     }
@@ -240,14 +240,14 @@ pub(crate) fn adjoining(layout: &ListLayout, part: Part) -> Option<Span> {
 /// # Safety
 /// As for [`views`].
 pub(crate) unsafe fn check_utf8(live: LiveSlots<'_>, layout: &ListLayout, part: Part) -> Result<(), Unfit> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the list lies in those slots, by contract.
     let mut text = Utf8::new(Content::Utf8, unsafe { layout.is_secret(live) })?;
     for (index, span) in layout.objects(part).enumerate() {
-        // SAFETY: the caller's promise.
+        // SAFETY: the list lies in those slots, by contract.
         let slot = unsafe { live.get(span.slot) };
         // SAFETY: the objects of a list lie within their slots.
         let bytes = unsafe { slot.at(span.offset) };
-        // SAFETY: the caller's promise.
+        // SAFETY: the objects are mapped, by contract, and this one has as many bytes as its span.
         if let Some(byte) = unsafe { text.check(bytes.as_ptr(), span.len) } {
             return Err(Unfit::NotUtf8 { index, byte });
         }
@@ -260,7 +260,7 @@ pub(crate) unsafe fn check_utf8(live: LiveSlots<'_>, layout: &ListLayout, part: 
 /// # Safety
 /// The window must lie in one of those slots.
 pub(crate) unsafe fn read_only(live: LiveSlots<'_>, window: Span) -> Option<NonNull<u8>> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the window lies in one of those slots, by contract.
     let slot = unsafe { live.get(window.slot) };
     // SAFETY: a window lies within its slot.
     unsafe { slot.address(window.offset, Mirror::ReadOnly) }
@@ -272,7 +272,9 @@ pub(crate) unsafe fn read_only(live: LiveSlots<'_>, window: Span) -> Option<NonN
 /// There must be as many as `to` has room for.
 #[inline(always)]
 unsafe fn fetch(to: &mut [u8], from: *const u8) {
-    // SAFETY: the caller's promise; memory of a group is never on a stack or heap of Rust's.
+    // SAFETY: there are as many bytes as `to` has, by contract; memory of a group is never on a stack or heap of
+    // Rust's, so
+    // the two do not overlap.
     unsafe { libc::memcpy(to.as_mut_ptr().cast(), from.cast(), to.len()) };
 }
 
@@ -454,7 +456,7 @@ impl Utf8 {
     /// There must be `len` bytes at `from`.
     #[inline(always)]
     unsafe fn check(&mut self, from: *const u8, len: usize) -> Option<usize> {
-        // SAFETY: the caller's promise.
+        // SAFETY: there are len bytes, by contract.
         if self.0.is_empty() { None } else { unsafe { self.look(from, len) } }
     }
 

@@ -133,7 +133,7 @@ impl ListLayout {
     /// # Safety
     /// It must lie in those slots.
     pub(crate) unsafe fn is_secret(&self, slots: LiveSlots<'_>) -> bool {
-        // SAFETY: the caller's promise.
+        // SAFETY: the list lies in those slots, by contract.
         self.runs.first().is_some_and(|run| unsafe { slots.get(run.slot) }.is_secret())
     }
 

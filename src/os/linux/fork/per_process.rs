@@ -22,7 +22,7 @@ struct Owned<T> {
 
 // SAFETY: shares and sends nothing but T, by reference and by value.
 unsafe impl<T: Send + Sync> Send for PerProcess<T> {}
-// SAFETY: the same.
+// SAFETY: a shared value only lends its T, which is Sync, and may make one, which is Send.
 unsafe impl<T: Send + Sync> Sync for PerProcess<T> {}
 
 impl<T> PerProcess<T> {
@@ -182,7 +182,8 @@ mod tests {
     #[test]
     fn a_child_finds_a_value_of_its_own_and_the_parents_behind_it() {
         let mut shared = PerProcess::new(1).unwrap();
-        // SAFETY: the child makes a small allocation, which the C library makes safe after a fork, and leaves without cleaning up.
+        // SAFETY: the child makes a small allocation, which the C library makes safe after a fork, and leaves without
+        // cleaning up.
         let child = unsafe { libc::fork() };
         if child == 0 {
             let was_unset = shared.get().is_none();

@@ -53,7 +53,7 @@ impl Mirrors {
 /// # Safety
 /// The range must be of mappings that the caller owns. No byte of it changes.
 pub(in crate::os) unsafe fn lock(first: NonNull<c_void>, len: usize) -> Result<(), Unlocked> {
-    // SAFETY: the caller's promise; locking changes no byte.
+    // SAFETY: the range is of mappings that the caller owns, by contract; locking changes no byte.
     unsafe { mlock(first, len) }.map_err(|errno| {
         // It may have been locked and not found. Unlocking what is not locked is no error.
         // SAFETY: the range is mapped, by contract; unlocking changes no contents.
@@ -68,7 +68,7 @@ pub(in crate::os) unsafe fn lock(first: NonNull<c_void>, len: usize) -> Result<(
 /// They must be mapped and writable, and no Rust reference to them be left.
 pub(in crate::os) unsafe fn wipe(first: NonNull<u8>, len: usize) {
     if len > 0 {
-        // SAFETY: the caller's promise.
+        // SAFETY: len bytes are mapped and writable and no reference to them is left, by contract.
         unsafe { first.write_bytes(0, len) };
         // Nobody will look at the zeros, which must not make them superfluous.
         opaque(first);
