@@ -57,6 +57,21 @@ pub(crate) fn take<T>(place: &mut AtomicPtr<T>) -> *mut T {
     taken
 }
 
+/// Bytes that others may write to at any time, borrowed for as long as one search by memchr takes, which wants a slice.
+///
+/// Whoever writes to them meanwhile makes the search find what was never there, or miss it, as in any memory that others write to;
+/// memchr keeps every offset within the slice whatever the bytes are, so that is the worst.
+///
+/// # Safety
+/// So many bytes must be mapped there for 'a.
+#[inline]
+pub(crate) unsafe fn shared_bytes<'a>(start: NonNull<u8>, len: usize) -> &'a [u8] {
+    // What the compiler knows of them from before is nothing.
+    let start = opaque(start);
+    // SAFETY: so many bytes are mapped, by the caller's promise, and what the kernel maps is initialised.
+    unsafe { std::slice::from_raw_parts(start.as_ptr(), len) }
+}
+
 /// Passes the pointer on, and makes the compiler forget what it knows of memory.
 ///
 /// To the compiler the mirrors are two objects: it could move a load through one before a store through the other. And

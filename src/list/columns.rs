@@ -184,6 +184,32 @@ impl Columns {
         count
     }
 
+    /// The sum of the sizes of some objects.
+    pub(crate) fn sum_of_sizes(&self, objects: Range<usize>) -> usize {
+        match &self.sizes {
+            Sizes::Each { sizes, .. } => sizes[objects].iter().sum(),
+            Sizes::One { size, .. } => objects.len() * size,
+        }
+    }
+
+    /// The last of some objects that begins there or before; the first does.
+    #[inline]
+    pub(crate) fn last_starting_by(&self, objects: Range<usize>, at: usize) -> usize {
+        match &self.sizes {
+            Sizes::Each { starts, .. } => {
+                let behind = &starts[objects.start + 1..objects.end];
+                // It is likely to be near: what is found often is found in one of the next.
+                let near = behind.len().min(NEAR_OBJECTS);
+                let count = match behind[..near].iter().position(|&start| start > at) {
+                    Some(count) => count,
+                    None => near + behind[near..].partition_point(|&start| start <= at),
+                };
+                objects.start + count
+            }
+            Sizes::One { stride, .. } => (at / stride).min(objects.end - 1),
+        }
+    }
+
     /// How many objects, from `first` on and before `end`, lie one behind the other without padding, and their bytes.
     #[inline(always)]
     pub(crate) fn unpadded(&self, first: usize, end: usize) -> (usize, usize) {
@@ -235,6 +261,9 @@ impl Columns {
     }
 }
 
+/// So many objects are looked at one by one before the rest is halved.
+const NEAR_OBJECTS: usize = 4;
+
 /// Small objects may be less than this fraction of the bytes that jump.
 const SMALL_SHARE: usize = 8;
 
@@ -243,6 +272,80 @@ const SMALL_SHARE: usize = 8;
 fn padded(size: usize, align: usize) -> usize {
     // What overflows is too large, and the callers see to that.
     layout::align_up(size.max(1), align).unwrap_or(usize::MAX)
+}
+
+/// Writes the columns of objects that are parts of what is there already, each behind the one before or further on.
+pub(crate) struct PartsBuilder {
+    starts: Vec<usize>,
+    sizes: Vec<usize>,
+    nbytes: usize,
+    end: usize,
+}
+
+impl PartsBuilder {
+    /// With room for so many objects.
+    ///
+    /// # Errors
+    /// As [`fallible::reserve`].
+    pub(crate) fn new(objects: usize) -> Result<Self, Error> {
+        let mut parts = Self { starts: Vec::new(), sizes: Vec::new(), nbytes: 0, end: 0 };
+        parts.reserve(objects)?;
+        Ok(parts)
+    }
+
+    /// Makes room for so many more objects.
+    ///
+    /// # Errors
+    /// As [`fallible::reserve`].
+    pub(crate) fn reserve(&mut self, objects: usize) -> Result<(), Error> {
+        fallible::check(objects.saturating_mul(OBJECT_BYTES))?;
+        fallible::reserve(&mut self.starts, objects)?;
+        fallible::reserve(&mut self.sizes, objects)?;
+        os::ask_for_huge_pages(self.starts.spare_capacity_mut());
+        os::ask_for_huge_pages(self.sizes.spare_capacity_mut());
+        Ok(())
+    }
+
+    /// How many objects there are so far.
+    pub(crate) fn len(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Behind the last object, one without bytes as if it had one.
+    pub(crate) fn end(&self) -> usize {
+        self.end
+    }
+
+    /// Adds an object, which must not begin before the [end](Self::end).
+    ///
+    /// # Errors
+    /// As [`fallible::reserve`].
+    #[inline(always)]
+    pub(crate) fn push(&mut self, start: usize, size: usize) -> Result<(), Error> {
+        debug_assert!(start >= self.end);
+        if self.sizes.len() == self.sizes.capacity().min(self.starts.capacity()) {
+            self.reserve((self.sizes.len() / 2).max(16))?;
+        }
+        self.starts.push(start);
+        self.sizes.push(size);
+        self.nbytes += size;
+        self.end = start + size.max(1);
+        Ok(())
+    }
+
+    /// The columns; every address must be a multiple of `align`.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]: the list reaches further than any list may.
+    pub(crate) fn finish(self, align: usize) -> Result<Columns, Error> {
+        let Self { mut starts, mut sizes, nbytes, end } = self;
+        if end > MAX_EXTENT {
+            return Err(Error::TooLarge { size: end, largest: MAX_EXTENT });
+        }
+        starts.shrink_to_fit();
+        sizes.shrink_to_fit();
+        Ok(Columns { len: sizes.len(), sizes: Sizes::Each { starts, sizes }, align, nbytes, extent: end })
+    }
 }
 
 /// Writes the columns while sizes are read, each of them once.

@@ -6,8 +6,10 @@
 pub(crate) mod arrow;
 pub(crate) mod columns;
 mod gaps;
+pub(crate) mod inspect;
 pub(crate) mod layout;
 mod reserve;
+pub(crate) mod split;
 
 use std::fmt;
 use std::marker::PhantomData;

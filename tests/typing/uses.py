@@ -59,6 +59,24 @@ def groups(directory: Path) -> None:
     group.free(force=True)
 
 
+def inspecting(group: MemGroup) -> None:
+    records = group.copy_many([b"one", bytearray(b"two"), memoryview(b"three")], align=1)
+    assert_type(records, MemList)
+    assert_type(records.contains(b"o").tolist(), list[int])
+    assert_type(records.take(records.contains(b"o")), MemList)
+    assert_type(records.take([0, -1]), MemList)
+    assert_type(records.tolist(), list[bytes])
+    text = group.copy(b"a line\nanother\n")
+    assert_type(text.splitlines(keepends=True), MemList)
+    assert_type(text.split(b" ", 1), MemList)
+    assert_type(text.rfind(b"a", 1), int)
+    assert_type(text.startswith((b"a", b"b")), bool)
+    assert_type(text.strip(), MemBlock)
+    assert_type(text.partition(b"\n"), tuple[MemBlock, MemBlock, MemBlock])
+    assert_type(text.decode(), str)
+    assert_type(text.hex(":"), str)
+
+
 def blocks(group: MemGroup) -> None:
     block = group.alloc(100, align=64, zero=True)
     assert_type(block, MemBlock)
@@ -202,6 +220,7 @@ def main(directory: Path) -> None:
     groups(directory)
     with MemGroup() as group:
         blocks(group)
+        inspecting(group)
         view = memoryview(group.alloc(8)).cast("I")
         protection(group, group.alloc(1), group.alloc_many([1]), view)
         view.release()

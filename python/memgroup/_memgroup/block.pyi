@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, SupportsIndex, final, overload
 
 from _typeshed import ReadableBuffer
+from memgroup._memgroup.list import MemList
 
 @final
 class MemBlock:
@@ -122,6 +123,29 @@ class MemBlock:
 
         Raises:
             ValueError: `sep` is empty.
+        """
+    def split(self, sep: ReadableBuffer | None = None, maxsplit: SupportsIndex = -1) -> MemList:
+        """Return the parts between occurrences of `sep` or of ASCII whitespace: a list over the same bytes.
+
+        Args:
+            sep: A bytes-like object. None is any run of ASCII whitespace, and none of it at the ends makes a
+                part.
+            maxsplit: The most cuts that are made, from the left; -1 for all.
+
+        Raises:
+            ValueError: `sep` is empty.
+        """
+    def rsplit(self, sep: ReadableBuffer | None = None, maxsplit: SupportsIndex = -1) -> MemList:
+        """Return what `split` does, with cuts made from the right.
+
+        Raises:
+            ValueError: `sep` is empty.
+        """
+    def splitlines(self, keepends: bool = False) -> MemList:
+        """Return the lines: a list over the same bytes, 16 bytes for each. They end with LF, CR or CR LF.
+
+        Args:
+            keepends: Whether a line keeps its end.
         """
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Return the bytes as a str.

@@ -95,6 +95,18 @@ class MemGroup:
                 stays usable.
             OSError: The kernel lets a read-only mirror be made writable, as some sandboxes do.
         """
+    def copy_many(self, items: Iterable[ReadableBuffer], *, align: int = 16) -> MemList:
+        """Return a list of new blocks with the bytes of many objects.
+
+        Args:
+            items: An iterable of bytes-like objects.
+            align: Each block's address is a multiple of this power of two, at most 4096.
+
+        Raises:
+            TypeError: An item has no bytes, or `items` is one bytes-like object itself.
+            ValueError: `align` is no power of two up to 4096, or the group is freed.
+            MemoryError: As `alloc`. All are copied or none.
+        """
     def copy(self, data: ReadableBuffer, *, align: SupportsIndex = 16) -> MemBlock:
         """Return a writable block with the same bytes as `data`, any bytes-like object.
 

@@ -1,7 +1,7 @@
 """Many allocations made in one call."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, SupportsIndex, TypeAlias, final, overload
 
 from _typeshed import FileDescriptorLike, ReadableBuffer
@@ -58,6 +58,35 @@ class MemList(Sequence[MemBlock]):
         """
     def count(self, value: object) -> int:
         """Return how many blocks have just the bytes of `value`, any bytes-like object."""
+    def contains(self, value: ReadableBuffer, /) -> memoryview:
+        """Return for each block whether `value` occurs in it: a memoryview of format "?".
+
+        All blocks are searched in one go, without a block object, and while other Python threads run. What
+        occurs only across two blocks does not count. Like the other methods that inspect a list it takes any
+        bytes-like object, and gives a read-only memoryview, one item for each block.
+        """
+    def startswith(self, value: ReadableBuffer, /) -> memoryview:
+        """Return for each block whether it begins with `value`: a memoryview of format "?"."""
+    def endswith(self, value: ReadableBuffer, /) -> memoryview:
+        """Return for each block whether it ends with `value`: a memoryview of format "?"."""
+    def find(self, value: ReadableBuffer, /) -> memoryview:
+        """Return where in each block `value` occurs first, or -1: a memoryview of format "q"."""
+    def count_in(self, value: ReadableBuffer, /) -> memoryview:
+        """Return how often `value` occurs in each block, not overlapping: a memoryview of format "q"."""
+    def take(self, which: ReadableBuffer | Iterable[SupportsIndex], /) -> MemList:
+        """Return some of the blocks as a list over the same bytes, 16 bytes for each.
+
+        Args:
+            which: A mask, with a boolean for each block, or indices, in any order and as often as wanted; a
+                negative one counts from the end. A buffer, as `contains` and numpy give, or any iterable.
+
+        Raises:
+            TypeError: `which` is neither.
+            ValueError: A mask is not as long as the list, or the list is freed.
+            IndexError: An index is out of range.
+        """
+    def tolist(self) -> list[bytes]:
+        """Return the bytes of each block, in a list of bytes objects."""
     def fill_from(self, data: ReadableBuffer) -> None:
         """Scatter the bytes of `data`, any bytes-like object, into the blocks, in order.
 

@@ -12,6 +12,7 @@ use pyo3::types::PyType;
 use crate::python::block::bytes_methods;
 use crate::python::block::call::{object, on_block, on_block_with};
 use crate::python::block::object::{Get, MemBlock, TYPE};
+use crate::python::block::split;
 use crate::python::export::{arrow, dlpack, pickle};
 use crate::python::ffi::arguments;
 use crate::python::ffi::keywords::Signature;
@@ -132,7 +133,7 @@ A new block of the group with the same bytes, protected if this one is.",
 
 The same as `copy.copy`.",
         ));
-        let kind = bytes_methods::add_to(kind).weak_references_at(MemBlock::WEAK_REFERENCES);
+        let kind = split::add_to(bytes_methods::add_to(kind)).weak_references_at(MemBlock::WEAK_REFERENCES);
         // SAFETY: the functions below have the signatures that CPython documents for these slots, and take their object for
         // the MemBlock that it is.
         unsafe { kind.build(py, c"memgroup.MemBlock", size_of::<MemBlock>()) }.map(Bound::unbind)

@@ -9,4 +9,5 @@ mod contents;
 pub(crate) mod free_list;
 pub(crate) mod object;
 pub(crate) mod raw;
+mod split;
 pub(crate) mod strided;

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{DerefToPyAny, PyType};
 
+use crate::list::layout::Run;
 use crate::python::block::free_list::FreeList;
 use crate::python::block::raw::{Held, LiveBlock, RawBlock};
 use crate::python::ffi::raw_bytes::Bytes;
@@ -228,6 +229,11 @@ impl MemBlock {
     #[inline(always)]
     pub(crate) fn piece(&self) -> RawBlock {
         self.body.piece
+    }
+
+    /// The run of a list that begins where the block does.
+    pub(super) fn run(&self, py: Python<'_>) -> PyResult<Run> {
+        self.while_there(py, |live| live.run(0))
     }
 
     /// Counts a view, and holds the slot from now on.

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use memchr::memmem;
 
-use crate::sync::opaque;
+use crate::sync::shared_bytes;
 
 /// The most that is copied at once where a pattern is repeated, or one pattern more: so much stays in a processor's cache.
 const MAX_REPEATED_BYTES: usize = 1 << 15;
@@ -127,18 +127,13 @@ impl Bytes {
 
     /// The bytes as memchr wants them, for as long as one search takes.
     ///
-    /// Whoever writes to them meanwhile makes the search find what was never there, or miss it, as in any memory that others
-    /// write to; memchr keeps every offset within the slice whatever the bytes are, so that is the worst.
-    ///
     /// # Safety
     /// The bytes must be mapped for 'a.
-    unsafe fn as_slice<'a>(self) -> &'a [u8] {
+    pub(crate) unsafe fn as_slice<'a>(self) -> &'a [u8] {
         // Without bytes there may be no address either.
         let Some(start) = NonNull::new(self.start).filter(|_| self.len > 0) else { return &[] };
-        // The compiler is to know nothing of them from before.
-        let start = opaque(start);
-        // SAFETY: so many bytes are mapped, and initialised as memory of the kernel's is, by the caller's promise.
-        unsafe { std::slice::from_raw_parts(start.as_ptr(), self.len) }
+        // SAFETY: the caller's promise.
+        unsafe { shared_bytes(start, self.len) }
     }
 
     /// The byte at an offset.

@@ -17,6 +17,7 @@ use crate::python::ffi::text::{display, plural, show_size};
 use crate::python::group::object::MemGroup;
 use crate::python::group::stats::{GroupStats, SlotStats};
 use crate::python::group::{locate, protect};
+use crate::python::list::copying;
 use crate::python::list::object::MemList;
 use crate::python::list::sizes;
 use crate::python::stream::frames::arguments::{Prefix, ReadAhead};
@@ -54,6 +55,25 @@ impl MemGroup {
             _ => error.into(),
         })?;
         Self::of(group)
+    }
+
+    /// Return a list of new blocks with the bytes of many objects.
+    ///
+    /// Args:
+    ///     items: An iterable of bytes-like objects.
+    ///     align: Each block's address is a multiple of this power of two, at most 4096.
+    ///
+    /// Raises:
+    ///     TypeError: An item has no bytes, or `items` is one bytes-like object itself.
+    ///     ValueError: `align` is no power of two up to 4096, or the group is freed.
+    ///     MemoryError: As `alloc`. All are copied or none.
+    #[pyo3(signature = (items, *, align=Align::default()), text_signature = "($self, items, *, align=16)")]
+    fn copy_many<'py>(
+        slf: &Bound<'py, Self>,
+        items: &Bound<'py, PyAny>,
+        align: Align,
+    ) -> PyResult<Bound<'py, MemList>> {
+        copying::copy_many(slf, items, align.0)
     }
 
     /// Return a writable block with the same bytes as `data`, any bytes-like object.

@@ -14,6 +14,7 @@ use crate::python::export::pickle;
 use crate::python::ffi::arguments;
 use crate::python::ffi::memory::has_memory_for_objects;
 use crate::python::ffi::text::{plural, show_size};
+use crate::python::list::inspect;
 use crate::python::list::iterator::Blocks;
 use crate::python::list::object::MemList;
 use crate::python::stream::transfer::{self, Offset, Start};
@@ -155,6 +156,60 @@ impl MemList {
     /// Return how many blocks have just the bytes of `value`, any bytes-like object.
     fn count(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.count_equal(py, value)
+    }
+
+    /// Return for each block whether `value` occurs in it: a memoryview of format "?".
+    ///
+    /// All blocks are searched in one go, without a block object, and while other Python threads run. What
+    /// occurs only across two blocks does not count. Like the other methods that inspect a list it takes any
+    /// bytes-like object, and gives a read-only memoryview, one item for each block.
+    #[pyo3(signature = (value, /))]
+    fn contains<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
+        inspect::contains(self, value)
+    }
+
+    /// Return for each block whether it begins with `value`: a memoryview of format "?".
+    #[pyo3(signature = (value, /))]
+    fn startswith<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
+        inspect::startswith(self, value)
+    }
+
+    /// Return for each block whether it ends with `value`: a memoryview of format "?".
+    #[pyo3(signature = (value, /))]
+    fn endswith<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
+        inspect::endswith(self, value)
+    }
+
+    /// Return where in each block `value` occurs first, or -1: a memoryview of format "q".
+    #[pyo3(signature = (value, /))]
+    fn find<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
+        inspect::find(self, value)
+    }
+
+    /// Return how often `value` occurs in each block, not overlapping: a memoryview of format "q".
+    #[pyo3(signature = (value, /))]
+    fn count_in<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
+        inspect::count_in(self, value)
+    }
+
+    /// Return some of the blocks as a list over the same bytes, 16 bytes for each.
+    ///
+    /// Args:
+    ///     which: A mask, with a boolean for each block, or indices, in any order and as often as wanted; a
+    ///         negative one counts from the end. A buffer, as `contains` and numpy give, or any iterable.
+    ///
+    /// Raises:
+    ///     TypeError: `which` is neither.
+    ///     ValueError: A mask is not as long as the list, or the list is freed.
+    ///     IndexError: An index is out of range.
+    #[pyo3(signature = (which, /))]
+    fn take<'py>(&self, which: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Self>> {
+        inspect::take(self, which)
+    }
+
+    /// Return the bytes of each block, in a list of bytes objects.
+    fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        inspect::tolist(self, py)
     }
 
     /// Scatter the bytes of `data`, any bytes-like object, into the blocks, in order.

@@ -10,6 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyMemoryView;
 
 use crate::Error;
+use crate::list::inspect::Records;
 use crate::list::{Columns, ListLayout, Part, Span};
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
@@ -57,6 +58,35 @@ impl MemList {
         epoch: u64,
     ) -> PyResult<Bound<'py, Self>> {
         Bound::new(group.py(), Self::new(group, layout, epoch))
+    }
+
+    /// A list of parts of blocks, through the mirror that these are seen through.
+    pub(crate) fn of_parts<'py>(
+        group: &Bound<'py, MemGroup>,
+        layout: ListLayout,
+        epoch: u64,
+        mirror: Mirror,
+    ) -> PyResult<Bound<'py, Self>> {
+        Bound::new(group.py(), Self { mirror, ..Self::new(group, layout, epoch) })
+    }
+
+    /// A list of some of the blocks.
+    pub(super) fn of_taken<'py>(&self, py: Python<'py>, layout: ListLayout) -> PyResult<Bound<'py, Self>> {
+        Self::of_parts(self.group.bind(py), layout, self.epoch, self.mirror)
+    }
+
+    /// Works on the memory of the records, if these and something else of the group are there.
+    pub(super) fn with_records<R: Send>(
+        &self,
+        py: Python<'_>,
+        other: Option<Claim>,
+        many: usize,
+        work: impl FnOnce(Records<'_>) -> R + Send,
+    ) -> PyResult<R> {
+        self.access_claimed(py, other, many, |list| {
+            // SAFETY: the list was just found in those slots, and has the mirror that it shows.
+            work(unsafe { Records::new(list.slots, list.layout, list.part, list.mirror) })
+        })
     }
 
     fn new(group: &Bound<'_, MemGroup>, layout: ListLayout, epoch: u64) -> Self {

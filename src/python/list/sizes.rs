@@ -27,7 +27,7 @@ pub(crate) fn builder(group: &Bound<'_, MemGroup>, sizes: &Bound<'_, PyAny>, ali
     let mut builder = Builder::new(align, group.get().largest(group.py()));
     if sizes.is_instance_of::<PyBytes>() || sizes.is_instance_of::<PyByteArray>() {
         return Err(PyTypeError::new_err(format!(
-            "sizes must be integers, not {}: for blocks with given contents use [group.copy(item) for item in items]",
+            "sizes must be integers, not {}: for blocks with given contents use copy_many(items)",
             type_name(sizes)
         )));
     }
@@ -148,6 +148,26 @@ pub(crate) fn offsets(offsets: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
     Ok(read.0)
 }
 
+/// The integers of a buffer, none of them beyond what an index can be.
+pub(super) fn integers(buffer: &Buffer<'_>, what: &str) -> PyResult<Vec<isize>> {
+    let notation = Notation::of(buffer, what)?;
+    let mut read = Numbers(Vec::new());
+    notation.read(&mut read, Elements::of(buffer, what)?).map_err(|unfit| unfit.error)?;
+    let is_signed = notation.is_signed;
+    fallible::collect(read.0.into_iter().map(|number| match is_signed {
+        true => number.cast_signed(),
+        false => isize::try_from(number).unwrap_or(isize::MAX),
+    }))
+    .map_err(PyErr::from)
+}
+
+/// The elements of a buffer of bytes.
+pub(super) fn bytes_of(buffer: &Buffer<'_>, what: &str) -> PyResult<Vec<usize>> {
+    let mut read = Numbers(Vec::new());
+    Elements::of(buffer, what)?.read::<u8>(&mut read, false).map_err(|unfit| unfit.error)?;
+    Ok(read.0)
+}
+
 fn no_offsets(object: &Bound<'_, PyAny>) -> PyErr {
     PyTypeError::new_err(format!(
         "offsets must be a buffer, a sequence or another iterable of integers, not {}",
@@ -170,6 +190,14 @@ impl Sink for Builder {
     #[inline(always)]
     fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit> {
         Builder::extend(self, numbers)
+    }
+}
+
+struct Numbers(Vec<usize>);
+
+impl Sink for Numbers {
+    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit> {
+        fallible::extend(&mut self.0, numbers).map_err(|error| Unfit { object: 0, error })
     }
 }
 

@@ -1,0 +1,180 @@
+//! A block cut into parts: a list over the same bytes.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+
+use crate::list::ListLayout;
+use crate::list::columns::Columns;
+use crate::list::layout::Run;
+use crate::list::split::{Cut, Splitter, split_from_end};
+use crate::python::block::bytes_like::BytesLike;
+use crate::python::block::call::on_block;
+use crate::python::block::object::{Get, MemBlock};
+use crate::python::ffi::arguments;
+use crate::python::ffi::keywords::Signature;
+use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::ffi::trampoline::{NativeType, fast_method_with_names};
+use crate::python::list::object::MemList;
+use crate::scratch::Scratch;
+
+/// So many bytes are cut between two looks at whether a signal has come.
+const SIGNAL_CHECK_BYTES: usize = 64 << 20;
+
+/// Adds the methods to the type.
+pub(super) fn add_to(kind: NativeType) -> NativeType {
+    kind.method(fast_method_with_names(
+        c"split",
+        split,
+        c"split($self, sep=None, maxsplit=-1)
+--
+
+Return the parts between occurrences of `sep` or of ASCII whitespace: a list over the same bytes.
+
+Args:
+    sep: A bytes-like object. None is any run of ASCII whitespace, and none of it at the ends makes a part.
+    maxsplit: The most cuts that are made, from the left; -1 for all.
+
+Raises:
+    ValueError: `sep` is empty.",
+    ))
+    .method(fast_method_with_names(
+        c"rsplit",
+        rsplit,
+        c"rsplit($self, sep=None, maxsplit=-1)
+--
+
+Return what `split` does, with cuts made from the right.
+
+Raises:
+    ValueError: `sep` is empty.",
+    ))
+    .method(fast_method_with_names(
+        c"splitlines",
+        splitlines,
+        c"splitlines($self, keepends=False)
+--
+
+Return the lines: a list over the same bytes, 16 bytes for each. They end with LF, CR or CR LF.
+
+Args:
+    keepends: Whether a line keeps its end.",
+    ))
+}
+
+/// A list of the parts that a block is cut into.
+fn cut<'py>(block: &Bound<'py, MemBlock>, cut: Cut<'_>, most: usize) -> PyResult<Bound<'py, MemList>> {
+    let (py, this) = (block.py(), block.get());
+    let len = this.piece().len;
+    let mut splitter = Splitter::new(cut, most)?;
+    loop {
+        let splitter = &mut splitter;
+        let is_done = this.access(py, len.min(SIGNAL_CHECK_BYTES), move |bytes| {
+            // SAFETY: access checks that the bytes are there, and keeps them for as long as this takes.
+            splitter.run(unsafe { bytes.as_slice() }, SIGNAL_CHECK_BYTES)
+        })??;
+        if is_done {
+            break;
+        }
+        py.check_signals()?;
+    }
+    list(block, splitter.finish()?)
+}
+
+/// A list of parts of a block, which begin where `columns` say.
+fn list<'py>(block: &Bound<'py, MemBlock>, columns: Columns) -> PyResult<Bound<'py, MemList>> {
+    let (py, this) = (block.py(), block.get());
+    let run = this.run(py)?;
+    let runs: Box<[Run]> = match columns.len() {
+        0 => Box::default(),
+        _ => [Run { offset: run.offset + columns.start(0), ..run }].into(),
+    };
+    let layout = ListLayout::new(columns, runs).with_foreign_gaps();
+    MemList::of_parts(this.group().bind(py), layout, this.piece().epoch, this.mirror())
+}
+
+/// Which end cuts are made from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Left,
+    Right,
+}
+
+fn separated<'py>(
+    block: &Bound<'py, MemBlock>,
+    sep: Option<&Bound<'py, PyAny>>,
+    maxsplit: Option<&Bound<'py, PyAny>>,
+    from: From,
+) -> PyResult<Bound<'py, MemList>> {
+    let (py, this) = (block.py(), block.get());
+    this.check(py)?;
+    let most = maxsplit.map_or(Ok(-1), |most| arguments::integer(most, "maxsplit must be an integer"))?;
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let separator = sep.map(|sep| separator(this, py, sep)).transpose()?;
+    match (from, &separator) {
+        (From::Left, Some(separator)) => cut(block, Cut::Separator(separator), most),
+        (From::Left, None) => cut(block, Cut::Whitespace, most),
+        (From::Right, _) => {
+            let separator = separator.as_deref();
+            let split = move |bytes: Bytes| {
+                // SAFETY: access checks that the bytes are there, and keeps them for as long as this takes.
+                split_from_end(unsafe { bytes.as_slice() }, separator, most)
+            };
+            list(block, this.access(py, this.piece().len, split)??)
+        }
+    }
+}
+
+/// None is as good as nothing.
+fn given<'a, 'py>(argument: Option<&'a Bound<'py, PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
+    argument.filter(|argument| !argument.is_none())
+}
+
+/// A copy of a separator, which nobody changes any more.
+fn separator(this: &MemBlock, py: Python<'_>, sep: &Bound<'_, PyAny>) -> PyResult<Scratch<u8>> {
+    let sep = BytesLike::of(sep, this.group())?.in_order(py, this.group().get())?;
+    if sep.len() == 0 {
+        return Err(PyValueError::new_err("empty separator"));
+    }
+    let mut copy = Scratch::zeroed(this.group().get().is_secret(py), sep.len())?;
+    let to = Bytes::new(copy.as_mut_ptr(), copy.len());
+    // SAFETY: access_with checks that the separator is there, and the copy is as long.
+    this.access_with(py, &sep, to.len, move |_, sep| unsafe { to.copy_from(sep) })?;
+    Ok(copy)
+}
+
+/// Defines methods whose arguments may have names, as CPython calls them.
+macro_rules! with_names {
+    ($($name:ident($($parameter:ident),*; $by_position:literal) => |$block:ident| $body:expr;)*) => {$(
+        unsafe extern "C" fn $name(
+            slf: *mut PyObject,
+            args: *const *mut PyObject,
+            given: ffi::Py_ssize_t,
+            names: *mut PyObject,
+        ) -> *mut PyObject {
+            let body = |$block: &Bound<'_, MemBlock>| {
+                const SIGNATURE: Signature<{ [$(stringify!($parameter)),*].len() }> = Signature {
+                    function: stringify!($name),
+                    names: [$(stringify!($parameter)),*],
+                    required: 0,
+                    by_position: $by_position,
+                };
+                // SAFETY: Python passes the arguments of a method.
+                let [$($parameter),*] = unsafe { SIGNATURE.read($block.py(), args, given, names) }?;
+                $body.map(Bound::into_ptr)
+            };
+            // SAFETY: Python calls a method of the type with one of its objects, attached.
+            unsafe { on_block(slf, body) }
+        }
+    )*};
+}
+
+with_names! {
+    split(sep, maxsplit; 2) => |block| separated(block, given(sep), maxsplit, From::Left);
+    rsplit(sep, maxsplit; 2) => |block| separated(block, given(sep), maxsplit, From::Right);
+    splitlines(keepends; 1) => |block| {
+        let keep_ends = keepends.map_or(Ok(false), |keepends| keepends.is_truthy())?;
+        block.get().check(block.py())?;
+        cut(block, Cut::Lines { keep_ends }, usize::MAX)
+    };
+}

@@ -1,0 +1,89 @@
+//! What inspecting a list gives: one answer for each record, as a memoryview.
+
+use std::ffi::{CStr, c_int};
+
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
+
+/// One kind of answer.
+pub(crate) trait Answer: Copy + Send + Sync + Sized + 'static {
+    /// In the notation of `struct`.
+    const FORMAT: &CStr;
+
+    /// In a class's own form.
+    fn kept(answers: Vec<Self>) -> Kept;
+}
+
+/// The answers themselves.
+pub(crate) enum Kept {
+    Mask(Vec<bool>),
+    Numbers(Vec<i64>),
+}
+
+impl Answer for bool {
+    const FORMAT: &CStr = c"?";
+
+    fn kept(answers: Vec<Self>) -> Kept {
+        Kept::Mask(answers)
+    }
+}
+
+impl Answer for i64 {
+    const FORMAT: &CStr = c"q";
+
+    fn kept(answers: Vec<Self>) -> Kept {
+        Kept::Numbers(answers)
+    }
+}
+
+/// Exports answers. Only memoryviews ask it to.
+#[pyclass(frozen, module = "memgroup")]
+pub(crate) struct Answers {
+    kept: Kept,
+    format: &'static CStr,
+    shape: [isize; 1],
+    strides: [isize; 1],
+}
+
+impl Answers {
+    /// A memoryview of answers, read-only.
+    pub(crate) fn view<'py, T: Answer>(py: Python<'py>, answers: Vec<T>) -> PyResult<Bound<'py, PyMemoryView>> {
+        let (shape, strides) = ([answers.len() as isize], [size_of::<T>() as isize]);
+        let answers = Bound::new(py, Self { kept: T::kept(answers), format: T::FORMAT, shape, strides })?;
+        PyMemoryView::from(answers.as_any())
+    }
+}
+
+#[pymethods]
+impl Answers {
+    unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let this = slf.get();
+        // SAFETY: CPython passes a Py_buffer to be filled, and nobody else has it yet.
+        let view = unsafe { &mut *view };
+        view.obj = std::ptr::null_mut();
+        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
+            return Err(PyBufferError::new_err("what inspecting a list gives is read-only: change a copy"));
+        }
+        if flags & ffi::PyBUF_FULL_RO != ffi::PyBUF_FULL_RO {
+            return Err(PyBufferError::new_err("ask for memoryview(object), which has formats"));
+        }
+        view.buf = match &this.kept {
+            Kept::Mask(mask) => mask.as_ptr().cast_mut().cast(),
+            Kept::Numbers(numbers) => numbers.as_ptr().cast_mut().cast(),
+        };
+        view.obj = slf.clone().into_ptr();
+        view.itemsize = this.strides[0];
+        view.len = this.shape[0] * view.itemsize;
+        view.readonly = 1;
+        view.ndim = 1;
+        // CPython does not write to these, and they live as long as obj.
+        view.format = this.format.as_ptr().cast_mut();
+        view.shape = this.shape.as_ptr().cast_mut();
+        view.strides = this.strides.as_ptr().cast_mut();
+        view.suboffsets = std::ptr::null_mut();
+        view.internal = std::ptr::null_mut();
+        Ok(())
+    }
+}
