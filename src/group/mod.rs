@@ -237,7 +237,15 @@ impl MemGroup {
 
     /// What the group holds.
     pub fn stats(&self) -> Stats {
-        let slots: Vec<_> = self.slots().map(|slot| slot.stats()).collect();
+        self.stats_with(None)
+    }
+
+    /// The same together with a group that has the same budget.
+    pub(crate) fn stats_with(&self, other: Option<&Self>) -> Stats {
+        let groups = [Some(self), other];
+        // Nothing is opened or committed while slots are counted: else the sums would be of different moments.
+        let _locks = groups.map(|group| Some(group?.tables.get()?.lock()));
+        let slots: Vec<_> = groups.iter().flatten().flat_map(|group| group.slots()).map(|slot| slot.stats()).collect();
         Stats {
             allocated: slots.iter().map(|slot| slot.allocated).sum(),
             mapped: slots.iter().map(|slot| slot.mapped).sum(),

@@ -215,20 +215,16 @@ impl GroupState {
         if self.phase == Phase::Freed {
             return Err(Unavailable::Freed);
         }
-        self.gil_chunk.give_back(attached); // it was not handed out
-        let mut stats = self.group.stats();
+        let states = [Some(self), self.private()];
+        let states = || states.into_iter().flatten();
+        states().for_each(|state| state.gil_chunk.give_back(attached)); // it was not handed out
+        // Held meanwhile, so that each is in all sums.
+        let aside: Vec<_> = states().flat_map(|state| &state.aside).filter_map(Weak::upgrade).collect();
+        let mut stats = self.group.stats_with(self.private().map(Self::group));
         let mut held = 0;
-        for slot in self.aside.iter().filter_map(Weak::upgrade) {
-            let aside = slot.stats();
-            stats.mapped += aside.mapped;
-            held += aside.committed;
-        }
-        if let Some(private) = self.private() {
-            let (private, held_there) = private.stats(attached)?;
-            stats.slots.extend(private.slots);
-            stats.allocated += private.allocated;
-            stats.mapped += private.mapped;
-            held += held_there;
+        for slot in aside.iter().map(|slot| slot.stats()) {
+            stats.mapped += slot.mapped;
+            held += slot.committed;
         }
         Ok((stats, held))
     }
