@@ -140,9 +140,10 @@ impl<'a> Records<'a> {
         let mut objects = first..first + 1;
         if self.part.step() == 1 && last > first {
             let extent = columns.start(last) + columns.size(last) - columns.start(first);
-            let nbytes = columns.sum_of_sizes(first..last + 1);
-            // Else more lies between them than in them, which may be anybody's.
-            if extent - nbytes <= nbytes + (last - first) * PADDING_BYTES {
+            // Where little lies between the records of the whole list, the sizes of these need not be read.
+            let is_dense = is_dense(columns.extent(), columns.nbytes(), columns.len())
+                || is_dense(extent, columns.sum_of_sizes(first..last + 1), last - first);
+            if is_dense {
                 (objects, len) = (first..last + 1, extent);
             }
         }
@@ -160,6 +161,12 @@ impl<'a> Records<'a> {
         // SAFETY: so many bytes are mapped there while the slots are, by the promise to `new`.
         unsafe { shared_bytes(address, span.len) }
     }
+}
+
+/// Whether records have about as many bytes as lie between them, padding apart: else what lies there, which may be anybody's, is
+/// not searched along with them.
+fn is_dense(extent: usize, nbytes: usize, records: usize) -> bool {
+    extent <= 2 * nbytes + records * PADDING_BYTES
 }
 
 /// Places some objects of a part, in whatever order, as a list over the same bytes. `indices` must be within the part.
