@@ -27,7 +27,7 @@ impl<'py> Buffer<'py> {
     }
 
     /// Whether an object is of a type that exports buffers.
-    pub(crate) fn is_lent_by(object: &Bound<'_, PyAny>) -> bool {
+    pub(crate) fn is_exported_by(object: &Bound<'_, PyAny>) -> bool {
         // SAFETY: the object is alive, and the thread attached; only its type is read.
         unsafe { ffi::PyObject_CheckBuffer(object.as_ptr()) != 0 }
     }

@@ -48,9 +48,9 @@ impl<'py> BytesLike<'py> {
     }
 
     /// The same as [`of`](Self::of), or `None` for an object that lends no bytes (now). Errors of other kinds are the user's to see.
-    pub(crate) fn if_lent(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Option<Self>> {
+    pub(crate) fn if_guard(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Option<Self>> {
         // Most objects that lend none are known by their type, without an exception to drop.
-        if Buffer::is_lent_by(object) { if_any(object.py(), Self::of(object, group)) } else { Ok(None) }
+        if Buffer::is_exported_by(object) { if_any(object.py(), Self::of(object, group)) } else { Ok(None) }
     }
 
     /// The same as [`of`](Self::of), where an integer stands for one byte.
@@ -170,9 +170,9 @@ impl Source<'_> {
 }
 
 /// Turns the errors that say an object lends no bytes (now) into `None`. Others are the user's to see.
-pub(crate) fn if_any<T>(py: Python<'_>, lent: PyResult<T>) -> PyResult<Option<T>> {
-    match lent {
-        Ok(lent) => Ok(Some(lent)),
+pub(crate) fn if_any<T>(py: Python<'_>, exported: PyResult<T>) -> PyResult<Option<T>> {
+    match exported {
+        Ok(exported) => Ok(Some(exported)),
         Err(error) => {
             let lends_none = error.is_instance_of::<PyTypeError>(py)
                 || error.is_instance_of::<PyBufferError>(py)

@@ -45,7 +45,7 @@ struct Body {
     /// took the address (`np.ndarray(buffer=block)`, say) may have kept nothing but the block.
     exported: Exported,
     /// Whether an array shows the block's bytes and holds it: such an exporter is itself a view, for as long as it lives.
-    is_lent: AtomicBool,
+    is_guard: AtomicBool,
 }
 
 /// Made by the class when the module is initialised.
@@ -166,9 +166,9 @@ impl MemBlock {
         unsafe { weak_references.write(AtomicPtr::new(std::ptr::null_mut())) };
         // SAFETY: it is not null.
         let body = unsafe { &raw mut (*new).body };
-        let (exported, is_lent) = (Exported::not_yet(), AtomicBool::new(false));
+        let (exported, is_guard) = (Exported::not_yet(), AtomicBool::new(false));
         // SAFETY: as for the weak references.
-        unsafe { body.write(Body { group: group.clone().unbind(), piece, mirror, exported, is_lent }) };
+        unsafe { body.write(Body { group: group.clone().unbind(), piece, mirror, exported, is_guard }) };
         // SAFETY: it is a new reference.
         let block = unsafe { Bound::from_owned_ptr(py, new.cast()) };
         // SAFETY: of the type that it was just made with.
@@ -190,11 +190,11 @@ impl MemBlock {
         // SAFETY: the caller's promise.
         let body = unsafe { &raw const (*this).body };
         // SAFETY: nobody reads it after this.
-        let Body { group, piece, exported, is_lent, .. } = unsafe { body.read() };
+        let Body { group, piece, exported, is_guard, .. } = unsafe { body.read() };
         // SAFETY: the caller's promise.
         let kind = unsafe { ffi::Py_TYPE(this.cast()) };
         if exported.end() {
-            if is_lent.into_inner() {
+            if is_guard.into_inner() {
                 group.get().remove_view();
             }
             // SAFETY: hold_slot took the reference that is given back here.
@@ -251,9 +251,9 @@ impl MemBlock {
     /// ValueError: It is freed.
     #[inline(always)]
     pub(crate) fn show_as_array(&self, py: Python<'_>) -> PyResult<()> {
-        debug_assert!(!self.body.is_lent.load(Ordering::Relaxed));
+        debug_assert!(!self.body.is_guard.load(Ordering::Relaxed));
         self.add_view(py)?;
-        self.body.is_lent.store(true, Ordering::Relaxed);
+        self.body.is_guard.store(true, Ordering::Relaxed);
         Ok(())
     }
 

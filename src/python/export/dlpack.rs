@@ -127,7 +127,7 @@ struct Managed<T> {
     head: T,
     shape: [i64; 1],
     strides: [i64; 1],
-    _lent: ExportGuard,
+    _guard: ExportGuard,
 }
 
 /// One of the two structures.
@@ -191,8 +191,8 @@ fn capsule<'py>(block: &Bound<'py, MemBlock>, is_versioned: bool, flags: u64) ->
 
 fn capsule_of<'py, T: Head>(block: &Bound<'py, MemBlock>, flags: u64) -> PyResult<Bound<'py, PyAny>> {
     let py = block.py();
-    let (lent, data, len) = ExportGuard::of_block(py, block.get())?;
-    let managed = Managed { head: T::new(flags), shape: [len as i64], strides: [1], _lent: lent };
+    let (guard, data, len) = ExportGuard::of_block(py, block.get())?;
+    let managed = Managed { head: T::new(flags), shape: [len as i64], strides: [1], _guard: guard };
     let managed = Box::into_raw(Box::new(managed));
     // SAFETY: nobody else has it.
     let Managed { head, shape, strides, .. } = unsafe { &mut *managed };

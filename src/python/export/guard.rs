@@ -73,7 +73,7 @@ impl ExportGuard {
         unsafe { Self::new(py, list.group().get(), list.claim(), &slots) }
     }
 
-    /// The slots that are lent.
+    /// The slots that it holds.
     pub(crate) fn slots(&self) -> LiveSlots<'_> {
         // SAFETY: this holds a reference to each of them.
         unsafe { LiveSlots::new() }

@@ -61,8 +61,8 @@ impl Layout {
     /// A memoryview of this layout over a block that holds just the bytes it can reach.
     pub(crate) fn view_of<'py>(self, block: Bound<'py, MemBlock>) -> PyResult<Bound<'py, PyMemoryView>> {
         let py = block.py();
-        let window = StridedView { block: block.unbind(), layout: self };
-        PyMemoryView::from(Bound::new(py, window)?.as_any())
+        let view = StridedView { block: block.unbind(), layout: self };
+        PyMemoryView::from(Bound::new(py, view)?.as_any())
     }
 }
 

@@ -170,7 +170,7 @@ fn parent_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAn
     }
     let exporter = object.getattr("obj")?;
     match exporter.cast::<StridedView>() {
-        Ok(window) => Ok(Some(window.get().block(object.py()).into_any())),
+        Ok(view) => Ok(Some(view.get().block(object.py()).into_any())),
         Err(_) => Ok(Some(exporter)),
     }
 }
@@ -180,7 +180,7 @@ fn extent_of(object: &Bound<'_, PyAny>) -> PyResult<Option<Range<usize>>> {
     if let Some(array) = Array::of(object)? {
         return array.addresses().map(Some);
     }
-    if !Buffer::is_lent_by(object) {
+    if !Buffer::is_exported_by(object) {
         return Ok(None);
     }
     let layout = Buffer::of(object).and_then(|buffer| Layout::of(&buffer));

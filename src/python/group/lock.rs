@@ -1,6 +1,6 @@
 //! Who may touch a group when.
 //!
-//! Python threads share a group, and any of them may end it. The gate lets many in at once to use it and only one to end
+//! Python threads share a group, and any of them may end it. The lock lets many in at once to use it and only one to end
 //! it. On builds with a GIL those who hold it need no lock among themselves, so the hot path pays nothing.
 
 use std::cell::UnsafeCell;
@@ -14,7 +14,7 @@ use crate::os::fork::PerProcess;
 
 /// A value that is shared for use and exclusive for ending it.
 ///
-/// The closures must not run Python code: that could come back to the same gate. They take no `Python` token, so what
+/// The closures must not run Python code: that could come back to the same lock. They take no `Python` token, so what
 /// they can reach of the interpreter is what they capture: nothing, please.
 pub(crate) struct GroupLock<T> {
     /// A fork may catch it held by a thread that the child does not have, so the child gets another.
@@ -49,7 +49,7 @@ impl<T: Send + Sync> GroupLock<T> {
     pub(crate) fn detached<R: Send>(&self, py: Python<'_>, work: impl FnOnce(&T) -> R + Send) -> R {
         let (lock, value) = (self.lock(), Shared(self.value.get()));
         py.detach(move || {
-            // Taken and let go in here: attaching again may run Python code, which may come back to the gate.
+            // Taken and let go in here: attaching again may run Python code, which may come back to the group's lock.
             let _shared = lock.read().unwrap_or_else(PoisonError::into_inner);
             // SAFETY: the read lock is held for all of `work`, and `exclusive` needs the write lock.
             work(unsafe { value.get() })

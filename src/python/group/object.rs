@@ -47,7 +47,7 @@ pub(crate) struct MemGroup {
     requested: Tally,
 }
 
-/// A count that only attached threads inside the gate raise.
+/// A count that only attached threads inside the group's lock raise.
 #[derive(Default)]
 struct Tally(AtomicUsize);
 
@@ -219,7 +219,7 @@ impl MemGroup {
 
     #[inline(always)]
     fn or_unavailable<R>(&self, py: Python<'_>, result: Result<R, Unavailable>) -> PyResult<R> {
-        result.map_err(|gone| gone.error(&self.name(py)))
+        result.map_err(|unavailable| unavailable.error(&self.name(py)))
     }
 
     /// Sets the bytes of a piece that was just taken to 0, if they are not.

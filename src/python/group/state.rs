@@ -453,7 +453,7 @@ impl LetGo {
 
 fn revoke(slot: &Slot) -> usize {
     // SAFETY: only LetGo calls this, which GroupState::free makes: nobody allocates from the slot any more. This layer makes no Rust
-    // reference into group memory, and its raw accesses are over: they hold the gate, or are a view's that was overruled.
+    // reference into group memory, and its raw accesses are over: they hold the group's lock, or are a view's that was overruled.
     unsafe { slot.revoke() };
     0
 }
@@ -499,7 +499,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn error(self, group: &str) -> PyErr {
         match self {
-            Self::Unavailable(gone) => gone.error(group),
+            Self::Unavailable(why) => why.error(group),
             Self::Views { views, end } => {
                 let force = if end == "free" { ", or pass force=True" } else { "" };
                 PyBufferError::new_err(format!(
