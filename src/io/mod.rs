@@ -73,172 +73,111 @@ unsafe fn move_all(
     }
 }
 
+/// The methods of a list that move its bytes: a pair for each call, one that moves all bytes and one that begins at a byte.
+///
+/// They are sound for types that own the bytes of their layout, where calls that read into it borrow it uniquely.
+macro_rules! transfers {
+    ($mirror:expr; $(
+        $(#[$doc:meta])*
+        fn $all:ident, $from:ident([$($borrow:tt)+] $this:ident, $fd:ident $(, $offset:ident)?) => $call:expr;
+    )*) => {$(
+        $(#[$doc])*
+        pub fn $all($($borrow)+ $this, $fd: impl AsFd $(, $offset: u64)?) -> Result<usize, TransferError> {
+            $this.$from($fd, $($offset,)? 0)
+        }
+
+        #[doc = concat!("As [`", stringify!($all), "`](Self::", stringify!($all), "), from byte `start` of the list on;")]
+        /// nothing if there is none.
+        ///
+        /// # Errors
+        #[doc = concat!("As [`", stringify!($all), "`](Self::", stringify!($all), ").")]
+        pub fn $from(
+            $($borrow)+ $this,
+            $fd: impl AsFd,
+            $($offset: u64,)?
+            start: usize,
+        ) -> Result<usize, TransferError> {
+            // SAFETY: the list owns its bytes, and one that is read into is borrowed uniquely, by the receiver of the method.
+            unsafe { move_all($fd, $call, $this.live_slots(), $this.layout(), $mirror, start) }
+        }
+    )*};
+}
+
 impl List<'_> {
-    /// Fills the allocations, in order, from a file, pipe or socket. Returns how many bytes there were: fewer than
-    /// [`nbytes`](Self::nbytes) where the input ended before.
-    ///
-    /// # Errors
-    /// [`TransferError`], which knows how far this came.
-    ///
-    /// ```
-    /// use std::io::Write;
-    ///
-    /// let group = memgroup::MemGroup::new()?;
-    /// let mut list = group.alloc_many(&[3, 0, 5])?;
-    /// let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
-    /// theirs.write_all(b"abcdefgh")?;
-    /// assert_eq!(list.readv(&ours)?, 8);
-    /// assert_eq!(&list[2], b"defgh");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn readv(&mut self, fd: impl AsFd) -> Result<usize, TransferError> {
-        self.readv_from(fd, 0)
-    }
+    transfers! {
+        Mirror::ReadWrite;
 
-    /// As [`readv`](Self::readv), from byte `start` of the list on; nothing if there is none.
-    ///
-    /// # Errors
-    /// As [`readv`](Self::readv).
-    pub fn readv_from(&mut self, fd: impl AsFd, start: usize) -> Result<usize, TransferError> {
-        // SAFETY: the list owns its bytes, and is borrowed uniquely.
-        unsafe { move_all(fd, Call::Read, self.live_slots(), self.layout(), Mirror::ReadWrite, start) }
-    }
+        /// Fills the allocations, in order, from a file, pipe or socket. Returns how many bytes there were: fewer than
+        /// [`nbytes`](Self::nbytes) where the input ended before.
+        ///
+        /// # Errors
+        /// [`TransferError`], which knows how far this came.
+        ///
+        /// ```
+        /// use std::io::Write;
+        ///
+        /// let group = memgroup::MemGroup::new()?;
+        /// let mut list = group.alloc_many(&[3, 0, 5])?;
+        /// let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
+        /// theirs.write_all(b"abcdefgh")?;
+        /// assert_eq!(list.readv(&ours)?, 8);
+        /// assert_eq!(&list[2], b"defgh");
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
+        fn readv, readv_from([&mut] self, fd) => Call::Read;
 
-    /// As [`readv`](Self::readv), from an offset of a file, the position of which stays as it is.
-    ///
-    /// # Errors
-    /// As [`readv`](Self::readv).
-    pub fn preadv(&mut self, fd: impl AsFd, offset: u64) -> Result<usize, TransferError> {
-        self.preadv_from(fd, offset, 0)
-    }
+        /// As [`readv`](Self::readv), from an offset of a file, the position of which stays as it is.
+        ///
+        /// # Errors
+        /// As [`readv`](Self::readv).
+        fn preadv, preadv_from([&mut] self, fd, offset) => Call::ReadAt(offset);
 
-    /// As [`preadv`](Self::preadv), from byte `start` of the list on; nothing if there is none.
-    ///
-    /// # Errors
-    /// As [`preadv`](Self::preadv).
-    pub fn preadv_from(&mut self, fd: impl AsFd, offset: u64, start: usize) -> Result<usize, TransferError> {
-        // SAFETY: as for readv.
-        unsafe { move_all(fd, Call::ReadAt(offset), self.live_slots(), self.layout(), Mirror::ReadWrite, start) }
-    }
+        /// As [`readv`](Self::readv), from a socket. From one that knows messages it takes exactly one.
+        ///
+        /// # Errors
+        /// As [`readv`](Self::readv); with EMSGSIZE where a message was longer than the list, and the rest of it is lost.
+        fn recvmsg, recvmsg_from([&mut] self, socket) => Call::Receive;
 
-    /// As [`readv`](Self::readv), from a socket. From one that knows messages it takes exactly one.
-    ///
-    /// # Errors
-    /// As [`readv`](Self::readv); with EMSGSIZE where a message was longer than the list, and the rest of it is lost.
-    pub fn recvmsg(&mut self, socket: impl AsFd) -> Result<usize, TransferError> {
-        self.recvmsg_from(socket, 0)
-    }
+        /// Writes the bytes of all allocations, in order, to a file, pipe or socket.
+        ///
+        /// # Errors
+        /// As [`readv`](Self::readv).
+        fn writev, writev_from([&] self, fd) => Call::Write;
 
-    /// As [`recvmsg`](Self::recvmsg), from byte `start` of the list on; nothing if there is none.
-    ///
-    /// # Errors
-    /// As [`recvmsg`](Self::recvmsg).
-    pub fn recvmsg_from(&mut self, socket: impl AsFd, start: usize) -> Result<usize, TransferError> {
-        // SAFETY: as for readv.
-        unsafe { move_all(socket, Call::Receive, self.live_slots(), self.layout(), Mirror::ReadWrite, start) }
-    }
+        /// As [`writev`](Self::writev), to an offset of a file, the position of which stays as it is.
+        ///
+        /// # Errors
+        /// As [`readv`](Self::readv).
+        fn pwritev, pwritev_from([&] self, fd, offset) => Call::WriteAt(offset);
 
-    /// Writes the bytes of all allocations, in order, to a file, pipe or socket.
-    ///
-    /// # Errors
-    /// As [`readv`](Self::readv).
-    pub fn writev(&self, fd: impl AsFd) -> Result<usize, TransferError> {
-        self.writev_from(fd, 0)
-    }
-
-    /// As [`writev`](Self::writev), from byte `start` of the list on; nothing if there is none.
-    ///
-    /// # Errors
-    /// As [`writev`](Self::writev).
-    pub fn writev_from(&self, fd: impl AsFd, start: usize) -> Result<usize, TransferError> {
-        // SAFETY: the list owns its bytes.
-        unsafe { move_all(fd, Call::Write, self.live_slots(), self.layout(), Mirror::ReadWrite, start) }
-    }
-
-    /// As [`writev`](Self::writev), to an offset of a file, the position of which stays as it is.
-    ///
-    /// # Errors
-    /// As [`readv`](Self::readv).
-    pub fn pwritev(&self, fd: impl AsFd, offset: u64) -> Result<usize, TransferError> {
-        self.pwritev_from(fd, offset, 0)
-    }
-
-    /// As [`pwritev`](Self::pwritev), from byte `start` of the list on; nothing if there is none.
-    ///
-    /// # Errors
-    /// As [`pwritev`](Self::pwritev).
-    pub fn pwritev_from(&self, fd: impl AsFd, offset: u64, start: usize) -> Result<usize, TransferError> {
-        // SAFETY: as for writev.
-        unsafe { move_all(fd, Call::WriteAt(offset), self.live_slots(), self.layout(), Mirror::ReadWrite, start) }
-    }
-
-    /// As [`writev`](Self::writev), to a socket. To one that knows messages it is one.
-    ///
-    /// # Errors
-    /// As [`readv`](Self::readv); with EMSGSIZE where it cannot be one message.
-    pub fn sendmsg(&self, socket: impl AsFd) -> Result<usize, TransferError> {
-        self.sendmsg_from(socket, 0)
-    }
-
-    /// As [`sendmsg`](Self::sendmsg), from byte `start` of the list on; nothing if there is none.
-    ///
-    /// # Errors
-    /// As [`sendmsg`](Self::sendmsg).
-    pub fn sendmsg_from(&self, socket: impl AsFd, start: usize) -> Result<usize, TransferError> {
-        // SAFETY: as for writev.
-        unsafe { move_all(socket, Call::Send, self.live_slots(), self.layout(), Mirror::ReadWrite, start) }
+        /// As [`writev`](Self::writev), to a socket. To one that knows messages it is one.
+        ///
+        /// # Errors
+        /// As [`readv`](Self::readv); with EMSGSIZE where it cannot be one message.
+        fn sendmsg, sendmsg_from([&] self, socket) => Call::Send;
     }
 }
 
 impl ProtectedList<'_> {
-    /// As [`List::writev`].
-    ///
-    /// # Errors
-    /// As [`List::readv`].
-    pub fn writev(&self, fd: impl AsFd) -> Result<usize, TransferError> {
-        self.writev_from(fd, 0)
-    }
+    transfers! {
+        Mirror::ReadOnly;
 
-    /// As [`writev`](Self::writev), from byte `start` of the list on; nothing if there is none.
-    ///
-    /// # Errors
-    /// As [`writev`](Self::writev).
-    pub fn writev_from(&self, fd: impl AsFd, start: usize) -> Result<usize, TransferError> {
-        // SAFETY: the list owns its bytes.
-        unsafe { move_all(fd, Call::Write, self.live_slots(), self.layout(), Mirror::ReadOnly, start) }
-    }
+        /// As [`List::writev`].
+        ///
+        /// # Errors
+        /// As [`List::readv`].
+        fn writev, writev_from([&] self, fd) => Call::Write;
 
-    /// As [`List::pwritev`].
-    ///
-    /// # Errors
-    /// As [`List::readv`].
-    pub fn pwritev(&self, fd: impl AsFd, offset: u64) -> Result<usize, TransferError> {
-        self.pwritev_from(fd, offset, 0)
-    }
+        /// As [`List::pwritev`].
+        ///
+        /// # Errors
+        /// As [`List::readv`].
+        fn pwritev, pwritev_from([&] self, fd, offset) => Call::WriteAt(offset);
 
-    /// As [`pwritev`](Self::pwritev), from byte `start` of the list on; nothing if there is none.
-    ///
-    /// # Errors
-    /// As [`pwritev`](Self::pwritev).
-    pub fn pwritev_from(&self, fd: impl AsFd, offset: u64, start: usize) -> Result<usize, TransferError> {
-        // SAFETY: as for writev.
-        unsafe { move_all(fd, Call::WriteAt(offset), self.live_slots(), self.layout(), Mirror::ReadOnly, start) }
-    }
-
-    /// As [`List::sendmsg`].
-    ///
-    /// # Errors
-    /// As [`List::sendmsg`].
-    pub fn sendmsg(&self, socket: impl AsFd) -> Result<usize, TransferError> {
-        self.sendmsg_from(socket, 0)
-    }
-
-    /// As [`sendmsg`](Self::sendmsg), from byte `start` of the list on; nothing if there is none.
-    ///
-    /// # Errors
-    /// As [`sendmsg`](Self::sendmsg).
-    pub fn sendmsg_from(&self, socket: impl AsFd, start: usize) -> Result<usize, TransferError> {
-        // SAFETY: as for writev.
-        unsafe { move_all(socket, Call::Send, self.live_slots(), self.layout(), Mirror::ReadOnly, start) }
+        /// As [`List::sendmsg`].
+        ///
+        /// # Errors
+        /// As [`List::sendmsg`].
+        fn sendmsg, sendmsg_from([&] self, socket) => Call::Send;
     }
 }
