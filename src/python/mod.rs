@@ -10,6 +10,10 @@
 //! | `numpy` | arrays in a group, and numpy's own allocations |
 //! | `rmap` | the model, which shares nothing with all this but how integers are read |
 //! | `ffi` | between Python's C interface and Rust |
+//!
+//! In each room the object (`object.rs`: the structure, and how its memory is reached) is below the class (`class.rs`: what
+//! Python calls), which only the modules know. Files import downwards: `ffi`, the group's state, lock and object, blocks, lists,
+//! then `export`, `numpy` and `stream`, then the classes.
 
 mod block;
 mod export;

@@ -151,7 +151,7 @@ fn chosen(len: usize, which: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     {
         return Err(neither(which));
     }
-    if Buffer::is_lent_by(which) {
+    if Buffer::is_exported_by(which) {
         let buffer = Buffer::of(which)?;
         return match buffer.format().to_bytes() {
             b"?" | b"@?" | b"=?" | b"<?" | b">?" | b"!?" => {
