@@ -13,7 +13,7 @@ use crate::Error;
 use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::if_any;
 use crate::python::block::object::{Get, MemBlock};
-use crate::python::block::raw::LiveBlock;
+use crate::python::block::raw::{LiveBlock, RawBlock};
 use crate::python::export::strided_view::{Contents, Layout, StridedView};
 use crate::python::ffi::arguments::type_name;
 use crate::python::group::object::MemGroup;
@@ -69,7 +69,12 @@ pub(crate) fn moved_block<'py>(
     block: &Bound<'py, MemBlock>,
     to: Mirror,
 ) -> PyResult<Bound<'py, MemBlock>> {
-    moved(slf, &Source::Whole(block.clone()), to)
+    let piece = slf.get().try_with_state(slf.py(), |state| {
+        let found = piece_of(slf, state, block.get())?;
+        // SAFETY: the address of a block's piece lies in the block's mirror.
+        Ok(found.map(|(live, from)| unsafe { live.move_to(from, to) }))
+    })?;
+    block_over(slf, piece, to)
 }
 
 fn moved<'py>(slf: &Bound<'py, MemGroup>, source: &Source<'py>, to: Mirror) -> PyResult<Bound<'py, MemBlock>> {
@@ -79,14 +84,25 @@ fn moved<'py>(slf: &Bound<'py, MemGroup>, source: &Source<'py>, to: Mirror) -> P
                 // SAFETY: find has just found it in that mirror.
                 unsafe { live.pin(from) };
             }
-            // SAFETY: the same.
+            // SAFETY: find has just found it in that mirror.
             unsafe { live.move_to(from, to) }
         }))
     })?;
+    block_over(slf, piece, to)
+}
+
+/// A block over what was found, if anything was, and if the mirror is there.
+#[inline(always)]
+fn block_over<'py>(
+    slf: &Bound<'py, MemGroup>,
+    piece: Option<Option<RawBlock>>,
+    to: Mirror,
+) -> PyResult<Bound<'py, MemBlock>> {
     let piece = piece.ok_or(Error::Foreign)?.ok_or_else(|| no_mirror(slf))?;
     MemBlock::new(slf, piece, to)
 }
 
+#[cold]
 fn no_mirror(slf: &Bound<'_, MemGroup>) -> PyErr {
     if !slf.get().with_state(slf.py(), |state| state.group().has_mirror()) {
         return Error::NoMirror.into();
@@ -149,6 +165,7 @@ fn empty_part(found: Found<'_>) -> Found<'_> {
     found.map(|(live, mirror)| (live.empty_part(), mirror))
 }
 
+#[inline(always)]
 fn piece_of<'a>(slf: &Bound<'_, MemGroup>, state: &'a GroupState, block: &MemBlock) -> Result<Found<'a>, Unavailable> {
     state.check_open()?;
     if !block.belongs_to(slf.as_unbound()) {
