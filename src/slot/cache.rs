@@ -29,7 +29,7 @@ const MAX_SLOTS_KEPT: usize = 1024;
 /// The environment variable that sets the bound, in bytes, for programs that cannot be changed.
 pub(crate) const VARIABLE: &str = "MEMGROUP_WARM_LIMIT";
 
-/// What this process keeps warm for the next groups; see [`resident_memory`].
+/// What this process keeps warm for the next groups; see [`warm_memory`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WarmMemory {
     /// The most bytes that are kept; see [`set_warm_limit`].
