@@ -1,41 +1,14 @@
-//! What lies between the objects of a list's runs: padding, or bytes of other owners.
+//! Clearing what lies between the objects of a list's runs: padding, or bytes of other owners.
 //!
 //! A consumer that is given one window over many objects can read what lies between them. So the gaps that belong to the list are
 //! cleared before that, once, and gaps of other owners are never shown.
 
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::layout::{ListLayout, Part};
 use crate::slot::LiveSlots;
-
-/// Who owns the gaps between the objects of a list, and what is in them.
-#[derive(Debug)]
-pub(crate) struct Gaps {
-    are_foreign: bool,
-    /// Whether nothing was written there since the memory was taken.
-    are_untouched: bool,
-    /// Whether all of them were cleared.
-    are_clear: AtomicBool,
-}
-
-impl Gaps {
-    /// Gaps of memory that was taken for the list.
-    pub(super) fn new() -> Self {
-        Self { are_foreign: false, are_untouched: true, are_clear: AtomicBool::new(false) }
-    }
-
-    /// The same with unknown contents.
-    pub(super) fn written() -> Self {
-        Self { are_untouched: false, ..Self::new() }
-    }
-
-    /// Gaps that belong to others.
-    pub(super) fn foreign() -> Self {
-        Self { are_foreign: true, ..Self::new() }
-    }
-}
 
 impl ListLayout {
     /// Makes sure that what lies between the objects of a part, from the lowest to the highest, may be shown along with them:

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::columns::Columns;
-use super::gaps::Gaps;
+use super::gap_state::Gaps;
 use crate::error::Error;
 use crate::fallible;
 use crate::slot::{LiveSlots, SlotPtr};

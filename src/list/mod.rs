@@ -5,6 +5,7 @@
 
 pub(crate) mod arrow;
 pub(crate) mod columns;
+mod gap_state;
 mod gaps;
 pub(crate) mod inspect;
 pub(crate) mod layout;

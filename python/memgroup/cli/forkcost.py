@@ -8,7 +8,7 @@ from memgroup.cli.arguments import SIZE_HELP, argument, positive, refuse
 from memgroup.cli.output import print_report
 from memgroup.cli.status import COMPLETE
 from memgroup.display.text import read_size
-from memgroup.display.watch import watching
+from memgroup.display.watching import watching
 
 if TYPE_CHECKING:
     import argparse

@@ -15,7 +15,7 @@ from memgroup.cli.gather.report import complaints, report
 from memgroup.cli.output import print_report
 from memgroup.cli.status import COMPLETE, INCOMPLETE
 from memgroup.display.text import read_pattern, read_size, show_text
-from memgroup.display.watch import watching
+from memgroup.display.watching import watching
 
 if TYPE_CHECKING:
     import argparse
