@@ -37,7 +37,7 @@ CALLS = {
     "alloc align=3": (lambda g: g.alloc(1, align=3), ValueError, ("align", "power of two", "not 3")),
     "alloc with an unknown name": (lambda g: g.alloc(1, foo=2), TypeError, ("'foo'",)),
     "copy a str": (lambda g: g.copy("x"), TypeError, ("bytes-like", "str", "encode")),
-    "sizes bytes": (lambda g: g.alloc_many(b"ab"), TypeError, ("sizes", "not bytes", "group.copy(item)")),
+    "sizes bytes": (lambda g: g.alloc_many(b"ab"), TypeError, ("sizes", "not bytes", "copy_many(items)")),
     "sizes a bytearray": (lambda g: g.alloc_many(bytearray(2)), TypeError, ("sizes", "not bytearray")),
     "sizes a number": (lambda g: g.alloc_many(5), TypeError, ("sizes", "not int", "[size] * count")),
     "sizes of a str": (lambda g: g.alloc_many([1, "x"]), TypeError, ("sizes[1]", "str")),
