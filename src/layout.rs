@@ -134,8 +134,6 @@ pub struct Commit {
     pub needed: usize,
     /// The same and a window ahead: at least `needed`, at most the slot's capacity.
     pub ahead: usize,
-    /// The same in whole huge pages, where those are to be had; nobody is refused anything for them.
-    pub huge: Option<usize>,
 }
 
 /// How far to commit a slot that is committed up to `ready` and must become so up to `end`, in whole pages.
@@ -146,51 +144,7 @@ pub fn commit(ready: usize, end: usize, capacity: usize, page: usize) -> Commit 
     let needed = align_up(end, page).map_or(capacity, |end| end.min(capacity));
     let window = ready.clamp(MIN_WINDOW, MAX_WINDOW);
     let ahead = align_up(ready + window, page).map_or(capacity, |end| end.min(capacity)).max(needed);
-    Commit { needed, ahead, huge: None }
-}
-
-/// Huge pages that a slot may be committed in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HugePages {
-    /// Bytes in one, a power of two.
-    pub size: usize,
-    /// Bytes that may be committed ahead for the sake of huge pages, beside what is committed ahead without them.
-    pub allowance: usize,
-}
-
-/// The most bytes that are committed ahead in huge pages: so many cost the kernel about half a millisecond.
-const MAX_HUGE_WINDOW: usize = 8 * 1024 * 1024;
-
-/// The share of what a group has committed that may be committed ahead in huge pages.
-const HUGE_SHARE: usize = 8;
-
-/// The most bytes of one block that are made huge pages as it is handed out. More is faulted in as it is touched: whoever
-/// asks for that much at once may never touch most of it.
-pub const MAX_HUGE_REQUEST: usize = 64 * 1024 * 1024;
-
-impl HugePages {
-    /// Huge pages of `size` bytes in a group that has slots from `base` bytes on and has committed `committed` bytes.
-    ///
-    /// An eighth of that may be committed in vain, or a page where the base says that the group is going to be large.
-    pub fn new(size: usize, base: usize, committed: usize) -> Self {
-        let at_least = if base >= size { size } else { 0 };
-        Self { size, allowance: (committed / HUGE_SHARE).max(at_least) }
-    }
-
-    /// The same commit with an end that is one of a huge page's, if that is worth it.
-    ///
-    /// A huge page that was begun with small ones goes on so up to its end, and nothing is committed ahead beyond that, so
-    /// that the next one can be whole.
-    pub fn widen(self, small: Commit, ready: usize, capacity: usize) -> Commit {
-        let boundary = ready.next_multiple_of(self.size);
-        if small.needed <= boundary && ready < boundary {
-            return Commit { ahead: small.ahead.min(boundary), ..small };
-        }
-        let whole = small.needed.next_multiple_of(self.size);
-        let most = (small.needed + MAX_HUGE_WINDOW).max(whole).min(capacity);
-        let ahead = (small.ahead.saturating_add(self.allowance)).min(most) / self.size * self.size;
-        Commit { ahead: small.ahead.min(whole), huge: (ahead >= whole).then_some(ahead), ..small }
-    }
+    Commit { needed, ahead }
 }
 
 /// Size of the chunk that an owner handle takes next, after `taken` bytes, from a group with slots from `base` bytes on.
@@ -202,7 +156,7 @@ pub fn chunk(taken: usize, base: usize) -> usize {
     (1 << (reach.ilog2() - 1)).min(MAX_CHUNK)
 }
 
-/// Whether a slot is to be made of nothing but huge pages, of `size` bytes each, in a group with that limit.
+/// Whether a slot is to be made of huge pages, of `size` bytes each, in a group with that limit.
 ///
 /// Nothing smaller can be committed of it then, so neither the slot nor the limit may be small beside one: at most an eighth
 /// of such a slot is committed in vain, and at most a sixty-fourth of the limit cannot be used.
@@ -264,7 +218,7 @@ mod tests {
     #[test]
     fn a_large_request_commits_nothing_ahead() {
         let large = 3 * MAX_WINDOW;
-        assert_eq!(commit(0, large, 8 * MAX_WINDOW, PAGE), Commit { needed: large, ahead: large, huge: None });
+        assert_eq!(commit(0, large, 8 * MAX_WINDOW, PAGE), Commit { needed: large, ahead: large });
     }
 
     #[test]
@@ -281,34 +235,6 @@ mod tests {
         }
         assert_eq!(chunk(0, 1 << 30), DEFAULT_BASE / 2);
         assert_eq!(chunk(usize::MAX, 1), MAX_CHUNK);
-    }
-
-    #[test]
-    fn a_small_group_commits_no_huge_page_and_a_large_one_an_eighth_ahead() {
-        let widen = |committed, ready, end| {
-            let pages = HugePages::new(HUGE, DEFAULT_BASE, committed);
-            let wide = pages.widen(commit(ready, end, 64 * HUGE, PAGE), ready, 64 * HUGE);
-            wide.huge.unwrap_or(wide.ahead)
-        };
-        assert_eq!(widen(2 * HUGE, 0, 1), MIN_WINDOW);
-        assert_eq!(widen(8 * HUGE, 0, 1), HUGE);
-        assert_eq!(widen(16 * HUGE, HUGE, HUGE + 1), 3 * HUGE);
-        assert_eq!(widen(1000 * HUGE, 0, 1), MAX_HUGE_WINDOW);
-        // What was begun with small pages goes on with them, as far as a huge page would have reached.
-        assert_eq!(widen(1000 * HUGE, HUGE - PAGE, HUGE), HUGE);
-        assert_eq!(widen(HUGE, HUGE - 2 * PAGE, HUGE - PAGE), HUGE);
-        // Of a large request the end is small, if too much of a huge page would be left over.
-        assert_eq!(widen(8 * HUGE, 0, 3 * HUGE - PAGE), 3 * HUGE);
-        assert_eq!(widen(4 * HUGE, 0, 3 * HUGE + PAGE), 3 * HUGE + PAGE);
-    }
-
-    #[test]
-    fn a_base_of_a_huge_page_begins_with_one() {
-        let pages = HugePages::new(HUGE, HUGE, 0);
-        assert_eq!(pages.widen(commit(0, 1, HUGE, PAGE), 0, HUGE).huge, Some(HUGE));
-        // Nor does a huge page reach beyond the end of the slot.
-        let capacity = 2 * HUGE - PAGE;
-        assert_eq!(pages.widen(commit(HUGE, HUGE + 1, capacity, PAGE), HUGE, capacity).ahead, HUGE + MAX_WINDOW);
     }
 
     #[test]
@@ -357,24 +283,6 @@ mod tests {
             prop_assert!(commit.ahead == commit.needed || commit.ahead - ready <= MAX_WINDOW.max(page));
             let is_whole = |end: usize| end == capacity || end.is_multiple_of(page);
             prop_assert!(is_whole(commit.ahead) && is_whole(commit.needed));
-        }
-
-        #[test]
-        fn huge_pages_waste_no_more_than_their_share(
-            ready in 0..1usize << 34, more in 1..1usize << 34, spare in 0..1usize << 34, committed in 0..1usize << 40,
-            base in 1..1usize << 24,
-        ) {
-            let ready = ready / PAGE * PAGE;
-            let capacity = align_up(ready + more + spare, PAGE).unwrap();
-            let small = commit(ready, ready + more, capacity, PAGE);
-            let pages = HugePages::new(HUGE, base, committed);
-            let wide = pages.widen(small, ready, capacity);
-            prop_assert_eq!(wide.needed, small.needed);
-            prop_assert!(wide.ahead >= wide.needed && wide.ahead <= small.ahead);
-            let wide = wide.huge.unwrap_or(wide.ahead);
-            prop_assert!(wide >= small.needed && wide <= capacity && wide.is_multiple_of(PAGE));
-            prop_assert!(wide <= small.ahead + pages.allowance);
-            prop_assert!(wide <= small.ahead.max(small.needed.next_multiple_of(HUGE)) + MAX_HUGE_WINDOW);
         }
     }
 }

@@ -60,8 +60,6 @@ pub struct Stats {
     pub allocated: usize,
     /// Accounted for as memory in use; what `limit` limits.
     pub committed: usize,
-    /// Those of them that are in huge pages.
-    pub huge: usize,
     /// Address space taken by the mirrors.
     pub mapped: usize,
 }
@@ -93,7 +91,7 @@ impl Options {
             // Relaxed: only that no two are equal matters.
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             sizes,
-            budget: Arc::new(Budget::new(self.limit).secret(self.secret).huge_pages(self.huge_pages)),
+            budget: Arc::new(Budget::new(self.limit).secret(self.secret)),
             backing,
             name: self.name,
         })
@@ -250,7 +248,6 @@ impl MemGroup {
         let slots: Vec<_> = groups.iter().flatten().flat_map(|group| group.slots()).map(|slot| slot.stats()).collect();
         Stats {
             allocated: slots.iter().map(|slot| slot.allocated).sum(),
-            huge: slots.iter().map(|slot| slot.huge).sum(),
             mapped: slots.iter().map(|slot| slot.mapped).sum(),
             committed: self.budget.committed(),
             slots,

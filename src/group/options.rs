@@ -16,19 +16,11 @@ pub struct Options {
     pub(super) backing: Backing,
     pub(super) name: String,
     pub(super) secret: bool,
-    pub(super) huge_pages: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            base: DEFAULT_BASE,
-            limit: None,
-            backing: Backing::default(),
-            name: "memgroup".into(),
-            secret: false,
-            huge_pages: true,
-        }
+        Self { base: DEFAULT_BASE, limit: None, backing: Backing::default(), name: "memgroup".into(), secret: false }
     }
 }
 
@@ -72,13 +64,6 @@ impl Options {
     /// ```
     pub fn secret(mut self, secret: bool) -> Self {
         self.secret = secret;
-        self
-    }
-
-    /// Whether large slots are committed in huge pages where the kernel gives them, as they are unless this says `false`. The
-    /// environment variable `MEMGROUP_HUGE_PAGES=0` says so for a whole process.
-    pub fn huge_pages(mut self, huge_pages: bool) -> Self {
-        self.huge_pages = huge_pages;
         self
     }
 }

@@ -18,7 +18,7 @@ pub(crate) mod memory_facts;
 
 pub(crate) use system::fork::{self, fork_zeroed};
 pub(crate) use system::io::{iovecs, regular, temporary};
-pub(crate) use system::mapping::{Locked, Mirrors, Unlocked, ask_for_huge_pages, check_backing, huge_page_offer};
+pub(crate) use system::mapping::{Locked, Mirrors, Unlocked, ask_for_huge_pages, check_backing, huge_page_size};
 pub(crate) use system::memory::headroom;
 pub(crate) use system::signals;
 

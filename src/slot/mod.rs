@@ -10,8 +10,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use crate::error::Error;
-use crate::layout::{self, HugePages, SlotIndex};
-use crate::os::headroom::Claim;
+use crate::layout::{self, SlotIndex};
 use crate::os::{self, Backing, Mirrors, fork};
 use crate::sync::opaque;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
@@ -71,8 +70,6 @@ pub struct SlotStats {
     pub allocated: usize,
     /// Bytes committed: accounted for as memory that the group uses.
     pub committed: usize,
-    /// Those of them that are in huge pages.
-    pub huge: usize,
     /// Address space of its mirrors, in bytes.
     pub mapped: usize,
 }
@@ -88,13 +85,11 @@ impl Slot {
     ) -> Result<Self, Error> {
         // Before the memory is found: a fork in between makes it one that a child may see.
         let (forks, generation) = (fork::count(), fork::generation());
+        let huge_page = os::huge_page_size(backing);
         // Secrets are locked, and what may be locked is little: no more of it than is needed. And nobody else gets their memory.
         let is_secret = budget.is_secret();
-        let offer = os::huge_page_offer(backing).filter(|_| !is_secret && budget.wants_huge_pages());
-        let is_huge = offer.is_some_and(|offer| match offer.is_unasked {
-            true => layout::is_for_huge_pages(capacity, budget.limit(), offer.size),
-            false => capacity >= offer.size,
-        });
+        let is_huge =
+            !is_secret && huge_page.is_some_and(|size| layout::is_for_huge_pages(capacity, budget.limit(), size));
         let cache_key = CacheKey::of(backing, name, capacity, is_huge).filter(|_| !is_secret);
         let (cache_key, memory) = match cache_key.and_then(cache::take) {
             Some((cache_key, memory)) => {
@@ -244,58 +239,23 @@ impl Slot {
     /// How far to commit so that all below offset `end` is ready; `None` if it is.
     pub(crate) fn window(&self, end: usize) -> Option<layout::Commit> {
         let ready = self.cursor.ready();
-        if end <= ready {
-            return None;
-        }
-        let mirrors = &self.memory.mirrors;
-        let small = layout::commit(ready, end, self.capacity, mirrors.granule());
-        Some(mirrors.huge_page().map_or(small, |size| {
-            let base = self.capacity >> self.index.get();
-            let committed = self.budget.committed() + small.needed - ready;
-            HugePages::new(size, base, committed).widen(small, ready, self.capacity)
-        }))
+        (end > ready).then(|| layout::commit(ready, end, self.capacity, self.memory.mirrors.granule()))
     }
 
-    /// Commits up to offset `to`, beyond what is ready, in huge pages where they are to be had and that are no more than
-    /// `most_huge` bytes. Only the thread that holds the lock of the slot's table may.
-    pub(crate) fn commit_to(&self, to: usize, most_huge: usize) -> Result<(), Error> {
-        let (more, from) = self.cold_part(to);
+    /// Commits up to offset `to`, beyond what is ready. Only the thread that holds the lock of the slot's table may.
+    pub(crate) fn commit_to(&self, to: usize) -> Result<(), Error> {
+        let ready = self.cursor.ready();
+        let more = to - ready;
+        // The group answers for all of it; the machine is asked for what lies beyond the resident part.
+        let from = ready.max(self.memory.resident).min(to);
         let cold = if self.memory.mirrors.are_in_files() { 0 } else { to - from };
-        let claim = self.budget.take(more, cold)?;
-        let as_huge = cold <= most_huge && self.may_be_huge(&claim, cold);
-        self.populate(from, to, as_huge).inspect_err(|_| self.budget.give_back(more))?;
+        let _claim = self.budget.take(more, cold)?;
+        self.populate(from, to).inspect_err(|_| self.budget.give_back(more))?;
         self.cursor.extend(to);
         Ok(())
     }
 
-    /// The same for the sake of huge pages alone: whether they may be had. If not, nothing is committed.
-    pub(crate) fn commit_huge(&self, to: usize, most_huge: usize) -> bool {
-        let (more, from) = self.cold_part(to);
-        let cold = to - from;
-        let Ok(claim) = self.budget.take(more, cold) else { return false };
-        let done = cold <= most_huge && self.may_be_huge(&claim, cold) && self.populate(from, to, true).is_ok();
-        match done {
-            true => self.cursor.extend(to),
-            false => self.budget.give_back(more),
-        }
-        done
-    }
-
-    /// How many bytes the group has to answer for, if the slot is committed that far, and where those begin for which the
-    /// machine is asked: they lie beyond the resident part.
-    fn cold_part(&self, to: usize) -> (usize, usize) {
-        let ready = self.cursor.ready();
-        (to - ready, ready.max(self.memory.resident).min(to))
-    }
-
-    /// Whether huge pages are to be made of so many bytes. The kernel must not be near its limits: refusing takes it long.
-    fn may_be_huge(&self, claim: &Claim, bytes: usize) -> bool {
-        const SPARE_HUGE_PAGES: usize = 4;
-        let huge_page = self.memory.mirrors.huge_page();
-        huge_page.is_some_and(|size| size <= bytes && claim.has_spare(size.saturating_mul(SPARE_HUGE_PAGES)))
-    }
-
-    fn populate(&self, from: usize, to: usize, as_huge: bool) -> Result<(), Error> {
+    fn populate(&self, from: usize, to: usize) -> Result<(), Error> {
         let cold = to - from;
         if cold == 0 {
             return Ok(());
@@ -306,12 +266,7 @@ impl Slot {
                 unlocked.error(cold, || format!("locking {cold} bytes of slot {} in memory", self.index.get()))
             });
         }
-        let ahead = cold <= layout::MAX_WINDOW.max(mirrors.granule());
-        let committed = match as_huge {
-            true => mirrors.commit_huge(from, to, ahead),
-            false => mirrors.commit(from, to, ahead),
-        };
-        committed.map_err(|refusal| {
+        mirrors.commit(from, to, cold <= layout::MAX_WINDOW.max(mirrors.granule())).map_err(|refusal| {
             // Some of it may be there now, and nobody knows how much.
             self.is_uncacheable.store(true, Ordering::Relaxed);
             refusal.during(format!("committing {cold} bytes of slot {}", self.index.get()))
@@ -418,7 +373,6 @@ impl Slot {
             capacity: self.capacity,
             allocated: self.cursor.used(),
             committed: self.cursor.ready(),
-            huge: self.memory.mirrors.huge_bytes(self.cursor.ready()),
             mapped: self.memory.mirrors.mapped(),
         }
     }

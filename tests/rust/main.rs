@@ -15,8 +15,6 @@ mod fork_under_load;
 mod group;
 mod history;
 #[cfg(not(heap))]
-mod huge_pages;
-#[cfg(not(heap))]
 mod inject;
 #[cfg(not(heap))]
 mod injector;
