@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import memgroup
 import pytest
@@ -163,7 +164,7 @@ def test_the_processor_must_be_a_supported_one(monkeypatch, machine, state):
 # Memory and limits
 
 
-def facts(**known):
+def facts(**known: Any) -> Any:
     """What the kernel says of memory: what is `known`, and None of the rest."""
     return dict.fromkeys(memory_facts()) | {"cgroups": []} | known
 
@@ -184,7 +185,7 @@ def test_where_the_kernel_says_nothing_there_are_no_huge_pages_and_no_more():
 
 
 def test_this_machine_says_what_memory_it_has():
-    known = memory_facts()
+    known: Any = memory_facts()
     assert known["total"] >= known["available"] > 0
     assert all(level["usage"] >= 0 for level in known["cgroups"])
 

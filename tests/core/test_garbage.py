@@ -171,7 +171,7 @@ def test_a_reader_in_a_cycle_with_its_source_is_collected(group):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         source = Source(ours)
-        source.reader = group.frames(source)
+        vars(source)["reader"] = group.frames(source)
         gone = weakref.ref(source)
         del source
         gc.collect()

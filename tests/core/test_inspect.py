@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -274,6 +273,7 @@ def test_such_a_list_is_pickled_and_its_neighbours_stay(made_of, protocol):
 
 
 def test_such_a_list_is_a_column(made_of):
+    pa = pytest.importorskip("pyarrow")
     group = MemGroup()
     block = group.copy(b"a longer record,another longer record,,short")
     fields = block.split(b",")
@@ -308,9 +308,12 @@ def test_many_objects_are_copied(records, align):
 
 def test_strided_objects_and_lists_are_copied():
     group = MemGroup()
-    made = group.copy_many(
-        [memoryview(b"abcdef")[::2], np.arange(4, dtype="u1")[::-1], group.copy_many([b"x"])[0]]
-    )
+    items: list[Any] = [
+        memoryview(b"abcdef")[::2],
+        np.arange(4, dtype="u1")[::-1],
+        group.copy_many([b"x"])[0],
+    ]
+    made = group.copy_many(items)
     assert made == [b"ace", bytes([3, 2, 1, 0]), b"x"]
     assert group.copy_many(made) == made
     assert group.copy_many([]) == []
@@ -326,8 +329,9 @@ def test_what_is_no_iterable_of_bytes_is_refused(wrong):
 
 def test_an_item_that_is_wrong_is_named_and_nothing_is_allocated():
     group = MemGroup()
+    items: list[Any] = [b"a", b"b", "c"]
     with pytest.raises(TypeError, match=r"items\[2\] must be a bytes-like object, not str"):
-        group.copy_many([b"a", b"b", "c"])
+        group.copy_many(items)
     assert group.stats().blocks == 0
     with pytest.raises(TypeError, match="copy_many"):
         group.alloc_many(b"ab")

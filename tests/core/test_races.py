@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 import memgroup
+import memgroup._pickle
 import pytest
 
 SECONDS = float(os.environ.get("MEMGROUP_STRESS_SECONDS") or 2) / 8

@@ -144,7 +144,7 @@ def watch() -> Iterator[Callable[..., Watched]]:
     """Make processes to look through, none of which outlives the test."""
     watched: list[Watched] = []
 
-    def make(*arguments: object, **options: Any) -> Watched:
+    def make(*arguments: Any, **options: Any) -> Watched:
         watched.append(Watched(*arguments, **options))
         return watched[-1]
 

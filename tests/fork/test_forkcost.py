@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import pytest
 from conftest import memory_available
@@ -297,7 +298,8 @@ class TestBounds:
         def left(*levels, available=5000):
             names = ("limit", "usage", "reclaimable")
             cgroups = [dict(zip(names, level, strict=True)) for level in levels]
-            return machine_module.available_bytes({"available": available, "cgroups": cgroups})
+            facts: Any = {"available": available, "cgroups": cgroups}
+            return machine_module.available_bytes(facts)
 
         assert left() == left((None, 9000, 0)) == 5000
         assert left((None, 10, 0), (1000, 900, 0)) == 100

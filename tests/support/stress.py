@@ -283,15 +283,17 @@ def figures(me: Actor, group: MemGroup) -> None:
     assert block in group
     stats = group.stats()
     assert stats.allocated <= stats.committed <= stats.mapped
-    repr(group), repr(block)
+    assert repr(group)
+    assert repr(block)
 
 
 def protect_what_is_no_view(me: Actor, group: MemGroup) -> None:
     """An array that shows a block and holds nothing but the block; nothing is read through it."""
     if np:
         block, contents = me.block(group)
+        exporter: Any = block
         if contents:
-            assert type(group.protect(np.ndarray(len(contents), "u1", block))) is np.ndarray
+            assert type(group.protect(np.ndarray(len(contents), "u1", exporter))) is np.ndarray
 
 
 def limit_warmth(me: Actor, group: MemGroup) -> None:
