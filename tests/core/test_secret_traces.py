@@ -91,6 +91,8 @@ class Watched:
             stderr=subprocess.PIPE,
             text=True,
             pass_fds=inherit,
+            # A symbol that is bound lazily saves the vector registers on the stack, with what memcpy has left in them.
+            env={**os.environ, "LD_BIND_NOW": "1"},
         )
 
     def stages(self) -> Iterator[str]:
