@@ -91,7 +91,7 @@ class Watched:
             stderr=subprocess.PIPE,
             text=True,
             pass_fds=inherit,
-            # A symbol that is bound lazily saves the vector registers on the stack, with what memcpy has left in them.
+            # Binding a symbol lazily saves vector registers on the stack, with what memcpy has left in them.
             env={**os.environ, "LD_BIND_NOW": "1"},
         )
 
