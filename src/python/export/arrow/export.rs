@@ -10,7 +10,10 @@ use pyo3::types::PyTuple;
 use super::interface::{ArrowArrayStruct, Buffers, Tables, capsules, requested_format, schema_capsule};
 use super::types::{BYTE, Layout, TYPES, Type, all_names};
 use crate::error::Error;
-use crate::list::arrow::{self, Content, Scatter, Unfit, Views};
+use crate::list::arrow::offsets::{adjoining, offsets};
+use crate::list::arrow::utf8::check_utf8;
+use crate::list::arrow::views::{Views, views};
+use crate::list::arrow::{self, ArrowError, Content, Scatter};
 use crate::python::block::object::{Get, MemBlock};
 use crate::python::export::guard::{ExportGuard, no_mirror};
 use crate::python::list::object::MemList;
@@ -87,7 +90,7 @@ fn requested_type(requested: &Bound<'_, PyAny>) -> PyResult<Type> {
 /// Views of the records where they are, or of a copy in the group where they lie in too many places.
 fn view_array(list: &Bound<'_, MemList>, content: Content) -> PyResult<ArrowArrayStruct> {
     let array = match views_in_place(list, content, Scatter::Refused)? {
-        Err(Unfit::Scattered) => views_in_place(&list.get().packed(list.py())?, content, Scatter::Allowed)?,
+        Err(ArrowError::Scattered) => views_in_place(&list.get().packed(list.py())?, content, Scatter::Allowed)?,
         array => array,
     };
     array.map_err(explained)
@@ -98,19 +101,19 @@ fn views_in_place(
     list: &Bound<'_, MemList>,
     content: Content,
     scatter: Scatter,
-) -> PyResult<Result<ArrowArrayStruct, Unfit>> {
+) -> PyResult<Result<ArrowArrayStruct, ArrowError>> {
     let (py, this) = (list.py(), list.get());
     let guard = ExportGuard::of_list(py, this)?;
     let views = this.laid_out(py, |live, layout, part| {
         // SAFETY: laid_out has just found the list there.
-        unsafe { arrow::views(live, layout, part, content, scatter) }
+        unsafe { views(live, layout, part, content, scatter) }
     });
     let Views { views, windows } = match views? {
         Ok(views) => views,
-        Err(unfit) => return Ok(Err(unfit)),
+        Err(error) => return Ok(Err(error)),
     };
     let mut pointers = vec![null(), address_of(&views)];
-    // SAFETY: the slots of the list are guard.
+    // SAFETY: the guard keeps the slots of the list, and the windows lie in them.
     let starts = windows.iter().map(|&window| unsafe { arrow::read_only(guard.slots(), window) });
     pointers.extend(starts.map(|start| start.map_or(null(), |start| start.as_ptr().cast_const().cast::<c_void>())));
     let lengths: Vec<i64> = windows.iter().map(|window| window.len as i64).collect();
@@ -127,13 +130,13 @@ where
     let (py, this) = (list.py(), list.get());
     let guard = ExportGuard::of_list(py, this)?;
     let laid_out = this.laid_out(py, |live, layout, part| {
-        let offsets = arrow::offsets::<T>(layout, part)?;
+        let offsets = offsets::<T>(layout, part)?;
         if content == Content::Utf8 {
             // SAFETY: laid_out has just found the list there.
-            unsafe { arrow::check_utf8(live, layout, part) }?;
+            unsafe { check_utf8(live, layout, part) }?;
         }
         // SAFETY: the same.
-        let data = arrow::adjoining(layout, part).and_then(|span| unsafe { arrow::read_only(live, span) });
+        let data = adjoining(layout, part).and_then(|span| unsafe { arrow::read_only(live, span) });
         Ok((offsets, data.map(Address)))
     });
     let (offsets, data) = laid_out?.map_err(explained)?;
@@ -160,23 +163,23 @@ fn address_of<T>(table: &[T]) -> *const c_void {
 }
 
 #[cold]
-fn explained(unfit: Unfit) -> PyErr {
-    match unfit {
-        Unfit::TooLong { index, len } => PyValueError::new_err(format!(
+fn explained(error: ArrowError) -> PyErr {
+    match error {
+        ArrowError::TooLong { index, len } => PyValueError::new_err(format!(
             "the record at index {index} has {len} bytes, and a view reaches {most}: export the list as_arrow(\"large_binary\")",
-            most = arrow::MOST,
+            most = arrow::MAX_OFFSET,
         )),
-        Unfit::NotUtf8 { index, byte } => PyValueError::new_err(format!(
+        ArrowError::NotUtf8 { index, byte } => PyValueError::new_err(format!(
             "the record at index {index} is not UTF-8 from byte {byte} on: export the list as_arrow(\"binary_view\")"
         )),
-        Unfit::TooMuch { nbytes } => PyValueError::new_err(format!(
+        ArrowError::TooMuch { nbytes } => PyValueError::new_err(format!(
             "the list has {nbytes} bytes, and offsets of 32 bits reach {most}: export it as_arrow(\"large_binary\") or \
              \"binary_view\"",
-            most = arrow::MOST,
+            most = arrow::MAX_OFFSET,
         )),
-        Unfit::Scattered | Unfit::NoMemory(Error::Table { .. }) => PyMemoryError::new_err(
+        ArrowError::Scattered | ArrowError::NoMemory(Error::Table { .. }) => PyMemoryError::new_err(
             "no memory for the table of an Arrow array (16 bytes for each record): export slices",
         ),
-        Unfit::NoMemory(error) => error.into(),
+        ArrowError::NoMemory(error) => error.into(),
     }
 }

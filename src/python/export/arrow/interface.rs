@@ -8,7 +8,7 @@ use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::list::arrow::View;
+use crate::list::arrow::views::View;
 use crate::python::export::guard::ExportGuard;
 use crate::python::ffi::arguments::type_name;
 use crate::scratch::Scratch;
