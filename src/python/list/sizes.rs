@@ -8,7 +8,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyList, PyString, PyTuple};
 
 use crate::Error;
 use crate::fallible;
-use crate::list::columns::Unfit;
+use crate::list::columns::builder::Unfit;
 use crate::list::{Builder, Columns};
 use crate::python::block::buffer::Buffer;
 use crate::python::ffi::arguments::{self, Size, type_name};

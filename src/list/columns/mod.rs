@@ -1,19 +1,18 @@
 //! The columns of a list: how large each of its objects is, and where it begins.
+//!
+//! `builder` makes them of sizes, `parts` of parts of memory that is there.
 
-use std::mem::MaybeUninit;
+pub(crate) mod builder;
+mod parts;
+
 use std::ops::Range;
 
 use crate::error::Error;
 use crate::fallible;
 use crate::layout;
 use crate::os;
-
-/// So many sizes are read between two looks at whether they can be served. That many of the largest there are do not
-/// overflow a word on top of [`MAX_EXTENT`].
-const CHUNK: usize = 4096;
-
-/// Bytes that the table has for an object.
-const OBJECT_BYTES: usize = 2 * size_of::<usize>();
+pub(crate) use builder::Builder;
+pub(crate) use parts::PartsBuilder;
 
 /// No list reaches further: far more than all slots of a group hold together, and far from overflow.
 const MAX_EXTENT: usize = 1 << 60;
@@ -274,208 +273,48 @@ fn padded(size: usize, align: usize) -> usize {
     layout::align_up(size.max(1), align).unwrap_or(usize::MAX)
 }
 
-/// Writes the columns of objects that are parts of what is there already, each behind the one before or further on.
-pub(crate) struct PartsBuilder {
+/// The two vectors of a table while it is written: where each object begins, and its size.
+#[derive(Default)]
+struct Table {
     starts: Vec<usize>,
     sizes: Vec<usize>,
-    nbytes: usize,
-    end: usize,
 }
 
-impl PartsBuilder {
-    /// With room for so many objects.
-    ///
-    /// # Errors
-    /// As [`fallible::reserve`].
-    pub(crate) fn new(objects: usize) -> Result<Self, Error> {
-        let mut parts = Self { starts: Vec::new(), sizes: Vec::new(), nbytes: 0, end: 0 };
-        parts.reserve(objects)?;
-        Ok(parts)
+impl Table {
+    /// Bytes that an object takes.
+    const OBJECT_BYTES: usize = 2 * size_of::<usize>();
+
+    /// How many objects there are so far.
+    fn len(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// For how many objects there is room.
+    fn capacity(&self) -> usize {
+        self.sizes.capacity().min(self.starts.capacity())
     }
 
     /// Makes room for so many more objects.
     ///
     /// # Errors
     /// As [`fallible::reserve`].
-    pub(crate) fn reserve(&mut self, objects: usize) -> Result<(), Error> {
-        fallible::check(objects.saturating_mul(OBJECT_BYTES))?;
+    fn reserve(&mut self, objects: usize) -> Result<(), Error> {
+        // Neither vector grows before it is known that there is memory for both.
+        fallible::check(objects.saturating_mul(Self::OBJECT_BYTES))?;
         fallible::reserve(&mut self.starts, objects)?;
         fallible::reserve(&mut self.sizes, objects)?;
         os::ask_for_huge_pages(self.starts.spare_capacity_mut());
         os::ask_for_huge_pages(self.sizes.spare_capacity_mut());
-        Ok(())
-    }
-
-    /// How many objects there are so far.
-    pub(crate) fn len(&self) -> usize {
-        self.sizes.len()
-    }
-
-    /// Behind the last object, one without bytes as if it had one.
-    pub(crate) fn end(&self) -> usize {
-        self.end
-    }
-
-    /// Adds an object, which must not begin before the [end](Self::end).
-    ///
-    /// # Errors
-    /// As [`fallible::reserve`].
-    #[inline(always)]
-    pub(crate) fn push(&mut self, start: usize, size: usize) -> Result<(), Error> {
-        debug_assert!(start >= self.end);
-        if self.sizes.len() == self.sizes.capacity().min(self.starts.capacity()) {
-            self.reserve((self.sizes.len() / 2).max(16))?;
-        }
-        self.starts.push(start);
-        self.sizes.push(size);
-        self.nbytes += size;
-        self.end = start + size.max(1);
-        Ok(())
-    }
-
-    /// The columns; every address must be a multiple of `align`.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`]: the list reaches further than any list may.
-    pub(crate) fn finish(self, align: usize) -> Result<Columns, Error> {
-        let Self { mut starts, mut sizes, nbytes, end } = self;
-        if end > MAX_EXTENT {
-            return Err(Error::TooLarge { size: end, largest: MAX_EXTENT });
-        }
-        starts.shrink_to_fit();
-        sizes.shrink_to_fit();
-        Ok(Columns { len: sizes.len(), sizes: Sizes::Each { starts, sizes }, align, nbytes, extent: end })
-    }
-}
-
-/// Writes the columns while sizes are read, each of them once.
-pub(crate) struct Builder {
-    starts: Vec<usize>,
-    sizes: Vec<usize>,
-    /// Where the next object begins.
-    next: usize,
-    nbytes: usize,
-    align: usize,
-    largest: usize,
-}
-
-/// A size that cannot be served: the number of its object, and why.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unfit {
-    pub(crate) object: usize,
-    pub(crate) error: Error,
-}
-
-impl From<Unfit> for Error {
-    fn from(unfit: Unfit) -> Self {
-        unfit.error
-    }
-}
-
-impl Builder {
-    /// For objects at multiples of `align` (a power of two), none of them larger than `largest`.
-    pub(crate) fn new(align: usize, largest: usize) -> Self {
-        Self { starts: Vec::new(), sizes: Vec::new(), next: 0, nbytes: 0, align, largest }
-    }
-
-    /// Makes room for so many more objects.
-    ///
-    /// # Errors
-    /// As [`fallible::reserve`].
-    pub(crate) fn reserve(&mut self, objects: usize) -> Result<(), Error> {
-        // Neither is touched before both are there.
-        fallible::check(objects.saturating_mul(OBJECT_BYTES))?;
-        fallible::reserve(&mut self.starts, objects)?;
-        fallible::reserve(&mut self.sizes, objects)?;
-        os::ask_for_huge_pages(self.starts.spare_capacity_mut());
-        os::ask_for_huge_pages(self.sizes.spare_capacity_mut());
-        Ok(())
-    }
-
-    /// How many objects there are so far.
-    pub(crate) fn len(&self) -> usize {
-        self.sizes.len()
-    }
-
-    /// Adds one object.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`] or [`Error::Table`].
-    pub(crate) fn push(&mut self, size: usize) -> Result<(), Unfit> {
-        let object = self.sizes.len();
-        if object == self.sizes.capacity() {
-            self.reserve(16).map_err(|error| Unfit { object, error })?;
-        }
-        self.chunk(&mut std::iter::once(size), 1)
-    }
-
-    /// Adds one object for each size.
-    ///
-    /// # Errors
-    /// As [`push`](Self::push), for the first object that is too large.
-    #[inline(always)]
-    pub(crate) fn extend(&mut self, mut sizes: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit> {
-        let mut left = sizes.len();
-        self.reserve(left).map_err(|error| Unfit { object: self.sizes.len(), error })?;
-        while left > 0 {
-            let many = left.min(CHUNK);
-            self.chunk(&mut sizes, many)?;
-            left -= many;
-        }
-        Ok(())
-    }
-
-    /// Adds at most `many` objects, for which there must be room. What is wrong with a size shows at the end: asking at each
-    /// would take as long as all the rest.
-    #[inline(always)]
-    fn chunk(&mut self, sizes: &mut impl Iterator<Item = usize>, many: usize) -> Result<(), Unfit> {
-        let before = self.sizes.len();
-        let (mut next, mut nbytes, mut all_bits, mut written) = (self.next, self.nbytes, 0, 0);
-        let places = self.starts.spare_capacity_mut().iter_mut().zip(self.sizes.spare_capacity_mut());
-        for ((start, place), size) in places.take(many).zip(sizes) {
-            put(start, next);
-            put(place, size);
-            // Sums wrap only where a size is too large for any slot, which is found below.
-            next = next.wrapping_add(size.max(1).wrapping_add(self.align - 1) & !(self.align - 1));
-            nbytes = nbytes.wrapping_add(size);
-            all_bits |= size;
-            written += 1;
-        }
-        // SAFETY: so many elements behind the old length have just been written, within the capacity.
-        unsafe { self.starts.set_len(before + written) };
-        // SAFETY: the same.
-        unsafe { self.sizes.set_len(before + written) };
-        (self.next, self.nbytes) = (next, nbytes);
-        let unfit = |object, size| Unfit { object, error: Error::TooLarge { size, largest: self.largest } };
-        // No size is larger than all their bits together.
-        if all_bits > self.largest {
-            let new = &self.sizes[before..];
-            if let Some(at) = new.iter().position(|&size| size > self.largest) {
-                return Err(unfit(before + at, new[at]));
-            }
-        }
-        if next > MAX_EXTENT {
-            return Err(unfit(before, nbytes));
-        }
         Ok(())
     }
 
     /// The columns, with no memory to spare.
-    pub(crate) fn finish(self) -> Columns {
-        let Self { mut starts, mut sizes, nbytes, align, .. } = self;
+    fn finish(self, align: usize, nbytes: usize, extent: usize) -> Columns {
+        let Self { mut starts, mut sizes } = self;
         starts.shrink_to_fit();
         sizes.shrink_to_fit();
-        let extent = match (starts.last(), sizes.last()) {
-            (Some(start), Some(&size)) => start + size.max(1),
-            _ => 0,
-        };
         Columns { len: sizes.len(), sizes: Sizes::Each { starts, sizes }, align, nbytes, extent }
     }
-}
-
-#[inline(always)]
-fn put(place: &mut MaybeUninit<usize>, value: usize) {
-    place.write(value);
 }
 
 #[cfg(test)]
@@ -500,37 +339,6 @@ mod tests {
         }
         let uniform = Columns::uniform(1 << 40, 0, 16, MAX_SLOT_BYTES).unwrap();
         assert!(matches!(uniform.sizes, Sizes::One { size: 0, stride: 16 }));
-    }
-
-    #[test]
-    fn the_first_size_that_is_too_large_is_named() {
-        for wrong in [MAX_SLOT_BYTES + 1, usize::MAX, 1 << 63, 1 << 47] {
-            for at in [0, 1, CHUNK - 1, CHUNK, 3 * CHUNK + 5] {
-                let mut sizes = vec![MAX_SLOT_BYTES; 4 * CHUNK];
-                sizes[at] = wrong;
-                sizes[4 * CHUNK - 1] = wrong;
-                let unfit = Builder::new(16, MAX_SLOT_BYTES).extend(sizes.into_iter()).unwrap_err();
-                let error = Error::TooLarge { size: wrong, largest: MAX_SLOT_BYTES };
-                assert_eq!(unfit, Unfit { object: at, error });
-            }
-        }
-    }
-
-    #[test]
-    fn a_bound_that_is_no_power_of_two_is_kept_to_the_byte() {
-        let extend = |sizes: [usize; 3]| Builder::new(1, 5).extend(sizes.into_iter());
-        assert_eq!(extend([5, 3, 2]), Ok(()));
-        let error = Error::TooLarge { size: 6, largest: 5 };
-        assert_eq!(extend([5, 6, 7]), Err(Unfit { object: 1, error }));
-    }
-
-    #[test]
-    fn too_much_altogether_is_refused() {
-        let sizes = std::iter::repeat_n(MAX_SLOT_BYTES, 1 << 20);
-        let mut builder = Builder::new(16, MAX_SLOT_BYTES);
-        assert!(matches!(sizes.map(|size| builder.push(size)).find_map(Result::err), Some(Unfit { .. })));
-        assert!(matches!(Columns::uniform(usize::MAX, 1, 16, MAX_SLOT_BYTES), Err(Error::TooLarge { .. })));
-        assert!(matches!(Columns::uniform(1, 6, 16, 5), Err(Error::TooLarge { size: 6, largest: 5 })));
     }
 
     #[test]
