@@ -27,6 +27,8 @@ mod stream;
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
+use crate::python::ffi::methods::add_methods;
+
 /// The compiled half of memgroup. Import `memgroup` instead.
 #[pymodule(gil_used = false)]
 fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -41,8 +43,10 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<group::stats::SlotStats>()?;
     module.add_class::<group::cache::WarmMemory>()?;
     module.add("MemBlock", block::class::make(py)?)?;
-    group::alloc::add_to(&py.get_type::<group::object::MemGroup>())?;
-    numpy::add_to(&py.get_type::<group::object::MemGroup>())?;
+    for methods in [group::alloc::METHODS, numpy::make::METHODS, numpy::context::METHODS] {
+        // SAFETY: they are defined for MemGroup.
+        unsafe { add_methods(&py.get_type::<group::object::MemGroup>(), methods) }?;
+    }
     // What it is to Python: integers in a row, as bytes and memoryview are.
     register_sequences(py)?;
     for function in [

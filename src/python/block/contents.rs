@@ -2,7 +2,7 @@
 
 use pyo3::IntoPyObjectExt;
 use pyo3::basic::CompareOp;
-use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice};
@@ -113,11 +113,6 @@ impl MemBlock {
                 unsafe { to.bytes().set(at as usize, byte) };
             }
         })
-    }
-
-    /// What `del self[key]` raises.
-    pub(crate) fn no_deletion() -> PyErr {
-        PyTypeError::new_err("cannot delete bytes of a block: its size is fixed")
     }
 
     pub(crate) fn iter<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {

@@ -2,12 +2,13 @@
 
 pub(crate) mod buffer;
 pub(crate) mod bytes_like;
-mod bytes_methods;
-mod call;
 pub(crate) mod class;
 mod contents;
 pub(crate) mod free_list;
 pub(crate) mod object;
+mod parts;
 pub(crate) mod raw;
+mod search;
 mod split;
 pub(crate) mod strided;
+mod text;

@@ -1,7 +1,6 @@
 //! A block cut into parts: a list over the same bytes.
 
 use pyo3::exceptions::PyValueError;
-use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
 use crate::list::ListLayout;
@@ -9,57 +8,40 @@ use crate::list::columns::Columns;
 use crate::list::layout::Run;
 use crate::list::split::{Cut, Splitter, split_from_end};
 use crate::python::block::bytes_like::BytesLike;
-use crate::python::block::call::on_block;
 use crate::python::block::object::{Get, MemBlock};
-use crate::python::ffi::arguments;
-use crate::python::ffi::keywords::Signature;
+use crate::python::ffi::arguments::{self, given};
+use crate::python::ffi::methods::native_methods;
 use crate::python::ffi::raw_bytes::Bytes;
-use crate::python::ffi::trampoline::{NativeType, fast_method_with_names};
 use crate::python::list::object::MemList;
 use crate::scratch::Scratch;
 
 /// So many bytes are cut between two looks at whether a signal has come.
 const SIGNAL_CHECK_BYTES: usize = 64 << 20;
 
-/// Adds the methods to the type.
-pub(super) fn add_to(kind: NativeType) -> NativeType {
-    kind.method(fast_method_with_names(
-        c"split",
-        split,
-        c"split($self, sep=None, maxsplit=-1)
---
+native_methods! {
+    MemBlock;
 
-Return the parts between occurrences of `sep` or of ASCII whitespace: a list over the same bytes.
+    /// Return the parts between occurrences of `sep` or of ASCII whitespace: a list over the same bytes.
+    ///
+    /// Args:
+    ///     sep: A bytes-like object. None is any run of ASCII whitespace, and none of it at the ends makes a part.
+    ///     maxsplit: The most cuts that are made, from the left; -1 for all.
+    ///
+    /// Raises:
+    ///     ValueError: `sep` is empty.
+    split "($self, sep=None, maxsplit=-1)" => by_name(; sep, maxsplit;) |block| separated(block, given(sep), maxsplit, From::Left);
 
-Args:
-    sep: A bytes-like object. None is any run of ASCII whitespace, and none of it at the ends makes a part.
-    maxsplit: The most cuts that are made, from the left; -1 for all.
+    /// Return what `split` does, with cuts made from the right.
+    ///
+    /// Raises:
+    ///     ValueError: `sep` is empty.
+    rsplit "($self, sep=None, maxsplit=-1)" => by_name(; sep, maxsplit;) |block| separated(block, given(sep), maxsplit, From::Right);
 
-Raises:
-    ValueError: `sep` is empty.",
-    ))
-    .method(fast_method_with_names(
-        c"rsplit",
-        rsplit,
-        c"rsplit($self, sep=None, maxsplit=-1)
---
-
-Return what `split` does, with cuts made from the right.
-
-Raises:
-    ValueError: `sep` is empty.",
-    ))
-    .method(fast_method_with_names(
-        c"splitlines",
-        splitlines,
-        c"splitlines($self, keepends=False)
---
-
-Return the lines: a list over the same bytes, 16 bytes for each. They end with LF, CR or CR LF.
-
-Args:
-    keepends: Whether a line keeps its end.",
-    ))
+    /// Return the lines: a list over the same bytes, 16 bytes for each. They end with LF, CR or CR LF.
+    ///
+    /// Args:
+    ///     keepends: Whether a line keeps its end.
+    splitlines "($self, keepends=False)" => by_name(; keepends;) |block| lines(block, keepends);
 }
 
 /// A list of the parts that a block is cut into.
@@ -125,9 +107,10 @@ fn separated<'py>(
     }
 }
 
-/// None is as good as nothing.
-fn given<'a, 'py>(argument: Option<&'a Bound<'py, PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
-    argument.filter(|argument| !argument.is_none())
+fn lines<'py>(block: &Bound<'py, MemBlock>, keepends: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, MemList>> {
+    let keep_ends = keepends.map_or(Ok(false), |keepends| keepends.is_truthy())?;
+    block.get().check(block.py())?;
+    cut(block, Cut::Lines { keep_ends }, usize::MAX)
 }
 
 /// A copy of a separator, which nobody changes any more.
@@ -141,40 +124,4 @@ fn separator(this: &MemBlock, py: Python<'_>, sep: &Bound<'_, PyAny>) -> PyResul
     // SAFETY: access_with checks that the separator is there, and the copy is as long.
     this.access_with(py, &sep, to.len, move |_, sep| unsafe { to.copy_from(sep) })?;
     Ok(copy)
-}
-
-/// Defines methods whose arguments may have names, as CPython calls them.
-macro_rules! with_names {
-    ($($name:ident($($parameter:ident),*; $by_position:literal) => |$block:ident| $body:expr;)*) => {$(
-        unsafe extern "C" fn $name(
-            slf: *mut PyObject,
-            args: *const *mut PyObject,
-            given: ffi::Py_ssize_t,
-            names: *mut PyObject,
-        ) -> *mut PyObject {
-            let body = |$block: &Bound<'_, MemBlock>| {
-                const SIGNATURE: Signature<{ [$(stringify!($parameter)),*].len() }> = Signature {
-                    function: stringify!($name),
-                    names: [$(stringify!($parameter)),*],
-                    required: 0,
-                    by_position: $by_position,
-                };
-                // SAFETY: Python passes the arguments of a method.
-                let [$($parameter),*] = unsafe { SIGNATURE.read($block.py(), args, given, names) }?;
-                $body.map(Bound::into_ptr)
-            };
-            // SAFETY: Python calls a method of the type with one of its objects, attached.
-            unsafe { on_block(slf, body) }
-        }
-    )*};
-}
-
-with_names! {
-    split(sep, maxsplit; 2) => |block| separated(block, given(sep), maxsplit, From::Left);
-    rsplit(sep, maxsplit; 2) => |block| separated(block, given(sep), maxsplit, From::Right);
-    splitlines(keepends; 1) => |block| {
-        let keep_ends = keepends.map_or(Ok(false), |keepends| keepends.is_truthy())?;
-        block.get().check(block.py())?;
-        cut(block, Cut::Lines { keep_ends }, usize::MAX)
-    };
 }

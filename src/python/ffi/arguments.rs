@@ -113,6 +113,11 @@ pub(crate) unsafe fn by_position<'a, 'py>(
     unsafe { std::slice::from_raw_parts(args.cast::<Bound<'py, PyAny>>(), given as usize) }
 }
 
+/// An argument for which None is as good as nothing.
+pub(crate) fn given<'a, 'py>(argument: Option<&'a Bound<'py, PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
+    argument.filter(|argument| !argument.is_none())
+}
+
 /// What the constructor of a class raises whose objects only groups make.
 pub(crate) fn made_by_group(class: &str, calls: &str) -> PyErr {
     PyTypeError::new_err(format!("a {class} is made by a group: use {calls}"))

@@ -62,26 +62,10 @@ impl<const N: usize> Signature<N> {
         Ok(passed)
     }
 
-    /// The same where None is as good as nothing.
-    ///
-    /// # Safety
-    /// As for [`read`](Self::read).
-    pub(crate) unsafe fn read_without_none<'a, 'py>(
-        &self,
-        py: Python<'py>,
-        args: *const *mut PyObject,
-        given: ffi::Py_ssize_t,
-        names: *mut PyObject,
-    ) -> PyResult<Passed<'a, 'py, N>> {
-        // SAFETY: the caller promises that these are a method's arguments, which outlive the result.
-        let passed = unsafe { self.read(py, args, given, names) }?;
-        Ok(passed.map(|value| value.filter(|value| !value.is_none())))
-    }
-
     /// What was passed for a parameter that has no default.
-    pub(crate) fn required<'a, 'py>(&self, passed: &Passed<'a, 'py, N>, at: usize) -> PyResult<&'a Bound<'py, PyAny>> {
-        passed[at].ok_or_else(|| {
-            let (function, name) = (self.function, self.names[at]);
+    pub(crate) fn required<T>(&self, passed: Option<T>, name: &str) -> PyResult<T> {
+        passed.ok_or_else(|| {
+            let function = self.function;
             PyTypeError::new_err(format!("{function}() missing 1 required positional argument: '{name}'"))
         })
     }

@@ -5,6 +5,8 @@ pub(crate) mod arguments;
 pub(crate) mod errors;
 pub(crate) mod keywords;
 pub(crate) mod memory;
+pub(crate) mod methods;
+pub(crate) mod native_type;
 pub(crate) mod raw_bytes;
 pub(crate) mod text;
 pub(crate) mod trampoline;

@@ -2,42 +2,35 @@
 
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::PyType;
 
 use crate::layout::DEFAULT_ALIGN;
 use crate::python::block::object::MemBlock;
 use crate::python::ffi::arguments::{self, Align, Size};
 use crate::python::ffi::keywords::Signature;
-use crate::python::ffi::trampoline::{add_method, borrowed, fast_method_with_names, trampoline};
+use crate::python::ffi::methods::native_methods;
+use crate::python::ffi::trampoline::{borrowed, on_object};
 use crate::python::group::object::MemGroup;
 use crate::slot::Mirror;
 
 const ALLOC: Signature<3> = Signature { function: "alloc", names: ["n", "align", "zero"], required: 1, by_position: 1 };
 
-/// Adds the method to the class.
-pub(crate) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
-    let method = fast_method_with_names(
-        c"alloc",
-        alloc,
-        c"alloc($self, n, *, align=16, zero=False)
---
+native_methods! {
+    MemGroup;
 
-Return a writable block of `n` bytes. Their contents are unspecified unless `zero` is true.
-
-Args:
-    n: Size in bytes; 0 gives an empty block.
-    align: The block's address is a multiple of this power of two, at most 4096.
-    zero: Whether to set every byte to 0.
-
-Raises:
-    TypeError: `n` or `align` is no integer.
-    ValueError: `n` is negative, `align` no power of two up to 4096, or the group is freed.
-    MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group
-        stays usable.
-    OSError: The kernel lets a read-only mirror be made writable, as some sandboxes do.",
-    );
-    // SAFETY: the method takes its object for a MemGroup, which every object of the class is.
-    unsafe { add_method(class, "alloc", method) }
+    /// Return a writable block of `n` bytes. Their contents are unspecified unless `zero` is true.
+    ///
+    /// Args:
+    ///     n: Size in bytes; 0 gives an empty block.
+    ///     align: The block's address is a multiple of this power of two, at most 4096.
+    ///     zero: Whether to set every byte to 0.
+    ///
+    /// Raises:
+    ///     TypeError: `n` or `align` is no integer.
+    ///     ValueError: `n` is negative, `align` no power of two up to 4096, or the group is freed.
+    ///     MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group
+    ///         stays usable.
+    ///     OSError: The kernel lets a read-only mirror be made writable, as some sandboxes do.
+    alloc "($self, n, *, align=16, zero=False)" => function(alloc);
 }
 
 unsafe extern "C" fn alloc(
@@ -73,19 +66,16 @@ unsafe extern "C" fn alloc_slow(
     given: ffi::Py_ssize_t,
     names: *mut PyObject,
 ) -> *mut PyObject {
-    let body = |py: Python<'_>| {
-        // SAFETY: Python passes the arguments of a method with keywords, which outlive the call.
-        let passed = unsafe { ALLOC.read(py, args, given, names) }?;
-        let size = ALLOC.required(&passed, 0)?.extract::<Size>()?.0;
-        let [_, align, zero] = passed;
+    let body = |group: &Bound<'_, MemGroup>| {
+        // SAFETY: Python passes the arguments of a method with keywords, which live for as long as the call.
+        let [size, align, zero] = unsafe { ALLOC.read(group.py(), args, given, names) }?;
+        let size = ALLOC.required(size, "n")?.extract::<Size>()?.0;
         let align = align.map(|align| align.extract::<Align>()).transpose()?.unwrap_or_default().0;
         let zero = zero.map(arguments::flags::zero).transpose()?.unwrap_or(false);
-        // SAFETY: Python calls a method of the class with one of its objects.
-        let group = unsafe { borrowed(py, &slf) };
         Ok(alloc_block(group, size, align, zero)?.into_ptr())
     };
-    // SAFETY: Python calls with the thread attached.
-    unsafe { trampoline(body) }
+    // SAFETY: Python calls with the thread attached, and with an object of the class.
+    unsafe { on_object(slf, body) }
 }
 
 /// A writable block of `size` bytes, if nothing stands in the way: no error to be raised, no memory to be committed.

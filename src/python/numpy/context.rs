@@ -1,52 +1,31 @@
 //! `MemGroup.numpy`: numpy allocates in the group while a `with` block lasts.
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyModule, PyTuple, PyType};
+use pyo3::types::{PyModule, PyTuple};
 
 use super::api::Api;
 use super::handler;
-use crate::python::ffi::trampoline::{add_method, borrowed, method, trampoline};
+use crate::python::ffi::methods::native_methods;
 use crate::python::group::object::MemGroup;
 
-/// Adds the method to the class.
-pub(super) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
-    let method = method(
-        c"numpy",
-        numpy,
-        c"numpy($self, /)
---
+native_methods! {
+    MemGroup;
 
-Return a context manager within which numpy allocates the memory of its arrays in the group.
-
-That memory is private: a forked child has a copy of it, and it cannot be protected (`protect(array(x))` protects a copy).
-
-It holds for what the `with` block itself calls: not for other threads, nor for other asyncio tasks but those that are
-started in it. Each array that is made so counts as a view for as long as it lives, and may outlive the block. Where the
-group has no memory left, or has ended, numpy raises MemoryError.
-
-Raises:
-    ImportError: numpy is not installed.
-    ValueError: The group is freed.",
-    );
-    // SAFETY: the method takes its object for a MemGroup, which every object of the class is.
-    unsafe { add_method(class, "numpy", method) }
-}
-
-unsafe extern "C" fn numpy(slf: *mut PyObject, _nothing: *mut PyObject) -> *mut PyObject {
-    let body = |py: Python<'_>| {
-        // SAFETY: Python calls a method of the class with one of its objects.
-        let slf = unsafe { borrowed::<MemGroup>(py, &slf) };
-        slf.get().check_open(py)?;
-        Api::get(py)?;
-        let context = NumpyMemory { group: slf.clone().unbind(), handler: handler::capsule(slf)?.unbind() };
-        Ok(Bound::new(py, context)?.into_any().into_ptr())
-    };
-    // SAFETY: Python calls with the thread attached.
-    unsafe { trampoline(body) }
+    /// Return a context manager within which numpy allocates the memory of its arrays in the group.
+    ///
+    /// That memory is private: a forked child has a copy of it, and it cannot be protected (`protect(array(x))` protects a copy).
+    ///
+    /// It holds for what the `with` block itself calls: not for other threads, nor for other asyncio tasks but those that are
+    /// started in it. Each array that is made so counts as a view for as long as it lives, and may outlive the block. Where the
+    /// group has no memory left, or has ended, numpy raises MemoryError.
+    ///
+    /// Raises:
+    ///     ImportError: numpy is not installed.
+    ///     ValueError: The group is freed.
+    numpy "($self, /)" => no_arguments |group| NumpyMemory::of(group);
 }
 
 /// While it is entered, numpy allocates in the group.
@@ -57,6 +36,14 @@ unsafe extern "C" fn numpy(slf: *mut PyObject, _nothing: *mut PyObject) -> *mut 
 struct NumpyMemory {
     group: Py<MemGroup>,
     handler: Py<PyAny>,
+}
+
+impl NumpyMemory {
+    fn of<'py>(group: &Bound<'py, MemGroup>) -> PyResult<Bound<'py, Self>> {
+        group.get().check_open(group.py())?;
+        Api::get(group.py())?;
+        Bound::new(group.py(), Self { group: group.clone().unbind(), handler: handler::capsule(group)?.unbind() })
+    }
 }
 
 #[pymethods]

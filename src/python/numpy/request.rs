@@ -1,0 +1,132 @@
+//! What the methods that make an array have in common: the memory for it, and the array over that memory.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyModule, PyTuple};
+
+use super::api::{Api, Descr};
+use super::array::{Array, C_ORDER, F_ORDER, WRITEABLE};
+use super::handler::ALIGN;
+use super::order::{ElementOrder, packed};
+use super::signature::{MAX_DIMENSIONS, Shape, check_device, check_like, is_fortran};
+use crate::python::block::object::{Get, MemBlock};
+use crate::python::block::raw::{LiveBlock, RawBlock};
+use crate::python::block::strided::Strided;
+use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::group::object::MemGroup;
+use crate::slot::Mirror;
+
+/// An array that is asked for.
+pub(super) struct Request<'a, 'py> {
+    pub(super) function: &'static str,
+    pub(super) shape: &'a Bound<'py, PyAny>,
+    pub(super) dtype: Option<&'a Bound<'py, PyAny>>,
+    pub(super) order: Option<&'a Bound<'py, PyAny>>,
+    pub(super) device: Option<&'a Bound<'py, PyAny>>,
+    pub(super) like: Option<&'a Bound<'py, PyAny>>,
+    pub(super) zero: bool,
+}
+
+impl<'py> Request<'_, 'py> {
+    pub(super) fn meet(self, slf: &Bound<'py, MemGroup>, api: &'py Api) -> PyResult<Bound<'py, PyAny>> {
+        self.take(slf, api)?.into_array(slf, api)
+    }
+
+    pub(super) fn take(self, slf: &Bound<'py, MemGroup>, api: &'py Api) -> PyResult<Space<'py>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check_open(py)?;
+        check_device(self.device)?;
+        check_like(api, self.like)?;
+        let shape = Shape::of(self.shape)?;
+        let mut descr = api.descr(py, self.dtype)?;
+        refuse_references(self.function, api, &descr)?;
+        if descr.size(api) == 0 {
+            // numpy makes one of such a string type that has room for a letter.
+            let probe = PyModule::import(py, "numpy")?.call_method1("empty", (PyTuple::empty(py), &descr.0))?;
+            descr = Descr(probe.getattr("dtype")?);
+        }
+        let order = if is_fortran(self.order)? { ElementOrder::F } else { ElementOrder::C };
+        let piece = this.alloc_raw(py, shape.bytes(descr.size(api))?, ALIGN)?;
+        if self.zero || descr.needs_zeros(api) {
+            this.clear(py, piece)?;
+        }
+        Ok(Space { descr, shape, order, piece })
+    }
+}
+
+/// Memory taken for an array that is still to be made.
+pub(super) struct Space<'py> {
+    pub(super) descr: Descr<'py>,
+    pub(super) shape: Shape,
+    pub(super) order: ElementOrder,
+    pub(super) piece: RawBlock,
+}
+
+impl<'py> Space<'py> {
+    /// Copies elements there, under the group's lock: another thread may have freed the group by force. The strides are of each
+    /// dimension of the array to come.
+    pub(super) fn fill(
+        &self,
+        slf: &Bound<'py, MemGroup>,
+        elements: &Array<'_, 'py>,
+        strides: &[isize],
+    ) -> PyResult<()> {
+        let size = self.descr.size(elements.api);
+        if elements.descr().size(elements.api) != size {
+            return Err(PyTypeError::new_err(format!("cannot make elements of dtype {} of these", self.descr.0)));
+        }
+        let axes = self.order.axes(self.shape.extents().len());
+        let in_order = |numbers: &[isize]| axes.iter().map(|&axis| numbers[axis]).collect::<Vec<_>>();
+        let (shape, strides) = (in_order(self.shape.extents()), in_order(strides));
+        let from = Strided::new(Bytes::new(elements.data(), self.piece.len), size, &shape, &strides, &[]);
+        let work = move |to: LiveBlock<'_>| {
+            // SAFETY: the array keeps its elements, which go as often as they are read into the piece; nobody knows of that yet.
+            unsafe { from.copy_to(to.bytes()) }
+        };
+        slf.get().access(slf.py(), self.piece.into(), None, self.piece.len, work)
+    }
+
+    pub(super) fn into_array(self, slf: &Bound<'py, MemGroup>, api: &'py Api) -> PyResult<Bound<'py, PyAny>> {
+        over(slf, api, self.descr, self.shape.extents(), self.order, self.piece)
+    }
+}
+
+/// A writable array over a piece that was just taken for it.
+#[inline(always)]
+pub(super) fn over<'py>(
+    slf: &Bound<'py, MemGroup>,
+    api: &'py Api,
+    descr: Descr<'py>,
+    shape: &[isize],
+    order: ElementOrder,
+    piece: RawBlock,
+) -> PyResult<Bound<'py, PyAny>> {
+    let block = MemBlock::new(slf, piece, Mirror::ReadWrite)?;
+    block.get().show_as_array(slf.py())?;
+    let flags = WRITEABLE | if matches!(order, ElementOrder::F) { F_ORDER } else { C_ORDER };
+    let data = piece.address.as_ptr();
+    // What numpy gives arrays that have no bytes.
+    const NOWHERE: [isize; MAX_DIMENSIONS] = [0; MAX_DIMENSIONS];
+    let gapless;
+    let strides = match &order {
+        _ if piece.len == 0 => Some(&NOWHERE[..shape.len()]),
+        ElementOrder::Axes(axes) => {
+            gapless = packed(shape, axes, descr.size(api));
+            Some(&gapless[..])
+        }
+        ElementOrder::C | ElementOrder::F => None,
+    };
+    // SAFETY: the block keeps the bytes, which are as many as such a shape needs, and in the read-write mirror.
+    unsafe { api.new_array(descr, shape, strides, data, flags, block.into_any()) }
+}
+
+pub(super) fn refuse_references(function: &str, api: &Api, descr: &Descr<'_>) -> PyResult<()> {
+    if !descr.has_references(api) {
+        return Ok(());
+    }
+    let dtype = &descr.0;
+    Err(PyTypeError::new_err(format!(
+        "{function}() cannot make an array of dtype {dtype} in a group: its elements refer to objects, which nobody would let \
+         go when the group's memory goes; name a dtype of plain bytes (numbers, 'S10', 'U10'), or use np.{function}"
+    )))
+}
