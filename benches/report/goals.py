@@ -10,7 +10,7 @@ from report.figures import number, shown, to_three_figures
 from report.results import FIRST, Comparison, Results
 
 MILLION = 1_000_000
-DESIGNS = ("shared26", "avc_rc1", "avc_34", "avc_36", "degree319", "modern")
+DESIGNS = ("shared26", "avc_rc1", "avc_34", "avc_36", "degree319", "modern", "linux70")
 WARM = ("alloc-warm-16-143", "alloc-warm-1-4096")
 
 

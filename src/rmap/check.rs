@@ -137,8 +137,9 @@ impl Check<'_> {
     /// That a process that maps a page is found from it.
     fn mapped(&mut self, process: Ix<Process>, address: u64, page: Ix<Page>, vma: Option<Ix<Vma>>) {
         let (machine, record) = (self.machine, &self.machine.pages[page]);
-        if record.index != address {
-            let reason = format!("it is mapped at page {address} and not at its index, {}", record.index);
+        let index = vma.map(|vma| machine.vmas[vma].index_of(address));
+        if index.is_some_and(|index| record.index != index) {
+            let reason = format!("it is mapped at page {address} and not where its index, {}, is", record.index);
             self.report(Invariant::Unreachable, Some(page), Some(process), reason);
         }
         if machine.rules.family == Family::None || record.object.is_some() {
@@ -187,7 +188,7 @@ impl Check<'_> {
         }
         for (anon_vma, record) in machine.anon_vmas.iter() {
             let number = machine.anon_vmas.id(anon_vma).number();
-            let mut last_start = 0;
+            let mut last_index = 0;
             let mut members = 0;
             for link in machine.members(anon_vma) {
                 let vma = machine.links[link].vma;
@@ -199,13 +200,12 @@ impl Check<'_> {
                 }
                 seen[link.get()] |= AMONG_MEMBERS;
                 members += 1;
-                let start = machine.vmas[vma].start;
-                if machine.rules.walk == Order::Tree && start < last_start {
-                    let process = machine.vmas[vma].process;
+                let Vma { process, start, index, .. } = machine.vmas[vma];
+                if machine.rules.walk == Order::Tree && index < last_index {
                     let reason = format!("the members of anon_vma {number} are out of order at page {start}");
                     self.report(Invariant::Mirror, None, Some(process), reason);
                 }
-                last_start = start;
+                last_index = index;
             }
             self.report_count(None, format_args!("members of anon_vma {number}"), record.members.into(), members);
         }

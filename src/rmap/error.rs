@@ -57,6 +57,30 @@ pub enum Error {
         limit: u64,
     },
 
+    /// Pages cannot be moved to where some of them are.
+    #[error("pages {page} to {} and the same number from page {to} on overlap: move them elsewhere first", .page + .pages - 1)]
+    Overlap {
+        /// The first page address.
+        page: u64,
+        /// How many pages.
+        pages: u64,
+        /// The first page address that they were to get.
+        to: u64,
+    },
+
+    /// The pages to be moved are of several VMAs.
+    #[error(
+        "the range from page {page} on is of several VMAs of process {pid}, the next from page {border} on: mremap each"
+    )]
+    Spans {
+        /// The process.
+        pid: u64,
+        /// The first page address.
+        page: u64,
+        /// Where the next VMA begins.
+        border: u64,
+    },
+
     /// No hole in the address space is large enough.
     #[error("process {pid} has no {pages} pages in a row left: munmap something")]
     NoHole {

@@ -1,6 +1,5 @@
 //! Faults: what reading and writing a page does.
 
-use super::policy::Family;
 use super::records::arena::Ix;
 use super::records::machine::Machine;
 use super::records::page::{Entry, Object, Page};
@@ -21,7 +20,7 @@ impl Machine {
             return Err(self.denied(process, page, vma, "reading"));
         }
         if let Some(object) = self.vmas[vma].traits.object {
-            return self.share(process, object, page).map(Some);
+            return self.share(process, vma, object, page).map(Some);
         }
         Ok(match self.processes[process].entry(&self.leaves, page) {
             Some(Entry::Zero) => None,
@@ -48,7 +47,7 @@ impl Machine {
             return Err(self.denied(process, page, vma, "writing"));
         }
         if let Some(object) = self.vmas[vma].traits.object {
-            return self.share(process, object, page);
+            return self.share(process, vma, object, page);
         }
         let shown = match self.processes[process].entry(&self.leaves, page) {
             Some(Entry::Present { page: shown, writable: true }) => shown,
@@ -79,7 +78,7 @@ impl Machine {
     fn write_shared(&mut self, process: Ix<Process>, vma: Ix<Vma>, address: u64, shown: Ix<Page>) -> Ix<Page> {
         let Page { mapped, swapped, .. } = self.pages[shown];
         if mapped == 1 && swapped == 0 {
-            if self.rules.family == Family::Chains {
+            if self.rules.moves {
                 self.pages[shown].mapping = self.own(vma);
             }
             self.set_entry(process, address, Entry::Present { page: shown, writable: true });
@@ -94,7 +93,8 @@ impl Machine {
     /// Maps a page of the process's own, over whatever is there.
     fn map_new(&mut self, process: Ix<Process>, vma: Ix<Vma>, address: u64) -> Ix<Page> {
         let mapping = self.mapping(vma, self.rules.new_page);
-        let new = self.new_page(Page { index: address, mapping, mapped: 1, swapped: 0, object: None });
+        let index = self.vmas[vma].index_of(address);
+        let new = self.new_page(Page { index, mapping, mapped: 1, swapped: 0, object: None });
         self.set_entry(process, address, Entry::Present { page: new, writable: true });
         new
     }
@@ -123,19 +123,19 @@ impl Machine {
     }
 
     /// Shows a page of a shared mapping, the same to all.
-    fn share(&mut self, process: Ix<Process>, object: Ix<Object>, address: u64) -> Result<PageId, Error> {
+    fn share(&mut self, process: Ix<Process>, vma: Ix<Vma>, object: Ix<Object>, address: u64) -> Result<PageId, Error> {
         if let Some(Entry::Present { page, .. }) = self.processes[process].entry(&self.leaves, address) {
             return Ok(self.page_name(page));
         }
         self.make_room_for_entry(process)?;
-        let page = match self.objects[object].pages.binary_search_by_key(&address, |&(address, _)| address) {
+        let index = self.vmas[vma].index_of(address);
+        let page = match self.objects[object].pages.binary_search_by_key(&index, |&(index, _)| index) {
             Ok(position) => self.objects[object].pages[position].1,
             Err(position) => {
                 self.make_room_for_page()?;
                 make_room(&mut self.objects[object].pages, 1)?;
-                let page = Page { index: address, object: Some(object), ..Page::default() };
-                let page = self.new_page(page);
-                put(&mut self.objects[object].pages, position, (address, page));
+                let page = self.new_page(Page { index, object: Some(object), ..Page::default() });
+                put(&mut self.objects[object].pages, position, (index, page));
                 page
             }
         };

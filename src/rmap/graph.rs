@@ -37,6 +37,8 @@ pub struct VmaRow {
     pub start: u64,
     /// The page address behind its last.
     pub end: u64,
+    /// The index of its first page: that address, until `mremap` moves a VMA that has pages.
+    pub index: u64,
     /// What may be done with it.
     pub prot: Prot,
     /// Whether it is a shared mapping.
@@ -49,7 +51,7 @@ pub struct VmaRow {
     pub wipe_on_fork: bool,
     /// Its own anon_vma.
     pub anon_vma: Option<AnonVmaId>,
-    /// Its chain, newest first.
+    /// Its chain: newest first where copies keep the order.
     pub chain: Vec<AnonVmaId>,
 }
 
@@ -77,7 +79,7 @@ pub struct AnonVmaRow {
 pub struct PageRow {
     /// Its name.
     pub page: PageId,
-    /// Its address in every process that has it.
+    /// The address that it was first touched at; a VMA says where it has the page now.
     pub index: u64,
     /// Where a walk begins.
     pub mapping: Option<AnonVmaId>,
@@ -169,6 +171,7 @@ impl Machine {
             process: self.name(record.process),
             start: record.start,
             end: record.end,
+            index: record.index,
             prot: traits.prot,
             shared: record.is_shared(),
             accounted: traits.accounted,

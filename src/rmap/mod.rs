@@ -29,8 +29,10 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `policy` | the designs, as one table of rules |
+//! | `kernel` | which kernel had which of them |
 //! | `fault` | what a read and a write do |
 //! | `range` | mmap, munmap, mprotect, madvise: splits and merges |
+//! | `mremap` | moving pages to other addresses |
 //! | `walk` | from a page to its mappings; swapping out |
 //! | `check` | the invariants |
 //! | `graph` | the state as plain rows |
@@ -46,6 +48,8 @@ mod check;
 mod error;
 mod fault;
 mod graph;
+mod kernel;
+mod mremap;
 mod policy;
 mod range;
 mod records;
@@ -55,7 +59,9 @@ mod walk;
 pub use check::{Broken, Invariant};
 pub use error::Error;
 pub use graph::{AnonVmaRow, Graph, PageRow, ProcessRow, VmaRow};
-pub use policy::{CloneOrder, Family, Mapping, Order, Policy, Reuse, Rules, UnknownOrder, UnknownPolicy};
+pub use kernel::{Kernel, UnknownKernel};
+pub use mremap::Mremap;
+pub use policy::{CloneOrder, Family, Mapping, Order, Policy, Reuse, Rules, Unfaulted, UnknownOrder, UnknownPolicy};
 pub use range::Mmap;
 pub use records::machine::{LIMIT, MAX_PROCESSES, Machine};
 pub use records::vma::{Advice, Prot, UnknownAdvice, UnknownProt};

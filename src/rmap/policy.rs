@@ -18,8 +18,10 @@ pub enum Policy {
     Avc36,
     /// Linux 3.19 to 5.19: a fork takes over an anon_vma that seems abandoned, and is wrong at times.
     Degree319,
-    /// Linux 6.0 and later (2555283e): a fork takes over an anon_vma that is abandoned.
+    /// Linux 6.0 to 6.19 (2555283e): a fork takes over an anon_vma that is abandoned.
     Modern,
+    /// Linux 7.0 and later (bfc2b13b05a1): every copy turns the chain round, and another abandoned one is taken over.
+    Linux70,
 }
 
 /// What a fork gives the child's VMA besides a copy of its parent's chain.
@@ -86,8 +88,21 @@ pub enum Reuse {
     Never,
     /// The first from the oldest that is not the parent VMA's own and has fewer than two children and VMAs together.
     Degree,
-    /// The first from the oldest that has fewer than two children and no VMA of its own.
-    Abandoned,
+    /// The last of the parent VMA's chain that has fewer than two children and no VMA of its own.
+    LastAbandoned,
+    /// The first of the parent VMA's chain that has fewer than two children and no VMA of its own.
+    FirstAbandoned,
+}
+
+/// What becomes of a range with an anon_vma that comes to lie beside a VMA without one, if they are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unfaulted {
+    /// They stay two VMAs.
+    Apart,
+    /// They become one. If `mremap` has brought the range, the anon_vma is lost: **a bug**.
+    Loses,
+    /// They become one, with the chain of the range.
+    Inherits,
 }
 
 /// What holds an anon_vma's members.
@@ -112,36 +127,55 @@ pub struct Rules {
     pub swapped_in: Mapping,
     /// Whether a mapping that is set stays when the page's map count goes from 0 to 1 again.
     pub set_once: bool,
+    /// Whether a write to a page that nobody else maps sets its mapping to the writer's own anon_vma.
+    pub moves: bool,
     /// When a fork takes over an anon_vma.
     pub reuse: Reuse,
+    /// Whether a fork allocates an anon_vma and its entry before it looks for one to take over, and frees them again.
+    pub allocates_first: bool,
+    /// What becomes of a range with an anon_vma beside a VMA without one.
+    pub unfaulted: Unfaulted,
     /// What holds an anon_vma's members.
     pub walk: Order,
 }
 
 impl Policy {
     /// All of them, oldest first.
-    pub const ALL: [Self; 7] =
-        [Self::Scan24, Self::Shared26, Self::AvcRc1, Self::Avc34, Self::Avc36, Self::Degree319, Self::Modern];
+    pub const ALL: [Self; 8] = [
+        Self::Scan24,
+        Self::Shared26,
+        Self::AvcRc1,
+        Self::Avc34,
+        Self::Avc36,
+        Self::Degree319,
+        Self::Modern,
+        Self::Linux70,
+    ];
 
-    /// The rules of the design.
+    /// The design of the newest kernel.
+    pub const NEWEST: Self = Self::Linux70;
+
+    /// The rules of the design, as the last kernel had them that had the design.
     pub fn rules(self) -> Rules {
         use CloneOrder::{Keeps, Reverses};
         use Family::{Chains, Shared};
         use Mapping::{None, Oldest, Own, Root};
         use Order::{List, Tree};
-        use Reuse::{Abandoned, Degree, Never};
+        use Reuse::{Degree, FirstAbandoned, LastAbandoned, Never};
+        use Unfaulted::{Apart, Inherits};
         #[rustfmt::skip]
-        let (family, clone_order, new_page, swapped_in, set_once, reuse, walk) = match self {
-            //                 family        clone     new page  swapped in  once   reuse      walk
-            Self::Scan24    => (Family::None, Keeps,    None,     None,       false, Never,     List),
-            Self::Shared26  => (Shared,       Keeps,    Own,      Own,        false, Never,     List),
-            Self::AvcRc1    => (Chains,       Reverses, Own,      Own,        false, Never,     List),
-            Self::Avc34     => (Chains,       Keeps,    Oldest,   Oldest,     false, Never,     List),
-            Self::Avc36     => (Chains,       Keeps,    Own,      Root,       true,  Never,     List),
-            Self::Degree319 => (Chains,       Keeps,    Own,      Root,       true,  Degree,    Tree),
-            Self::Modern    => (Chains,       Keeps,    Own,      Root,       true,  Abandoned, Tree),
+        let (family, clone_order, new_page, swapped_in, set_once, moves, reuse, allocates_first, unfaulted, walk) = match self {
+            //                 family        clone     new page  swapped  once   moves  reuse           before unfaulted walk
+            Self::Scan24    => (Family::None, Keeps,    None,     None,    false, false, Never,          false, Apart,    List),
+            Self::Shared26  => (Shared,       Keeps,    Own,      Own,     false, false, Never,          false, Apart,    List),
+            Self::AvcRc1    => (Chains,       Reverses, Own,      Own,     false, true,  Never,          false, Apart,    List),
+            Self::Avc34     => (Chains,       Keeps,    Oldest,   Oldest,  false, true,  Never,          false, Apart,    List),
+            Self::Avc36     => (Chains,       Keeps,    Own,      Root,    true,  true,  Never,          false, Apart,    List),
+            Self::Degree319 => (Chains,       Keeps,    Own,      Root,    true,  true,  Degree,         false, Apart,    Tree),
+            Self::Modern    => (Chains,       Keeps,    Own,      Root,    true,  true,  LastAbandoned,  false, Inherits, Tree),
+            Self::Linux70   => (Chains,       Reverses, Own,      Root,    true,  true,  FirstAbandoned, true,  Inherits, Tree),
         };
-        Rules { family, clone_order, new_page, swapped_in, set_once, reuse, walk }
+        Rules { family, clone_order, new_page, swapped_in, set_once, moves, reuse, allocates_first, unfaulted, walk }
     }
 
     /// The name, as in `"modern"`.
@@ -154,10 +188,11 @@ impl Policy {
             Self::Avc36 => "avc_36",
             Self::Degree319 => "degree319",
             Self::Modern => "modern",
+            Self::Linux70 => "linux70",
         }
     }
 
-    /// The kernels that had it.
+    /// The kernels that had it. Long-term series took the later ones, too: see [`Kernel`](super::Kernel).
     pub fn kernel(self) -> &'static str {
         match self {
             Self::Scan24 => "2.4",
@@ -166,7 +201,8 @@ impl Policy {
             Self::Avc34 => "2.6.34",
             Self::Avc36 => "2.6.36",
             Self::Degree319 => "3.19 to 5.19",
-            Self::Modern => "6.0 on",
+            Self::Modern => "6.0 to 6.19",
+            Self::Linux70 => "7.0 on",
         }
     }
 }

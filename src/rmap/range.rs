@@ -1,5 +1,6 @@
 //! Ranges: mapping, unmapping, protecting and advising, and the splits and merges of VMAs that come with them.
 
+use super::policy::Unfaulted;
 use super::records::arena::Ix;
 use super::records::machine::{LIMIT, Machine};
 use super::records::page::{Entry, Leaf};
@@ -10,6 +11,18 @@ use super::{Error, ProcessId, VmaId};
 
 /// The first page that mmap chooses: Linux keeps 64 KiB below free, against null pointers (`vm.mmap_min_addr`).
 const FIRST: u64 = 16;
+
+/// The most VMAs that a change to a range makes: one at either end, and one between.
+const NEW_VMAS: usize = 3;
+
+/// What a VMA can grow over.
+#[derive(Clone, Copy)]
+enum Over {
+    /// What was not mapped before: a new mapping, or where pages are moved to.
+    Unmapped,
+    /// A part of a neighbour.
+    Neighbour,
+}
 
 /// What a new mapping is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,51 +83,42 @@ impl Machine {
         self.make_room_around(live, start, end)?;
         let object = shared.then(|| self.objects.take());
         let traits = Traits::new(prot, object);
-        let vma = self.merge_new(live, position, start, end, traits).unwrap_or_else(|| {
-            let new = self.new_vma(Vma { process: live, start, end, traits, ..Vma::default() });
-            put(&mut self.processes[live].vmas, position, new);
-            new
-        });
+        let vma = self.place(Vma { process: live, start, end, index: start, traits, ..Vma::default() }, None);
         Ok(VmaId(self.vmas.id(vma)))
     }
 
-    /// Lets the neighbours of a new mapping grow over it, if they can. `position` is where its VMA would go.
-    fn merge_new(
-        &mut self,
-        process: Ix<Process>,
-        position: usize,
-        start: u64,
-        end: u64,
-        traits: Traits,
-    ) -> Option<Ix<Vma>> {
+    /// Puts a VMA where nothing is mapped, or lets its neighbours grow over it. `from` is the VMA that it is a moved part of.
+    pub(super) fn place(&mut self, new: Vma, from: Option<Ix<Vma>>) -> Ix<Vma> {
+        let process = new.process;
+        // Without an anon_vma there is nothing to hand on. With one, it cannot be a neighbour: the indices do not continue.
+        let from = from.filter(|&from| self.vmas[from].anon_vma.is_some());
+        let position = self.processes[process].position(&self.vmas, new.start);
         let vmas = &self.processes[process].vmas;
-        let touching = |vma: &Ix<Vma>| {
-            let vma = &self.vmas[*vma];
-            // The new one has no anon_vma, so the other must have none or nothing from a parent.
-            (vma.end == start || vma.start == end)
-                && vma.traits == traits
-                && (vma.anon_vma.is_none() || vma.has_one_link())
+        let fits = |neighbour: &Ix<Vma>| {
+            let vma = &self.vmas[*neighbour];
+            let touches = vma.continues_in(&new) || new.continues_in(vma);
+            touches && vma.traits == new.traits && self.can_grow_over(*neighbour, from, Over::Unmapped)
         };
-        let previous = position.checked_sub(1).map(|position| vmas[position]).filter(touching);
-        let next = vmas.get(position).copied().filter(touching);
-        match (previous, next) {
-            (Some(previous), Some(next)) if self.agree(previous, next) => {
-                let end = self.vmas[next].end;
-                self.take_over(previous, next);
-                self.remove_vma(process, next);
-                self.reshape(previous, self.vmas[previous].start, end);
-                Some(previous)
-            }
-            (Some(previous), _) => {
-                self.reshape(previous, self.vmas[previous].start, end);
-                Some(previous)
-            }
-            (None, Some(next)) => {
-                self.reshape(next, start, self.vmas[next].end);
-                Some(next)
-            }
-            (None, None) => None,
+        let previous = position.checked_sub(1).map(|position| vmas[position]).filter(fits);
+        let next = vmas.get(position).copied().filter(fits);
+        let next = next.filter(|&next| previous.is_none_or(|previous| self.agree(previous, next)));
+        let Some(grown) = previous.or(next) else {
+            let vma = self.new_vma(new);
+            put(&mut self.processes[process].vmas, position, vma);
+            from.into_iter().for_each(|from| self.clone_chain(from, vma));
+            return vma;
+        };
+        let mut end = new.end.max(self.vmas[grown].end);
+        if let (Some(_), Some(next)) = (previous, next) {
+            end = self.vmas[next].end;
+            self.take_over(grown, next);
+            self.remove_vma(process, next);
         }
+        if self.rules.unfaulted == Unfaulted::Inherits {
+            from.into_iter().for_each(|from| self.take_over(grown, from));
+        }
+        self.reshape(grown, self.vmas[grown].start.min(new.start), end);
+        grown
     }
 
     /// Unmaps whatever there is in a range, splitting the VMAs at its ends.
@@ -126,12 +130,17 @@ impl Machine {
         let process = self.live(process)?;
         let (start, end) = checked(page, pages)?;
         self.make_room_around(process, start, end)?;
+        self.unmap(process, start, end);
+        Ok(())
+    }
+
+    /// Unmaps a range, for which there is room.
+    pub(super) fn unmap(&mut self, process: Ix<Process>, start: u64, end: u64) {
         self.clear(process, start, end);
         while let Some(vma) = self.first_in(process, start, end) {
             let vma = self.cut_out(vma, start, end);
             self.remove_vma(process, vma);
         }
-        Ok(())
     }
 
     /// Changes what may be done with a range, all of which must be mapped.
@@ -188,8 +197,11 @@ impl Machine {
         let vmas = &self.processes[process].vmas;
         let position = self.processes[process].position(&self.vmas, first);
         let fits = |neighbour: &Ix<Vma>| {
-            let touches = self.vmas[*neighbour].end == start || self.vmas[*neighbour].start == end;
-            touches && self.vmas[*neighbour].traits == traits && self.can_share(*neighbour, vma)
+            let part = Vma { start, end, index: self.vmas[vma].index_of(start), ..Vma::default() };
+            let touches = self.vmas[*neighbour].continues_in(&part) || part.continues_in(&self.vmas[*neighbour]);
+            touches
+                && self.vmas[*neighbour].traits == traits
+                && self.can_grow_over(*neighbour, Some(vma), Over::Neighbour)
         };
         let previous = position.checked_sub(1).map(|position| vmas[position]).filter(fits);
         let next = vmas.get(position + 1).copied().filter(fits);
@@ -223,13 +235,19 @@ impl Machine {
         true
     }
 
-    /// Whether two VMAs that are alike can be one: they have the same anon_vma, or one has none, and the other's chain has
-    /// nothing from a parent.
-    fn can_share(&self, one: Ix<Vma>, other: Ix<Vma>) -> bool {
-        let (one, other) = (&self.vmas[one], &self.vmas[other]);
-        match (one.anon_vma, other.anon_vma) {
-            (None, Some(_)) => other.has_one_link(),
-            (Some(_), None) => one.has_one_link(),
+    /// Whether a VMA can grow over a range that is alike, of another VMA or of none: they have the same anon_vma, or one has
+    /// none, and the other's chain has nothing from a parent.
+    fn can_grow_over(&self, vma: Ix<Vma>, of: Option<Ix<Vma>>, over: Over) -> bool {
+        let grown = &self.vmas[vma];
+        let other = of.map(|other| &self.vmas[other]);
+        match (grown.anon_vma, other.and_then(|other| other.anon_vma)) {
+            (None, Some(_)) => match (self.rules.unfaulted, over) {
+                (Unfaulted::Apart, _) => false,
+                // The check came with the mend.
+                (Unfaulted::Loses, Over::Unmapped) => true,
+                _ => other.is_some_and(Vma::has_one_link),
+            },
+            (Some(_), None) => grown.has_one_link(),
             (mine, yours) => mine == yours,
         }
     }
@@ -264,9 +282,10 @@ impl Machine {
     /// Makes a VMA of `start..end`, one end of another, which is to be reshaped next.
     fn split_off(&mut self, vma: Ix<Vma>, start: u64, end: u64) {
         let Vma { process, traits, .. } = self.vmas[vma];
+        let index = self.vmas[vma].index_of(start);
         let is_below = start == self.vmas[vma].start;
         let position = self.processes[process].position(&self.vmas, self.vmas[vma].start);
-        let new = self.new_vma(Vma { process, start, end, traits, ..Vma::default() });
+        let new = self.new_vma(Vma { process, start, end, index, traits, ..Vma::default() });
         self.clone_chain(vma, new);
         put(&mut self.processes[process].vmas, position + usize::from(!is_below), new);
     }
@@ -362,27 +381,44 @@ impl Machine {
     /// Room for what a change to a range can make: a VMA at either end and one between, their chains, and places in
     /// anon_vmas for them and for neighbours that grow.
     fn make_room_around(&mut self, process: Ix<Process>, start: u64, end: u64) -> Result<(), Error> {
+        self.make_room_around_all(process, &[(start, end)])
+    }
+
+    /// The same for a change to several ranges.
+    pub(super) fn make_room_around_all(&mut self, process: Ix<Process>, ranges: &[(u64, u64)]) -> Result<(), Error> {
+        let (mut links, mut places) = (0, 0);
+        for &range in ranges {
+            let (ends, touched) = self.around(process, range);
+            // A chain is copied once for each new VMA.
+            links += 2 * ends + 4;
+            // None of these VMAs comes to be at more than one new place, nor do the new ones.
+            places += touched.len() + NEW_VMAS + 1;
+        }
+        let vmas = NEW_VMAS * ranges.len();
+        self.vmas.make_room(vmas, "VMAs")?;
+        self.objects.make_room(1, "shared mappings")?;
+        self.links.make_room(links, "chains")?;
+        make_room(&mut self.processes[process].vmas, vmas)?;
+        for &range in ranges {
+            for position in self.around(process, range).1 {
+                self.make_room_in_chain(self.processes[process].vmas[position], places)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries in the chains of the VMAs at the ends of a range, and the positions of its VMAs and their neighbours.
+    fn around(&self, process: Ix<Process>, (start, end): (u64, u64)) -> (usize, std::ops::Range<usize>) {
         let [first, last] = [start, end].map(|page| self.processes[process].position(&self.vmas, page));
         let vmas = &self.processes[process].vmas;
         let ends = [first, last].into_iter().filter_map(|position| vmas.get(position));
-        // A chain is copied once for each new VMA.
-        let links: usize = ends.map(|&vma| self.vmas[vma].links as usize).sum();
-        let touched = first.saturating_sub(1)..vmas.len().min(last + 1);
-        self.vmas.make_room(3, "VMAs")?;
-        self.objects.make_room(1, "shared mappings")?;
-        self.links.make_room(2 * links + 4, "chains")?;
-        make_room(&mut self.processes[process].vmas, 3)?;
-        // None of these VMAs comes to be at more than one new place, nor do the new ones.
-        let places = touched.len() + 4;
-        for position in touched {
-            self.make_room_in_chain(self.processes[process].vmas[position], places)?;
-        }
-        Ok(())
+        let links = ends.map(|&vma| self.vmas[vma].links as usize).sum();
+        (links, first.saturating_sub(1)..vmas.len().min(last + 1))
     }
 }
 
 /// A range of page addresses, if it is one.
-fn checked(page: u64, pages: u64) -> Result<(u64, u64), Error> {
+pub(super) fn checked(page: u64, pages: u64) -> Result<(u64, u64), Error> {
     let end = page.checked_add(pages).filter(|&end| pages > 0 && end <= LIMIT);
     end.map(|end| (page, end)).ok_or(Error::Range { page, pages, limit: LIMIT })
 }

@@ -38,7 +38,7 @@ fn grow<T>(vector: &mut Vec<T>, more: usize) -> Result<(), Error> {
 mod tests {
     use std::cell::Cell;
 
-    use super::super::{Advice, Error, Machine, Mmap, PageId, Policy, ProcessId, Prot};
+    use super::super::{Advice, Error, Machine, Mmap, Mremap, PageId, Policy, ProcessId, Prot};
 
     thread_local! {
         /// How many more times this thread is given memory; none for ever so often.
@@ -88,7 +88,8 @@ mod tests {
             let prot = self.one_of(&[Prot::READ_WRITE, Prot::READ_WRITE, Prot::READ]);
             let advice = self.one_of(&[Advice::DontFork, Advice::DoFork, Advice::WipeOnFork, Advice::KeepOnFork]);
             let known: Vec<PageId> = self.machine.pages().collect();
-            match self.below(24) {
+            let to = START + self.below(2 * PAGES);
+            match self.below(26) {
                 0 => Box::new(|machine| machine.spawn().map(drop)),
                 1..4 => Box::new(move |machine| machine.fork(process).map(drop)),
                 4 => Box::new(move |machine| machine.fork_many(process, pages).map(drop)),
@@ -106,8 +107,12 @@ mod tests {
                     let page = self.one_of(&known);
                     Box::new(move |machine| machine.walk(page).and(machine.mapped_by(page)).map(drop))
                 }
+                22 | 23 => {
+                    let wanted = Mremap { page, pages, to, dont_unmap: to.is_multiple_of(2) };
+                    Box::new(move |machine| machine.mremap(process, wanted).map(drop))
+                }
                 number => {
-                    let wanted = Mmap { shared: number == 22, ..Mmap::new(pages).at(page).prot(prot) };
+                    let wanted = Mmap { shared: number == 24, ..Mmap::new(pages).at(page).prot(prot) };
                     Box::new(move |machine| machine.mmap(process, wanted).map(drop))
                 }
             }
@@ -145,7 +150,8 @@ mod tests {
                     let operation = history.operation();
                     refusals += starve(&mut history.machine, operation.as_ref());
                     let is_sound = !matches!(policy, Policy::AvcRc1 | Policy::Degree319);
-                    assert!(!is_sound || history.machine.check().is_empty());
+                    let broken = history.machine.check();
+                    assert!(!is_sound || broken.is_empty(), "{policy}, seed {seed}: {}", broken[0]);
                 }
                 // No memory is needed to give everything back.
                 LEFT.set(Some(0));

@@ -42,9 +42,9 @@ impl Machine {
     pub fn walk(&self, page: PageId) -> Result<Walk, Error> {
         let page = self.page(page)?;
         let (mut places, mut visits, mut room) = (Vec::new(), 0, Ok(()));
-        let _ = self.each_place(page, |vma, is_in_range| {
+        let _ = self.each_place(page, |vma, address| {
             visits += 1;
-            if is_in_range {
+            if address.is_some() {
                 room = make_room(&mut places, 1);
                 if room.is_err() {
                     return ControlFlow::Break(());
@@ -76,7 +76,7 @@ impl Machine {
     /// [`Error::NoPage`].
     pub fn unmap_visits(&self, page: PageId) -> Result<u64, Error> {
         let page = self.page(page)?;
-        Ok(self.find_entries(page, |_| {}).visits)
+        Ok(self.find_entries(page, |_, _| {}).visits)
     }
 
     /// Swaps a page out: the walk takes away the page table entries that it finds.
@@ -93,14 +93,14 @@ impl Machine {
         }
         let mut holders = Vec::new();
         make_room(&mut holders, self.pages[found].mapped as usize)?;
-        let outcome = self.find_entries(found, |process| put_last(&mut holders, process));
-        let Page { index, object, .. } = self.pages[found];
-        for process in holders {
+        let outcome = self.find_entries(found, |process, address| put_last(&mut holders, (process, address)));
+        let is_shared = self.pages[found].object.is_some();
+        for (process, address) in holders {
             let process = &mut self.processes[process];
-            if object.is_some() {
-                process.clear_entry(&mut self.leaves, index);
+            if is_shared {
+                process.clear_entry(&mut self.leaves, address);
             } else {
-                process.set_entry(&mut self.leaves, index, Entry::Swapped { page: found });
+                process.set_entry(&mut self.leaves, address, Entry::Swapped { page: found });
                 self.pages[found].swapped += 1;
             }
             self.pages[found].mapped -= 1;
@@ -120,22 +120,28 @@ impl Machine {
         let page = self.page(page)?;
         let mut holders = Vec::new();
         make_room(&mut holders, self.pages[page].mapped as usize)?;
-        let processes = self.by_birth().filter(|&process| self.maps(process, page));
+        let index = self.pages[page].index;
+        let maps = |process: &Ix<Process>| {
+            let mut addresses =
+                self.processes[*process].vmas.iter().filter_map(|&vma| self.vmas[vma].address_of(index));
+            addresses.any(|address| self.maps(*process, address, page))
+        };
+        let processes = self.by_birth().filter(maps);
         holders.extend(processes.map(|process| self.name(process)));
         Ok(holders)
     }
 
     /// Goes through the places of a page until all its page table entries are found.
-    fn find_entries(&self, page: Ix<Page>, mut found: impl FnMut(Ix<Process>)) -> SwapOut {
+    fn find_entries(&self, page: Ix<Page>, mut found: impl FnMut(Ix<Process>, u64)) -> SwapOut {
         let mut outcome = SwapOut { visits: 0, unmapped: 0, left: u64::from(self.pages[page].mapped) };
         if outcome.left == 0 {
             return outcome;
         }
-        let _ = self.each_place(page, |vma, is_in_range| {
+        let _ = self.each_place(page, |vma, address| {
             outcome.visits += 1;
             let process = self.vmas[vma].process;
-            if is_in_range && self.maps(process, page) {
-                found(process);
+            if let Some(address) = address.filter(|&address| self.maps(process, address, page)) {
+                found(process, address);
                 outcome.unmapped += 1;
                 outcome.left -= 1;
             }
@@ -144,43 +150,50 @@ impl Machine {
         outcome
     }
 
-    fn maps(&self, process: Ix<Process>, page: Ix<Page>) -> bool {
-        let entry = self.processes[process].entry(&self.leaves, self.pages[page].index);
+    fn maps(&self, process: Ix<Process>, address: u64, page: Ix<Page>) -> bool {
+        let entry = self.processes[process].entry(&self.leaves, address);
         matches!(entry, Some(Entry::Present { page: shown, .. }) if shown == page)
     }
 
-    /// Every VMA that a walk of the page looks at, in its order, and whether its range holds the page.
-    fn each_place(&self, page: Ix<Page>, mut look: impl FnMut(Ix<Vma>, bool) -> ControlFlow<()>) -> ControlFlow<()> {
+    /// Every VMA that a walk of the page looks at, in its order, and the page's address there if its range holds the page.
+    fn each_place(
+        &self,
+        page: Ix<Page>,
+        mut look: impl FnMut(Ix<Vma>, Option<u64>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let Page { index, mapping, mapped, object, .. } = self.pages[page];
-        let holds = |vma: Ix<Vma>| self.vmas[vma].holds(index);
+        let address_in = |vma: Ix<Vma>| self.vmas[vma].address_of(index);
         if self.rules.family == Family::None && mapped == 0 {
             return ControlFlow::Continue(()); // it was going through the VMAs that a page was found, not the other way
         }
         if self.rules.family == Family::None {
             let vmas = self.by_birth().flat_map(|process| &self.processes[process].vmas);
-            return vmas.copied().try_for_each(|vma| look(vma, holds(vma)));
+            return vmas.copied().try_for_each(|vma| look(vma, address_in(vma)));
         }
         if let Some(object) = object {
             // Found through what is shared, the same in every design: the VMAs that show the page.
             let vmas = self.by_birth().flat_map(|process| &self.processes[process].vmas).copied();
-            let mut shows = vmas.filter(|&vma| self.vmas[vma].traits.object == Some(object) && holds(vma));
-            return shows.try_for_each(|vma| look(vma, true));
+            let mut shows = vmas
+                .filter(|&vma| self.vmas[vma].traits.object == Some(object))
+                .map(|vma| (vma, address_in(vma)))
+                .filter(|(_, address)| address.is_some());
+            return shows.try_for_each(|(vma, address)| look(vma, address));
         }
         // A mapping that was freed leads nowhere; in a kernel, anywhere.
         let Some(anon_vma) = mapping.and_then(|mapping| self.anon_vmas.find(mapping)) else {
             return ControlFlow::Continue(());
         };
         for list in &self.anon_vmas[anon_vma].lists {
-            if list.start > index {
+            if list.index > index {
                 break;
             }
             let mut next = Some(list.first);
             while let Some(link) = next {
                 let vma = self.links[link].vma;
                 next = self.links[link].after;
-                let is_in_range = holds(vma);
-                if is_in_range || self.rules.walk == Order::List {
-                    look(vma, is_in_range)?;
+                let address = address_in(vma);
+                if address.is_some() || self.rules.walk == Order::List {
+                    look(vma, address)?;
                 }
             }
         }

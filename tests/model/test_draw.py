@@ -295,7 +295,7 @@ def test_the_bug_shows():
 
 
 def test_the_legend_has_only_signs_of_the_picture():
-    machine = Machine()
+    machine = Machine("modern")
     assert texts(machine.draw()) == ["modern"]
     process = machine.spawn()
     page = process.write(process.mmap(1).start)
@@ -308,7 +308,7 @@ def test_the_legend_has_only_signs_of_the_picture():
 
 
 def test_an_orphan_names_its_former_owner():
-    machine = Machine()
+    machine = Machine("modern")
     parent = machine.spawn()
     parent.fork()
     parent.exit()
@@ -316,7 +316,7 @@ def test_an_orphan_names_its_former_owner():
 
 
 def test_long_chains_are_cut_and_the_ends_stay():
-    machine = Machine()
+    machine = Machine("modern")
     last = machine.spawn()
     last.write(last.mmap(1).start)
     for _ in range(15):
@@ -350,7 +350,7 @@ def test_texts_can_be_read(dark):
 
 
 def test_too_large_a_family_is_refused_and_jupyter_shows_its_repr():
-    machine = Machine()
+    machine = Machine("modern")
     first = machine.spawn()
     page = first.write(first.mmap(1).start)
     first.fork(1_000)
@@ -363,7 +363,7 @@ def test_too_large_a_family_is_refused_and_jupyter_shows_its_repr():
 
 
 def test_of_too_many_pages_one_is_drawn():
-    machine = Machine()
+    machine = Machine("modern")
     process = machine.spawn()
     start = process.mmap(100).start
     ids = [process.write(page) for page in range(start, start + 100)]
@@ -375,7 +375,7 @@ def test_of_too_many_pages_one_is_drawn():
 
 
 def test_invalid_pages():
-    machine = Machine()
+    machine = Machine("modern")
     process = machine.spawn()
     page = process.write(process.mmap(1).start)
     assert machine.draw(page=page) == machine.draw(page) != machine.draw()
@@ -393,7 +393,7 @@ def test_invalid_pages():
 
 def test_a_machine_that_keeps_changing_is_refused(monkeypatch):
     """Changes the machine at every read, as another thread could."""
-    machine = Machine()
+    machine = Machine("modern")
     process = machine.spawn()
     real = Machine.check
 
@@ -413,7 +413,7 @@ def test_a_machine_that_keeps_changing_is_refused(monkeypatch):
 
 
 def test_a_drawing_is_saved_as_it_is(tmp_path):
-    drawing = Machine().draw()
+    drawing = Machine("modern").draw()
     drawing.save(tmp_path / "picture.svg")
     drawing.save(str(tmp_path / "again.svg"))
     assert (tmp_path / "picture.svg").read_bytes() == drawing.svg.encode()

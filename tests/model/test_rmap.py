@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import platform
 import weakref
 
 import pytest
@@ -14,13 +15,45 @@ from support.machines import family
 
 
 def test_the_designs():
-    assert POLICIES == ("scan24", "shared26", "avc_rc1", "avc_34", "avc_36", "degree319", "modern")
-    assert Machine().policy == "modern"
+    assert POLICIES == (
+        "scan24",
+        "shared26",
+        "avc_rc1",
+        "avc_34",
+        "avc_36",
+        "degree319",
+        "modern",
+        "linux70",
+    )
+    assert Machine().policy == "linux70"
+    assert Machine().kernel is None
     assert Machine(policy="avc_rc1").clone_order == "reverses"
 
 
+def test_a_machine_follows_a_kernel():
+    for kernel, policy in [("2.4.37", "scan24"), ("5.10.46", "degree319"), ("5.10.223-1", "modern")]:
+        machine = Machine(kernel=kernel)
+        assert (machine.policy, machine.kernel) == (policy, kernel.removesuffix("-1"))
+    assert Machine(kernel="7.2").policy == "linux70"
+    running = Machine("running")
+    assert running.kernel is not None
+    assert running.kernel.split(".")[:2] == platform.release().split(".")[:2]
+    assert Machine(kernel=running.kernel).policy == running.policy
+
+
+def test_a_machine_follows_one_design():
+    with pytest.raises(ValueError, match="policy and kernel both name a design: leave one of them out"):
+        Machine("modern", kernel="6.18")
+    with pytest.raises(
+        ValueError, match=r"kernel must be a version of Linux from 2\.4 on, .* not \"latest\""
+    ):
+        Machine(kernel="latest")
+    with pytest.raises(TypeError, match="kernel must be a str, not float"):
+        Machine(kernel=6.18)  # type: ignore[arg-type]
+
+
 def test_objects_of_a_star_and_of_a_chain():
-    for policy in ("modern", "avc_36"):
+    for policy in ("linux70", "modern", "avc_36"):
         machine, first = family(policy)
         for _ in range(10):
             first.write(first.mmap(1).start)
@@ -96,6 +129,7 @@ def test_the_oldest_rule_without_the_clone_order_dangles_at_depth_2():
         ("avc_34", [931, 931, 931]),
         ("avc_36", [931, 31, 1]),
         ("modern", [931, 31, 1]),
+        ("linux70", [931, 31, 1]),
     ],
 )
 def test_three_generations(policy, visits):
@@ -122,7 +156,7 @@ def test_three_generations(policy, visits):
 
 
 def test_a_lineage_keeps_its_chain_short_since_3_19():
-    for policy, length in [("modern", 3), ("avc_34", 401), ("avc_36", 401)]:
+    for policy, length in [("linux70", 3), ("modern", 3), ("avc_34", 401), ("avc_36", 401)]:
         _, last = family(policy)
         last.write(last.mmap(1).start)
         for _ in range(400):
@@ -132,6 +166,73 @@ def test_a_lineage_keeps_its_chain_short_since_3_19():
         (vma,) = last.vmas()
         assert len(vma.chain) == length
         assert vma.anon_vma in vma.chain
+
+
+def test_the_shortest_history_that_tells_7_0_from_before():
+    taken_over = {}
+    for policy in ("modern", "linux70"):
+        _, first = family(policy)
+        first.write(first.mmap(1).start)
+        line = [first]
+        for _ in range(4):
+            line.append(line[-1].fork())
+        line[1].exit()
+        line[2].exit()
+        (vma,) = line[4].fork().vmas()
+        taken_over[policy] = vma.anon_vma
+    assert taken_over == {"modern": 1, "linux70": 2}
+
+
+# Moving pages
+
+
+def moved_beside_untouched(kernel, *, dontunmap):
+    """A page moves away and back, beside a mapping that nobody has touched."""
+    machine = Machine(kernel=kernel)
+    process = machine.spawn()
+    process.mmap(1, at=16)
+    page = process.write(16)
+    process.mremap(16, 1, 100)
+    process.mmap(1, at=15)
+    vma = process.mremap(100, 1, 16, dontunmap=dontunmap)
+    assert process.page(16) == page
+    assert vma.stop == 17
+    return machine, page
+
+
+@pytest.mark.parametrize("dontunmap", [False, True])
+def test_the_story_of_6_16(dontunmap):
+    for kernel in ("6.16", "6.17", "6.18.7"):
+        machine, page = moved_beside_untouched(kernel, dontunmap=dontunmap)
+        (broken,) = machine.check()
+        assert (broken.invariant, broken.page) == (1, page)
+        assert machine.walk(page) == []
+    for kernel in ("5.10.46", "6.15", "6.18.8", "6.19", "7.0"):
+        machine, page = moved_beside_untouched(kernel, dontunmap=dontunmap)
+        assert machine.check() == []
+        assert [process.pid for process, _ in machine.walk(page)] == [1]
+
+
+def test_moved_pages_keep_their_index():
+    machine, process = family()
+    process.mmap(3, at=16)
+    pages = [process.write(page) for page in (16, 17, 18)]
+    child = process.fork()
+    vma = process.mremap(17, 2, 40)
+    assert (vma.start, vma.stop, vma.index) == (40, 42, 17)
+    assert [one.index for one in child.vmas()] == [16]
+    assert [process.page(40), process.page(41)] == pages[1:]
+    assert [row["index"] for row in machine.graph()["vmas"]] == [16, 17, 16]
+    assert machine.mapped_by(pages[2]) == [process, child]
+    assert machine.swap_out(pages[2])
+    assert process.read(41) == pages[2]
+    with pytest.raises(ValueError, match="overlap"):
+        process.mremap(40, 2, 41)
+    with pytest.raises(LookupError, match="page 17 is not mapped in process 1"):
+        process.mremap(17, 1, 60)
+    process.mmap(1, at=15, prot="r")
+    with pytest.raises(ValueError, match="of several VMAs of process 1, the next from page 16 on"):
+        process.mremap(15, 2, 60)
 
 
 # Ranges

@@ -55,7 +55,7 @@ def counted(machine: Machine) -> tuple[int, int]:
 
 
 def model(depth: int, children: int) -> tuple[int, int]:
-    machine = Machine("modern")
+    machine = Machine("running")
     generation = [machine.spawn()]
     for _ in range(MAPPINGS):
         generation[0].write(generation[0].mmap(1).start)
@@ -88,7 +88,7 @@ def test_the_kernel_makes_no_objects_for_shared_or_untouched_mappings(kind, dept
 
 @pytest.mark.parametrize("generations", [1, 2, 3, 10, 400])
 def test_the_kernel_keeps_the_objects_of_a_lineage_as_the_model_does(generations):
-    machine = Machine("modern")
+    machine = Machine("running")
     last = machine.spawn()
     for _ in range(MAPPINGS):
         last.write(last.mmap(1).start)
@@ -144,7 +144,7 @@ class History:
 
     def __init__(self, seed: int, directory: Path) -> None:
         self.random = random.Random(seed)
-        self.machine = Machine("modern")
+        self.machine = Machine("running")
         first = self.machine.spawn()
         first.mmap(kernel_pages.PRIVATE_PAGES, at=PRIVATE)
         first.mmap(kernel_pages.SHARED_PAGES, shared=True, at=SHARED)
@@ -165,7 +165,16 @@ class History:
             self.real.close()
 
     def step(self, step: int, number: int, process: Process) -> None:
-        deeds = {"write": 50, "read": 15, "fork": 15, "exit": 9, "advise": 5, "protect": 4, "unmap": 2}
+        deeds = {
+            "write": 50,
+            "read": 15,
+            "fork": 15,
+            "exit": 9,
+            "advise": 5,
+            "protect": 4,
+            "move": 8,
+            "unmap": 2,
+        }
         if len(self.members) == 1:
             deeds["exit"] = 0
         if len(self.members) == 10:
@@ -183,6 +192,8 @@ class History:
                 process.exit()
                 self.real.exit(number)
                 del self.members[number], self.zeros[number]
+            case "move":
+                self.move(number, process)
             case _:
                 self.change(deed, number, process)
 
@@ -239,6 +250,20 @@ class History:
             advice = self.random.choice(list(kernel_pages.ADVICE))
             process.madvise(page, pages, advice)
             assert self.real.tell(number, advice, page, pages) == 0
+
+    def move(self, number: int, process: Process) -> None:
+        page, to = self.random.choices(PAGES[: kernel_pages.PRIVATE_PAGES], k=2)
+        pages = min(self.random.randint(1, 4), PRIVATE + kernel_pages.PRIVATE_PAGES - max(page, to))
+        dontunmap = self.random.randint(0, 1)
+        try:
+            process.mremap(page, pages, to, dontunmap=bool(dontunmap))
+        except (LookupError, ValueError):
+            return
+        assert self.real.tell(number, "mremap", page, pages, to, dontunmap) == 0
+        self.compared["moves"] += 1
+        old, new = set(range(page, page + pages)), set(range(to, to + pages))
+        moved = {to + zero - page for zero in self.zeros[number] & old}
+        self.zeros[number] = self.zeros[number] - old - new | moved
 
     def compare(self) -> None:
         """Every page of every member: the bits, and which members share it where the kernel shows frames."""

@@ -30,11 +30,14 @@ FRAME = (1 << 55) - 1
 MAP_FIXED_NOREPLACE = 0x100000
 MADV_NOHUGEPAGE = 15
 ADVICE = {"dontfork": 10, "dofork": 11, "wipeonfork": 18, "keeponfork": 19}
+MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
 ENOUGH = 60  # seconds after which a member counts as hung
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+libc.mremap.restype = ctypes.c_void_p
+libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p]
 for function in (libc.munmap, libc.madvise, libc.mprotect):
     function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int][: 2 + (function is not libc.munmap)]
 
@@ -118,6 +121,10 @@ def be_member(directory: str) -> None:
             case "mprotect", [page, pages, writable]:
                 protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
                 answer = libc.mprotect(page * PAGE, pages * PAGE, protection)
+            case "mremap", [page, pages, to, dontunmap]:
+                flags = MREMAP_MAYMOVE | MREMAP_FIXED | (MREMAP_DONTUNMAP if dontunmap else 0)
+                there = libc.mremap(page * PAGE, pages * PAGE, pages * PAGE, flags, to * PAGE)
+                answer = 0 if there == to * PAGE else -1
             case advice, [page, pages]:
                 answer = libc.madvise(page * PAGE, pages * PAGE, ADVICE[advice])
             case message:

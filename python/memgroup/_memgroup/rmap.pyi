@@ -9,22 +9,30 @@ class Machine:
     """Processes that fork, and how one design of reverse mapping finds who maps a page.
 
     Args:
-        policy: The design: one of `POLICIES`.
+        policy: The design: one of `POLICIES`, or "running" for what the running kernel does. Without one, the
+            newest.
+        kernel: The version of a kernel whose design and rules to follow, as in "6.18.44", instead of a
+            policy.
         clone_order: How forks copy chains, "keeps" or "reverses", if not as the design does: for one fix
             without the other.
 
     Raises:
         TypeError: An argument is no str.
-        ValueError: It names nothing.
+        ValueError: It names nothing, or there is both a policy and a kernel.
         RuntimeError: By all that is done with it, in a child that was forked while another thread changed it.
     """
 
     POLICIES: ClassVar[tuple[str, ...]]
     """The names of the designs, oldest first."""
-    def __new__(cls, policy: str = "modern", *, clone_order: str | None = None) -> Self: ...
+    def __new__(
+        cls, policy: str | None = None, *, kernel: str | None = None, clone_order: str | None = None
+    ) -> Self: ...
     @property
     def policy(self) -> str:
         """The design's name."""
+    @property
+    def kernel(self) -> str | None:
+        """The kernel whose rules it follows, as in "6.18.44", or None if it was made without one."""
     @property
     def clone_order(self) -> str:
         """How forks copy chains: "keeps" (newest first) or "reverses"."""
@@ -104,10 +112,10 @@ class Machine:
         """Return the whole state as dicts and lists, for drawing and for other tools.
 
         `processes`: pid, parent (the pid of who forked it, or 0). `vmas`: id, process (a pid), start, stop,
-        prot, shared, accounted, dontfork, wipeonfork, anon_vma (an id or None), chain (ids of anon_vmas,
-        newest first). `anon_vmas`: id, root, parent, children, active, references, members (ids of VMAs in
-        the order of a walk). `pages`: id, index, mapping (id of an anon_vma or None), dangling, shared,
-        mapped_by, swapped_by (pids).
+        index (of its first page), prot, shared, accounted, dontfork, wipeonfork, anon_vma (an id or None),
+        chain (ids of anon_vmas). `anon_vmas`: id, root, parent, children, active, references, members (ids
+        of VMAs in the order of a walk). `pages`: id, index, mapping (id of an anon_vma or None), dangling,
+        shared, mapped_by, swapped_by (pids).
 
         Raises:
             MemoryError: There is not enough for all of it.
@@ -178,6 +186,26 @@ class Process:
         Raises:
             TypeError: An argument is no integer.
             ValueError: The process has exited, or it is no range.
+        """
+    def mremap(
+        self, page: SupportsIndex, pages: SupportsIndex, to: SupportsIndex, *, dontunmap: bool = False
+    ) -> Vma:
+        """Move pages to other addresses. They keep their index, by which a walk finds them.
+
+        Args:
+            page: The first page address, of the range as it is.
+            pages: How many, all of one VMA.
+            to: The first page address that they get. Whatever is mapped there is unmapped.
+            dontunmap: Whether the range stays mapped, without its pages (MREMAP_DONTUNMAP).
+
+        Returns:
+            The VMA that has the pages now. It can be a neighbour that has grown.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            LookupError: A page of the range is not mapped; nothing has changed then.
+            ValueError: The process has exited, it is no range, it is of several VMAs, or both ranges overlap.
+            MemoryError: There is no memory for what the moved range is made of.
         """
     def mprotect(self, page: SupportsIndex, pages: SupportsIndex, prot: str) -> None:
         """Change what may be done with a range, all of which must be mapped.
@@ -285,6 +313,9 @@ class Vma:
     def pages(self) -> int:
         """How many pages it has."""
     @property
+    def index(self) -> int:
+        """The index of its first page: that address, until `mremap` moves a VMA that has pages."""
+    @property
     def prot(self) -> str:
         """What may be done with them: letters of "rwx"."""
     @property
@@ -295,7 +326,7 @@ class Vma:
         """The id of its own anon_vma, or None before the first write."""
     @property
     def chain(self) -> tuple[int, ...]:
-        """The ids of the anon_vmas of its chain, newest first."""
+        """The ids of the anon_vmas of its chain: newest first where copies keep the order."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

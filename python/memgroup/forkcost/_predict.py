@@ -72,7 +72,7 @@ class Prediction:
 
 
 def predict(
-    size: int, backing: str = "memfd", shape: str = "star:1", *, mappings: int = 1, policy: str = "modern"
+    size: int, backing: str = "memfd", shape: str = "star:1", *, mappings: int = 1, policy: str = "running"
 ) -> Prediction:
     """Predict what forking a family costs the kernel, without forking.
 
@@ -81,7 +81,7 @@ def predict(
         backing: "none", "memfd", "anonymous" or a directory, followed by "+huge" or "+dontfork" if you like.
         shape: "star:N", "chain:N", "tree:DEPTH" (of two children each) or "tree:DEPTH:CHILDREN".
         mappings: Slots that the bytes are spread over evenly.
-        policy: A design of `memgroup.rmap.POLICIES`.
+        policy: A design of `memgroup.rmap.POLICIES`, or "running" for that of the running kernel.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -90,7 +90,7 @@ def predict(
     """
     check_size(size, mappings)
     family, memory = read_shape(shape), read_backing(backing)
-    _check_policy(policy)
+    policy = _design(policy)
     forked = mappings * (not memory.dontfork) * (memory.kind != "none")
     there = mappings * (memory.kind != "none")
     others = family.processes - 1
@@ -147,11 +147,12 @@ def check_integers(**numbers: object) -> None:
             raise TypeError(f"{name} must be an integer, not {type(number).__name__}")
 
 
-def _check_policy(policy: str) -> None:
-    from memgroup.rmap import POLICIES
+def _design(policy: str) -> str:
+    from memgroup.rmap import POLICIES, Machine
 
-    if policy not in POLICIES:
-        raise ValueError(f"no design is called {policy!r}; there are {', '.join(POLICIES)}")
+    if policy not in (*POLICIES, "running"):
+        raise ValueError(f"no design is called {policy!r}; there are {', '.join((*POLICIES, 'running'))}")
+    return Machine(policy).policy
 
 
 def _tables(nbytes: int) -> int:

@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyLookupError, PyMemoryError, PyPermissionError, PyTypeEr
 use pyo3::prelude::*;
 
 use crate::python::ffi::arguments::{integer, type_name};
-use crate::rmap::{Advice, CloneOrder, Error, PageId, Policy, Prot};
+use crate::rmap::{Advice, CloneOrder, Error, Kernel, PageId, Policy, Prot, UnknownPolicy};
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
@@ -87,8 +87,23 @@ macro_rules! words {
     )*};
 }
 
+/// A design, by its name or as that of the running kernel.
+pub(super) enum Design {
+    Named(Policy),
+    Running,
+}
+
+impl FromStr for Design {
+    type Err = UnknownPolicy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
+        if name == "running" { Ok(Self::Running) } else { name.parse().map(Self::Named) }
+    }
+}
+
 words! {
-    Policy, "policy";
+    Design, "policy";
+    Kernel, "kernel";
     Prot, "prot";
     Advice, "advice";
     CloneOrder, "clone_order";

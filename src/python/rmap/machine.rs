@@ -9,21 +9,23 @@ use pyo3::sync::MutexExt;
 
 use crate::os::Refusal;
 use crate::os::fork::{self, PerProcess};
-use crate::rmap::{self, Policy, Rules};
+use crate::rmap::{self, Kernel, Policy, Rules};
 
 /// Processes that fork, and how one design of reverse mapping finds who maps a page.
 ///
 /// Args:
-///     policy: The design: one of `POLICIES`.
+///     policy: The design: one of `POLICIES`, or "running" for what the running kernel does. Without one, the newest.
+///     kernel: The version of a kernel whose design and rules to follow, as in "6.18.44", instead of a policy.
 ///     clone_order: How forks copy chains, "keeps" or "reverses", if not as the design does: for one fix without the other.
 ///
 /// Raises:
 ///     TypeError: An argument is no str.
-///     ValueError: It names nothing.
+///     ValueError: It names nothing, or there is both a policy and a kernel.
 ///     RuntimeError: By all that is done with it, in a child that was forked while another thread changed it.
 #[pyclass(frozen, weakref, module = "memgroup.rmap")]
 pub(super) struct Machine {
     policy: Policy,
+    kernel: Option<Kernel>,
     /// What threads of this process wait for. A child begins with another, whoever of its parent's threads had this one.
     turn: PerProcess<Mutex<()>>,
     /// The generation of the process in which a thread changes the model, or 0.
@@ -33,14 +35,25 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn of(policy: Policy, rules: Rules) -> PyResult<Self> {
+    pub(super) fn of(policy: Policy, kernel: Option<Kernel>, rules: Rules) -> PyResult<Self> {
         let turn = PerProcess::new(Mutex::default()).map_err(Refusal::in_preparation)?;
-        Ok(Self { policy, turn, worker: AtomicU32::new(0), model: Mutex::new(rmap::Machine::with_rules(rules)) })
+        Ok(Self {
+            policy,
+            kernel,
+            turn,
+            worker: AtomicU32::new(0),
+            model: Mutex::new(rmap::Machine::with_rules(rules)),
+        })
     }
 
     /// The design that it was made with.
     pub(super) fn design(&self) -> Policy {
         self.policy
+    }
+
+    /// The kernel whose rules it follows, if it was made with one.
+    pub(super) fn kernel_version(&self) -> Option<Kernel> {
+        self.kernel
     }
 
     /// Does something with the model, alone.

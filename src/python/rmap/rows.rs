@@ -34,6 +34,7 @@ pub(super) fn graph_dict(py: Python<'_>, graph: Graph) -> PyResult<Bound<'_, PyD
         dict.set_item("process", row.process.pid())?;
         dict.set_item("start", row.start)?;
         dict.set_item("stop", row.end)?;
+        dict.set_item("index", row.index)?;
         dict.set_item("prot", row.prot.letters())?;
         dict.set_item("shared", row.shared)?;
         dict.set_item("accounted", row.accounted)?;

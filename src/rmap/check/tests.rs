@@ -91,8 +91,8 @@ fn a_page_that_is_not_found() {
     assert_eq!(
         said(|machine, two| machine.pages[two.page].index = 17),
         [
-            "invariant 2: page 0, process 1, it is mapped at page 16 and not at its index, 17",
-            "invariant 2: page 0, process 2, it is mapped at page 16 and not at its index, 17"
+            "invariant 2: page 0, process 1, it is mapped at page 16 and not where its index, 17, is",
+            "invariant 2: page 0, process 2, it is mapped at page 16 and not where its index, 17, is"
         ]
     );
 }
@@ -166,7 +166,7 @@ fn chains_and_members_that_do_not_mirror_each_other() {
     );
     let out_of_order = |machine: &mut Machine, two: &Two| {
         // Behind the child's, and in the list of its start.
-        machine.vmas[two.parents].start = 17;
+        (machine.vmas[two.parents].start, machine.vmas[two.parents].index) = (17, 17);
     };
     assert_eq!(
         said(out_of_order),

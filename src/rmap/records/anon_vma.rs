@@ -19,7 +19,7 @@ pub(in crate::rmap) struct AnonVma {
     /// VMAs that have this one as their own.
     pub(in crate::rmap) active: u32,
     pub(in crate::rmap) members: u32,
-    /// The members: one list, or for an interval tree a list for each start, by start.
+    /// The members: one list, or for an interval tree a list for each index of a first page, by that.
     pub(in crate::rmap) lists: Vec<List>,
 }
 
@@ -31,10 +31,13 @@ impl Default for AnonVma {
     }
 }
 
+/// The most VMAs that become members of an anon_vma by one change of ranges: three at each of two ranges, and one that moves.
+const MOST_NEW_MEMBERS: usize = 7;
+
 /// Members in the order of insertion.
 #[derive(Clone, Copy)]
 pub(in crate::rmap) struct List {
-    pub(in crate::rmap) start: u64,
+    pub(in crate::rmap) index: u64,
     pub(in crate::rmap) first: Ix<Link>,
     pub(in crate::rmap) last: Ix<Link>,
 }
@@ -109,7 +112,7 @@ impl Machine {
         while let Some(link) = next {
             let Link { anon_vma, older, .. } = self.links[link];
             let anon_vma = &mut self.anon_vmas[anon_vma];
-            make_room(&mut anon_vma.lists, places.min(anon_vma.members as usize + 4))?;
+            make_room(&mut anon_vma.lists, places.min(anon_vma.members as usize + MOST_NEW_MEMBERS))?;
             next = older;
         }
         Ok(())
@@ -120,9 +123,9 @@ impl Machine {
         let this = &self.vmas[vma];
         let process = &self.processes[this.process];
         let position = process.position(&self.vmas, this.start);
-        let next = process.vmas.get(position + 1).filter(|&&next| self.vmas[next].start == this.end);
+        let next = process.vmas.get(position + 1).filter(|&&next| this.continues_in(&self.vmas[next]));
         let previous = position.checked_sub(1).map(|position| &process.vmas[position]);
-        let previous = previous.filter(|&&previous| self.vmas[previous].end == this.start);
+        let previous = previous.filter(|&&previous| self.vmas[previous].continues_in(this));
         [next, previous].into_iter().flatten().map(|&neighbour| &self.vmas[neighbour]).find_map(|neighbour| {
             let traits = super::vma::Traits { prot: this.traits.prot, ..neighbour.traits };
             (traits == this.traits && neighbour.has_one_link()).then_some(neighbour.anon_vma).flatten()
@@ -167,6 +170,10 @@ impl Machine {
                     self.link(child, new, End::Newest);
                     new
                 });
+                if abandoned.is_some() && self.rules.allocates_first {
+                    self.totals.anon_vmas += 1;
+                    self.totals.chains += 1;
+                }
                 self.adopt(child, anon_vma);
             }
         }
@@ -180,14 +187,14 @@ impl Machine {
         }
     }
 
-    /// Copies a chain. Returns the oldest anon_vma of it that a fork takes over instead of making one.
+    /// Copies a chain. Returns the anon_vma of it that a fork takes over instead of making one.
     fn copy_chain(&mut self, from: Ix<Vma>, to: Ix<Vma>) -> Option<Ix<AnonVma>> {
         let own = self.vmas[from].anon_vma;
         let end = match self.rules.clone_order {
             CloneOrder::Keeps => End::Oldest,
             CloneOrder::Reverses => End::Newest,
         };
-        let mut oldest = None;
+        let mut abandoned = None;
         let mut next = self.vmas[from].newest;
         while let Some(link) = next {
             let Link { anon_vma, older, .. } = self.links[link];
@@ -197,13 +204,14 @@ impl Machine {
             let is_free = match self.rules.reuse {
                 Reuse::Never => false,
                 Reuse::Degree => own != Some(anon_vma) && children + active < 2,
-                Reuse::Abandoned => children < 2 && active == 0,
+                Reuse::LastAbandoned => children < 2 && active == 0,
+                Reuse::FirstAbandoned => abandoned.is_none() && children < 2 && active == 0,
             };
             if is_free {
-                oldest = Some(anon_vma);
+                abandoned = Some(anon_vma);
             }
         }
-        oldest
+        abandoned
     }
 
     /// Takes a VMA out of every anon_vma of its chain; ends those that are left empty.
@@ -253,13 +261,16 @@ impl Machine {
         is_last
     }
 
-    /// Moves the ends of a VMA. A tree, which sorts by start, takes it out and in again, as the kernel does.
+    /// Moves the ends of a VMA. A tree, which sorts by index, takes it out and in again, as the kernel does.
     pub(in crate::rmap) fn reshape(&mut self, vma: Ix<Vma>, start: u64, end: u64) {
         let is_sorted = self.rules.walk == Order::Tree;
         if is_sorted {
             self.each_link(vma, Self::leave);
         }
-        (self.vmas[vma].start, self.vmas[vma].end) = (start, end);
+        let record = &mut self.vmas[vma];
+        // In this order: a VMA that grows downwards has an index of at least what it grows by.
+        record.index = record.index + start - record.start;
+        (record.start, record.end) = (start, end);
         if is_sorted {
             self.each_link(vma, Self::enter);
         }
@@ -297,7 +308,7 @@ impl Machine {
     fn key(&self, vma: Ix<Vma>) -> u64 {
         match self.rules.walk {
             Order::List => 0,
-            Order::Tree => self.vmas[vma].start,
+            Order::Tree => self.vmas[vma].index,
         }
     }
 
@@ -307,10 +318,10 @@ impl Machine {
         let key = self.key(vma);
         let anon_vma = &mut self.anon_vmas[anon_vma];
         anon_vma.members += 1;
-        let before = match anon_vma.lists.binary_search_by_key(&key, |list| list.start) {
+        let before = match anon_vma.lists.binary_search_by_key(&key, |list| list.index) {
             Ok(position) => Some(std::mem::replace(&mut anon_vma.lists[position].last, link)),
             Err(position) => {
-                put(&mut anon_vma.lists, position, List { start: key, first: link, last: link });
+                put(&mut anon_vma.lists, position, List { index: key, first: link, last: link });
                 None
             }
         };
@@ -335,7 +346,7 @@ impl Machine {
         if before.is_some() && after.is_some() {
             return;
         }
-        if let Ok(position) = anon_vma.lists.binary_search_by_key(&key, |list| list.start) {
+        if let Ok(position) = anon_vma.lists.binary_search_by_key(&key, |list| list.index) {
             let list = &mut anon_vma.lists[position];
             match (before, after) {
                 (None, None) => drop(anon_vma.lists.remove(position)),

@@ -124,11 +124,11 @@ impl Machine {
         let mut table = std::mem::take(&mut self.processes[child].table);
         for position in 0..self.processes[parent].vmas.len() {
             let source = self.processes[parent].vmas[position];
-            let Vma { start, end, traits, anon_vma, .. } = self.vmas[source];
+            let Vma { start, end, index, traits, anon_vma, .. } = self.vmas[source];
             if traits.dont_fork {
                 continue;
             }
-            let copy = self.new_vma(Vma { process: child, start, end, traits, ..Vma::default() });
+            let copy = self.new_vma(Vma { process: child, start, end, index, traits, ..Vma::default() });
             put_last(&mut vmas, copy);
             if traits.wipe_on_fork || traits.object.is_some() {
                 continue;

@@ -6,7 +6,9 @@ use super::arena::{Id, Ix};
 /// A page of memory, or what is left of it in swap.
 #[derive(Default)]
 pub(in crate::rmap) struct Page {
-    /// Its address in every process that has it: no operation moves a page.
+    /// The address that it was first touched at. Where VMAs were moved since, these translate it ([`Vma::address_of`]).
+    ///
+    /// [`Vma::address_of`]: super::vma::Vma::address_of
     pub(in crate::rmap) index: u64,
     /// Where a walk begins. None for pages of shared mappings, for pages that are out, and where there is no way back.
     pub(in crate::rmap) mapping: Option<Id<AnonVma>>,
@@ -22,7 +24,7 @@ pub(in crate::rmap) struct Page {
 #[derive(Default)]
 pub(in crate::rmap) struct Object {
     pub(in crate::rmap) vmas: u32,
-    /// By address.
+    /// By index.
     pub(in crate::rmap) pages: Vec<(u64, Ix<Page>)>,
 }
 
@@ -40,34 +42,34 @@ pub(in crate::rmap) enum Entry {
     },
 }
 
-/// Pages in a leaf.
-const SPAN: u64 = 16;
-
 /// The part of a page table that covers sixteen pages in a row.
 #[derive(Clone, Copy, Default)]
 pub(in crate::rmap) struct Leaf {
     /// Which words hold an entry.
     filled: u16,
     /// The kind of entry in the low two bits, the page above.
-    words: [u32; SPAN as usize],
+    words: [u32; Leaf::SPAN as usize],
 }
 
 impl Leaf {
+    /// Pages that it covers.
+    pub(in crate::rmap) const SPAN: u64 = 16;
+
     /// Number of the leaf that covers a page address. Fits: addresses are below [`LIMIT`](crate::rmap::LIMIT), 2³⁶.
     #[inline]
     pub(in crate::rmap) fn number(page: u64) -> u32 {
-        (page / SPAN) as u32
+        (page / Self::SPAN) as u32
     }
 
     /// The first page address that leaf `number` covers.
     #[inline]
     pub(in crate::rmap) fn first(number: u32) -> u64 {
-        u64::from(number) * SPAN
+        u64::from(number) * Self::SPAN
     }
 
     #[inline]
     fn place(page: u64) -> usize {
-        (page % SPAN) as usize
+        (page % Self::SPAN) as usize
     }
 
     #[inline]

@@ -70,6 +70,12 @@ impl Process {
         leaves[leaf].set(page, entry);
     }
 
+    /// The first entry of a range, and its address.
+    pub(in crate::rmap) fn next_entry(&self, leaves: &Arena<Leaf>, start: u64, end: u64) -> Option<(u64, Entry)> {
+        let behind = self.table[self.first_leaf(start)..].iter().take_while(|&&(number, _)| Leaf::first(number) < end);
+        behind.flat_map(|&(number, leaf)| leaves[leaf].entries(number, start, end)).next()
+    }
+
     pub(in crate::rmap) fn clear_entry(&mut self, leaves: &mut Arena<Leaf>, page: u64) {
         if let Ok(position) = self.leaf_position(Leaf::number(page)) {
             let leaf = self.table[position].1;

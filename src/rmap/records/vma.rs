@@ -148,6 +148,8 @@ pub(in crate::rmap) struct Vma {
     /// Its page addresses.
     pub(in crate::rmap) start: u64,
     pub(in crate::rmap) end: u64,
+    /// The index of its first page: that address, until `mremap` moves a VMA that has pages.
+    pub(in crate::rmap) index: u64,
     pub(in crate::rmap) traits: Traits,
     /// Its own anon_vma; none before the first write.
     pub(in crate::rmap) anon_vma: Option<Ix<AnonVma>>,
@@ -164,6 +166,7 @@ impl Default for Vma {
             process: Ix::from_word(0),
             start: 0,
             end: 0,
+            index: 0,
             traits: Traits::default(),
             anon_vma: None,
             newest: None,
@@ -177,6 +180,24 @@ impl Vma {
     #[inline]
     pub(in crate::rmap) fn holds(&self, page: u64) -> bool {
         self.start <= page && page < self.end
+    }
+
+    /// The index of the page at an address of the VMA, or at its end.
+    #[inline]
+    pub(in crate::rmap) fn index_of(&self, page: u64) -> u64 {
+        self.index + (page - self.start)
+    }
+
+    /// The address of the page with an index, if the VMA holds it.
+    #[inline]
+    pub(in crate::rmap) fn address_of(&self, index: u64) -> Option<u64> {
+        let page = self.start + index.checked_sub(self.index)?;
+        (page < self.end).then_some(page)
+    }
+
+    /// Whether another VMA begins where this one ends, with the index that follows.
+    pub(in crate::rmap) fn continues_in(&self, next: &Self) -> bool {
+        self.end == next.start && self.index_of(self.end) == next.index
     }
 
     pub(in crate::rmap) fn range(&self) -> Range<u64> {

@@ -133,7 +133,7 @@ def _dots(state: State, rows: Rows, columns: Columns) -> Iterator[Dot]:
 
 
 def _holds(vma: Vma, page: Page) -> bool:
-    return vma.start <= page.at < vma.stop
+    return vma.at <= page.at < vma.at + vma.stop - vma.start
 
 
 def _cells(state: State, rows: Rows, columns: Columns) -> Iterator[Cell]:

@@ -24,12 +24,13 @@ class Process(NamedTuple):
 
 
 class Vma(NamedTuple):
-    """A VMA, its chain newest first."""
+    """A VMA, the index of its first page, and its chain in the kernel's order."""
 
     id: int
     process: int
     start: int
     stop: int
+    at: int
     prot: str
     shared: bool
     dontfork: bool
@@ -50,7 +51,7 @@ class AnonVma(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page, its address, the pids of processes that have it, and of those that its walk finds."""
+    """A page, its index, the pids of processes that have it, and of those that its walk finds."""
 
     id: int
     at: int
@@ -157,7 +158,8 @@ def _read(
 
 
 def _vma(row: dict[str, Any]) -> Vma:
-    return Vma(**{name: row[name] for name in Vma._fields if name != "chain"}, chain=tuple(row["chain"]))
+    same = {name: row[name] for name in Vma._fields if name in row}
+    return Vma(**same | {"at": row["index"], "chain": tuple(row["chain"])})
 
 
 def _anon_vma(row: dict[str, Any]) -> AnonVma:

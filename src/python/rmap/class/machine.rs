@@ -1,14 +1,16 @@
 //! The class `Machine`.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use crate::python::rmap::arguments::Design;
 use crate::python::rmap::broken::Broken;
 use crate::python::rmap::machine::Machine;
 use crate::python::rmap::process::Process;
 use crate::python::rmap::rows::{collected, counts_dict, graph_dict, has_memory_for, list_of};
 use crate::python::rmap::vma::Vma;
-use crate::rmap::{self, CloneOrder, Error, PageId, Policy, Rules};
+use crate::rmap::{self, CloneOrder, Error, Kernel, PageId, Policy, Rules};
 
 /// The most that the checker notes of a thing, and that a row of the graph takes with what it names, as a dict too.
 const CHECKED_BYTES: usize = 64;
@@ -21,6 +23,13 @@ fn has_memory(model: &rmap::Machine, each: usize) -> Result<(), Error> {
     has_memory_for(usize::try_from(things).unwrap_or(usize::MAX), each)
 }
 
+/// The version of the kernel that runs this process.
+fn running_kernel(py: Python<'_>) -> PyResult<Kernel> {
+    let uname = py.import("os")?.call_method0("uname")?;
+    let [release, build] = ["release", "version"].map(|name| uname.getattr(name)?.extract::<String>());
+    Kernel::of_release(&release?, &build?).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
 #[pymethods]
 impl Machine {
     /// The names of the designs, oldest first.
@@ -31,20 +40,40 @@ impl Machine {
     }
 
     #[new]
-    #[pyo3(
-        signature = (policy=Policy::Modern, *, clone_order=None),
-        text_signature = "(policy='modern', *, clone_order=None)",
-    )]
-    fn new(policy: Policy, clone_order: Option<CloneOrder>) -> PyResult<Self> {
-        let rules = policy.rules();
+    #[pyo3(signature = (policy=None, *, kernel=None, clone_order=None))]
+    fn new(
+        py: Python<'_>,
+        policy: Option<Design>,
+        kernel: Option<Kernel>,
+        clone_order: Option<CloneOrder>,
+    ) -> PyResult<Self> {
+        let kernel = match (&policy, kernel) {
+            (Some(_), Some(_)) => {
+                return Err(PyValueError::new_err("policy and kernel both name a design: leave one of them out"));
+            }
+            (Some(Design::Running), None) => Some(running_kernel(py)?),
+            (_, kernel) => kernel,
+        };
+        let policy = match (policy, kernel) {
+            (_, Some(kernel)) => kernel.policy(),
+            (Some(Design::Named(policy)), None) => policy,
+            _ => Policy::NEWEST,
+        };
+        let rules = kernel.map_or(policy.rules(), Kernel::rules);
         let rules = Rules { clone_order: clone_order.unwrap_or(rules.clone_order), ..rules };
-        Self::of(policy, rules)
+        Self::of(policy, kernel, rules)
     }
 
     /// The design's name.
     #[getter]
     fn policy(&self) -> &'static str {
         self.design().name()
+    }
+
+    /// The kernel whose rules it follows, as in "6.18.44", or None if it was made without one.
+    #[getter]
+    fn kernel(&self) -> Option<String> {
+        self.kernel_version().map(|kernel| kernel.to_string())
     }
 
     /// How forks copy chains: "keeps" (newest first) or "reverses".
@@ -167,10 +196,10 @@ impl Machine {
     /// Return the whole state as dicts and lists, for drawing and for other tools.
     ///
     /// `processes`: pid, parent (the pid of who forked it, or 0). `vmas`: id, process (a pid), start, stop,
-    /// prot, shared, accounted, dontfork, wipeonfork, anon_vma (an id or None), chain (ids of anon_vmas,
-    /// newest first). `anon_vmas`: id, root, parent, children, active, references, members (ids of VMAs in
-    /// the order of a walk). `pages`: id, index, mapping (id of an anon_vma or None), dangling, shared,
-    /// mapped_by, swapped_by (pids).
+    /// index (of its first page), prot, shared, accounted, dontfork, wipeonfork, anon_vma (an id or None),
+    /// chain (ids of anon_vmas). `anon_vmas`: id, root, parent, children, active, references, members (ids
+    /// of VMAs in the order of a walk). `pages`: id, index, mapping (id of an anon_vma or None), dangling,
+    /// shared, mapped_by, swapped_by (pids).
     ///
     /// Raises:
     ///     MemoryError: There is not enough for all of it.

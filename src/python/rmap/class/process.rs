@@ -10,7 +10,7 @@ use crate::python::rmap::machine::Machine;
 use crate::python::rmap::process::Process;
 use crate::python::rmap::rows::list_of;
 use crate::python::rmap::vma::Vma;
-use crate::rmap::{Advice, Mmap, PageId, Prot};
+use crate::rmap::{Advice, Mmap, Mremap, PageId, Prot};
 
 #[pymethods]
 impl Process {
@@ -65,6 +65,29 @@ impl Process {
     #[pyo3(signature = (page, pages))]
     fn munmap(&self, py: Python<'_>, page: Address, pages: Pages) -> PyResult<()> {
         Ok(self.machine.get().with(py, |model| model.munmap(self.id, page.0, pages.0))??)
+    }
+
+    /// Move pages to other addresses. They keep their index, by which a walk finds them.
+    ///
+    /// Args:
+    ///     page: The first page address, of the range as it is.
+    ///     pages: How many, all of one VMA.
+    ///     to: The first page address that they get. Whatever is mapped there is unmapped.
+    ///     dontunmap: Whether the range stays mapped, without its pages (MREMAP_DONTUNMAP).
+    ///
+    /// Returns:
+    ///     The VMA that has the pages now. It can be a neighbour that has grown.
+    ///
+    /// Raises:
+    ///     TypeError: An argument is of the wrong type.
+    ///     LookupError: A page of the range is not mapped; nothing has changed then.
+    ///     ValueError: The process has exited, it is no range, it is of several VMAs, or both ranges overlap.
+    ///     MemoryError: There is no memory for what the moved range is made of.
+    #[pyo3(signature = (page, pages, to, *, dontunmap=false))]
+    fn mremap(&self, py: Python<'_>, page: Address, pages: Pages, to: Address, dontunmap: bool) -> PyResult<Vma> {
+        let wanted = Mremap { page: page.0, pages: pages.0, to: to.0, dont_unmap: dontunmap };
+        let vma = self.machine.get().with(py, |model| model.mremap(self.id, wanted))??;
+        Ok(Vma::new(self.machine.bind(py), self.id, vma))
     }
 
     /// Change what may be done with a range, all of which must be mapped.

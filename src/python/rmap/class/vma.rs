@@ -43,6 +43,12 @@ impl Vma {
         Ok(row.end - row.start)
     }
 
+    /// The index of its first page: that address, until `mremap` moves a VMA that has pages.
+    #[getter]
+    fn index(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.row(py)?.index)
+    }
+
     /// What may be done with them: letters of "rwx".
     #[getter]
     fn prot(&self, py: Python<'_>) -> PyResult<String> {
@@ -61,7 +67,7 @@ impl Vma {
         Ok(self.row(py)?.anon_vma.map(AnonVmaId::number))
     }
 
-    /// The ids of the anon_vmas of its chain, newest first.
+    /// The ids of the anon_vmas of its chain: newest first where copies keep the order.
     #[getter]
     fn chain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let row = self.row(py)?;
