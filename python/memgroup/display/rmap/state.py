@@ -158,8 +158,8 @@ def _read(
 
 
 def _vma(row: dict[str, Any]) -> Vma:
-    fields: dict[str, Any] = {name: row[name] for name in Vma._fields if name in row}
-    return Vma(**fields | {"at": row["index"], "chain": tuple(row["chain"])})
+    alike = {name: row[name] for name in Vma._fields if name not in ("at", "chain")}
+    return Vma(**alike, at=row["index"], chain=tuple(row["chain"]))
 
 
 def _anon_vma(row: dict[str, Any]) -> AnonVma:
