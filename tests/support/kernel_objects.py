@@ -155,7 +155,10 @@ def instance(kilobytes: int) -> Iterator[Path]:
         (place / "options" / "hash-ptr").write_text("0")  # hashes of 32 bits collide
         (place / "options" / "event-fork").write_text("1")
         for event in ("kmem_cache_alloc", "kmem_cache_free"):
-            (events / event / "filter").write_text('name == "anon_vma" || name == "anon_vma_chain"')
+            try:
+                (events / event / "filter").write_text('name == "anon_vma" || name == "anon_vma_chain"')
+            except OSError as error:  # before 6.16 or so, events do not name the cache
+                raise UnavailableError(f"{event} cannot be filtered by name: {error.strerror}") from None
         yield place
     finally:
         place.rmdir()
