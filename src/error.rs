@@ -125,6 +125,13 @@ pub enum Error {
     )]
     SecretInFiles,
 
+    /// Other processes read a group's memory through its memfds, and secrets are for nobody else.
+    #[error(
+        "a shared group keeps its memory in memfds, and nothing secret: \
+         use the memfd backing (Options::backing(Backing::Memfd)) without Options::secret"
+    )]
+    Unshareable,
+
     /// There is no memory for a table of so many objects.
     #[error(
         "no memory for a table of {objects} objects ({bytes} bytes each): pass fewer at once; for a list, \

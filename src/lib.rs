@@ -12,6 +12,7 @@
 //! | `python` | the pyo3 layer (feature `python`) |
 //! | `io` | scatter-gather: lists read and written, files and ranges of files read into lists, frames of streams |
 //! | `list` | [`List`] and [`ProtectedList`]: many blocks from one call, held as columns, and as Arrow lays them out |
+//! | `share` | objects in other processes: sent by handle over Unix sockets, and received |
 //! | `group` | [`MemGroup`], [`Block`] and [`Local`]: where a request is placed, and the end |
 //! | `slot` | one slot: mirrors, cursor, commitment; the budget, and the cache of slots for later groups |
 //! | `fault` | what is reported when an access to group memory ends the process |
@@ -50,6 +51,7 @@ mod os;
 mod python;
 pub mod rmap;
 mod scratch;
+mod share;
 mod slot;
 mod sync;
 
@@ -60,4 +62,5 @@ pub use io::{ReadError, ReadOutcome, TransferError};
 pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLOTS};
 pub use list::{List, ProtectedList};
 pub use os::Backing;
+pub use share::{Malformed, RemoteBlock, ShareError, receive};
 pub use slot::{SlotStats, WarmMemory, set_warm_limit, warm_memory};

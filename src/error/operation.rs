@@ -34,6 +34,10 @@ pub enum Operation {
     ExcludeFromDumps,
     /// `mlock(2)`: keeping secrets in memory.
     Lock,
+    /// `getrandom(2)`: a number by which other processes know shared memory.
+    Random,
+    /// `lseek(SEEK_HOLE)`: finding out what of shared memory is there.
+    FindHoles,
     /// `madvise(MADV_WIPEONFORK)`: telling forked processes apart.
     WipeOnFork,
     /// `pthread_atfork(3)`
@@ -61,6 +65,8 @@ impl fmt::Display for Operation {
             Self::Populate => "madvise(MADV_POPULATE_WRITE)",
             Self::ExcludeFromDumps => "madvise(MADV_DONTDUMP)",
             Self::Lock => "mlock",
+            Self::Random => "getrandom",
+            Self::FindHoles => "lseek(SEEK_HOLE)",
             Self::WipeOnFork => "madvise(MADV_WIPEONFORK)",
             Self::HandleForks => "pthread_atfork",
             Self::HandleSignals => "sigaction",

@@ -49,6 +49,8 @@ pub struct MemGroup {
     backing: Backing,
     name: String,
     budget: Arc<Budget>,
+    /// Whether other processes may be given its memory.
+    is_shared: bool,
 }
 
 /// What a group holds. All figures but `slots` are bytes.
@@ -69,7 +71,7 @@ impl Options {
     ///
     /// # Errors
     /// [`Error::Base`] or [`Error::Name`] for a value out of range, [`Error::SecretInFiles`] for secrets in a directory,
-    /// [`Error::Os`] for a directory that cannot be written to.
+    /// [`Error::Unshareable`] for a shared group that is secret or has another backing than memfd, [`Error::Os`] for a directory that cannot be written to.
     pub fn open(self) -> Result<MemGroup, Error> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
 
@@ -85,6 +87,9 @@ impl Options {
         if self.secret && in_files {
             return Err(Error::SecretInFiles);
         }
+        if self.shared && (self.secret || backing != Backing::Memfd) {
+            return Err(Error::Unshareable);
+        }
         os::check_backing(&backing).map_err(refused)?;
         Ok(MemGroup {
             tables: PerProcess::new(SlotTable::default()).map_err(Refusal::in_preparation)?,
@@ -94,6 +99,7 @@ impl Options {
             budget: Arc::new(Budget::new(self.limit).secret(self.secret)),
             backing,
             name: self.name,
+            is_shared: self.shared,
         })
     }
 }
@@ -125,6 +131,7 @@ impl MemGroup {
             backing: Backing::Anonymous,
             name: self.name.clone(),
             budget: Arc::clone(&self.budget),
+            is_shared: false,
         })
     }
 
@@ -347,7 +354,7 @@ impl MemGroup {
         let (table, is_own) = self.tables.newest_mut();
         for mut slot in table.drain() {
             match Arc::get_mut(&mut slot) {
-                Some(unique) if is_own && !unique.is_shared_with_a_child() => {
+                Some(unique) if is_own && !unique.is_shared_with_a_child() && !unique.is_given_away() => {
                     unique.rewind();
                     table.put(slot);
                 }
@@ -373,6 +380,16 @@ impl MemGroup {
     /// Whether the group holds secrets; see [`Options::secret`].
     pub fn is_secret(&self) -> bool {
         self.budget.is_secret()
+    }
+
+    /// What its slots say that they are of.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether other processes may be given what the group holds; see [`Options::shared`].
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// The open slots, those inherited across forks behind this process's own.

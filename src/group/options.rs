@@ -16,11 +16,19 @@ pub struct Options {
     pub(super) backing: Backing,
     pub(super) name: String,
     pub(super) secret: bool,
+    pub(super) shared: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { base: DEFAULT_BASE, limit: None, backing: Backing::default(), name: "memgroup".into(), secret: false }
+        Self {
+            base: DEFAULT_BASE,
+            limit: None,
+            backing: Backing::default(),
+            name: "memgroup".into(),
+            secret: false,
+            shared: false,
+        }
     }
 }
 
@@ -64,6 +72,12 @@ impl Options {
     /// ```
     pub fn secret(mut self, secret: bool) -> Self {
         self.secret = secret;
+        self
+    }
+    /// Whether other processes may be given what the group holds, to read it: see [`MemGroup::send`](crate::MemGroup::send).
+    /// Such a group keeps two descriptors for each of its slots, and its memory is never kept for other groups.
+    pub fn shared(mut self, shared: bool) -> Self {
+        self.shared = shared;
         self
     }
 }

@@ -94,7 +94,8 @@ impl MemGroup {
 
     fn open_slot(&self, index: SlotIndex) -> Result<Arc<Slot>, Error> {
         let capacity = self.sizes.size_of(index);
-        let open = || Slot::open(index, capacity, &self.backing, &self.name, self.id, Arc::clone(&self.budget));
+        let (backing, name, budget) = (&self.backing, &self.name, &self.budget);
+        let open = || Slot::open(index, capacity, backing, name, self.id, Arc::clone(budget), self.is_shared);
         cache::retry_after_eviction(open).map(Arc::new)
     }
 }

@@ -1,5 +1,5 @@
 //! The operating system. nix lives here and nowhere else; the rest of the crate sees [`Mirrors`] of a
-//! [`Backing`], [`fork`], [`fork_zeroed`] memory, [`regular`] files, [`iovecs`], [`headroom`], the
+//! [`Backing`], [`fork`], [`fork_zeroed`] memory, [`regular`] files, [`iovecs`], [`messages`], [`headroom`], the
 //! [`signals`] of faults, the limits of the system and, where a call was refused, a [`Refusal`].
 //!
 //! There are two folders with the same names in them: `linux`, and `heap`, which stands in for it where the tools that run
@@ -17,8 +17,10 @@ mod system;
 pub(crate) mod memory_facts;
 
 pub(crate) use system::fork::{self, fork_zeroed};
-pub(crate) use system::io::{iovecs, regular, temporary};
-pub(crate) use system::mapping::{Locked, Mirrors, Unlocked, ask_for_huge_pages, check_backing, huge_page_size};
+pub(crate) use system::io::{iovecs, messages, regular, temporary};
+pub(crate) use system::mapping::{
+    Locked, Mirrors, ReceivedFile, SharedFile, Unfit, Unlocked, ask_for_huge_pages, check_backing, huge_page_size,
+};
 pub(crate) use system::memory::headroom;
 pub(crate) use system::signals;
 

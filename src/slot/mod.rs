@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 
 use crate::error::Error;
 use crate::layout::{self, SlotIndex};
-use crate::os::{self, Backing, Mirrors, fork};
+use crate::os::{self, Backing, Mirrors, Refusal, SharedFile, fork};
 use crate::sync::opaque;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 pub(crate) use address::Mirror;
@@ -82,6 +82,7 @@ impl Slot {
         name: &str,
         group: u64,
         budget: Arc<Budget>,
+        is_shared: bool,
     ) -> Result<Self, Error> {
         // Before the memory is found: a fork in between makes it one that a child may see.
         let (forks, generation) = (fork::count(), fork::generation());
@@ -90,7 +91,8 @@ impl Slot {
         let is_secret = budget.is_secret();
         let is_huge =
             !is_secret && huge_page.is_some_and(|size| layout::is_for_huge_pages(capacity, budget.limit(), size));
-        let cache_key = CacheKey::of(backing, name, capacity, is_huge).filter(|_| !is_secret);
+        // What other processes may map is never another slot's, before or after.
+        let cache_key = CacheKey::of(backing, name, capacity, is_huge).filter(|_| !is_secret && !is_shared);
         let (cache_key, memory) = match cache_key.and_then(cache::take) {
             Some((cache_key, memory)) => {
                 // What lived there may have been values with padding.
@@ -98,7 +100,10 @@ impl Slot {
                 (Some(cache_key), memory)
             }
             None => {
-                let opened = Mirrors::open(backing, name, capacity, is_huge);
+                let opened = match is_shared {
+                    true => Mirrors::open_shared(name, capacity, is_huge),
+                    false => Mirrors::open(backing, name, capacity, is_huge),
+                };
                 let mirrors = opened
                     .and_then(
                         |mirrors| if is_secret { mirrors.keep_from_dumps().map(|()| mirrors) } else { Ok(mirrors) },
@@ -311,6 +316,22 @@ impl Slot {
     /// Whether a child, forked since the slot was opened, may still use what was handed out of it.
     pub(crate) fn is_shared_with_a_child(&self) -> bool {
         self.memory.mirrors.are_shared_by_forks() && self.forks != fork::count()
+    }
+
+    /// The file of the memory, where other processes may be given it.
+    pub(crate) fn shared(&self) -> Option<&std::sync::Arc<SharedFile>> {
+        self.memory.mirrors.shared()
+    }
+
+    /// Whether other processes may read the memory: it is not to be used again.
+    pub(crate) fn is_given_away(&self) -> bool {
+        self.shared().is_some_and(|shared| shared.is_announced())
+    }
+
+    /// Finds memory for what of the bytes `start..end`, all handed out, was never touched, so that others can read them.
+    pub(crate) fn fill_holes(&self, start: usize, end: usize) -> Result<(), Error> {
+        let refused = |refusal: Refusal| refusal.during(format!("committing slot {} to be sent", self.index.get()));
+        self.memory.mirrors.fill_holes(start, end).map_err(refused)
     }
 
     /// Takes all bytes back and keeps the memory, for a group that begins anew.

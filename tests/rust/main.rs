@@ -33,6 +33,8 @@ mod rmap;
 mod rmap_history;
 #[cfg(not(heap))]
 mod secret;
+#[cfg(not(heap))]
+mod share;
 mod support;
 mod threads;
 #[cfg(not(heap))]

@@ -26,6 +26,9 @@ impl From<Error> for PyErr {
             Error::SecretInFiles => PyValueError::new_err(
                 "a secret group cannot keep its memory in a directory, for files reach the disk: use backing=\"memfd\"",
             ),
+            Error::Unshareable => PyValueError::new_err(
+                "a shared group keeps its memory in memfds, and nothing secret: use backing=\"memfd\", without secret=True",
+            ),
             Error::NoMirror => PyValueError::new_err(
                 "an anonymous group has no read-only mirror, so nothing in it can be protected: \
                  make the group with backing=\"memfd\" or in a directory",

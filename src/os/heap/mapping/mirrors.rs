@@ -2,9 +2,11 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
+use super::shared::SharedFile;
 use crate::error::Operation;
 use crate::os::{Backing, Refusal, page_size};
 use crate::sync::{AtomicUsize, Ordering};
@@ -52,6 +54,19 @@ impl Mirrors {
         // SAFETY: nothing is there. It stands for the fields, which were just written.
         mirrors.made.with_mut(|nothing| unsafe { nothing.write(()) });
         Ok(mirrors)
+    }
+
+    /// What several processes map is no memory of the heap.
+    pub(crate) fn open_shared(_name: &str, _len: usize, _huge: bool) -> Result<Self, Refusal> {
+        Err(Refusal::of(Operation::CreateMemfd)(Errno::ENOSYS))
+    }
+
+    pub(crate) fn shared(&self) -> Option<&Arc<SharedFile>> {
+        None
+    }
+
+    pub(crate) fn fill_holes(&self, _start: usize, _end: usize) -> Result<(), Refusal> {
+        Ok(())
     }
 
     /// Touches the page at that offset as somebody does who owns it alone; loom objects if others may, too.

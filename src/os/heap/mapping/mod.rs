@@ -2,11 +2,13 @@
 
 mod locked;
 mod mirrors;
+mod shared;
 
 use std::mem::MaybeUninit;
 
 pub(crate) use locked::Locked;
 pub(crate) use mirrors::{Mirrors, Unlocked};
+pub(crate) use shared::{ReceivedFile, SharedFile, Unfit};
 
 use crate::os::{Backing, Refusal};
 

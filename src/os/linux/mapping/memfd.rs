@@ -27,5 +27,14 @@ pub(super) fn create(name: &str) -> Result<OwnedFd, Refusal> {
 /// the seal could be turned writable by `mprotect`, one made after it cannot.
 pub(super) fn seal(file: &OwnedFd) -> Result<(), Refusal> {
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_FUTURE_WRITE | SealFlag::F_SEAL_SEAL;
+    add(file, seals)
+}
+
+/// The same for memory that may be sealed further later.
+pub(super) fn seal_for_now(file: &OwnedFd) -> Result<(), Refusal> {
+    add(file, SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_FUTURE_WRITE)
+}
+
+fn add(file: &OwnedFd, seals: SealFlag) -> Result<(), Refusal> {
     fcntl(file, FcntlArg::F_ADD_SEALS(seals)).map(drop).map_err(Refusal::of(Operation::AddSeals))
 }

@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -17,6 +18,7 @@ pub(super) use secret::{lock, wipe};
 
 use super::huge::{self, Offer};
 use super::reserved::Reserved;
+use super::shared::SharedFile;
 use super::{directory, memfd};
 use crate::error::Operation;
 use crate::os::system::memory::overcommit;
@@ -40,6 +42,8 @@ pub(crate) struct Mirrors {
     has_promise: AtomicBool,
     /// Bytes in the pages that the kernel hands out: all that is committed is a multiple.
     granule: usize,
+    /// There where other processes may be given the memory.
+    shared: Option<Arc<SharedFile>>,
 }
 
 // SAFETY: the pointers are to mappings that self owns, and that no thread owns more than another.
@@ -50,24 +54,51 @@ unsafe impl Sync for Mirrors {}
 impl Mirrors {
     /// Maps `len` bytes of fresh memory, of huge pages if they are wanted and to be had. No descriptor stays open.
     pub(crate) fn open(backing: &Backing, name: &str, len: usize, wants_huge_pages: bool) -> Result<Self, Refusal> {
+        Self::open_on(backing, name, len, wants_huge_pages, None)
+    }
+
+    /// The same with memory that other processes may be given, whose descriptors stay open.
+    pub(crate) fn open_shared(name: &str, len: usize, wants_huge_pages: bool) -> Result<Self, Refusal> {
+        Self::open_on(&Backing::Memfd, name, len, wants_huge_pages, Some(SharedFile::create(name, len)?))
+    }
+
+    fn open_on(
+        backing: &Backing,
+        name: &str,
+        len: usize,
+        wants_huge_pages: bool,
+        shared: Option<SharedFile>,
+    ) -> Result<Self, Refusal> {
         let offer = huge::offer(backing);
         let align = offer.size().filter(|_| wants_huge_pages).unwrap_or(page_size());
-        let mut mirrors = Self::map(backing, name, len, align)?;
+        let mut mirrors = Self::map(backing, name, len, align, shared.as_ref())?;
+        mirrors.shared = shared.map(Arc::new);
         mirrors.choose_pages(offer, wants_huge_pages);
         Ok(mirrors)
     }
 
-    fn map(backing: &Backing, name: &str, len: usize, align: usize) -> Result<Self, Refusal> {
+    fn map(
+        backing: &Backing,
+        name: &str,
+        len: usize,
+        align: usize,
+        shared: Option<&SharedFile>,
+    ) -> Result<Self, Refusal> {
         let writable = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let reserve = |many| Reserved::new(len, many, align);
         let (reserved, read_write, read_only) = match backing {
             Backing::Memfd => {
-                let file = memfd::create(name)?;
-                resize(&file, len)?;
+                let private = if shared.is_none() { Some(memfd::create(name)?) } else { None };
+                let Some(file) = shared.map(SharedFile::owner).or(private.as_ref()) else { unreachable!("it is one") };
+                resize(file, len)?;
                 let reserved = reserve(2)?;
-                let read_write = reserved.map(0, &file, writable)?;
-                memfd::seal(&file)?;
-                let read_only = reserved.map(1, &file, ProtFlags::PROT_READ)?;
+                let read_write = reserved.map(0, file, writable)?;
+                if shared.is_some() {
+                    memfd::seal_for_now(file)?
+                } else {
+                    memfd::seal(file)?
+                }
+                let read_only = reserved.map(1, file, ProtFlags::PROT_READ)?;
                 static IS_ENFORCED: AtomicBool = AtomicBool::new(false);
                 reserved.check_read_only(read_only, &IS_ENFORCED)?;
                 (reserved, read_write, Some(read_only))
@@ -90,7 +121,7 @@ impl Mirrors {
         };
         let on_file_system = matches!(backing, Backing::Directory(_));
         let (has_promise, granule) = (AtomicBool::new(false), page_size());
-        Ok(Self { read_write, read_only, len, reserved, on_file_system, has_promise, granule })
+        Ok(Self { read_write, read_only, len, reserved, on_file_system, has_promise, granule, shared: None })
     }
 
     /// Asks for huge pages, or refuses those that the system would hand out unasked: a group accounts for what it commits, so
@@ -139,6 +170,30 @@ impl Mirrors {
     /// First byte of the read-only mirror.
     pub(crate) fn read_only(&self) -> Option<NonNull<u8>> {
         self.read_only
+    }
+
+    /// The file, where other processes may be given the memory.
+    pub(crate) fn shared(&self) -> Option<&Arc<SharedFile>> {
+        self.shared.as_ref()
+    }
+
+    /// Finds memory for what of the bytes `start..end` was never touched, so that others can read them.
+    pub(crate) fn fill_holes(&self, start: usize, end: usize) -> Result<(), Refusal> {
+        let (Some(shared), Some(read_only)) = (&self.shared, self.read_only) else { return Ok(()) };
+        if shared.is_solid(start..end)? {
+            return Ok(());
+        }
+        let first = start / page_size() * page_size();
+        debug_assert!(start <= end && end <= self.len);
+        // SAFETY: first is within the mapping.
+        let address = unsafe { read_only.add(first) };
+        loop {
+            // SAFETY: the range lies in a mapping that self owns; populating it changes no byte and unmaps nothing.
+            match unsafe { madvise(address.cast(), end - first, MmapAdvise::MADV_POPULATE_READ) } {
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                result => return result.map_err(Refusal::of(Operation::Populate)),
+            }
+        }
     }
 
     /// Whether a forked child sees what this process writes, and the other way round.

@@ -6,10 +6,12 @@ mod locked;
 mod memfd;
 mod mirrors;
 mod reserved;
+mod shared;
 
 pub(crate) use huge::{ask_for as ask_for_huge_pages, huge_page_facts};
 pub(crate) use locked::Locked;
 pub(crate) use mirrors::{Mirrors, Unlocked};
+pub(crate) use shared::{ReceivedFile, SharedFile, Unfit};
 
 use crate::os::{Backing, Refusal, fork};
 

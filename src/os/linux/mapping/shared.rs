@@ -1,0 +1,275 @@
+//! Memory that several processes map: what its owner keeps of it, and what another process makes of a descriptor.
+
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::mman::ProtFlags;
+use nix::sys::stat::{Mode, fchmod, fstat};
+
+use super::directory::reopened_read_only;
+use super::memfd;
+use super::reserved::Reserved;
+use crate::error::Operation;
+use crate::os::{Refusal, page_size};
+
+/// Bytes of the random number by which processes know a slot's memory.
+const ID_BYTES: usize = 16;
+
+/// The file of a slot's memory, for a group that other processes read.
+#[derive(Debug)]
+pub(crate) struct SharedFile {
+    id: [u8; ID_BYTES],
+    len: usize,
+    /// Can be sealed. It never leaves the process, but for its forked children.
+    owner: OwnedFd,
+    /// What other processes are given. It cannot write, and so cannot seal.
+    reader: OwnedFd,
+    is_announced: AtomicBool,
+}
+
+/// How many [`SharedFile`]s there were that are gone.
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+impl SharedFile {
+    /// An empty file, which is to have `len` bytes.
+    pub(super) fn create(name: &str, len: usize) -> Result<Self, Refusal> {
+        let owner = memfd::create(name)?;
+        // Else the descriptors that others are given could be opened anew, to write, by their users.
+        fchmod(&owner, Mode::S_IRUSR).map_err(Refusal::of(Operation::CreateMemfd))?;
+        let reader = reopened_read_only(&owner)?;
+        Ok(Self { id: random()?, len, owner, reader, is_announced: AtomicBool::new(false) })
+    }
+
+    pub(super) fn owner(&self) -> &OwnedFd {
+        &self.owner
+    }
+
+    /// The number by which other processes know it.
+    pub(crate) fn id(&self) -> [u8; ID_BYTES] {
+        self.id
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What is sent to other processes.
+    pub(crate) fn reader(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+
+    /// Notes that another process may map it from now on.
+    pub(crate) fn announce(&self) {
+        self.is_announced.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another process may map it.
+    pub(crate) fn is_announced(&self) -> bool {
+        // Relaxed: who asks has the group to itself, and so has seen what was done.
+        self.is_announced.load(Ordering::Relaxed)
+    }
+
+    /// Whether all of a range is in memory, so that reading it finds nothing that has to be made.
+    pub(crate) fn is_solid(&self, range: Range<usize>) -> Result<bool, Refusal> {
+        is_solid(self.owner.as_fd(), range)
+    }
+
+    /// A number that grows whenever one of them ends.
+    pub(crate) fn ended() -> u64 {
+        ENDED.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for SharedFile {
+    fn drop(&mut self) {
+        ENDED.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// A number that nobody guesses.
+fn random() -> Result<[u8; ID_BYTES], Refusal> {
+    let mut id = [0; ID_BYTES];
+    // SAFETY: the room is that long. So few bytes come all at once.
+    let came = unsafe { libc::getrandom(id.as_mut_ptr().cast(), ID_BYTES, 0) };
+    Errno::result(came).map(|_| id).map_err(Refusal::of(Operation::Random))
+}
+
+/// Whether there are no holes in a range of a file in memory.
+fn is_solid(file: BorrowedFd<'_>, range: Range<usize>) -> Result<bool, Refusal> {
+    if range.is_empty() {
+        return Ok(true);
+    }
+    // Slots are at most 2^46 bytes, so all offsets fit.
+    let start = libc::off_t::try_from(range.start).unwrap_or(libc::off_t::MAX);
+    // SAFETY: the call takes numbers only. That it moves the file's position makes no difference to anybody.
+    let hole = unsafe { libc::lseek(file.as_raw_fd(), start, libc::SEEK_HOLE) };
+    match Errno::result(hole) {
+        Ok(hole) => Ok(usize::try_from(hole).is_ok_and(|hole| hole >= range.end)),
+        // Behind the end of the file.
+        Err(Errno::ENXIO) => Ok(false),
+        Err(errno) => Err(Refusal::of(Operation::FindHoles)(errno)),
+    }
+}
+
+/// Another process's memory, mapped to be read. It is unmapped when this is dropped.
+#[derive(Debug)]
+pub(crate) struct ReceivedFile {
+    start: NonNull<u8>,
+    len: usize,
+    file: OwnedFd,
+    inode: u64,
+    _reserved: Reserved,
+}
+
+// SAFETY: the pointer is to a mapping that self owns, and that no thread owns more than another.
+unsafe impl Send for ReceivedFile {}
+// SAFETY: as for Send; nothing is done with the mapping through a shared reference but reading.
+unsafe impl Sync for ReceivedFile {}
+
+/// Why a descriptor is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It is no file in memory.
+    NotInMemory,
+    /// Its sender could make it shorter, and reading it a crash.
+    CanShrink,
+    /// It has so many bytes, fewer than were announced.
+    Short(u64),
+    /// The kernel refused.
+    Refused(Refusal),
+}
+
+impl ReceivedFile {
+    /// Maps the first `len` bytes of what another process has sent, if nothing that it does can make reading them a crash.
+    pub(crate) fn map(file: OwnedFd, len: usize) -> Result<Self, Unfit> {
+        // Only files in memory have seals.
+        let seals = fcntl(&file, FcntlArg::F_GET_SEALS).map_err(|_| Unfit::NotInMemory)?;
+        if !is_in_small_pages(&file) {
+            return Err(Unfit::NotInMemory);
+        }
+        if !SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK) {
+            return Err(Unfit::CanShrink);
+        }
+        let status = fstat(&file).map_err(Refusal::of(Operation::Map)).map_err(Unfit::Refused)?;
+        let size = u64::try_from(status.st_size).unwrap_or(0);
+        if size < len as u64 {
+            return Err(Unfit::Short(size));
+        }
+        let whole = len.checked_next_multiple_of(page_size()).ok_or(Unfit::Short(size))?;
+        let reserved = Reserved::new(whole, 1, page_size()).map_err(Unfit::Refused)?;
+        let start = reserved.map(0, &file, ProtFlags::PROT_READ).map_err(Unfit::Refused)?;
+        Ok(Self { start, len, file, inode: status.st_ino, _reserved: reserved })
+    }
+
+    /// The first byte.
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether a descriptor is of the same memory.
+    pub(crate) fn is_same(&self, other: BorrowedFd<'_>) -> bool {
+        // All memfds of a machine are of one file system.
+        fstat(other).is_ok_and(|status| status.st_ino == self.inode)
+    }
+
+    /// Whether all of a range is in memory: reading a hole would make it, at the reader's cost.
+    pub(crate) fn is_solid(&self, range: Range<usize>) -> Result<bool, Refusal> {
+        is_solid(self.file.as_fd(), range)
+    }
+
+    /// Whether nobody can write to it any more, the sender neither.
+    pub(crate) fn is_frozen(&self) -> bool {
+        let seals = fcntl(&self.file, FcntlArg::F_GET_SEALS).unwrap_or(0);
+        SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_WRITE)
+    }
+}
+
+/// Whether a file that can be sealed is of a tmpfs. One of huge pages (hugetlbfs) is not: reading what its sender has not
+/// touched is a crash where there are no more of them.
+fn is_in_small_pages(file: &OwnedFd) -> bool {
+    // SAFETY: integers, all of which may be 0.
+    let mut status: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: status outlives the call.
+    let answer = unsafe { libc::fstatfs(file.as_raw_fd(), &mut status) };
+    answer == 0 && status.f_type == libc::TMPFS_MAGIC
+}
+
+#[cfg(all(test, not(heap)))]
+mod tests {
+    use super::*;
+    use nix::sys::mman::{MmapAdvise, madvise};
+    use nix::unistd::ftruncate;
+
+    fn sealed(len: usize, seals: SealFlag) -> nix::Result<OwnedFd> {
+        let file = memfd::create("received-test").map_err(|_| Errno::ENOSYS)?;
+        ftruncate(&file, len as i64)?;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+        Ok(file)
+    }
+
+    #[test]
+    fn only_memory_that_cannot_shrink_is_taken() {
+        let page = page_size();
+        let plain = memfd::create("plain").unwrap();
+        ftruncate(&plain, page as i64).unwrap();
+        assert_eq!(ReceivedFile::map(plain, page).unwrap_err(), Unfit::CanShrink);
+        let shrinkable = sealed(page, SealFlag::F_SEAL_GROW).unwrap();
+        assert_eq!(ReceivedFile::map(shrinkable, page).unwrap_err(), Unfit::CanShrink);
+        let short = sealed(page, SealFlag::F_SEAL_SHRINK).unwrap();
+        assert_eq!(ReceivedFile::map(short, page + 1).unwrap_err(), Unfit::Short(page as u64));
+        for path in ["/proc/self/exe", "/dev/null", "/proc/self/stat", "/"] {
+            let file = OwnedFd::from(std::fs::File::open(path).unwrap());
+            assert_eq!(ReceivedFile::map(file, 1).unwrap_err(), Unfit::NotInMemory, "{path}");
+        }
+        let (_, pipe) = nix::unistd::pipe().unwrap();
+        assert_eq!(ReceivedFile::map(pipe, 1).unwrap_err(), Unfit::NotInMemory);
+        let fit = ReceivedFile::map(sealed(page, SealFlag::F_SEAL_SHRINK).unwrap(), 100).unwrap();
+        assert!(fit.len() == 100 && !fit.is_frozen() && fit.is_same(fit.file.as_fd()));
+    }
+
+    #[test]
+    fn holes_are_found() {
+        let page = page_size();
+        let file = sealed(4 * page, SealFlag::F_SEAL_SHRINK).unwrap();
+        std::os::unix::fs::FileExt::write_at(&std::fs::File::from(file.try_clone().unwrap()), b"x", 2 * page as u64)
+            .unwrap();
+        let received = ReceivedFile::map(file, 4 * page).unwrap();
+        let solid = |range| received.is_solid(range).unwrap();
+        assert!(solid(2 * page..3 * page) && solid(0..0) && solid(2 * page + 5..2 * page + 6));
+        assert!(!solid(0..1) && !solid(2 * page..3 * page + 1) && !solid(4 * page..4 * page + 1));
+    }
+
+    #[test]
+    fn what_is_handed_out_cannot_write_or_seal() {
+        let shared = SharedFile::create("shared-test", page_size()).unwrap();
+        ftruncate(shared.owner(), page_size() as i64).unwrap();
+        let seal = fcntl(shared.reader(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SEAL));
+        assert_eq!(seal, Err(Errno::EPERM));
+        assert_eq!(nix::unistd::write(shared.reader(), b"x"), Err(Errno::EBADF));
+        let other = SharedFile::create("shared-test", page_size()).unwrap();
+        assert_ne!(shared.id(), other.id());
+        let ended = SharedFile::ended();
+        drop(other);
+        assert!(SharedFile::ended() > ended);
+    }
+
+    #[test]
+    fn received_memory_stands_between_guards() {
+        let page = page_size();
+        let received = ReceivedFile::map(sealed(page, SealFlag::F_SEAL_SHRINK).unwrap(), page).unwrap();
+        let behind = received.start().as_ptr().wrapping_add(page);
+        // SAFETY: the page is not anybody's to read; the advice does nothing to one that is not there.
+        let advised = unsafe { madvise(NonNull::new(behind).unwrap().cast(), page, MmapAdvise::MADV_POPULATE_READ) };
+        assert!(advised.is_err());
+    }
+}
