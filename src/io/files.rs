@@ -27,6 +27,9 @@ const MAX_UNANNOUNCED_BYTES: usize = 64 << 20;
 /// have a thousand descriptors, and others need some.
 const MAX_OPEN_FILES: usize = 128;
 
+/// What is told of some files, each by its number.
+type Numbered<T> = Vec<(usize, T)>;
+
 /// Why a file could not be read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreadable {
@@ -68,7 +71,7 @@ pub(crate) struct Announced {
     /// Of one file after the other; 0 for one that cannot be read.
     pub(crate) sizes: Vec<usize>,
     /// The number of each file that cannot be read, and why.
-    pub(crate) unreadable: Vec<(usize, Unreadable)>,
+    pub(crate) unreadable: Numbered<Unreadable>,
     /// The first files, as far as they are open.
     pub(crate) open: Vec<Option<Temporary>>,
     /// Whether descriptors ran out.
@@ -138,11 +141,11 @@ pub(crate) struct Files<'a> {
     slots: LiveSlots<'a>,
     layout: &'a ListLayout,
     /// Those that are not even to be tried, in order, and later found so.
-    unreadable: Vec<(usize, Unreadable)>,
+    unreadable: Numbered<Unreadable>,
     /// How many of them were found in advance and are still to be passed over.
     skipped: usize,
     /// The files that are shorter than their objects, and how long they are.
-    shorter: Vec<(usize, usize)>,
+    shorter: Numbered<usize>,
     /// How many are done.
     done: usize,
     current: Option<Current>,
@@ -176,7 +179,7 @@ impl Current {
 }
 
 /// Why reading stopped. It can be run again, and goes on there.
-pub(crate) enum Stop {
+pub(crate) enum FilesStop {
     Done,
     /// A signal came, or it is time to look whether one has.
     Pause,
@@ -192,14 +195,6 @@ pub(crate) struct Longer {
     pub(crate) is_unannounced: bool,
 }
 
-/// What came of all files.
-pub(crate) struct Outcome {
-    /// By number.
-    pub(crate) unreadable: Vec<(usize, Unreadable)>,
-    /// As in [`Files`].
-    pub(crate) shorter: Vec<(usize, usize)>,
-}
-
 impl<'a> Files<'a> {
     /// The objects of `layout` must be of the sizes that were announced, and lie in `slots`. What files of a secret group have
     /// beyond them is kept as secret as the group is.
@@ -208,12 +203,12 @@ impl<'a> Files<'a> {
     /// There is no memory for what files have beyond their objects, or it cannot be locked.
     pub(crate) fn new(
         paths: &'a CStrings,
+        announced: Announced,
         slots: LiveSlots<'a>,
         layout: &'a ListLayout,
-        unreadable: Vec<(usize, Unreadable)>,
-        open: Vec<Option<Temporary>>,
         is_secret: bool,
     ) -> Result<Self, Error> {
+        let Announced { unreadable, open, .. } = announced;
         Ok(Self {
             paths,
             slots,
@@ -235,12 +230,13 @@ impl<'a> Files<'a> {
         self.done
     }
 
-    pub(crate) fn into_outcome(self) -> Outcome {
+    /// What could not be read and why, and what is shorter than its object and how long it is: each by number.
+    pub(super) fn into_unreadable_and_shorter(self) -> (Numbered<Unreadable>, Numbered<usize>) {
         let Self { mut unreadable, mut shorter, .. } = self;
         unreadable.sort_unstable_by_key(|&(file, _)| file);
         shorter.sort_unstable();
         shorter.dedup_by_key(|&mut (file, _)| file);
-        Outcome { unreadable, shorter }
+        (unreadable, shorter)
     }
 
     /// Reads on.
@@ -250,14 +246,14 @@ impl<'a> Files<'a> {
     ///
     /// # Safety
     /// The list must lie in the slots, and nothing be borrowed there.
-    pub(crate) unsafe fn run(&mut self) -> Result<Stop, Error> {
+    pub(crate) unsafe fn run(&mut self) -> Result<FilesStop, Error> {
         let start = Instant::now();
         while self.done < self.paths.len() {
             if self.is_skipped() {
                 self.done += 1;
                 continue;
             }
-            // SAFETY: the caller's promise.
+            // SAFETY: the list lies in the slots, and nothing is borrowed there, by contract.
             match unsafe { self.read() } {
                 Ok(Some(stop)) => return Ok(stop),
                 Ok(None) => {}
@@ -265,10 +261,10 @@ impl<'a> Files<'a> {
                 Err(Failure::NoMemory(error)) => return Err(error),
             }
             if start.elapsed() > SIGNAL_CHECK_INTERVAL {
-                return Ok(Stop::Pause);
+                return Ok(FilesStop::Pause);
             }
         }
-        Ok(Stop::Done)
+        Ok(FilesStop::Done)
     }
 
     /// Whether the next file is one that was found unreadable in advance.
@@ -280,7 +276,10 @@ impl<'a> Files<'a> {
     }
 
     /// Opens the next file or reads some of it.
-    unsafe fn read(&mut self) -> Result<Option<Stop>, Failure> {
+    ///
+    /// # Safety
+    /// The list must lie in the slots, and nothing be borrowed there.
+    unsafe fn read(&mut self) -> Result<Option<FilesStop>, Failure> {
         let object = self.done;
         let Some(current) = &mut self.current else {
             let rest = Scratch::new(self.is_secret);
@@ -289,10 +288,10 @@ impl<'a> Files<'a> {
                 return Ok(None);
             }
             let file = match regular::open_at_once(self.paths.get(object)) {
-                Err(libc::EINTR) => return Ok(Some(Stop::Pause)),
+                Err(libc::EINTR) => return Ok(Some(FilesStop::Pause)),
                 Err(libc::EAGAIN) => {
                     regular::wait_for_lease();
-                    return Ok(Some(Stop::Pause));
+                    return Ok(Some(FilesStop::Pause));
                 }
                 Err(code) => return Err(Unreadable::Refused(code).into()),
                 Ok(file) => file,
@@ -306,17 +305,17 @@ impl<'a> Files<'a> {
             return Ok(None);
         };
         let span = self.layout.object(object);
-        // SAFETY: the list lies in these slots, by the promise to run.
+        // SAFETY: the list lies in the slots, by contract.
         let start = unsafe { address(self.slots, span, Mirror::ReadWrite) };
         let room = span.len - current.got;
         self.batch.clear();
         if self.batch.push(start.wrapping_add(current.got), room) == room {
             self.batch.push(self.spill.as_mut_ptr(), SPILL_BYTES);
         }
-        // SAFETY: the same, and nothing is borrowed of the spill.
+        // SAFETY: the iovecs are free bytes of the object and the spill, and nothing is borrowed of either.
         let read =
             match unsafe { iovecs::transfer(current.file.as_fd().as_raw_fd(), current.call(), self.batch.pending()) } {
-                Err(libc::EINTR) => return Ok(Some(Stop::Pause)),
+                Err(libc::EINTR) => return Ok(Some(FilesStop::Pause)),
                 Err(libc::ESPIPE) if current.is_seekable => {
                     current.is_seekable = false;
                     return Ok(None);
@@ -348,7 +347,7 @@ impl<'a> Files<'a> {
             return Ok(None);
         }
         let is_unannounced = span.len == 0 && regular::kind_of(file.as_fd()) == Ok(Kind::Regular(0));
-        Ok(Some(Stop::Longer(Longer { object, rest, is_unannounced })))
+        Ok(Some(FilesStop::Longer(Longer { object, rest, is_unannounced })))
     }
 
     /// Notes that no more will come of the current file, or that it could not be opened.

@@ -6,6 +6,7 @@
 
 mod batch;
 mod bounce;
+pub(crate) mod driver;
 pub(crate) mod files;
 pub(crate) mod framing;
 pub(crate) mod ranges;

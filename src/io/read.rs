@@ -5,14 +5,15 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::files::{self, Announced, Files, Longer, Unreadable};
-use super::ranges::{Ranges, Why};
-use super::transfer::{Stop, address};
+use super::driver::{self, Caller, FilesRead, RangesRead, Relocate};
+use super::files::{Longer, SPILL_BYTES, Unreadable};
+use super::ranges::Why;
+use super::transfer::address;
 use crate::error::Error;
 use crate::fallible::{self, CStrings};
 use crate::group::MemGroup;
 use crate::layout::DEFAULT_ALIGN;
-use crate::list::{Builder, Change, List, ListLayout, Span};
+use crate::list::{Builder, List, ListLayout, Span};
 use crate::slot::Mirror;
 
 /// What was read, and what could not be.
@@ -64,10 +65,10 @@ impl MemGroup {
         let layout = self.placed_for(ranges.iter().map(|&(_, size)| size))?;
         // No file reaches beyond, and the kernel says so.
         let offsets = fallible::collect(ranges.iter().map(|&(offset, _)| offset.min(i64::MAX as u64)))?;
-        let mut reading = Ranges::new(file.as_fd().as_raw_fd(), self.live_slots(), &layout, &offsets)?;
-        // SAFETY: the group is borrowed, and nobody else was given the list.
-        while unsafe { reading.run() }? != Stop::Done {}
-        let unread = reading.into_unread()?;
+        let file = file.as_fd().as_raw_fd();
+        // SAFETY: the list lies in the slots of the group, which is borrowed, and nobody else was given it.
+        let read = unsafe { driver::read_ranges(&self, file, &offsets, self.live_slots(), &layout) }?;
+        let RangesRead { unread, changes, abandoned } = read;
         let errors = unread.iter().map(|unread| ReadError {
             index: unread.object,
             error: match unread.why {
@@ -76,14 +77,8 @@ impl MemGroup {
             },
         });
         let errors = fallible::collect(errors)?;
-        let abandoned = unread.iter().map(|unread| layout.columns().size(unread.object) - unread.read).sum();
-        let changes = fallible::collect(unread.iter().map(|unread| (unread.object, Change::Shorter(unread.read))))?;
-        Ok(ReadOutcome {
-            list: List::of_placed(self, layout.changed(&changes)?),
-            errors,
-            changed: Vec::new(),
-            abandoned,
-        })
+        let list = List::of_placed(self, layout.changed(&changes)?);
+        Ok(ReadOutcome { list, errors, changed: Vec::new(), abandoned })
     }
 
     /// Many files whole into one list. First their sizes are asked, then room is made for all, then they are read.
@@ -109,44 +104,17 @@ impl MemGroup {
             // The kernel knows no file with NUL in its path, and none without a path.
             encoded.push(if path.contains(&0) { b"" } else { path })?;
         }
-        let mut announced = Announced::default();
-        while announced.sizes.len() < encoded.len() {
-            announced.ask(&encoded, self.largest())?;
-        }
-        let Announced { sizes, unreadable, open, .. } = announced;
-        let layout = self.placed_for(sizes.into_iter())?;
-        let mut reading = Files::new(&encoded, self.live_slots(), &layout, unreadable, open, self.is_secret())?;
-        let (mut moved, mut changed, mut abandoned, mut unplaced) = (Vec::new(), Vec::new(), 0, Vec::new());
-        loop {
-            // SAFETY: the group is borrowed, and nobody else was given the list.
-            match unsafe { reading.run() }? {
-                files::Stop::Done => break,
-                files::Stop::Pause => {}
-                files::Stop::Longer(longer) => match self.moved(&layout, &longer) {
-                    Ok(span) => {
-                        fallible::push(&mut moved, (longer.object, Change::Moved(span)))?;
-                        fallible::extend(&mut changed, (!longer.is_unannounced).then_some(longer.object))?;
-                        abandoned += layout.columns().size(longer.object);
-                    }
-                    // It keeps what it has.
-                    Err(error) => {
-                        let error = io::Error::new(io::ErrorKind::OutOfMemory, error);
-                        fallible::push(&mut unplaced, ReadError { index: longer.object, error })?;
-                    }
-                },
-            }
-        }
-        let files::Outcome { unreadable, shorter } = reading.into_outcome();
-        abandoned += shorter.iter().map(|&(file, len)| layout.columns().size(file) - len).sum::<usize>();
-        let is_readable = |file: &usize| unreadable.binary_search_by_key(file, |&(file, _)| file).is_err();
-        fallible::extend(&mut changed, shorter.iter().map(|&(file, _)| file).filter(is_readable))?;
-        changed.sort_unstable();
-        let unreadable = unreadable.iter().map(|&(index, why)| ReadError { index, error: why.into() });
-        let mut errors = fallible::collect(unreadable.chain(unplaced))?;
+        let mut announced = driver::announced(&self, &encoded, self.largest())?;
+        let layout = self.placed_for(std::mem::take(&mut announced.sizes).into_iter())?;
+        let mut caller = Relocator { group: self, layout: &layout, errors: Vec::new() };
+        let (slots, is_secret) = (self.live_slots(), self.is_secret());
+        // SAFETY: the list lies in the slots of the group, which is borrowed, and nobody else was given it.
+        let read = unsafe { driver::read_files(&mut caller, &encoded, announced, slots, &layout, is_secret) }?;
+        let FilesRead { unreadable, changes, changed, abandoned, .. } = read;
+        let mut errors = caller.errors;
+        let unreadable = unreadable.into_iter().map(|(index, why)| ReadError { index, error: why.into() });
+        fallible::extend(&mut errors, unreadable)?;
         errors.sort_unstable_by_key(|error| error.index);
-        let mut changes = moved;
-        fallible::extend(&mut changes, shorter.iter().map(|&(file, len)| (file, Change::Shorter(len))))?;
-        changes.sort_unstable_by_key(|&(file, _)| file);
         Ok(ReadOutcome { list: List::of_placed(self, layout.changed(&changes)?), errors, changed, abandoned })
     }
 
@@ -158,20 +126,50 @@ impl MemGroup {
         let runs = self.alloc_many_raw(&columns)?;
         Ok(ListLayout::new(columns, runs))
     }
+}
 
-    /// Puts a file that is longer than its object where there is room for it.
-    fn moved(&self, layout: &ListLayout, longer: &Longer) -> Result<Span, Error> {
-        let object = layout.object(longer.object);
+/// Nothing stops it.
+impl Caller for &MemGroup {
+    type Error = Error;
+}
+
+/// Puts files that are longer than their objects where there is room for them.
+struct Relocator<'a> {
+    group: &'a MemGroup,
+    layout: &'a ListLayout,
+    /// Of the files that there is no room for.
+    errors: Vec<ReadError>,
+}
+
+impl Relocator<'_> {
+    fn relocated(&self, longer: &Longer) -> Result<Span, Error> {
+        let object = self.layout.object(longer.object);
         let len = object.len + longer.rest.len();
-        let taken = self.alloc_raw(len, DEFAULT_ALIGN)?;
+        let taken = self.group.alloc_raw(len, DEFAULT_ALIGN)?;
         let to = taken.address.as_ptr();
         // SAFETY: the object is one of the group's.
-        let from = unsafe { address(self.live_slots(), object, Mirror::ReadWrite) };
+        let from = unsafe { address(self.group.live_slots(), object, Mirror::ReadWrite) };
         // SAFETY: the object is there, nobody else was given it, and what was just taken is longer and elsewhere.
         unsafe { std::ptr::copy_nonoverlapping(from, to, object.len) };
-        // SAFETY: the same, by as many bytes as rest has.
-        unsafe { std::ptr::copy_nonoverlapping(longer.rest.as_ptr(), to.wrapping_add(object.len), longer.rest.len()) };
+        let behind = to.wrapping_add(object.len);
+        // SAFETY: what was just taken has as many bytes behind the object's as rest has, and rest is elsewhere.
+        unsafe { std::ptr::copy_nonoverlapping(longer.rest.as_ptr(), behind, longer.rest.len()) };
         Ok(Span { slot: taken.slot.as_ptr(), offset: taken.slot.offset_of(taken.address), len })
+    }
+}
+
+/// Nothing stops it.
+impl Caller for Relocator<'_> {
+    type Error = Error;
+}
+
+impl Relocate for Relocator<'_> {
+    fn relocate(&mut self, longer: &Longer) -> Result<Option<Span>, Error> {
+        self.relocated(longer).map(Some).or_else(|error| {
+            let error = io::Error::new(io::ErrorKind::OutOfMemory, error);
+            fallible::push(&mut self.errors, ReadError { index: longer.object, error })?;
+            Ok(None)
+        })
     }
 }
 
@@ -185,7 +183,7 @@ impl From<Unreadable> for io::Error {
                 format!("it has {size} bytes, more than a slot of this group: make the group with a larger base"),
             ),
             Unreadable::Unlocked { locked, limit } => {
-                Self::new(io::ErrorKind::OutOfMemory, Error::Unlocked { wanted: files::SPILL_BYTES, locked, limit })
+                Self::new(io::ErrorKind::OutOfMemory, Error::Unlocked { wanted: SPILL_BYTES, locked, limit })
             }
             Unreadable::GoesOn { announced: true } => {
                 Self::new(io::ErrorKind::FileTooLarge, "it grew while it was read by more than 64 MiB")

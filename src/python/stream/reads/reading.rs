@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::result::ReadResult;
+use crate::io::driver::Caller;
 use crate::list::{Builder, Change, ListLayout};
 use crate::python::block::raw::Claim;
 use crate::python::ffi::arguments::described;
@@ -12,6 +13,7 @@ use crate::python::ffi::memory::{has_memory_for_objects, tuple_of_numbers};
 use crate::python::group::object::MemGroup;
 use crate::python::group::state::Runs;
 use crate::python::list::object::MemList;
+use crate::python::stream::pinned::Pinned;
 
 /// The most that an error of a file takes, with its number and its text.
 pub(super) const NOTE_BYTES: usize = 2048;
@@ -70,27 +72,57 @@ impl<'py> Reading<'py> {
 
 /// Told how far long work is.
 pub(super) struct Progress<'a, 'py> {
-    pub(super) callback: Option<&'a Bound<'py, PyAny>>,
-    pub(super) total: usize,
+    py: Python<'py>,
+    callback: Option<&'a Bound<'py, PyAny>>,
+    total: usize,
 }
 
 impl<'a, 'py> Progress<'a, 'py> {
-    pub(super) fn new(callback: Option<&'a Bound<'py, PyAny>>, total: usize) -> PyResult<Self> {
+    pub(super) fn new(py: Python<'py>, callback: Option<&'a Bound<'py, PyAny>>, total: usize) -> PyResult<Self> {
         match callback {
             Some(callback) if !callback.is_callable() => {
                 Err(PyTypeError::new_err(format!("progress must be a function or None, not {}", described(callback))))
             }
-            _ => Ok(Self { callback, total }),
+            _ => Ok(Self { py, callback, total }),
         }
     }
 
     pub(super) fn tell(&self, done: usize) -> PyResult<()> {
         self.callback.map_or(Ok(()), |callback| callback.call1((done, self.total)).map(drop))
     }
+}
 
-    /// What is due between two stretches of work.
-    pub(super) fn check_signals(&self, py: Python<'_>, done: usize) -> PyResult<()> {
-        py.check_signals()?;
+/// Lets other threads of Python run while it waits, hears signals, and tells how far the work is.
+impl Caller for Progress<'_, '_> {
+    type Error = PyErr;
+
+    fn blocking<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.py.detach(work)
+    }
+
+    fn pause(&self, done: usize) -> PyResult<()> {
+        self.py.check_signals()?;
         self.tell(done)
+    }
+}
+
+/// The same while a list is read into that is pinned.
+pub(super) struct PinnedCaller<'a, 'py> {
+    pub(super) progress: &'a Progress<'a, 'py>,
+    pub(super) pinned: &'a Pinned<'a>,
+}
+
+impl Caller for PinnedCaller<'_, '_> {
+    type Error = PyErr;
+
+    fn blocking<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.progress.blocking(work)
+    }
+
+    fn pause(&self, done: usize) -> PyResult<()> {
+        self.progress.pause(done)?;
+        // Python code that has just run may have forked.
+        self.pinned.renew();
+        Ok(())
     }
 }
