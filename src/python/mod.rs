@@ -2,20 +2,22 @@
 //!
 //! | room | what it holds |
 //! | --- | --- |
-//! | `group` | `MemGroup`: its state and its lock, and how bytes are taken |
-//! | `block` | `MemBlock`, a type made by hand, and other objects' bytes |
-//! | `list` | `MemList`, the sizes that users pass, columns |
-//! | `export` | Arrow, DLPack, pickle, strided views |
-//! | `stream` | files, pipes, sockets, frames |
+//! | `class` | what Python calls of `MemGroup`, `MemBlock` and `MemList` |
 //! | `numpy` | arrays in a group, and numpy's own allocations |
+//! | `stream` | files, pipes, sockets, frames |
+//! | `view` | what memoryviews and arrays show, and where that is in a group |
+//! | `export` | Arrow, DLPack, pickle |
+//! | `list` | `MemList`, the sizes that users pass, columns |
+//! | `block` | `MemBlock`, a type made by hand, and other objects' bytes |
+//! | `group` | `MemGroup`: its state and its lock, and how bytes are taken |
+//! | `ffi` | between the C interfaces of Python and numpy and Rust |
 //! | `rmap` | the model, which shares nothing with all this but how integers are read |
-//! | `ffi` | between Python's C interface and Rust |
 //!
-//! In each room the object (`object.rs`: the structure, and how its memory is reached) is below the class (`class.rs`: what
-//! Python calls), which only the modules know. Files import downwards: `ffi`, the group's state, lock and object, blocks, lists,
-//! then `export`, `numpy` and `stream`, then the classes.
+//! Each room imports from those below it in this table alone. So the object (`object.rs`: the structure, and how its memory is reached)
+//! is in its own room, and the class, which needs all of them, at the top.
 
 mod block;
+mod class;
 mod export;
 mod ffi;
 mod group;
@@ -23,6 +25,7 @@ mod list;
 mod numpy;
 mod rmap;
 mod stream;
+mod view;
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -41,9 +44,9 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<stream::reads::ReadResult>()?;
     module.add_class::<group::stats::GroupStats>()?;
     module.add_class::<group::stats::SlotStats>()?;
-    module.add_class::<group::cache::WarmMemory>()?;
-    module.add("MemBlock", block::class::make(py)?)?;
-    for methods in [group::alloc::METHODS, numpy::make::METHODS, numpy::context::METHODS] {
+    module.add_class::<class::warm_memory::WarmMemory>()?;
+    module.add("MemBlock", class::block::make(py)?)?;
+    for methods in [class::alloc::METHODS, numpy::make::METHODS, numpy::context::METHODS] {
         // SAFETY: they are defined for MemGroup.
         unsafe { add_methods(&py.get_type::<group::object::MemGroup>(), methods) }?;
     }
@@ -59,15 +62,15 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(export::pickle::gathered, module)?,
         wrap_pyfunction!(export::pickle::list_of_pieces, module)?,
         wrap_pyfunction!(export::pickle::pieces, module)?,
-        wrap_pyfunction!(group::cache::set_warm_limit, module)?,
-        wrap_pyfunction!(group::cache::warm_memory, module)?,
+        wrap_pyfunction!(class::warm_memory::set_warm_limit, module)?,
+        wrap_pyfunction!(class::warm_memory::warm_memory, module)?,
         wrap_pyfunction!(group::memory_facts::memory_facts, module)?,
     ] {
         module.add_function(function)?;
     }
-    group::cache::check_environment(py)?;
+    class::warm_memory::check_environment(py)?;
     group::fault::look_at_environment(py)?;
-    group::cache::limit_handles(py);
+    class::warm_memory::limit_handles(py);
     rmap::add_to(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

@@ -9,11 +9,11 @@ use pyo3::types::{PyBytes, PyString};
 use super::strided::Strided;
 use crate::python::block::buffer::Buffer;
 use crate::python::block::object::{Get, MemBlock};
-use crate::python::block::raw::{Claim, Held};
 use crate::python::ffi::arguments::{self, type_name};
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::trampoline::attached;
 use crate::python::group::object::MemGroup;
+use crate::python::group::raw::{Claim, Held};
 use crate::scratch::Scratch;
 
 /// Some bytes, kept in place for as long as this lives.

@@ -10,10 +10,10 @@ use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use crate::layout::DEFAULT_ALIGN;
 use crate::python::block::bytes_like::{BytesLike, Source};
 use crate::python::block::object::{Get, MemBlock};
-use crate::python::block::raw::LiveBlock;
 use crate::python::ffi::arguments;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::text::plural;
+use crate::python::group::raw::LiveBlock;
 use crate::scratch::Scratch;
 use crate::slot::Mirror;
 
@@ -197,7 +197,7 @@ impl MemBlock {
     }
 
     /// The same with a second operand.
-    pub(super) fn access_with<R: Send>(
+    pub(crate) fn access_with<R: Send>(
         &self,
         py: Python<'_>,
         other: &BytesLike<'_>,

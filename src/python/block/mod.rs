@@ -2,13 +2,10 @@
 
 pub(crate) mod buffer;
 pub(crate) mod bytes_like;
-pub(crate) mod class;
 mod contents;
 pub(crate) mod free_list;
 pub(crate) mod object;
-mod parts;
-pub(crate) mod raw;
-mod search;
-mod split;
+pub(crate) mod parts;
+pub(crate) mod search;
 pub(crate) mod strided;
-mod text;
+pub(crate) mod text;

@@ -1,6 +1,6 @@
 //! `MemBlock`: one allocation as a Python object, and how its memory is reached.
 //!
-//! What is done with the bytes is in `contents` and `bytes_methods`, and which C function Python calls in `class`.
+//! What is done with the bytes is in `contents`, `search`, `parts` and `text`, and what Python calls in `class`.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use pyo3::types::{DerefToPyAny, PyType};
 
 use crate::list::layout::Run;
 use crate::python::block::free_list::FreeList;
-use crate::python::block::raw::{Held, LiveBlock, RawBlock};
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::fault::Exported;
 use crate::python::group::object::MemGroup;
+use crate::python::group::raw::{Held, LiveBlock, RawBlock};
 use crate::slot::Mirror;
 
 /// Of dead blocks.
@@ -144,7 +144,7 @@ const READ_ONLY: &str = "this block is protected: the group's unprotect() gives 
 
 impl MemBlock {
     /// Where in an object Python keeps the list of its weak references.
-    pub(super) const WEAK_REFERENCES: usize = std::mem::offset_of!(Self, weak_references);
+    pub(crate) const WEAK_REFERENCES: usize = std::mem::offset_of!(Self, weak_references);
 
     /// A new object. Nothing but this makes one.
     #[inline(always)]
@@ -232,7 +232,7 @@ impl MemBlock {
     }
 
     /// The run of a list that begins where the block does.
-    pub(super) fn run(&self, py: Python<'_>) -> PyResult<Run> {
+    pub(crate) fn run(&self, py: Python<'_>) -> PyResult<Run> {
         self.while_there(py, |live| live.run(0))
     }
 
@@ -286,7 +286,7 @@ impl MemBlock {
 
     /// Works on the bytes, if they are still there.
     #[inline(always)]
-    pub(super) fn access<R: Send>(
+    pub(crate) fn access<R: Send>(
         &self,
         py: Python<'_>,
         many: usize,
@@ -302,11 +302,11 @@ impl MemBlock {
     }
 
     /// Whether the bytes are still there: asked before anything else, so that no use of a freed block goes unnoticed.
-    pub(super) fn check(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
         self.access(py, 0, drop)
     }
 
-    pub(super) fn check_writable(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn check_writable(&self, py: Python<'_>) -> PyResult<()> {
         self.check(py)?;
         if self.is_protected() { Err(PyTypeError::new_err(READ_ONLY)) } else { Ok(()) }
     }

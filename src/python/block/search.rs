@@ -71,7 +71,7 @@ pub(super) enum Side {
 
 impl MemBlock {
     /// Whether a byte (an integer) or a run of bytes (a bytes-like object) occurs in the block.
-    pub(super) fn contains(&self, py: Python<'_>, sub: &Bound<'_, PyAny>) -> PyResult<bool> {
+    pub(crate) fn contains(&self, py: Python<'_>, sub: &Bound<'_, PyAny>) -> PyResult<bool> {
         self.check(py)?;
         Ok(self.find_in(py, sub, 0..self.piece().len, Side::Left)?.is_some())
     }

@@ -8,8 +8,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::python::block::object::MemBlock;
-use crate::python::block::raw::{Claim, LiveBlock, RawBlock};
 use crate::python::group::object::MemGroup;
+use crate::python::group::raw::{Claim, LiveBlock, RawBlock};
 use crate::python::list::object::MemList;
 use crate::slot::{LiveSlots, Mirror, Slot, SlotPtr};
 

@@ -10,8 +10,8 @@ use crate::list::{Columns, ListLayout};
 use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::{Get, MemBlock};
-use crate::python::block::raw::LiveBlock;
 use crate::python::group::object::MemGroup;
+use crate::python::group::raw::LiveBlock;
 use crate::python::list::object::MemList;
 use crate::slot::Mirror;
 

@@ -7,8 +7,8 @@ use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 
 use crate::fault::{self, objects};
-use crate::python::block::raw::RawBlock;
 use crate::python::ffi::errors::refused_by_kernel;
+use crate::python::group::raw::RawBlock;
 
 /// The environment variable that switches reports on, for programs that cannot be changed.
 const VARIABLE: &str = "MEMGROUP_FAULT_REPORT";

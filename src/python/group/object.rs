@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 
 use crate::list::Columns;
 use crate::os::fork::{self, PerProcess};
-use crate::python::block::raw::{Claim, Held, LiveBlock, RawBlock, count};
 use crate::python::group::lock::GroupLock;
+use crate::python::group::raw::{Claim, Held, LiveBlock, RawBlock, count};
 use crate::python::group::state::{GroupState, LetGo, Refusal, Runs, Unavailable};
 use crate::slot::LiveSlots;
 
@@ -67,7 +67,7 @@ impl Tally {
 }
 
 impl MemGroup {
-    pub(super) fn of(group: crate::MemGroup) -> PyResult<Self> {
+    pub(crate) fn of(group: crate::MemGroup) -> PyResult<Self> {
         Ok(Self {
             lock: GroupLock::new(GroupState::new(group))?,
             views: Arc::default(),
@@ -290,7 +290,7 @@ impl MemGroup {
     }
 
     /// How many views there are.
-    pub(super) fn views(&self) -> usize {
+    pub(crate) fn views(&self) -> usize {
         let pins = self.pins.get().map_or(0, |pins| pins.load(Ordering::Relaxed));
         self.views.load(Ordering::Acquire) + pins
     }
@@ -323,7 +323,7 @@ impl MemGroup {
     ///
     /// # Errors
     /// BufferError: There are live views. ValueError: The group is freed.
-    pub(super) fn begin_anew(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn begin_anew(&self, py: Python<'_>) -> PyResult<()> {
         let reset = |state: &mut GroupState| {
             let let_go = state.reset(py, self.views())?;
             self.blocks.clear();
@@ -337,13 +337,13 @@ impl MemGroup {
     ///
     /// # Errors
     /// BufferError: There are live views, and `force` is false.
-    pub(super) fn give_back(&self, py: Python<'_>, force: bool) -> PyResult<usize> {
+    pub(crate) fn give_back(&self, py: Python<'_>, force: bool) -> PyResult<usize> {
         let held = self.let_go(py, |state| state.free(py, self.views(), force), LetGo::give_back);
         held.map_err(|refusal| refusal.error(&self.name(py)))
     }
 
     /// The gentle end.
-    pub(super) fn end(&self, py: Python<'_>) {
+    pub(crate) fn end(&self, py: Python<'_>) {
         let Ok(()) = self.let_go(py, |state| Ok::<_, Infallible>(state.end(py)), drop);
     }
 
@@ -352,12 +352,12 @@ impl MemGroup {
     }
 
     /// How many blocks were allocated since the group was made or reset.
-    pub(super) fn blocks(&self) -> usize {
+    pub(crate) fn blocks(&self) -> usize {
         self.blocks.get()
     }
 
     /// How many bytes were asked for since then.
-    pub(super) fn requested(&self) -> usize {
+    pub(crate) fn requested(&self) -> usize {
         self.requested.get()
     }
 

@@ -19,10 +19,10 @@ use pyo3::prelude::*;
 
 use crate::list::Columns;
 use crate::list::layout::Run;
-use crate::python::block::raw::{Claim, LiveBlock, RawBlock};
 use crate::python::ffi::text::plural;
 use crate::python::group::free_ranges::FreeRanges;
 use crate::python::group::gil_chunk::{GilChunk, Last};
+use crate::python::group::raw::{Claim, LiveBlock, RawBlock};
 use crate::slot::{LiveSlots, Mirror, Slot, SlotPtr, Taken};
 
 /// A group and where it is in its state.

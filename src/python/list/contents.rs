@@ -12,8 +12,8 @@ use crate::layout::DEFAULT_ALIGN;
 use crate::list::{Builder, Columns, ListLayout, Part};
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
-use crate::python::block::raw::RawBlock;
 use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::group::raw::RawBlock;
 use crate::python::list::live::LiveList;
 use crate::python::list::object::MemList;
 use crate::slot::{LiveSlots, Mirror};
@@ -25,12 +25,12 @@ impl MemList {
     }
 
     /// The runs as `MemList.slots` shows them.
-    pub(super) fn slot_rows(&self, py: Python<'_>) -> PyResult<Vec<(usize, usize, usize, usize)>> {
+    pub(crate) fn slot_rows(&self, py: Python<'_>) -> PyResult<Vec<(usize, usize, usize, usize)>> {
         Ok(self.access(py, None, 0, |list| list.slots())??)
     }
 
     /// How many blocks have just the bytes of `value`.
-    pub(super) fn count_equal(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    pub(crate) fn count_equal(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.check(py)?;
         let Some(value) = self.bytes_like(value)? else { return Ok(0) };
         self.access(py, Some(&value), self.many(value.len()), |list| {
@@ -40,7 +40,7 @@ impl MemList {
     }
 
     /// Scatters the bytes of `data` into the blocks.
-    pub(super) fn fill(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn fill(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         self.check_writable(py)?;
         let from = BytesLike::of(data, self.group())?;
         let nbytes = self.nbytes(py)?;
@@ -76,7 +76,7 @@ impl MemList {
     }
 
     /// Index of the first of `len` blocks from `start` on that has just these bytes.
-    pub(super) fn find_equal(
+    pub(crate) fn find_equal(
         &self,
         py: Python<'_>,
         value: &Bound<'_, PyAny>,
@@ -92,7 +92,7 @@ impl MemList {
     }
 
     /// Whether two lists have the same bytes in blocks of the same sizes.
-    pub(super) fn equals(&self, py: Python<'_>, other: &Self) -> PyResult<bool> {
+    pub(crate) fn equals(&self, py: Python<'_>, other: &Self) -> PyResult<bool> {
         other.check(py)?;
         if self.len() != other.len() {
             return Ok(false);
@@ -124,7 +124,7 @@ impl MemList {
     }
 
     /// New blocks with the same bytes, through the same mirror.
-    pub(super) fn duplicate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+    pub(crate) fn duplicate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
         let new = self.copied(py, self.columns().align())?;
         if self.is_protected() { Self::through(self.group().bind(py), &new, Mirror::ReadOnly) } else { Ok(new) }
     }
@@ -163,7 +163,7 @@ impl MemList {
     }
 
     /// Whether the blocks are equal to the elements of one of Python's lists, which may change meanwhile.
-    pub(super) fn equals_list(&self, other: &Bound<'_, PyList>) -> PyResult<bool> {
+    pub(crate) fn equals_list(&self, other: &Bound<'_, PyList>) -> PyResult<bool> {
         for at in 0..self.len() {
             let Ok(element) = other.get_item(at) else { return Ok(false) };
             if !self.block(other.py(), at)?.as_any().eq(element)? {

@@ -10,14 +10,14 @@ use crate::python::list::object::MemList;
 
 /// Goes through a list block by block.
 #[pyclass(frozen, module = "memgroup")]
-pub(super) struct Blocks {
+pub(crate) struct Blocks {
     list: Py<MemList>,
     /// Without a GIL two threads that share an iterator may get the same block, as from a list's own iterator.
     next: AtomicUsize,
 }
 
 impl Blocks {
-    pub(super) fn of(list: &Bound<'_, MemList>) -> Self {
+    pub(crate) fn of(list: &Bound<'_, MemList>) -> Self {
         Self { list: list.clone().unbind(), next: AtomicUsize::new(0) }
     }
 }

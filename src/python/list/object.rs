@@ -14,9 +14,9 @@ use crate::list::inspect::Records;
 use crate::list::{Columns, ListLayout, Part, Span};
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
-use crate::python::block::raw::{Claim, RawBlock, count};
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::object::MemGroup;
+use crate::python::group::raw::{Claim, RawBlock, count};
 use crate::python::group::state::Runs;
 use crate::python::list::column::Column;
 use crate::python::list::live::LiveList;
@@ -120,7 +120,7 @@ impl MemList {
     }
 
     /// What `sizes` shows.
-    pub(super) fn sizes_view<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+    pub(crate) fn sizes_view<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         let [sizes, _] = &self.columns;
         Column::view(
             sizes.get_or_try_init(py, || Column::sizes(py, &self.layout, self.part).map(Bound::unbind))?.bind(py),
@@ -128,7 +128,7 @@ impl MemList {
     }
 
     /// What `offsets` shows.
-    pub(super) fn starts_view<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+    pub(crate) fn starts_view<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         let [_, starts] = &self.columns;
         Column::view(
             starts.get_or_try_init(py, || Column::starts(py, &self.layout, self.part).map(Bound::unbind))?.bind(py),
@@ -213,7 +213,7 @@ impl MemList {
         Claim { epoch: self.epoch, by_exporter: false }
     }
 
-    pub(super) fn is_protected(&self) -> bool {
+    pub(crate) fn is_protected(&self) -> bool {
         self.mirror == Mirror::ReadOnly
     }
 
@@ -223,13 +223,13 @@ impl MemList {
         Self { group, layout, part, epoch, mirror, columns: [PyOnceLock::new(), PyOnceLock::new()] }
     }
 
-    pub(super) fn with_part<'py>(&self, py: Python<'py>, part: Part) -> PyResult<Bound<'py, Self>> {
+    pub(crate) fn with_part<'py>(&self, py: Python<'py>, part: Part) -> PyResult<Bound<'py, Self>> {
         Bound::new(py, Self { part, ..self.shared(py) })
     }
 
     /// The block at an index, which must be less than the length.
     #[inline]
-    pub(super) fn block<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Bound<'py, MemBlock>> {
+    pub(crate) fn block<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Bound<'py, MemBlock>> {
         let group = self.group.bind(py);
         let Span { slot, offset, len } = self.layout.object(self.part.object(at));
         let piece = group.get().while_slots_there(py, self.claim(), |slots| {

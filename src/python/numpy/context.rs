@@ -6,9 +6,9 @@ use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyModule, PyTuple};
 
-use super::api::Api;
 use super::handler;
 use crate::python::ffi::methods::native_methods;
+use crate::python::ffi::numpy_api::Api;
 use crate::python::group::object::MemGroup;
 
 native_methods! {

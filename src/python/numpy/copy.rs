@@ -4,15 +4,15 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 
-use super::api::Api;
-use super::array::Array;
 use super::handler::ALIGN;
 use super::order::ElementOrder;
 use super::request::{Space, refuse_references};
 use super::signature::{Shape, check_like};
 use crate::python::ffi::arguments::given;
-use crate::python::group::locate::holds;
+use crate::python::ffi::numpy_api::Api;
 use crate::python::group::object::MemGroup;
+use crate::python::view::array::Array;
+use crate::python::view::locate::holds;
 
 /// What `numpy.array` is to be told.
 pub(super) struct Conversion<'a, 'py> {

@@ -19,10 +19,10 @@ use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
 use crate::layout;
-use crate::python::block::raw::{LiveBlock, RawBlock};
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::trampoline::borrowed;
 use crate::python::group::object::MemGroup;
+use crate::python::group::raw::{LiveBlock, RawBlock};
 use crate::slot::LiveSlots;
 
 /// Of arrays: a cache line, and what the widest vectors of today want.

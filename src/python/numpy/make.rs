@@ -5,8 +5,6 @@ use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyModule};
 
-use super::api::{Api, Descr};
-use super::array::Array;
 use super::copy::Conversion;
 use super::handler::ALIGN;
 use super::order::ElementOrder;
@@ -14,8 +12,10 @@ use super::request::{Request, over};
 use crate::python::ffi::arguments::{self, plain_integer};
 use crate::python::ffi::keywords::Signature;
 use crate::python::ffi::methods::native_methods;
+use crate::python::ffi::numpy_api::{Api, Descr};
 use crate::python::ffi::trampoline::on_object;
 use crate::python::group::object::MemGroup;
+use crate::python::view::array::Array;
 
 native_methods! {
     MemGroup;

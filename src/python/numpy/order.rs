@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use super::array::Array;
+use crate::python::view::array::Array;
 
 /// In which order the elements of an array lie.
 pub(super) enum ElementOrder {

@@ -4,16 +4,16 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyTuple};
 
-use super::api::{Api, Descr};
-use super::array::{Array, C_ORDER, F_ORDER, WRITEABLE};
 use super::handler::ALIGN;
 use super::order::{ElementOrder, packed};
 use super::signature::{MAX_DIMENSIONS, Shape, check_device, check_like, is_fortran};
 use crate::python::block::object::{Get, MemBlock};
-use crate::python::block::raw::{LiveBlock, RawBlock};
 use crate::python::block::strided::Strided;
+use crate::python::ffi::numpy_api::{Api, Descr};
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::object::MemGroup;
+use crate::python::group::raw::{LiveBlock, RawBlock};
+use crate::python::view::array::{Array, C_ORDER, F_ORDER, WRITEABLE};
 use crate::slot::Mirror;
 
 /// An array that is asked for.

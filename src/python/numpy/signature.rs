@@ -5,8 +5,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PyString};
 
-use super::api::Api;
 use crate::python::ffi::arguments::{integer, type_name};
+use crate::python::ffi::numpy_api::Api;
 use crate::python::ffi::trampoline::attached;
 
 /// The most dimensions that numpy has ever had.

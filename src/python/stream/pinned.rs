@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use crate::io::transfer::Keeper;
 use crate::list::ListLayout;
 use crate::os::fork;
-use crate::python::block::raw::Claim;
 use crate::python::group::object::MemGroup;
+use crate::python::group::raw::Claim;
 use crate::python::list::object::MemList;
 use crate::slot::{LiveSlots, Slot, SlotPtr};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use crate::python::block::object::{Get, MemBlock};
-use crate::python::block::raw::RawBlock;
 use crate::python::group::object::MemGroup;
+use crate::python::group::raw::RawBlock;
 use crate::slot::{Mirror, Slot};
 
 /// A body that is not complete. It counts as a view of the process that began it, and its slot stays, until this is dropped.

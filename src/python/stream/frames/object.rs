@@ -18,10 +18,10 @@ use crate::layout::DEFAULT_ALIGN;
 use crate::os::fork;
 use crate::os::iovecs::{self, Call};
 use crate::python::block::object::MemBlock;
-use crate::python::block::raw::RawBlock;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::text::plural;
 use crate::python::group::object::MemGroup;
+use crate::python::group::raw::RawBlock;
 use crate::python::stream::source;
 use crate::slot::Mirror;
 

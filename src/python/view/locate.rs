@@ -13,13 +13,13 @@ use crate::Error;
 use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::if_any;
 use crate::python::block::object::{Get, MemBlock};
-use crate::python::block::raw::{LiveBlock, RawBlock};
-use crate::python::export::strided_view::{Contents, Layout, StridedView};
 use crate::python::ffi::arguments::type_name;
 use crate::python::group::object::MemGroup;
+use crate::python::group::raw::{LiveBlock, RawBlock};
 use crate::python::group::state::{GroupState, Unavailable};
 use crate::python::list::object::MemList;
-use crate::python::numpy::array::Array;
+use crate::python::view::array::Array;
+use crate::python::view::strided_view::{Contents, Layout, StridedView};
 use crate::slot::Mirror;
 
 /// Whether the bytes of an object live in a group that is open.

@@ -31,8 +31,8 @@ type NewFromDescr = unsafe extern "C" fn(
 ) -> *mut ffi::PyObject;
 
 /// numpy's functions and types. They stay where they are: numpy is never unloaded.
-pub(super) struct Api {
-    pub(super) array_type: *mut ffi::PyTypeObject,
+pub(crate) struct Api {
+    pub(crate) array_type: *mut ffi::PyTypeObject,
     descr_type: *mut ffi::PyTypeObject,
     /// Of what the classes of element types are objects.
     descr_class_type: *mut ffi::PyTypeObject,
@@ -43,7 +43,7 @@ pub(super) struct Api {
     /// The element type where none is named.
     float64: Py<PyAny>,
     /// Whether element types are laid out as numpy 2 has them.
-    pub(super) is_two: bool,
+    pub(crate) is_two: bool,
 }
 
 // SAFETY: the pointers are to what numpy never changes or frees.
@@ -59,7 +59,7 @@ impl Api {
     /// # Errors
     /// ImportError: numpy is not there, or of another make.
     #[inline(always)]
-    pub(super) fn get(py: Python<'_>) -> PyResult<&Self> {
+    pub(crate) fn get(py: Python<'_>) -> PyResult<&Self> {
         match API.get(py) {
             Some(api) => Ok(api),
             None => Self::import(py),
@@ -67,7 +67,7 @@ impl Api {
     }
 
     /// The same if numpy was imported by anybody: without it there are no arrays.
-    pub(super) fn if_there(py: Python<'_>) -> PyResult<Option<&Self>> {
+    pub(crate) fn if_there(py: Python<'_>) -> PyResult<Option<&Self>> {
         if let Some(api) = API.get(py) {
             return Ok(Some(api));
         }
@@ -164,7 +164,7 @@ impl Api {
 
     /// The element type that an argument of numpy's own functions means.
     #[inline(always)]
-    pub(super) fn descr<'py>(&self, py: Python<'py>, dtype: Option<&Bound<'py, PyAny>>) -> PyResult<Descr<'py>> {
+    pub(crate) fn descr<'py>(&self, py: Python<'py>, dtype: Option<&Bound<'py, PyAny>>) -> PyResult<Descr<'py>> {
         let Some(dtype) = dtype.filter(|dtype| !dtype.is_none()) else {
             return Ok(Descr(self.float64.bind(py).clone()));
         };
@@ -193,7 +193,7 @@ impl Api {
     /// # Safety
     /// The bytes must be as many as that layout reaches, for as long as `keeper` lives, and writable if the flags say so.
     #[inline(always)]
-    pub(super) unsafe fn new_array<'py>(
+    pub(crate) unsafe fn new_array<'py>(
         &self,
         descr: Descr<'py>,
         shape: &[isize],
@@ -221,7 +221,7 @@ impl Api {
     }
 
     /// Has numpy allocate by a handler (a capsule) from now on, in this context; returns the one it did before.
-    pub(super) fn set_handler<'py>(&self, handler: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn set_handler<'py>(&self, handler: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         // SAFETY: it is alive; numpy checks what it is.
         let before = unsafe { (self.set_handler)(handler.as_ptr()) };
         // SAFETY: it is a new reference, or null with an exception set.
@@ -242,7 +242,7 @@ fn explained(py: Python<'_>, error: PyErr) -> PyErr {
 }
 
 /// An element type (`numpy.dtype`).
-pub(super) struct Descr<'py>(pub(super) Bound<'py, PyAny>);
+pub(crate) struct Descr<'py>(pub(crate) Bound<'py, PyAny>);
 
 /// What stands in front of what is read here, in numpy 1 and 2.
 #[repr(C)]
@@ -275,7 +275,7 @@ const NEEDS_ZEROS: u64 = 0x08;
 impl Descr<'_> {
     /// Bytes of one element.
     #[inline(always)]
-    pub(super) fn size(&self, api: &Api) -> usize {
+    pub(crate) fn size(&self, api: &Api) -> usize {
         if api.is_two {
             // SAFETY: it is an element type, and numpy 2 lays them out like this.
             unsafe { (*self.0.as_ptr().cast::<Two>()).size as usize }
@@ -297,12 +297,12 @@ impl Descr<'_> {
     }
 
     #[inline(always)]
-    pub(super) fn has_references(&self, api: &Api) -> bool {
+    pub(crate) fn has_references(&self, api: &Api) -> bool {
         self.flags(api) & HAS_REFERENCES != 0
     }
 
     #[inline(always)]
-    pub(super) fn needs_zeros(&self, api: &Api) -> bool {
+    pub(crate) fn needs_zeros(&self, api: &Api) -> bool {
         self.flags(api) & NEEDS_ZEROS != 0
     }
 }

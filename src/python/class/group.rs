@@ -16,13 +16,13 @@ use crate::python::ffi::errors::refused_by_kernel;
 use crate::python::ffi::text::{display, plural, show_size};
 use crate::python::group::object::MemGroup;
 use crate::python::group::stats::{GroupStats, SlotStats};
-use crate::python::group::{locate, protect};
 use crate::python::list::copying;
 use crate::python::list::object::MemList;
 use crate::python::list::sizes;
 use crate::python::stream::frames::arguments::{Prefix, ReadAhead};
 use crate::python::stream::frames::object::FrameReader;
 use crate::python::stream::reads::{self, ReadResult};
+use crate::python::view::{locate, protect};
 use crate::slot::Mirror;
 use crate::{Backing, Options};
 

@@ -4,11 +4,11 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
-use super::array::{Array, C_ORDER, WRITEABLE};
 use crate::python::block::object::Get;
 use crate::python::ffi::arguments::type_name;
-use crate::python::group::locate::{block_of, verb};
 use crate::python::group::object::MemGroup;
+use crate::python::view::array::{Array, C_ORDER, WRITEABLE};
+use crate::python::view::locate::{block_of, verb};
 use crate::slot::Mirror;
 
 /// An array of the same bytes, class, element type, shape and strides through a mirror of the caller's choice.

@@ -9,12 +9,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::python::block::object::{Get, MemBlock, TYPE};
-use crate::python::block::{parts, search, split, text};
+use crate::python::block::{parts, search, text};
 use crate::python::export::{arrow, dlpack, pickle};
 use crate::python::ffi::arguments::{self, given};
 use crate::python::ffi::methods::{native_fn, native_methods};
 use crate::python::ffi::native_type::NativeType;
 use crate::python::ffi::trampoline::{on_object, trampoline};
+use crate::python::list::split;
 
 native_methods! {
     MemBlock;

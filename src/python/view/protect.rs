@@ -6,13 +6,13 @@ use pyo3::types::PyMemoryView;
 
 use crate::python::block::buffer::Buffer;
 use crate::python::block::object::MemBlock;
-use crate::python::export::strided_view::Layout;
 use crate::python::ffi::arguments::type_name;
-use crate::python::group::locate::{block_of, moved_block, verb};
 use crate::python::group::object::MemGroup;
 use crate::python::list::object::MemList;
-use crate::python::numpy;
-use crate::python::numpy::array::Array;
+use crate::python::view::array::Array;
+use crate::python::view::locate::{block_of, moved_block, verb};
+use crate::python::view::protect_array;
+use crate::python::view::strided_view::Layout;
 use crate::slot::Mirror;
 
 /// The memory of an object as seen through a mirror of the caller's choice.
@@ -35,7 +35,7 @@ pub(crate) fn through<'py>(
         return layout.view_of(block).map(Bound::into_any);
     }
     if let Some(array) = Array::of(object)? {
-        return numpy::protect::through(slf, &array, to);
+        return protect_array::through(slf, &array, to);
     }
     let verb = verb(to);
     Err(PyTypeError::new_err(format!(

@@ -8,14 +8,14 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::api::{Api, Descr};
 use crate::python::block::strided::reach;
-use crate::python::export::strided_view::Contents;
+use crate::python::ffi::numpy_api::{Api, Descr};
+use crate::python::view::strided_view::Contents;
 
 /// numpy's flags of arrays.
-pub(super) const C_ORDER: c_int = 0x1;
-pub(super) const F_ORDER: c_int = 0x2;
-pub(super) const WRITEABLE: c_int = 0x400;
+pub(crate) const C_ORDER: c_int = 0x1;
+pub(crate) const F_ORDER: c_int = 0x2;
+pub(crate) const WRITEABLE: c_int = 0x400;
 
 /// The fields of an array that numpy has published since its beginnings.
 #[repr(C)]
@@ -32,8 +32,8 @@ struct Fields {
 
 /// A numpy array, of any class.
 pub(crate) struct Array<'a, 'py> {
-    pub(super) api: &'py Api,
-    pub(super) object: &'a Bound<'py, PyAny>,
+    pub(crate) api: &'py Api,
+    pub(crate) object: &'a Bound<'py, PyAny>,
 }
 
 impl<'a, 'py> Array<'a, 'py> {
@@ -51,20 +51,20 @@ impl<'a, 'py> Array<'a, 'py> {
     }
 
     /// The element with all indices 0.
-    pub(super) fn data(&self) -> *mut u8 {
+    pub(crate) fn data(&self) -> *mut u8 {
         self.fields().data
     }
 
     /// Address of the element with all indices 0.
-    pub(super) fn origin(&self) -> usize {
+    pub(crate) fn origin(&self) -> usize {
         self.fields().data.addr()
     }
 
-    pub(super) fn shape(&self) -> Vec<isize> {
+    pub(crate) fn shape(&self) -> Vec<isize> {
         self.per_dimension(self.fields().shape)
     }
 
-    pub(super) fn strides(&self) -> Vec<isize> {
+    pub(crate) fn strides(&self) -> Vec<isize> {
         self.per_dimension(self.fields().strides)
     }
 
@@ -76,7 +76,7 @@ impl<'a, 'py> Array<'a, 'py> {
         }
     }
 
-    pub(super) fn descr(&self) -> Descr<'py> {
+    pub(crate) fn descr(&self) -> Descr<'py> {
         // SAFETY: an array has an element type, which it keeps alive.
         Descr(unsafe { Bound::from_borrowed_ptr(self.object.py(), self.fields().descr) })
     }
@@ -88,22 +88,22 @@ impl<'a, 'py> Array<'a, 'py> {
     }
 
     /// Whether it is of numpy's own class.
-    pub(super) fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.object.get_type().as_type_ptr() == self.api.array_type
     }
 
     /// Whether its elements lie one behind the other, the last index varying fastest.
-    pub(super) fn is_c_contiguous(&self) -> bool {
+    pub(crate) fn is_c_contiguous(&self) -> bool {
         self.fields().flags & C_ORDER != 0
     }
 
     /// The same with the first index.
-    pub(super) fn is_f_contiguous(&self) -> bool {
+    pub(crate) fn is_f_contiguous(&self) -> bool {
         self.fields().flags & F_ORDER != 0
     }
 
     /// What it shows.
-    pub(super) fn contents(&self) -> PyResult<Contents> {
+    pub(crate) fn contents(&self) -> PyResult<Contents> {
         let descr = self.descr();
         let objects = descr.has_references(self.api).then(|| format!("dtype {}", descr.0));
         Ok(Contents { addresses: self.addresses()?, objects })
@@ -119,12 +119,12 @@ impl<'a, 'py> Array<'a, 'py> {
     /// A view of another array, of this one's class and made from this one, as numpy's functions give it.
     ///
     /// It keeps the other array before the class learns of it: an `__array_finalize__` that raises leaves nothing behind.
-    pub(super) fn wrap(&self, plain: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn wrap(&self, plain: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         plain.get_type().call_method1("__array_wrap__", (self.object, plain))
     }
 
     /// The strides by which its elements fill an array of another shape, as numpy broadcasts them.
-    pub(super) fn broadcast_strides(&self, shape: &[isize]) -> PyResult<Vec<isize>> {
+    pub(crate) fn broadcast_strides(&self, shape: &[isize]) -> PyResult<Vec<isize>> {
         let (own, strides) = (self.shape(), self.strides());
         let mut broadcast = vec![0; shape.len()];
         for (from_last, (&extent, &stride)) in own.iter().zip(&strides).rev().enumerate() {
@@ -145,7 +145,7 @@ impl<'a, 'py> Array<'a, 'py> {
     }
 
     /// Whether one element is seen at several places, as in what `np.broadcast_to` gives: numpy lets nobody write to those.
-    pub(super) fn repeats(&self) -> bool {
+    pub(crate) fn repeats(&self) -> bool {
         self.shape().iter().zip(self.strides()).any(|(&extent, stride)| extent > 1 && stride == 0)
     }
 }
