@@ -182,6 +182,22 @@ pub enum Error {
          make the group with the memfd backing (Options::backing(Backing::Memfd)) or in a directory"
     )]
     NoMirror,
+
+    /// Borrowed memory that can be written has no read-only mirror.
+    #[error(
+        "borrowed memory that can be written has no read-only mirror: protect a copy (MemGroup::copy), or borrow it to be read"
+    )]
+    BorrowedWritable,
+
+    /// Borrowed memory that can only be read has no read-write mirror.
+    #[error("memory that was borrowed to be read cannot be written: write to a copy (MemGroup::copy)")]
+    BorrowedReadOnly,
+
+    /// What a secret group borrows would be no secret.
+    #[error(
+        "a secret group cannot borrow memory, which it could neither lock nor overwrite: copy it into the group (MemGroup::copy)"
+    )]
+    BorrowedSecret,
 }
 
 /// A value that could not be converted, given back untouched with the reason.

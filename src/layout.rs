@@ -43,6 +43,9 @@ const NEARLY_FULL: usize = 8;
 pub struct SlotIndex(u8);
 
 impl SlotIndex {
+    /// Of the smallest slot.
+    pub(crate) const FIRST: Self = Self(0);
+
     /// Slot `index`, or `None` if there can be no such slot.
     pub fn new(index: usize) -> Option<Self> {
         (index < MAX_SLOTS).then_some(Self(index as u8))

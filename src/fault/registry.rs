@@ -41,6 +41,8 @@ pub(super) enum State {
     Freed,
     /// It is kept for another group.
     Kept,
+    /// A group shows it, and somebody else owns it.
+    Borrowed,
 }
 
 /// The record of a slot's memory: it lasts as long as the addresses are reserved.
@@ -50,15 +52,27 @@ pub(crate) struct Place(Option<(u32, &'static Entry)>);
 impl Place {
     /// Where these mirrors are.
     pub(crate) fn of(mirrors: &Mirrors) -> Self {
+        let read_only = mirrors.read_only().map_or(0, |base| base.addr().get());
+        Self::of_addresses(mirrors.addresses(), mirrors.read_write().addr().get(), read_only, mirrors.len())
+    }
+
+    /// Where the memory is that a group of that name has borrowed.
+    pub(crate) fn of_borrowed(start: usize, len: usize, group: &str) -> Self {
+        let place = Self::of_addresses(start..start + len, start, 0, len);
+        place.belongs_to(group, SlotIndex::FIRST);
+        place.set(State::Borrowed);
+        place
+    }
+
+    fn of_addresses(addresses: Range<usize>, read_write: usize, read_only: usize, capacity: usize) -> Self {
         let place = Self(REGISTRY.claim().and_then(|number| Some((number, REGISTRY.get(number)?))));
-        let Range { start, end } = mirrors.addresses();
         place.write(|entry| {
             for (word, value) in [
-                (&entry.start, start),
-                (&entry.end, end),
-                (&entry.read_write, mirrors.read_write().addr().get()),
-                (&entry.read_only, mirrors.read_only().map_or(0, |base| base.addr().get())),
-                (&entry.capacity, mirrors.len()),
+                (&entry.start, addresses.start),
+                (&entry.end, addresses.end),
+                (&entry.read_write, read_write),
+                (&entry.read_only, read_only),
+                (&entry.capacity, capacity),
             ] {
                 word.store(value, Ordering::Relaxed);
             }
@@ -163,9 +177,17 @@ impl SlotSnapshot {
     }
 }
 
-/// The slot whose reserved addresses hold that one. It neither waits nor allocates.
+/// The slot whose reserved addresses hold that one, its owner's rather than one that shows it. It neither waits nor allocates.
 pub(super) fn find(address: usize) -> Option<SlotSnapshot> {
-    REGISTRY.iter().find_map(|entry| entry.read_snapshot(address))
+    let mut borrowed = None;
+    let mut found = REGISTRY.iter().filter_map(|entry| entry.read_snapshot(address));
+    found
+        .find(|sight| {
+            let is_borrowed = sight.state == State::Borrowed;
+            borrowed = borrowed.or(is_borrowed.then_some(*sight));
+            !is_borrowed
+        })
+        .or(borrowed)
 }
 
 impl Entry {
@@ -200,6 +222,7 @@ impl Entry {
         let state = match self.state.load(Ordering::Relaxed) {
             state if state == State::InUse as u32 => State::InUse,
             state if state == State::Freed as u32 => State::Freed,
+            state if state == State::Borrowed as u32 => State::Borrowed,
             // Where it was kept when the process forked, the child does not have it.
             state if state == State::Kept as u32 && self.generation.load(Ordering::Relaxed) == fork::generation() => {
                 State::Kept
@@ -259,6 +282,21 @@ mod tests {
         place.is_freed();
         assert_eq!(seen(start).unwrap().0, State::Freed);
         drop(place);
+        assert_eq!(seen(start), None);
+    }
+
+    #[test]
+    fn borrowed_memory_is_found_unless_its_owner_is_a_group() {
+        let mirrors = mirrors();
+        let start = mirrors.read_write().addr().get();
+        let borrowed = Place::of_borrowed(start, 100, "borrower");
+        assert_eq!(seen(start + 99), Some((State::Borrowed, 0, "borrower".into())));
+        assert_eq!(seen(start + 100), None);
+        let place = Place::of(&mirrors);
+        place.belongs_to("owner", index(2));
+        assert_eq!(seen(start + 99), Some((State::InUse, 2, "owner".into())));
+        drop(place);
+        drop(borrowed);
         assert_eq!(seen(start), None);
     }
 

@@ -155,7 +155,11 @@ impl<'a> Report<'a> {
         let nearest = read_only.filter(|(_, zone, _)| zone.distance() < read_write.1.distance());
         let (mirror, zone, base) = nearest.unwrap_or(read_write);
         // An anonymous slot has one mapping, so nobody calls it a mirror.
-        let mirror = if read_only.is_none() { "memory" } else { mirror };
+        let mirror = match (sight.state, read_only) {
+            (State::Borrowed, _) => "borrowed memory",
+            (_, None) => "memory",
+            _ => mirror,
+        };
         Self { fault, sight, name, mirror, zone, base }
     }
 
@@ -167,19 +171,18 @@ impl<'a> Report<'a> {
             Access::Execute => "jump",
             Access::Unknown => "access",
         };
-        writeln!(
-            to,
-            "{alarm}memgroup:{plain} {strong}{access} at {:#x}, {} of slot {} of the {}group {}{plain}",
-            self.fault.address,
-            Where(self),
-            sight.index,
-            if sight.state == State::Freed { "freed " } else { "" },
-            Name(self.name),
-        )?;
+        let (at, of) = (self.fault.address, Where(self));
+        write!(to, "{alarm}memgroup:{plain} {strong}{access} at {at:#x}, {of} of ")?;
+        if sight.state != State::Borrowed {
+            write!(to, "slot {} of ", sight.index)?;
+        }
+        let freed = if sight.state == State::Freed { "freed " } else { "" };
+        writeln!(to, "the {freed}group {}{plain}", Name(self.name))?;
         let mut line = |name: &str, text: &dyn fmt::Display| writeln!(to, "  {label}{name:<7}{plain} {text}");
+        let piece = if sight.state == State::Borrowed { "memory" } else { "slot" };
         match self.zone {
-            Zone::Mirror(offset) => line("slot", &format_args!("offset {offset} of {}", Bytes(sight.capacity)))?,
-            _ => line("slot", &format_args!("{} long", Bytes(sight.capacity)))?,
+            Zone::Mirror(offset) => line(piece, &format_args!("offset {offset} of {}", Bytes(sight.capacity)))?,
+            _ => line(piece, &format_args!("{} long", Bytes(sight.capacity)))?,
         }
         if let Some(found) = objects::find(self.fault.address, &(self.base..self.base + sight.capacity)) {
             line("object", &Object { found, base: self.base })?;
@@ -209,11 +212,17 @@ impl<'a> Report<'a> {
             (State::InUse, Zone::Behind(_)) => "guard page: nothing of the group is there; somebody went on too far",
             _ if self.fault.signal == libc::SIGBUS => match self.fault.code {
                 libc::BUS_MCEERR_AR | libc::BUS_MCEERR_AO => "the machine's memory is broken there",
+                _ if self.sight.state == State::Borrowed => {
+                    "the file behind the borrowed memory was cut short while it was mapped, or its disk has failed"
+                }
                 _ => {
                     "the kernel has no memory for the page: its file was cut short, or the disk or the machine is full"
                 }
             },
             _ if self.is_protected() => "the object is protected: nobody can write through the read-only mirror",
+            (State::Borrowed, _) => {
+                "the owner of the borrowed memory mapped it without that access, or has unmapped it"
+            }
             _ => "somebody has changed the mapping (mprotect, munmap, mmap)",
         }
     }
@@ -228,6 +237,9 @@ impl<'a> Report<'a> {
             }
             (State::Kept, _) => "keep the block for as long as its address is used, or copy it",
             (State::InUse, Zone::Before(_) | Zone::Behind(_)) => "keep indices, lengths and strides within the object",
+            (State::Borrowed, _) => {
+                "copy what others may cut short or unmap: group.copy(data), or read it into the group"
+            }
             _ if self.fault.signal == libc::SIGBUS => "leave more room, set a limit=, or use another backing=",
             _ if self.is_protected() => "write through group.unprotect(object), or into a copy",
             _ => "leave the mappings of a group to the group",

@@ -6,8 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 use crate::error::{Error, Refused};
-use crate::slot::Slot;
-use crate::slot::Taken;
+use crate::slot::{Slot, SlotRef, Taken};
 use crate::sync::opaque;
 
 /// One allocation: bytes in the read-write mirror, owned alone, as a `&'g mut [u8]` would be.
@@ -80,6 +79,14 @@ impl<'g> Block<'g> {
 }
 
 impl<'g> Protected<'g> {
+    /// All of a slot of borrowed memory that cannot be written.
+    pub(crate) fn of_borrowed(slot: SlotRef<'g>) -> Self {
+        debug_assert!(!slot.is_writable());
+        // SAFETY: the offset is at most the capacity.
+        let address = unsafe { slot.at(0) };
+        Self { address, len: slot.capacity(), slot: slot.get(), bytes: PhantomData }
+    }
+
     /// First byte, in the read-only mirror: a store through it ends in SIGSEGV.
     pub fn as_ptr(&self) -> *const u8 {
         self.address.as_ptr()
@@ -158,12 +165,24 @@ impl AsRef<[u8]> for Protected<'_> {
 
 impl fmt::Debug for Block<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Block({} bytes in slot {})", self.len, self.slot.index().get())
+        write!(f, "Block({} bytes in {})", self.len, Home(self.slot))
     }
 }
 
 impl fmt::Debug for Protected<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Protected({} bytes in slot {})", self.len, self.slot.index().get())
+        write!(f, "Protected({} bytes in {})", self.len, Home(self.slot))
+    }
+}
+
+/// `slot 3`, `borrowed memory`.
+struct Home<'a>(&'a Slot);
+
+impl fmt::Display for Home<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.number() {
+            Some(number) => write!(f, "slot {number}"),
+            None => f.write_str("borrowed memory"),
+        }
     }
 }

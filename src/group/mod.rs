@@ -1,6 +1,7 @@
 //! [`MemGroup`]: the group, and its one-shot end.
 
 pub(crate) mod block;
+mod borrowed_slots;
 pub(crate) mod commit;
 pub(crate) mod local;
 mod options;
@@ -18,7 +19,7 @@ use crate::os::fork::{self, PerProcess};
 use crate::os::{self, Backing, Refusal};
 use crate::slot::budget::Budget;
 use crate::slot::cache;
-use crate::slot::{LiveSlots, Mirror, Slot, SlotRef, SlotStats, Taken};
+use crate::slot::{BorrowedMemory, LiveSlots, Mirror, Owner, Slot, SlotRef, SlotStats, Taken};
 use crate::sync::Arc;
 pub use block::{Block, Protected};
 pub use local::Local;
@@ -64,6 +65,8 @@ pub struct Stats {
     pub committed: usize,
     /// Address space taken by the mirrors.
     pub mapped: usize,
+    /// Of other owners, shown by the group; see [`borrow`](MemGroup::borrow). In no other figure.
+    pub borrowed: usize,
 }
 
 impl Options {
@@ -181,6 +184,41 @@ impl MemGroup {
         Ok(Block::new(taken, data.len()))
     }
 
+    /// Shows the bytes of something else as a protected block, without a copy. The group keeps `owner` until it is reset or ends.
+    ///
+    /// ```
+    /// let group = memgroup::MemGroup::new()?;
+    /// let shown = group.borrow(vec![1, 2, 3])?;
+    /// assert_eq!(&shown[..], [1, 2, 3]);
+    /// assert_eq!((group.stats().borrowed, group.stats().committed), (3, 0));
+    /// # Ok::<(), memgroup::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::BorrowedSecret`] in a secret group, [`Error::Os`] if the kernel has no memory left.
+    pub fn borrow<T: AsRef<[u8]> + Send + Sync + 'static>(&self, owner: T) -> Result<Protected<'_>, Error> {
+        // Behind a pointer that is no Box's, so that the bytes may lie in the owner itself.
+        let owner = Arc::new(owner);
+        let bytes = NonNull::from((*owner).as_ref());
+        let owner: Owner = Box::new(owner);
+        // SAFETY: the owner is never borrowed uniquely again, so what it lent stays as it is until it is dropped.
+        let memory = unsafe { BorrowedMemory::new(bytes.cast(), bytes.len(), false, owner) };
+        let slot = self.borrow_memory(memory)?;
+        Ok(Protected::of_borrowed(slot))
+    }
+
+    /// Adds a slot that shows memory of another owner.
+    ///
+    /// # Errors
+    /// As [`borrow`](Self::borrow). The owner is dropped then.
+    pub(crate) fn borrow_memory(&self, memory: BorrowedMemory) -> Result<SlotRef<'_>, Error> {
+        if self.is_secret() {
+            return Err(Error::BorrowedSecret);
+        }
+        let slot = Slot::of_borrowed(memory, &self.name, self.id, Arc::clone(&self.budget));
+        Ok(self.table()?.put_borrowed(Arc::new(slot)))
+    }
+
     /// The same bytes through the read-only mirror: an addition, whatever the size.
     ///
     /// Taking the block proves that no writer is left.
@@ -208,8 +246,8 @@ impl MemGroup {
     /// The same bytes through the read-write mirror. Taking the protected block proves that no reader is left.
     ///
     /// # Errors
-    /// [`Error::Foreign`] for another group's block. It is gone then; use [`try_unprotect`](Self::try_unprotect) to have it
-    /// back.
+    /// [`Error::Foreign`] for another group's block, [`Error::BorrowedReadOnly`] for one that was borrowed. It is gone then; use
+    /// [`try_unprotect`](Self::try_unprotect) to have it back.
     #[inline]
     pub fn unprotect<'g>(&self, protected: Protected<'g>) -> Result<Block<'g>, Error> {
         self.try_unprotect(protected).map_err(Error::from)
@@ -224,6 +262,9 @@ impl MemGroup {
         if protected.slot().group() != self.id {
             return Err(Refused { error: Error::Foreign, value: protected });
         }
+        if !protected.slot().is_writable() {
+            return Err(Refused { error: Error::BorrowedReadOnly, value: protected });
+        }
         Ok(protected.into_block())
     }
 
@@ -232,8 +273,12 @@ impl MemGroup {
     /// The borrow checker proves that no block is left in this process. Slots that a child or a parent may still use, after
     /// a fork, are let go instead.
     pub fn reset(&mut self) {
-        let _no_fork = fork::hold_off();
-        drop(self.rewind());
+        let released = {
+            let _no_fork = fork::hold_off();
+            self.rewind()
+        };
+        // Owners of borrowed memory may be anything, and take their time.
+        drop(released);
     }
 
     /// Frees all memory in one shot, as dropping the group does. Some of it is kept for the next groups; see
@@ -257,6 +302,7 @@ impl MemGroup {
             allocated: slots.iter().map(|slot| slot.allocated).sum(),
             mapped: slots.iter().map(|slot| slot.mapped).sum(),
             committed: self.budget.committed(),
+            borrowed: self.borrowed_slots().map(|slot| slot.capacity()).sum(),
             slots,
         }
     }
@@ -334,7 +380,8 @@ impl MemGroup {
 
     /// The slot that holds all of `bytes`, a range of addresses, and what [`Slot::locate`] says of them.
     pub(crate) fn locate(&self, bytes: &Range<usize>) -> Option<(SlotRef<'_>, Mirror, NonNull<u8>)> {
-        self.slots().find_map(|slot| slot.locate(bytes).map(|(mirror, address)| (slot, mirror, address)))
+        let mut slots = self.slots().chain(self.borrowed_slots());
+        slots.find_map(|slot| slot.locate(bytes).map(|(mirror, address)| (slot, mirror, address)))
     }
 
     /// Makes bytes that were taken from one of the group's slots longer where they are; see
@@ -352,6 +399,7 @@ impl MemGroup {
         let _no_fork = fork::hold_off();
         let mut aside = self.take_inherited();
         let (table, is_own) = self.tables.newest_mut();
+        aside.append(&mut table.drain_borrowed());
         for mut slot in table.drain() {
             match Arc::get_mut(&mut slot) {
                 Some(unique) if is_own && !unique.is_shared_with_a_child() && !unique.is_given_away() => {
@@ -361,7 +409,8 @@ impl MemGroup {
                 _ => aside.push(slot),
             }
         }
-        aside.retain(|slot| Arc::strong_count(slot) > 1);
+        // The caller drops borrowed ones, for their owners may be anything.
+        aside.retain(|slot| slot.is_borrowed() || Arc::strong_count(slot) > 1);
         aside
     }
 
@@ -369,12 +418,15 @@ impl MemGroup {
     /// lives on, the caller holds off forks until then: its copy in a child would not know them any more.
     pub(crate) fn release(&mut self) -> Vec<Arc<Slot>> {
         let mut slots = self.take_inherited();
-        slots.append(&mut self.tables.newest_mut().0.drain());
+        let (table, _) = self.tables.newest_mut();
+        slots.append(&mut table.drain());
+        slots.append(&mut table.drain_borrowed());
         slots
     }
 
     fn take_inherited(&mut self) -> Vec<Arc<Slot>> {
-        self.tables.take_inherited().into_iter().flat_map(|mut table| table.drain()).collect()
+        let drain = |mut table: SlotTable| [table.drain(), table.drain_borrowed()];
+        self.tables.take_inherited().into_iter().flat_map(drain).flatten().collect()
     }
 
     /// Whether the group holds secrets; see [`Options::secret`].
@@ -396,6 +448,11 @@ impl MemGroup {
     pub(crate) fn slots(&self) -> impl Iterator<Item = SlotRef<'_>> {
         self.tables.iter().flat_map(SlotTable::iter)
     }
+
+    /// The slots of borrowed memory, in the same order.
+    pub(crate) fn borrowed_slots(&self) -> impl Iterator<Item = SlotRef<'_>> {
+        self.tables.iter().flat_map(SlotTable::borrowed)
+    }
 }
 
 impl std::fmt::Debug for MemGroup {
@@ -409,6 +466,7 @@ impl std::fmt::Debug for MemGroup {
             .field("slots", &stats.slots.len())
             .field("allocated", &stats.allocated)
             .field("committed", &stats.committed)
+            .field("borrowed", &stats.borrowed)
             .finish_non_exhaustive()
     }
 }

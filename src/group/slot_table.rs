@@ -3,6 +3,7 @@
 use std::ptr::NonNull;
 use std::sync::PoisonError;
 
+use super::borrowed_slots::BorrowedSlots;
 use crate::error::Error;
 use crate::layout::{MAX_SLOTS, SlotIndex};
 use crate::os::fork;
@@ -19,6 +20,7 @@ pub(crate) struct SlotTable {
     /// The same for a slot that is not open to all yet. A child whose parent was opening it ends it with the others.
     newcomer: AtomicPtr<Slot>,
     opening: Mutex<()>,
+    borrowed: BorrowedSlots,
 }
 
 impl SlotTable {
@@ -47,7 +49,22 @@ impl SlotTable {
         Some(unsafe { SlotRef::new(slot) })
     }
 
-    /// The open slots, smallest first.
+    /// Adds a slot of borrowed memory, which nothing is allocated from.
+    pub(super) fn put_borrowed(&self, slot: Arc<Slot>) -> SlotRef<'_> {
+        self.borrowed.push(slot)
+    }
+
+    /// The slots of borrowed memory.
+    pub(super) fn borrowed(&self) -> impl Iterator<Item = SlotRef<'_>> {
+        self.borrowed.iter()
+    }
+
+    /// Takes every slot of borrowed memory out.
+    pub(super) fn drain_borrowed(&mut self) -> Vec<Arc<Slot>> {
+        self.borrowed.drain()
+    }
+
+    /// The open slots of its own, smallest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = SlotRef<'_>> {
         (0..MAX_SLOTS).filter_map(SlotIndex::new).filter_map(|index| self.get(index))
     }
@@ -101,7 +118,7 @@ impl SlotTable {
         unsafe { SlotRef::new(slot) }
     }
 
-    /// Takes every slot out.
+    /// Takes every slot of its own out.
     pub(crate) fn drain(&mut self) -> Vec<Arc<Slot>> {
         self.current = AtomicPtr::default();
         self.slots.iter_mut().chain([&mut self.newcomer]).filter_map(take).collect()

@@ -77,7 +77,8 @@ impl Slot {
             // SAFETY: the offset is at most the capacity, which the mirror holds.
             is_within.then(|| unsafe { base.add(bytes.start - start) })
         };
-        let writable = within(self.read_write).map(|address| (Mirror::ReadWrite, address));
+        let read_write = Some(self.read_write).filter(|_| self.is_writable());
+        let writable = read_write.and_then(within).map(|address| (Mirror::ReadWrite, address));
         writable.or_else(|| Some((Mirror::ReadOnly, within(self.read_only?)?)))
     }
 

@@ -1,6 +1,7 @@
 //! One slot: its mirrors, its cursor, how far it is committed.
 
 mod address;
+mod borrowed;
 pub(crate) mod budget;
 pub(crate) mod cache;
 mod cursor;
@@ -10,11 +11,13 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use crate::error::Error;
+use crate::fault::Place;
 use crate::layout::{self, SlotIndex};
 use crate::os::{self, Backing, Mirrors, Refusal, SharedFile, fork};
 use crate::sync::opaque;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 pub(crate) use address::Mirror;
+pub(crate) use borrowed::{BorrowedMemory, Owner};
 use budget::Budget;
 use cache::{CacheKey, Memory};
 pub use cache::{WarmMemory, set_warm_limit, warm_memory};
@@ -49,8 +52,17 @@ pub struct Slot {
     /// Bytes that a layer above has handed out through the read-only mirror, by its own count.
     protected: AtomicUsize,
     /// There until the slot is dropped, and taken out only then.
-    memory: ManuallyDrop<Memory>,
+    memory: ManuallyDrop<SlotMemory>,
     budget: Arc<Budget>,
+}
+
+/// Whose the memory of a slot is.
+#[derive(Debug)]
+enum SlotMemory {
+    /// The slot's own: blocks are cut from it.
+    Own(Memory),
+    /// Somebody else's, all of it one block: nothing is allocated from it, committed or counted.
+    Borrowed { memory: BorrowedMemory, place: Place },
 }
 
 // SAFETY: the pointers are to mappings that the slot owns and that no thread owns more than another; the cursor is
@@ -127,9 +139,72 @@ impl Slot {
             pinned: AtomicUsize::new(0),
             is_uncacheable: AtomicBool::new(false),
             protected: AtomicUsize::new(0),
-            memory: ManuallyDrop::new(memory),
+            memory: ManuallyDrop::new(SlotMemory::Own(memory)),
             budget,
         })
+    }
+
+    /// A slot that shows memory of another owner, for a group of that name.
+    pub(crate) fn of_borrowed(memory: BorrowedMemory, name: &str, group: u64, budget: Arc<Budget>) -> Self {
+        Self {
+            cursor: Cursor::new(),
+            read_write: memory.start,
+            read_only: (!memory.is_writable).then_some(memory.start),
+            capacity: memory.len,
+            group,
+            index: SlotIndex::FIRST,
+            fresh: AtomicBool::new(false),
+            forks: fork::count(),
+            generation: fork::generation(),
+            cache_key: None,
+            pinned: AtomicUsize::new(0),
+            is_uncacheable: AtomicBool::new(true),
+            protected: AtomicUsize::new(0),
+            memory: ManuallyDrop::new(SlotMemory::Borrowed { place: memory.place(name), memory }),
+            budget,
+        }
+    }
+
+    /// The memory, if it is the slot's own.
+    fn own(&self) -> Option<&Memory> {
+        match &*self.memory {
+            SlotMemory::Own(memory) => Some(memory),
+            SlotMemory::Borrowed { .. } => None,
+        }
+    }
+
+    /// The memory, if it is somebody else's.
+    fn borrowed(&self) -> Option<&BorrowedMemory> {
+        match &*self.memory {
+            SlotMemory::Own(_) => None,
+            SlotMemory::Borrowed { memory, .. } => Some(memory),
+        }
+    }
+
+    /// What keeps the memory, if that is somebody else's.
+    pub(crate) fn owner(&self) -> Option<&Owner> {
+        self.borrowed().map(BorrowedMemory::owner)
+    }
+
+    /// Whether the memory is somebody else's.
+    pub(crate) fn is_borrowed(&self) -> bool {
+        self.borrowed().is_some()
+    }
+
+    /// Says why it has not that mirror, if it has not.
+    pub(crate) fn check_mirror(&self, mirror: Mirror) -> Result<(), Error> {
+        match mirror {
+            Mirror::ReadWrite if !self.is_writable() => Err(Error::BorrowedReadOnly),
+            Mirror::ReadOnly if self.read_only.is_some() => Ok(()),
+            Mirror::ReadOnly if self.is_borrowed() => Err(Error::BorrowedWritable),
+            Mirror::ReadOnly => Err(Error::NoMirror),
+            Mirror::ReadWrite => Ok(()),
+        }
+    }
+
+    /// Whether its bytes can be written: all but those that were borrowed to be read.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.borrowed().is_none_or(|memory| memory.is_writable)
     }
 
     /// Takes bytes that are ready: the address of the first in the read-write mirror, or `None` if there are not enough.
@@ -238,34 +313,35 @@ impl Slot {
 
     /// The same with those that are not committed but resident: the kernel has given them already.
     pub(crate) fn idle_or_resident(&self) -> usize {
-        self.room_below(self.cursor.ready().max(self.memory.resident), 1)
+        self.room_below(self.cursor.ready().max(self.own().map_or(0, |memory| memory.resident)), 1)
     }
 
     /// How far to commit so that all below offset `end` is ready; `None` if it is.
     pub(crate) fn window(&self, end: usize) -> Option<layout::Commit> {
-        let ready = self.cursor.ready();
-        (end > ready).then(|| layout::commit(ready, end, self.capacity, self.memory.mirrors.granule()))
+        let (ready, memory) = (self.cursor.ready(), self.own()?);
+        (end > ready).then(|| layout::commit(ready, end, self.capacity, memory.mirrors.granule()))
     }
 
     /// Commits up to offset `to`, beyond what is ready. Only the thread that holds the lock of the slot's table may.
     pub(crate) fn commit_to(&self, to: usize) -> Result<(), Error> {
+        // What is borrowed is there.
+        let Some(memory) = self.own() else { return Ok(()) };
         let ready = self.cursor.ready();
         let more = to - ready;
         // The group answers for all of it; the machine is asked for what lies beyond the resident part.
-        let from = ready.max(self.memory.resident).min(to);
-        let cold = if self.memory.mirrors.are_in_files() { 0 } else { to - from };
+        let from = ready.max(memory.resident).min(to);
+        let cold = if memory.mirrors.are_in_files() { 0 } else { to - from };
         let _claim = self.budget.take(more, cold)?;
-        self.populate(from, to).inspect_err(|_| self.budget.give_back(more))?;
+        self.populate(&memory.mirrors, from, to).inspect_err(|_| self.budget.give_back(more))?;
         self.cursor.extend(to);
         Ok(())
     }
 
-    fn populate(&self, from: usize, to: usize) -> Result<(), Error> {
+    fn populate(&self, mirrors: &Mirrors, from: usize, to: usize) -> Result<(), Error> {
         let cold = to - from;
         if cold == 0 {
             return Ok(());
         }
-        let mirrors = &self.memory.mirrors;
         if self.budget.is_secret() {
             return mirrors.commit_locked(from, to).map_err(|unlocked| {
                 unlocked.error(cold, || format!("locking {cold} bytes of slot {} in memory", self.index.get()))
@@ -289,7 +365,12 @@ impl Slot {
         self.capacity
     }
 
-    /// Number of the slot in its group.
+    /// Number of the slot in its group, which one of borrowed memory has not.
+    pub(crate) fn number(&self) -> Option<usize> {
+        self.own().map(|_| self.index.get())
+    }
+
+    /// The same of a slot that is known to have one.
     pub(crate) fn index(&self) -> SlotIndex {
         self.index
     }
@@ -315,12 +396,13 @@ impl Slot {
 
     /// Whether a child, forked since the slot was opened, may still use what was handed out of it.
     pub(crate) fn is_shared_with_a_child(&self) -> bool {
-        self.memory.mirrors.are_shared_by_forks() && self.forks != fork::count()
+        // Nobody knows of what is borrowed.
+        self.own().is_none_or(|memory| memory.mirrors.are_shared_by_forks() && self.forks != fork::count())
     }
 
     /// The file of the memory, where other processes may be given it.
     pub(crate) fn shared(&self) -> Option<&std::sync::Arc<SharedFile>> {
-        self.memory.mirrors.shared()
+        self.own()?.mirrors.shared()
     }
 
     /// Whether other processes may read the memory: it is not to be used again.
@@ -331,7 +413,7 @@ impl Slot {
     /// Finds memory for what of the bytes `start..end`, all handed out, was never touched, so that others can read them.
     pub(crate) fn fill_holes(&self, start: usize, end: usize) -> Result<(), Error> {
         let refused = |refusal: Refusal| refusal.during(format!("committing slot {} to be sent", self.index.get()));
-        self.memory.mirrors.fill_holes(start, end).map_err(refused)
+        self.own().map_or(Ok(()), |memory| memory.mirrors.fill_holes(start, end)).map_err(refused)
     }
 
     /// Takes all bytes back and keeps the memory, for a group that begins anew.
@@ -339,8 +421,10 @@ impl Slot {
         if self.cursor.used() > 0 {
             self.fresh.store(false, Ordering::Relaxed);
         }
-        if self.budget.is_secret() {
-            self.memory.mirrors.wipe(self.cursor.ready());
+        if self.budget.is_secret()
+            && let Some(memory) = self.own()
+        {
+            memory.mirrors.wipe(self.cursor.ready());
             self.fresh.store(true, Ordering::Relaxed);
         }
         self.cursor.rewind();
@@ -350,19 +434,21 @@ impl Slot {
         opaque(self.read_write);
     }
 
-    /// Gives the memory back and keeps the addresses without access; see [`Mirrors::revoke`].
+    /// Gives the memory back and keeps the addresses without access; see [`Mirrors::revoke`]. What is borrowed stays, for it is
+    /// not the slot's to give.
     ///
     /// # Safety
     /// No Rust reference into the slot may be left, and nobody may allocate from it any more.
     pub(crate) unsafe fn revoke(&self) {
+        let Some(memory) = self.own() else { return };
         self.is_uncacheable.store(true, Ordering::Relaxed);
         let committed = self.cursor.close();
         self.wipe_secrets(committed);
         self.budget.give_back(committed);
-        self.memory.place.is_freed();
+        memory.place.is_freed();
         // SAFETY: no Rust reference into the mirrors is left and nobody allocates from them any more, as the contract
         // says.
-        unsafe { self.memory.mirrors.revoke() };
+        unsafe { memory.mirrors.revoke() };
     }
 
     /// Overwrites what is committed, if it is secret, of a slot that others hold beyond the end of its group.
@@ -376,7 +462,7 @@ impl Slot {
     /// end where their owner ends them, and a child that is done with its copy of a group does not take them from its parent.
     /// Private memory is everyone's own.
     fn wipe_secrets(&self, committed: usize) {
-        let mirrors = &self.memory.mirrors;
+        let Some(Memory { mirrors, .. }) = self.own() else { return };
         let is_own = self.generation == fork::generation() || !mirrors.are_shared_by_forks();
         if self.budget.is_secret() && is_own {
             mirrors.wipe(committed);
@@ -394,7 +480,7 @@ impl Slot {
             capacity: self.capacity,
             allocated: self.cursor.used(),
             committed: self.cursor.ready(),
-            mapped: self.memory.mirrors.mapped(),
+            mapped: self.own().map_or(0, |memory| memory.mirrors.mapped()),
         }
     }
 }
@@ -402,12 +488,20 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         // A child would have mappings that nobody knows of.
-        let _no_fork = fork::hold_off();
+        let no_fork = fork::hold_off();
         let committed = self.cursor.close();
         self.wipe_secrets(committed);
         self.budget.give_back(committed);
         // SAFETY: this is the only place that takes it, and nothing looks at it afterwards.
-        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
+        let memory = match unsafe { ManuallyDrop::take(&mut self.memory) } {
+            SlotMemory::Own(memory) => memory,
+            SlotMemory::Borrowed { memory, place } => {
+                drop(place);
+                // An owner may be anything, and take its time.
+                drop(no_fork);
+                return drop(memory);
+            }
+        };
         // Relaxed: dropping the last reference has made all that was done through others visible here.
         let is_uncacheable = self.is_uncacheable.load(Ordering::Relaxed);
         // What came from another process of the family, or went to one, may still be used there.
@@ -422,12 +516,16 @@ impl Drop for Slot {
 /// What the [loom tests](crate::loom_tests) ask.
 #[cfg(all(test, loom))]
 impl Slot {
+    fn memory_for_loom(&self) -> &Mirrors {
+        &self.own().unwrap().mirrors
+    }
+
     pub(crate) fn touch(&self, address: NonNull<u8>) {
-        self.memory.mirrors.own(self.offset_of(address));
+        self.memory_for_loom().own(self.offset_of(address));
     }
 
     pub(crate) fn touch_first(&self) {
-        self.memory.mirrors.own(0);
+        self.memory_for_loom().own(0);
     }
 
     pub(crate) fn at_start(&self) -> usize {
@@ -435,10 +533,10 @@ impl Slot {
     }
 
     pub(crate) fn mapped(&self) -> usize {
-        self.memory.mirrors.mapped()
+        self.memory_for_loom().mapped()
     }
 
     pub(crate) fn times_hidden(&self) -> usize {
-        self.memory.mirrors.times_hidden()
+        self.memory_for_loom().times_hidden()
     }
 }

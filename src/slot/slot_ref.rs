@@ -1,6 +1,7 @@
 //! Slots named, slots borrowed, and what was taken from one.
 
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
@@ -82,6 +83,13 @@ impl<'g> SlotRef<'g> {
         unsafe { Arc::increment_strong_count(self.slot.as_ptr().cast_const()) };
         // SAFETY: this is the reference that was just counted.
         unsafe { Arc::from_raw(self.slot.as_ptr().cast_const()) }
+    }
+
+    /// Whether nobody has a reference but the table that it is borrowed from.
+    pub(crate) fn is_unshared(self) -> bool {
+        // SAFETY: `new` was promised that the pointer is an Arc's, which lives for 'g, and what is made of it is not dropped.
+        let slot = unsafe { ManuallyDrop::new(Arc::from_raw(self.slot.as_ptr().cast_const())) };
+        Arc::strong_count(&slot) == 1
     }
 
     /// The slot.

@@ -49,6 +49,12 @@ def list_of(group):
     return a_list(group), [group]
 
 
+def borrower_of(group):
+    lender = bytearray(b"lent")
+    group.borrow(lender)
+    return group, [lender]
+
+
 def blocks_of(group):
     listed = a_list(group)
     return iter(listed), [listed]
@@ -81,6 +87,7 @@ def process_of(_group):
 
 
 HOLDERS = {
+    "MemGroup": borrower_of,
     "ReadResult": result_of,
     "GroupStats": stats_of,
     "MemList": list_of,
@@ -95,8 +102,7 @@ HOLDERS = {
 """By class: an object of it and what it holds. Those that the modules do not name are made on the way."""
 
 CANNOT_HOLD = {
-    "MemBlock": "holds its group alone, which holds no object: it is in no cycle, and is not tracked",
-    "MemGroup": "holds no object",
+    "MemBlock": "holds its group alone, untracked: a cycle through a block lasts until its group ends",
     "SlotStats": "numbers",
     "WarmMemory": "numbers",
     "Machine": "the model holds no object",

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its helpers too")]
 
+mod borrow;
 #[cfg(feature = "allocator-api2")]
 mod collections;
 #[cfg(not(heap))]

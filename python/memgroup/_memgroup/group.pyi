@@ -107,6 +107,20 @@ class MemGroup:
             ValueError: `align` is no power of two up to 4096, or the group is freed.
             MemoryError: As `alloc`. All are copied or none.
         """
+    def borrow(self, buffer: ReadableBuffer, /) -> MemBlock:
+        """Return a block that shows the memory of another object, without a copy: writable if the object is.
+
+        The object is kept until the group is reset or ends and, if a block of its memory ever gave out its
+        address, until that block dies. Its memory counts neither against `limit` nor as committed.
+
+        Args:
+            buffer: Anything that exports its bytes in one piece: a mmap, bytes, a bytearray, an array, an
+                Arrow buffer. What lives in this group already is shown where it is.
+
+        Raises:
+            TypeError: `buffer` exports no bytes, or its elements refer to objects.
+            ValueError: Its bytes do not lie one behind the other, the group is secret, or it is freed.
+        """
     def copy(self, data: ReadableBuffer, *, align: SupportsIndex = 16) -> MemBlock:
         """Return a writable block with the same bytes as `data`, any bytes-like object.
 
@@ -445,7 +459,8 @@ class MemGroup:
 
         Raises:
             TypeError: `obj` is none of these, or its elements refer to objects.
-            ValueError: It does not live in this group, the group is anonymous, or it is freed.
+            ValueError: It does not live in this group, the group is anonymous, it is borrowed memory that can
+                be written, or the group is freed.
         """
     @overload
     def protect(self, obj: MemList, /) -> MemList: ...
@@ -463,7 +478,7 @@ class MemGroup:
 
         Raises:
             TypeError: `obj` is none of these, or its elements refer to objects.
-            ValueError: It does not live in this group, or the group is freed.
+            ValueError: It does not live in this group, it was borrowed to be read, or the group is freed.
         """
     @overload
     def unprotect(self, obj: MemList, /) -> MemList: ...
@@ -490,8 +505,8 @@ class MemGroup:
 
         Args:
             force: Free also what live views and exporters show, but for what numpy allocated within
-                `numpy()`. Their addresses stay reserved without access until they die: using one is a crash,
-                never somebody else's data.
+                `numpy()` and what is borrowed. Their addresses stay reserved without access until they die:
+                using one is a crash, never somebody else's data.
 
         Returns:
             How many bytes exporters still hold: 0 as a rule, and with `force` but for such arrays.

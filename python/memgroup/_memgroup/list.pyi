@@ -48,7 +48,8 @@ class MemList(Sequence[MemBlock]):
         """Which slots the blocks are in: a tuple of `(slot, start, stop, offset)`.
 
         The blocks `list[start:stop]` lie in slot number `slot` as `offsets` says, the first of them `offset`
-        bytes from the slot's beginning.
+        bytes from the slot's beginning. Borrowed memory has no number: `slot` is -1, and `offset` counts
+        from its beginning.
         """
     def index(self, value: object, start: SupportsIndex = 0, stop: SupportsIndex = sys.maxsize, /) -> int:
         """Return the index of the first block in `self[start:stop]` with just the bytes of `value`.

@@ -66,6 +66,9 @@ class GroupStats:
     @property
     def held(self) -> int:
         """What is committed in slots that a reset or the end has set aside, until their exporters die."""
+    @property
+    def borrowed(self) -> int:
+        """What the group shows of other objects' memory; see `borrow`. In no other figure."""
     def as_dict(self) -> dict[str, Any]:
         """Return the same as a dict of numbers and, under `"slots"`, dicts; for JSON."""
     def __rich__(self) -> RenderableType:

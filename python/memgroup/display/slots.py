@@ -89,6 +89,8 @@ def _facts(stats: GroupStats) -> Iterator[str]:
     yield f"{show_number(stats.blocks, 'block')} of {show_size(stats.requested)}, {views}"
     if stats.held:
         yield f"{show_size(stats.held)} set aside for blocks from before"
+    if stats.borrowed:
+        yield f"{show_size(stats.borrowed)} of other objects borrowed"
     if not stats.slots:
         return
     rows = [_row(slot) for slot in stats.slots]

@@ -3,12 +3,14 @@
 //! pyo3 has a type for this too, but it refuses buffers without dimensions (numpy's scalars).
 
 use std::ffi::{CStr, c_int};
+use std::mem::ManuallyDrop;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::strided::{Strided, reach};
 use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::group::lender::Lender;
 use crate::python::group::object::MemGroup;
 use crate::scratch::Scratch;
 
@@ -24,6 +26,20 @@ impl<'py> Buffer<'py> {
         // SAFETY: both pointers are valid, and the Py_buffer stays where it is for it is boxed.
         let refused = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &mut *buffer, ffi::PyBUF_FULL_RO) } != 0;
         if refused { Err(PyErr::fetch(object.py())) } else { Ok(Self(buffer, object.py())) }
+    }
+
+    /// The same for a slot to keep.
+    pub(crate) fn into_lender(self) -> Lender {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: what it is read out of is never looked at again, nor dropped.
+        let buffer = unsafe { std::ptr::read(&this.0) };
+        // SAFETY: it was filled by `of`, and the lender alone has it.
+        unsafe { Lender::new(this.1, buffer) }
+    }
+
+    /// Whether nobody may write to the bytes.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.0.readonly != 0
     }
 
     /// Whether an object is of a type that exports buffers.

@@ -186,7 +186,8 @@ pub(crate) fn if_any<T>(py: Python<'_>, exported: PyResult<T>) -> PyResult<Optio
     }
 }
 
-fn explained(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+/// Says in place of a TypeError what would have done.
+pub(crate) fn explained(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     if !error.is_instance_of::<PyTypeError>(object.py()) {
         return error;
     }

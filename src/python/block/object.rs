@@ -17,6 +17,7 @@ use crate::list::layout::Run;
 use crate::python::block::free_list::FreeList;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::fault::Exported;
+use crate::python::group::lender::release_due;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Held, LiveBlock, RawBlock};
 use crate::slot::Mirror;
@@ -122,7 +123,7 @@ impl MemBlock {
         // SAFETY: CPython passes a Py_buffer to be filled; obj must be null where that fails.
         unsafe { (*view).obj = std::ptr::null_mut() };
         if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE && this.is_protected() {
-            return Err(PyBufferError::new_err(READ_ONLY));
+            return Err(PyBufferError::new_err(this.why_read_only(slf.py())));
         }
         this.add_view(slf.py())?;
         let Bytes { start, len } = this.body.piece.bytes();
@@ -139,8 +140,6 @@ impl MemBlock {
         Ok(())
     }
 }
-
-const READ_ONLY: &str = "this block is protected: the group's unprotect() gives a writable one";
 
 impl MemBlock {
     /// Where in an object Python keeps the list of its weak references.
@@ -193,7 +192,8 @@ impl MemBlock {
         let Body { group, piece, exported, is_guard, .. } = unsafe { body.read() };
         // SAFETY: the caller's promise.
         let kind = unsafe { ffi::Py_TYPE(this.cast()) };
-        if exported.end() {
+        let was_exporter = exported.end();
+        if was_exporter {
             if is_guard.into_inner() {
                 group.get().remove_view();
             }
@@ -208,6 +208,10 @@ impl MemBlock {
         unsafe { ffi::Py_DECREF(group.into_ptr()) };
         // SAFETY: since Python 3.8 each object of a type made at run time holds a reference to it.
         unsafe { ffi::Py_DECREF(kind.cast()) };
+        if was_exporter {
+            // Its slot may have been the last to hold a buffer of somebody else's.
+            release_due(py);
+        }
     }
 
     /// The mirror that it shows.
@@ -308,7 +312,18 @@ impl MemBlock {
 
     pub(crate) fn check_writable(&self, py: Python<'_>) -> PyResult<()> {
         self.check(py)?;
-        if self.is_protected() { Err(PyTypeError::new_err(READ_ONLY)) } else { Ok(()) }
+        if self.is_protected() { Err(PyTypeError::new_err(self.why_read_only(py))) } else { Ok(()) }
+    }
+
+    /// Why a protected block cannot be written, and what can.
+    #[cold]
+    fn why_read_only(&self, py: Python<'_>) -> &'static str {
+        match self.while_there(py, |live| live.slot().is_writable()) {
+            Ok(false) => {
+                "this block shows memory that was borrowed to be read: the group's copy(block) gives a writable one"
+            }
+            _ => "this block is protected: the group's unprotect() gives a writable one",
+        }
     }
 
     /// The block that shares `len` bytes from `start` on. What an exporter is part of must last as long as the exporter.

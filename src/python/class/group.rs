@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::PyTuple;
 
 use crate::io::framing::{ByteOrder, Format};
@@ -22,7 +23,7 @@ use crate::python::list::sizes;
 use crate::python::stream::frames::arguments::{Prefix, ReadAhead};
 use crate::python::stream::frames::object::FrameReader;
 use crate::python::stream::reads::{self, ReadResult};
-use crate::python::view::{locate, protect};
+use crate::python::view::{borrow, locate, protect};
 use crate::slot::Mirror;
 use crate::{Backing, Options};
 
@@ -92,6 +93,23 @@ impl MemGroup {
         // SAFETY: the source keeps its bytes in place, and the piece is as long, new and in the read-write mirror.
         this.access(py, piece.into(), source.claim(), piece.len, move |to| unsafe { from.copy_to(to.bytes()) })?;
         MemBlock::new(slf, piece, Mirror::ReadWrite)
+    }
+
+    /// Return a block that shows the memory of another object, without a copy: writable if the object is.
+    ///
+    /// The object is kept until the group is reset or ends and, if a block of its memory ever gave out its address, until
+    /// that block dies. Its memory counts neither against `limit` nor as committed.
+    ///
+    /// Args:
+    ///     buffer: Anything that exports its bytes in one piece: a mmap, bytes, a bytearray, an array, an Arrow buffer. What
+    ///         lives in this group already is shown where it is.
+    ///
+    /// Raises:
+    ///     TypeError: `buffer` exports no bytes, or its elements refer to objects.
+    ///     ValueError: Its bytes do not lie one behind the other, the group is secret, or it is freed.
+    #[pyo3(signature = (buffer, /))]
+    fn borrow<'py>(slf: &Bound<'py, Self>, buffer: &Bound<'py, PyAny>) -> PyResult<Bound<'py, MemBlock>> {
+        borrow::borrow(slf, buffer)
     }
 
     /// Return many writable blocks from one call: all of them are allocated, or none.
@@ -240,7 +258,8 @@ impl MemGroup {
     ///
     /// Raises:
     ///     TypeError: `obj` is none of these, or its elements refer to objects.
-    ///     ValueError: It does not live in this group, the group is anonymous, or it is freed.
+    ///     ValueError: It does not live in this group, the group is anonymous, it is borrowed memory that can be written,
+    ///         or the group is freed.
     #[pyo3(signature = (obj, /))]
     fn protect<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         protect::through(slf, obj, Mirror::ReadOnly)
@@ -254,7 +273,7 @@ impl MemGroup {
     ///
     /// Raises:
     ///     TypeError: `obj` is none of these, or its elements refer to objects.
-    ///     ValueError: It does not live in this group, or the group is freed.
+    ///     ValueError: It does not live in this group, it was borrowed to be read, or the group is freed.
     #[pyo3(signature = (obj, /))]
     fn unprotect<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         protect::through(slf, obj, Mirror::ReadWrite)
@@ -283,8 +302,9 @@ impl MemGroup {
     /// the address without a view, as `np.ndarray(buffer=block)` does, stays valid. Secrets are overwritten at once.
     ///
     /// Args:
-    ///     force: Free also what live views and exporters show, but for what numpy allocated within `numpy()`. Their addresses
-    ///         stay reserved without access until they die: using one is a crash, never somebody else's data.
+    ///     force: Free also what live views and exporters show, but for what numpy allocated within `numpy()` and what is
+    ///         borrowed. Their addresses stay reserved without access until they die: using one is a crash, never somebody
+    ///         else's data.
     ///
     /// Returns:
     ///     How many bytes exporters still hold: 0 as a rule, and with `force` but for such arrays.
@@ -333,6 +353,7 @@ impl MemGroup {
             blocks: self.blocks(),
             exports: self.views(),
             held,
+            borrowed: stats.borrowed,
         })
     }
 
@@ -389,8 +410,10 @@ impl MemGroup {
             group.backing().describe() + if group.is_secret() { ", secret" } else { "" }
         });
         let (blocks, slots, views) = (self.blocks(), stats.slots.len(), self.views());
+        let borrowed =
+            if stats.borrowed > 0 { format!("{} borrowed, ", show_size(stats.borrowed)) } else { String::new() };
         format!(
-            "<MemGroup {name:?}, {backing}: {blocks} block{} of {} in {slots} slot{}, {} committed, {views} view{}>",
+            "<MemGroup {name:?}, {backing}: {blocks} block{} of {} in {slots} slot{}, {} committed, {borrowed}{views} view{}>",
             plural(blocks),
             show_size(self.requested()),
             plural(slots),
@@ -412,5 +435,13 @@ impl MemGroup {
     /// Raises TypeError: blocks and lists can be pickled, their group cannot.
     fn __reduce__(&self) -> PyResult<()> {
         Err(pickle::no_copy_of_a_group())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.visit_lenders(&visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.end(py);
     }
 }

@@ -71,7 +71,7 @@ impl MemList {
     /// Which slots the blocks are in: a tuple of `(slot, start, stop, offset)`.
     ///
     /// The blocks `list[start:stop]` lie in slot number `slot` as `offsets` says, the first of them `offset` bytes from the
-    /// slot's beginning.
+    /// slot's beginning. Borrowed memory has no number: `slot` is -1, and `offset` counts from its beginning.
     #[getter]
     fn slots<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let slots = self.slot_rows(py)?;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::error::Error;
 use crate::python::block::object::MemBlock;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Claim, LiveBlock, RawBlock};
@@ -60,7 +61,9 @@ impl ExportGuard {
         let live = unsafe { LiveBlock::new(block.piece(), guard.slots()) };
         // SAFETY: the address of a block lies in the block's mirror.
         let moved = unsafe { live.move_to(block.mirror(), Mirror::ReadOnly) };
-        Ok((guard, moved.ok_or_else(no_mirror)?.address, len))
+        let missing = || no_mirror(live.slot().check_mirror(Mirror::ReadOnly).err().unwrap_or(Error::NoMirror));
+        let moved = moved.ok_or_else(missing)?;
+        Ok((guard, moved.address, len))
     }
 
     /// Lends the slots of a list.
@@ -87,11 +90,14 @@ impl Drop for ExportGuard {
     }
 }
 
-/// The error for an anonymous group.
+/// The error for memory that has no read-only mirror.
 #[cold]
-pub(crate) fn no_mirror() -> PyErr {
-    PyValueError::new_err(
-        "an Arrow array shows the read-only mirror, and an anonymous group has none: make the group with backing=\"memfd\" or in \
-         a directory",
-    )
+pub(crate) fn no_mirror(missing: Error) -> PyErr {
+    match missing {
+        Error::NoMirror => PyValueError::new_err(
+            "an Arrow array shows the read-only mirror, and an anonymous group has none: make the group with backing=\"memfd\" \
+             or in a directory",
+        ),
+        missing => missing.into(),
+    }
 }

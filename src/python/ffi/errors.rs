@@ -33,6 +33,16 @@ impl From<Error> for PyErr {
                 "an anonymous group has no read-only mirror, so nothing in it can be protected: \
                  make the group with backing=\"memfd\" or in a directory",
             ),
+            Error::BorrowedWritable => PyValueError::new_err(
+                "borrowed memory that can be written has no read-only mirror: protect a copy, group.protect(group.copy(x)), \
+                 or borrow memoryview(x).toreadonly()",
+            ),
+            Error::BorrowedReadOnly => PyValueError::new_err(
+                "memory that was borrowed to be read cannot be written: write to a copy, group.copy(x)",
+            ),
+            Error::BorrowedSecret => PyValueError::new_err(
+                "a secret group cannot borrow memory, which it could neither lock nor overwrite: group.copy(x) copies it in",
+            ),
         }
     }
 }

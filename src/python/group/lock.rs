@@ -63,6 +63,13 @@ impl<T: Send + Sync> GroupLock<T> {
         work(unsafe { &*self.value.get() })
     }
 
+    /// Shared use by the garbage collector, which has the GIL or has stopped all attached threads, and must not wait.
+    pub(crate) fn while_collecting<R>(&self, work: impl FnOnce(&T) -> R) -> R {
+        // SAFETY: `exclusive` makes its unique reference while it is attached, and gives it up before it lets Python run or stop
+        // it: its closures call nothing of Python's. So there is none now.
+        work(unsafe { &*self.value.get() })
+    }
+
     /// Exclusive use: waits for everybody else to leave. For short work: it holds everybody up.
     pub(crate) fn exclusive<R>(&self, py: Python<'_>, work: impl FnOnce(&mut T) -> R) -> R {
         let _alone = self.lock().write_py_attached(py).unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,7 @@
 pub(crate) mod fault;
 pub(crate) mod free_ranges;
 mod gil_chunk;
+pub(crate) mod lender;
 mod lock;
 pub(crate) mod memory_facts;
 pub(crate) mod object;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 
 use crate::list::Columns;
 use crate::os::fork::{self, PerProcess};
+use crate::python::group::lender::{Lender, ReleaseDue, release_due};
 use crate::python::group::lock::GroupLock;
 use crate::python::group::raw::{Claim, Held, LiveBlock, RawBlock, count};
 use crate::python::group::state::{GroupState, LetGo, Refusal, Runs, Unavailable};
@@ -45,6 +47,8 @@ pub(crate) struct MemGroup {
     pins: PerProcess<AtomicUsize>,
     blocks: Tally,
     requested: Tally,
+    /// The last: what the others had borrowed is given back.
+    _release: ReleaseDue,
 }
 
 /// A count that only attached threads inside the group's lock raise.
@@ -74,6 +78,15 @@ impl MemGroup {
             pins: PerProcess::new(AtomicUsize::new(0)).map_err(crate::os::Refusal::in_preparation)?,
             blocks: Tally::default(),
             requested: Tally::default(),
+            _release: ReleaseDue,
+        })
+    }
+
+    /// Shows the garbage collector the objects whose memory the group has borrowed, and nobody else but the group holds.
+    pub(crate) fn visit_lenders(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.lock.while_collecting(|state| {
+            let lenders = state.owners().filter_map(|owner| owner.downcast_ref::<Lender>());
+            lenders.filter_map(Lender::exporter).try_for_each(|exporter| visit.call(exporter))
         })
     }
 
@@ -313,10 +326,12 @@ impl MemGroup {
             take(state).map(|taken| (taken, no_fork))
         })?;
         // Whoever forks may have the GIL, so forks go on before this thread waits for it.
-        Ok(py.detach(move || {
+        let ended = py.detach(move || {
             let _no_fork = no_fork;
             end(taken)
-        }))
+        });
+        release_due(py);
+        Ok(ended)
     }
 
     /// Frees all blocks and keeps the memory for the next epoch.

@@ -137,7 +137,8 @@ impl<'a> LiveBlock<'a> {
             // SAFETY: the caller's promise.
             (Mirror::ReadWrite, Mirror::ReadOnly) => unsafe { slot.to_read_only(piece.address) }?,
             // SAFETY: the same.
-            (Mirror::ReadOnly, Mirror::ReadWrite) => unsafe { slot.to_read_write(piece.address) },
+            (Mirror::ReadOnly, Mirror::ReadWrite) if slot.is_writable() => unsafe { slot.to_read_write(piece.address) },
+            (Mirror::ReadOnly, Mirror::ReadWrite) => return None,
             _ => piece.address,
         };
         if (from, to) == (Mirror::ReadWrite, Mirror::ReadOnly) {

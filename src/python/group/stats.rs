@@ -81,6 +81,8 @@ pub(crate) struct GroupStats {
     pub(crate) exports: usize,
     /// What is committed in slots that a reset or the end has set aside, until their exporters die.
     pub(crate) held: usize,
+    /// What the group shows of other objects' memory; see `borrow`. In no other figure.
+    pub(crate) borrowed: usize,
 }
 
 #[pymethods]
@@ -122,7 +124,7 @@ impl GroupStats {
 }
 
 impl GroupStats {
-    fn numbers(&self) -> [(&'static str, usize); 8] {
+    fn numbers(&self) -> [(&'static str, usize); 9] {
         [
             ("requested", self.requested),
             ("allocated", self.allocated),
@@ -132,6 +134,7 @@ impl GroupStats {
             ("blocks", self.blocks),
             ("exports", self.exports),
             ("held", self.held),
+            ("borrowed", self.borrowed),
         ]
     }
 }

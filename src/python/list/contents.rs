@@ -25,7 +25,7 @@ impl MemList {
     }
 
     /// The runs as `MemList.slots` shows them.
-    pub(crate) fn slot_rows(&self, py: Python<'_>) -> PyResult<Vec<(usize, usize, usize, usize)>> {
+    pub(crate) fn slot_rows(&self, py: Python<'_>) -> PyResult<Vec<(isize, usize, usize, usize)>> {
         Ok(self.access(py, None, 0, |list| list.slots())??)
     }
 

@@ -28,7 +28,7 @@ impl LiveList<'_> {
     }
 
     /// The runs as `MemList.slots` shows them.
-    pub(super) fn slots(&self) -> Result<Vec<(usize, usize, usize, usize)>, Error> {
+    pub(super) fn slots(&self) -> Result<Vec<(isize, usize, usize, usize)>, Error> {
         let mut slots = Vec::new();
         let mut start = 0;
         while start < self.part.len() {
@@ -42,7 +42,7 @@ impl LiveList<'_> {
             let stop = (start + 1 + span).min(self.part.len());
             let Span { slot, offset, .. } = self.layout.object(object);
             // SAFETY: it is a slot of the list.
-            let slot = unsafe { self.slots.get(slot) }.index().get();
+            let slot = unsafe { self.slots.get(slot) }.number().map_or(-1, |number| number as isize);
             fallible::push(&mut slots, (slot, start, stop, offset))?;
             start = stop;
         }

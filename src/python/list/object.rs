@@ -158,21 +158,30 @@ impl MemList {
         if !this.belongs_to(group.as_unbound()) {
             return Err(Error::Foreign.into());
         }
-        let has_mirror = group.get().try_with_state(py, |state| {
-            let slots = state.check(this.claim())?;
-            let has_mirror = state.group().has_mirror();
-            if has_mirror && (this.mirror, to) == (Mirror::ReadWrite, Mirror::ReadOnly) {
+        this.check_mirror(py, to)??;
+        if (this.mirror, to) == (Mirror::ReadWrite, Mirror::ReadOnly) {
+            group.get().while_slots_there(py, this.claim(), |slots| {
                 for span in this.layout.extents(this.part) {
                     // SAFETY: the span is of the list that was just found there.
                     count(unsafe { slots.get(span.slot) }.protected(), span.len);
                 }
-            }
-            Ok(has_mirror)
-        })?;
-        if to == Mirror::ReadOnly && !has_mirror {
-            return Err(Error::NoMirror.into());
+            })?;
         }
         Bound::new(py, Self { mirror: to, ..this.shared(py) })
+    }
+
+    /// Says why the list cannot be seen through a mirror, if it cannot.
+    pub(crate) fn check_mirror(&self, py: Python<'_>, to: Mirror) -> PyResult<Result<(), Error>> {
+        self.group.get().try_with_state(py, |state| {
+            let slots = state.check(self.claim())?;
+            let mut runs = self.layout.runs()[self.layout.runs_of(self.part.reach())].iter();
+            // A list of nothing is as its group is.
+            if self.len() == 0 && self.mirror != to && !state.group().has_mirror() {
+                return Ok(Err(Error::NoMirror));
+            }
+            // SAFETY: they are slots of the list that was just found there.
+            Ok(runs.try_for_each(|run| unsafe { slots.get(run.slot) }.check_mirror(to)))
+        })
     }
 
     /// Whether the list is of that group.
@@ -185,12 +194,17 @@ impl MemList {
         self.group.get().check(py, self.claim())
     }
 
-    pub(super) fn check_writable(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn check_writable(&self, py: Python<'_>) -> PyResult<()> {
         self.check(py)?;
-        match self.is_protected() {
-            true => Err(protected()),
-            false => Ok(()),
+        if !self.is_protected() {
+            return Ok(());
         }
+        Err(PyTypeError::new_err(match self.check_mirror(py, Mirror::ReadWrite)? {
+            Ok(()) => "this list is protected: the group's unprotect() gives a writable one",
+            Err(_) => {
+                "this list shows memory that was borrowed to be read: the group's copy_many(list) gives a writable one"
+            }
+        }))
     }
 
     /// Which block and which byte of it lie so many bytes behind those: never the end of a block, and behind the last one none.
@@ -286,8 +300,3 @@ impl MemList {
 }
 
 const NO_BYTES: Bytes = Bytes { start: std::ptr::dangling_mut(), len: 0 };
-
-/// What is raised where a protected list is to be written to.
-pub(crate) fn protected() -> PyErr {
-    PyTypeError::new_err("this list is protected: the group's unprotect() gives a writable one")
-}

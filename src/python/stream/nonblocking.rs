@@ -6,11 +6,10 @@ use pyo3::prelude::*;
 
 use crate::io::{Rest, Stop, Transfer};
 use crate::os::iovecs::{self, Call};
-use crate::python::list::object::{MemList, protected};
+use crate::python::list::object::MemList;
 use crate::python::stream::pinned::Pinned;
 use crate::python::stream::source;
 use crate::python::stream::transfer::stopped;
-use crate::slot::Mirror;
 
 /// Where a transfer stands: number of a block, a byte in it, and how many bytes the last call moved.
 type Position = (usize, usize, usize);
@@ -63,8 +62,8 @@ fn move_at_once(
     let (py, list) = (blocks.py(), blocks.get());
     list.check(py)?;
     let [of_socket, of_other] = calls;
-    if of_other.is_input() && list.mirror() == Mirror::ReadOnly {
-        return Err(protected());
+    if of_other.is_input() {
+        list.check_writable(py)?;
     }
     let descriptor = source::descriptor(stream)?;
     source::check_non_blocking(descriptor)?;

@@ -8,10 +8,9 @@ use pyo3::prelude::*;
 use crate::io::{Rest, Stop, Transfer};
 use crate::os::iovecs::{Call, MAX_IOVECS};
 use crate::python::ffi::arguments::{self, shown};
-use crate::python::list::object::{MemList, protected};
+use crate::python::list::object::MemList;
 use crate::python::stream::pinned::Pinned;
 use crate::python::stream::source::{self, os_error};
-use crate::slot::Mirror;
 
 /// An offset in a file.
 pub(crate) struct Offset(pub(crate) u64);
@@ -56,8 +55,8 @@ pub(crate) fn transfer(
     Start(start): Start,
 ) -> PyResult<usize> {
     list.check(py)?;
-    if call.is_input() && list.mirror() == Mirror::ReadOnly {
-        return Err(protected());
+    if call.is_input() {
+        list.check_writable(py)?;
     }
     source::check_unencrypted(endpoint)?;
     let (fd, deadline) = (source::number(endpoint)?, source::deadline(endpoint)?);

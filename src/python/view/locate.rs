@@ -74,7 +74,7 @@ pub(crate) fn moved_block<'py>(
         // SAFETY: the address of a block's piece lies in the block's mirror.
         Ok(found.map(|(live, from)| unsafe { live.move_to(from, to) }))
     })?;
-    block_over(slf, piece, to)
+    block_over(slf, piece, to, &|state| piece_of(slf, state, block.get()))
 }
 
 fn moved<'py>(slf: &Bound<'py, MemGroup>, source: &Source<'py>, to: Mirror) -> PyResult<Bound<'py, MemBlock>> {
@@ -88,24 +88,34 @@ fn moved<'py>(slf: &Bound<'py, MemGroup>, source: &Source<'py>, to: Mirror) -> P
             unsafe { live.move_to(from, to) }
         }))
     })?;
-    block_over(slf, piece, to)
+    block_over(slf, piece, to, &|state| source.find(slf, state))
 }
 
-/// A block over what was found, if anything was, and if the mirror is there.
+/// A block over what was found, if anything was, and if the mirror is there. `find` finds it again.
 #[inline(always)]
 fn block_over<'py>(
     slf: &Bound<'py, MemGroup>,
     piece: Option<Option<RawBlock>>,
     to: Mirror,
+    find: &dyn for<'a> Fn(&'a GroupState) -> Result<Found<'a>, Unavailable>,
 ) -> PyResult<Bound<'py, MemBlock>> {
-    let piece = piece.ok_or(Error::Foreign)?.ok_or_else(|| no_mirror(slf))?;
+    let piece = piece.ok_or(Error::Foreign)?.ok_or_else(|| no_mirror(slf, to, find))?;
     MemBlock::new(slf, piece, to)
 }
 
 #[cold]
-fn no_mirror(slf: &Bound<'_, MemGroup>) -> PyErr {
-    if !slf.get().with_state(slf.py(), |state| state.group().has_mirror()) {
-        return Error::NoMirror.into();
+fn no_mirror(
+    slf: &Bound<'_, MemGroup>,
+    to: Mirror,
+    find: &dyn for<'a> Fn(&'a GroupState) -> Result<Found<'a>, Unavailable>,
+) -> PyErr {
+    let missing = slf.get().with_state(slf.py(), |state| {
+        let found = find(state).ok().flatten();
+        let missing = found.and_then(|(live, _)| live.slot().check_mirror(to).err()).unwrap_or(Error::NoMirror);
+        (missing != Error::NoMirror || !state.group().has_mirror()).then_some(missing)
+    });
+    if let Some(missing) = missing {
+        return missing.into();
     }
     PyValueError::new_err(
         "cannot protect what numpy itself allocated within numpy(): a fork copies that memory instead of sharing it, so it has \

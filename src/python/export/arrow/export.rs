@@ -17,6 +17,7 @@ use crate::list::arrow::{self, ArrowError, Content, Scatter};
 use crate::python::block::object::{Get, MemBlock};
 use crate::python::export::guard::{ExportGuard, no_mirror};
 use crate::python::list::object::MemList;
+use crate::slot::Mirror;
 
 /// The schema of a list that nobody asked for another type.
 pub(crate) fn schema_of_list<'py>(list: &Bound<'py, MemList>) -> PyResult<Bound<'py, PyAny>> {
@@ -36,7 +37,7 @@ pub(crate) fn export_list<'py>(
         None => kind,
         Some(requested) => requested_type(requested)?,
     };
-    check_mirror(list)?;
+    list.get().check_mirror(py, Mirror::ReadOnly)?.map_err(no_mirror)?;
     let array = match kind.layout {
         Layout::Views => view_array(list, kind.content),
         Layout::Offsets => offset_array::<i32>(list, kind.content),
@@ -67,14 +68,6 @@ pub(crate) fn export_block<'py>(
 pub(crate) fn schema_of_block<'py>(block: &Bound<'py, MemBlock>) -> PyResult<Bound<'py, PyAny>> {
     block.get().readonly(block.py())?; // it is still there
     schema_capsule(block.py(), BYTE)
-}
-
-/// An error where no read-only mirror is to be had.
-fn check_mirror(list: &Bound<'_, MemList>) -> PyResult<()> {
-    match list.get().group().get().try_with_state(list.py(), |state| Ok(state.group().has_mirror()))? {
-        true => Ok(()),
-        false => Err(no_mirror()),
-    }
 }
 
 fn requested_type(requested: &Bound<'_, PyAny>) -> PyResult<Type> {
