@@ -17,6 +17,12 @@ pub(crate) struct MemoryFacts {
     /// `vm.overcommit_memory`.
     pub(crate) overcommit_mode: Option<usize>,
     pub(crate) huge_pages: HugePageFacts,
+    /// `vm.max_map_count`: how many mappings a process may have.
+    pub(crate) max_mappings: Option<usize>,
+    /// How many this process has.
+    pub(crate) mappings: Option<usize>,
+    /// How many more processes the cgroups of this one allow, where they have a limit.
+    pub(crate) processes_left: Option<usize>,
     /// The memory cgroups of this process, its own first.
     pub(crate) cgroups: Vec<CgroupFacts>,
 }

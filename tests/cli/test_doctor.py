@@ -32,14 +32,6 @@ def by_name(findings) -> dict[str, Finding]:
     return {finding.name: finding for finding in findings}
 
 
-def tree(root, files: dict[str, str]):
-    for name, text in files.items():
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    return root
-
-
 # This machine
 
 
@@ -217,20 +209,19 @@ def test_huge_pages_are_those_that_groups_would_use(setting, chosen, name, state
     assert state == "ok" or setting in found.meaning
 
 
-def test_few_mappings_are_noted(tmp_path):
-    maps = "a\n" * 500
-    root = tree(tmp_path, {"proc/sys/vm/max_map_count": "700\n", "proc/self/maps": maps})
-    found = by_name(limits(root))["max_map_count"]
+def test_few_mappings_are_noted():
+    found = by_name(limits(facts(max_mappings=700, mappings=500)))["max_map_count"]
     assert (found.state, found.facts) == ("note", {"count": 700, "taken": 500})
     assert "some 40 open" in found.meaning
 
 
 def test_limits_of_the_process_are_told(child):
     code = """
+    from memgroup._memgroup import memory_facts
     from memgroup.doctor.machine import limits
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
-    for finding in limits():
+    for finding in limits(memory_facts()):
         print(finding.name, finding.state, finding.value, sep="|")
     """
     lines = child.output(code).splitlines()

@@ -13,6 +13,7 @@ import pytest
 from conftest import memory_available
 from hypothesis import given
 from hypothesis import strategies as st
+from memgroup._memgroup import memory_facts
 from memgroup.forkcost import DEFAULT_BACKINGS, Walks, compare, measure, predict
 from memgroup.forkcost import _machine as machine_module
 from memgroup.forkcost import _predict as predict_module
@@ -279,20 +280,9 @@ class TestBounds:
     def test_processes(self, monkeypatch):
         with pytest.raises(ValueError, match=r"star:20000 has 20,001 processes, and .* allows"):
             measure(4096, shape="star:20000")
-        monkeypatch.setattr(machine_module, "_processes_left", lambda: 5)
+        monkeypatch.setattr(machine_module, "memory_facts", lambda: memory_facts() | {"processes_left": 5})
         with pytest.raises(ValueError, match=r"the cgroup \(pids.max\) allows 5; measure a smaller family"):
             measure(4096, shape="star:5")
-
-    @pytest.mark.parametrize("version", [1, 2])
-    def test_cgroups_that_count_processes(self, tmp_path, version):
-        root, mine = tmp_path / "cgroup", tmp_path / "mine"
-        mine.write_text("4:pids:/a/b\n3:cpu,cpuacct:/a\n" if version == 1 else "0::/a/b\n")
-        level = root / ("pids/a" if version == 1 else "a")
-        level.mkdir(parents=True)
-        assert machine_module._processes_left(root, mine) == machine_module._ENDLESS
-        (level / "pids.max").write_text("20\n")
-        (level / "pids.current").write_text("15\n")
-        assert machine_module._processes_left(root, mine) == 5
 
     def test_the_cgroup_with_least_left_decides(self):
         def left(*levels, available=5000):

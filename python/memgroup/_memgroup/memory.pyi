@@ -18,6 +18,9 @@ class MemoryFacts(TypedDict):
     commit_limit: int | None
     committed: int | None
     overcommit_mode: int | None
+    max_mappings: int | None
+    mappings: int | None
+    processes_left: int | None
     huge_page_enabled: str | None
     huge_page_shmem_enabled: str | None
     huge_page_size: int | None

@@ -22,4 +22,5 @@ __all__ = ["examine"]
 
 def examine() -> list[Finding]:
     """Run all checks, which take a few milliseconds. They undo their effects and change nothing."""
-    return [*mechanisms(), *limits(), *memory(memory_facts()), *interpreter()]
+    facts = memory_facts()
+    return [*mechanisms(), *limits(facts), *memory(facts), *interpreter()]

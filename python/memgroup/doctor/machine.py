@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memgroup.display.text import show_number, show_size
@@ -23,7 +22,7 @@ _FEW_MAPPINGS = 10_000
 _FEW_FILES = 64
 
 
-def limits(root: Path = Path("/")) -> Iterator[Finding]:
+def limits(facts: MemoryFacts) -> Iterator[Finding]:
     """Check the resource limits of this process."""
     for name, bounded, free in (
         (
@@ -44,7 +43,7 @@ def limits(root: Path = Path("/")) -> Iterator[Finding]:
     locked = _limit("RLIMIT_MEMLOCK")
     meaning = "bounds memory that is locked or secret; other groups lock none (ulimit -l)"
     yield Finding(LIMITS, "RLIMIT_MEMLOCK", "ok", _size(locked), meaning, {"bytes": locked})
-    yield from _mappings(root)
+    yield from _mappings(facts)
 
 
 def _limit(name: str) -> int | None:
@@ -64,11 +63,10 @@ def _descriptors() -> Finding:
     return Finding(LIMITS, "RLIMIT_NOFILE", OPTIONAL if few else "ok", shown, meaning, {"count": bound})
 
 
-def _mappings(root: Path) -> Iterator[Finding]:
-    most = _number(root / "proc/sys/vm/max_map_count")
-    if most is None:
+def _mappings(facts: MemoryFacts) -> Iterator[Finding]:
+    most, taken = facts["max_mappings"], facts["mappings"]
+    if most is None or taken is None:
         return
-    taken = _lines(root / "proc/self/maps")
     slots = show_number(max(most - taken, 0) // 5)
     meaning = f"a slot takes up to five, so this process can have some {slots} open (sysctl vm.max_map_count)"
     few = most - taken < _FEW_MAPPINGS
@@ -146,18 +144,3 @@ def _huge_pages(chosen: str | None, size: int, setting: str, of: str, wanted: st
         f"/sys/kernel/mm/transparent_hugepage/{setting} to {wanted}"
     )
     return Finding(MEMORY, name, OPTIONAL, chosen or "none", meaning, facts)
-
-
-def _number(file: Path) -> int | None:
-    try:
-        text = file.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdecimal() else None
-
-
-def _lines(file: Path) -> int:
-    try:
-        return len(file.read_text().splitlines())
-    except OSError:
-        return 0

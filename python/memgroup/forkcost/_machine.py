@@ -12,8 +12,6 @@ from memgroup.display.text import show_size
 from memgroup.forkcost._objects import PAGE, PAGE_TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from memgroup._memgroup.memory import MemoryFacts
     from memgroup.forkcost._backing import Backing
     from memgroup.forkcost._predict import Prediction
@@ -72,13 +70,13 @@ def available_bytes(facts: MemoryFacts | None = None) -> int:
 
 
 def _check_processes(prediction: Prediction) -> None:
-    processes = prediction.processes
+    processes, left = prediction.processes, memory_facts()["processes_left"]
     bounds = {
         "forkcost itself": MOST_MEASURED,
         "RLIMIT_NPROC (ulimit -u)": _users_limit(),
         "kernel.pid_max": _read("/proc/sys/kernel/pid_max"),
         "kernel.threads-max": _read("/proc/sys/kernel/threads-max"),
-        "the cgroup (pids.max)": _processes_left(),
+        "the cgroup (pids.max)": _ENDLESS if left is None else left,
     }
     name, most = min(bounds.items(), key=lambda bound: bound[1])
     if processes > most:
@@ -88,30 +86,7 @@ def _check_processes(prediction: Prediction) -> None:
         )
 
 
-_CGROUPS, _MINE = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-
-
-def _processes_left(root: Path = _CGROUPS, mine: Path = _MINE) -> int:
-    """How many processes the cgroups above this one still allow; very many if none limits them."""
-    bounded = ((_read(path / "pids.max"), path) for path in _pids_cgroups(root, mine))
-    left = [most - _read(path / "pids.current") for most, path in bounded if most < _ENDLESS]
-    return max(min(left, default=_ENDLESS), 0)
-
-
-def _pids_cgroups(root: Path, mine: Path) -> Iterator[Path]:
-    """The cgroups that count the processes of this one, up to the top."""
-    try:
-        lines = [line.split(":", 2) for line in mine.read_text().splitlines()]
-    except OSError:
-        return
-    for _, controllers, path in lines:
-        if not controllers or "pids" in controllers.split(","):
-            top = root / "pids" if controllers else root
-            lowest = top / path.lstrip("/")
-            yield from (one for one in (lowest, *lowest.parents) if one.is_relative_to(top))
-
-
-# More than any machine has. Version 1 writes "no limit" as the largest multiple of a page.
+# More than any machine has.
 _ENDLESS = 2**62
 
 
@@ -122,8 +97,8 @@ def _users_limit() -> int:
     return _ENDLESS if limit == resource.RLIM_INFINITY or (is_first_namespace and os.getuid() == 0) else limit
 
 
-def _read(path: str | Path) -> int:
+def _read(path: str) -> int:
     try:
         return min(int(Path(path).read_text()), _ENDLESS)
-    except (OSError, ValueError):  # "max" is no number
+    except (OSError, ValueError):
         return _ENDLESS

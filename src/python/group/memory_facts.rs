@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::os::memory_facts::{CgroupFacts, HugePageFacts, MemoryFacts, read};
+use crate::os::memory_facts::{CgroupFacts, HugePageFacts, read};
 
 /// Return what the kernel says of memory now, in bytes; None stands for what it does not say.
 ///
@@ -11,20 +11,22 @@ use crate::os::memory_facts::{CgroupFacts, HugePageFacts, MemoryFacts, read};
 /// it kills a process.
 #[pyfunction]
 pub(crate) fn memory_facts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let MemoryFacts { total, available, swap_free, commit_limit, committed, overcommit_mode, huge_pages, cgroups } =
-        py.detach(read);
+    let known = py.detach(read);
     let facts = PyDict::new(py);
-    facts.set_item("total", total)?;
-    facts.set_item("available", available)?;
-    facts.set_item("swap_free", swap_free)?;
-    facts.set_item("commit_limit", commit_limit)?;
-    facts.set_item("committed", committed)?;
-    facts.set_item("overcommit_mode", overcommit_mode)?;
-    let HugePageFacts { enabled, shmem_enabled, size } = huge_pages;
+    facts.set_item("total", known.total)?;
+    facts.set_item("available", known.available)?;
+    facts.set_item("swap_free", known.swap_free)?;
+    facts.set_item("commit_limit", known.commit_limit)?;
+    facts.set_item("committed", known.committed)?;
+    facts.set_item("overcommit_mode", known.overcommit_mode)?;
+    facts.set_item("max_mappings", known.max_mappings)?;
+    facts.set_item("mappings", known.mappings)?;
+    facts.set_item("processes_left", known.processes_left)?;
+    let HugePageFacts { enabled, shmem_enabled, size } = known.huge_pages;
     facts.set_item("huge_page_enabled", enabled)?;
     facts.set_item("huge_page_shmem_enabled", shmem_enabled)?;
     facts.set_item("huge_page_size", size)?;
-    let levels = cgroups.into_iter().map(|level| as_dict(py, level)).collect::<PyResult<Vec<_>>>()?;
+    let levels = known.cgroups.into_iter().map(|level| as_dict(py, level)).collect::<PyResult<Vec<_>>>()?;
     facts.set_item("cgroups", PyList::new(py, levels)?)?;
     Ok(facts)
 }

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict, PyList};
 
+use crate::fallible;
 use crate::rmap::{AnonVmaId, Counts, Error, Graph, ProcessId, VmaId};
 
 pub(super) fn counts_dict(py: Python<'_>, counts: Counts) -> PyResult<Bound<'_, PyDict>> {
@@ -67,14 +68,14 @@ pub(super) fn graph_dict(py: Python<'_>, graph: Graph) -> PyResult<Bound<'_, PyD
 /// What there are so many of, in a vector of its own.
 pub(super) fn collected<T>(things: impl Iterator<Item = T>, number: u64) -> Result<Vec<T>, Error> {
     let mut all = Vec::new();
-    all.try_reserve_exact(usize::try_from(number).unwrap_or(usize::MAX)).map_err(|_| Error::NoMemory)?;
+    fallible::reserve(&mut all, usize::try_from(number).unwrap_or(usize::MAX)).map_err(|_| Error::NoMemory)?;
     all.extend(things);
     Ok(all)
 }
 
 /// Refuses beforehand what would take more memory than there is: where Python itself finds none for an integer, pyo3 panics.
 pub(super) fn has_memory_for(things: usize, each: usize) -> Result<(), Error> {
-    Vec::<u8>::new().try_reserve_exact(things.saturating_mul(each)).map_err(|_| Error::NoMemory)
+    fallible::reserve(&mut Vec::<u8>::new(), things.saturating_mul(each)).map_err(|_| Error::NoMemory)
 }
 
 /// The most that an element of a list takes: a pair of objects of the model, and its place.

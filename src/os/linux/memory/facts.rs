@@ -11,17 +11,23 @@ use crate::os::system::mapping::huge_page_facts;
 pub(crate) fn read() -> MemoryFacts {
     let _no_fork = fork::hold_off(); // files are read
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let mode = fs::read_to_string("/proc/sys/vm/overcommit_memory").ok();
     MemoryFacts {
         total: meminfo_bytes(&meminfo, "MemTotal"),
         available: meminfo_bytes(&meminfo, "MemAvailable"),
         swap_free: meminfo_bytes(&meminfo, "SwapFree"),
         commit_limit: meminfo_bytes(&meminfo, "CommitLimit"),
         committed: meminfo_bytes(&meminfo, "Committed_AS"),
-        overcommit_mode: mode.and_then(|mode| mode.trim().parse().ok()),
+        overcommit_mode: number("/proc/sys/vm/overcommit_memory"),
+        max_mappings: number("/proc/sys/vm/max_map_count"),
+        mappings: fs::read_to_string("/proc/self/maps").ok().map(|maps| maps.lines().count()),
+        processes_left: cgroup::processes_left(),
         huge_pages: huge_page_facts(),
         cgroups: cgroup::facts(),
     }
+}
+
+fn number(file: &str) -> Option<usize> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 /// A field that `/proc/meminfo` gives in kB, in bytes.
@@ -50,5 +56,6 @@ mod tests {
         let facts = read();
         assert!(facts.total.unwrap() >= facts.available.unwrap());
         assert!(matches!(facts.overcommit_mode, None | Some(0..=2)));
+        assert!(facts.mappings < facts.max_mappings);
     }
 }

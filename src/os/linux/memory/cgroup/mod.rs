@@ -1,7 +1,8 @@
-//! The memory cgroups that this process is in: each of their levels can be why the kernel kills it.
+//! The memory cgroups that this process is in: each of their levels can be why the kernel kills it. And those that count processes.
 
 mod level;
 mod places;
+mod processes;
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::path::Path;
 use crate::os::memory_facts::CgroupFacts;
 use level::Level;
 pub(crate) use level::{Look, Room};
+pub(crate) use processes::processes_left;
 
 /// The levels, as they were found last.
 #[derive(Debug, Default)]
@@ -48,7 +50,7 @@ impl Levels {
 fn find(cgroup: &[u8], mountinfo: &[u8]) -> Vec<Level> {
     let mut found: Vec<Level> = Vec::new();
     let mut done = Vec::new();
-    for places in places::places(cgroup, mountinfo) {
+    for places in places::places(b"memory", cgroup, mountinfo) {
         if done.contains(&places.version) {
             continue;
         }
@@ -69,7 +71,7 @@ pub(super) fn facts() -> Vec<CgroupFacts> {
 }
 
 fn facts_of(cgroup: &[u8], mountinfo: &[u8]) -> Vec<CgroupFacts> {
-    let places = places::places(cgroup, mountinfo);
+    let places = places::places(b"memory", cgroup, mountinfo);
     let mounts: Vec<&Path> = places.iter().filter_map(|places| places.levels.last()).map(AsRef::as_ref).collect();
     find(cgroup, mountinfo).iter().filter_map(|level| level.facts(&mounts)).collect()
 }

@@ -1,4 +1,4 @@
-//! Where the memory cgroups of a process are, from what `/proc/self/cgroup` and `/proc/self/mountinfo` say. Nothing is opened.
+//! Where the cgroups of a process are that a controller accounts by, from what `/proc/self/cgroup` and `/proc/self/mountinfo` say. Nothing is opened.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -19,12 +19,12 @@ pub(super) struct Places {
     pub(super) levels: Vec<PathBuf>,
 }
 
-/// All places, of both versions where a machine has both. A hierarchy may be mounted several times: the mount that shows most
+/// All places for a controller (`memory`, say), of both versions where a machine has both. A hierarchy may be mounted several times: the mount that shows most
 /// of its levels comes first.
-pub(super) fn places(cgroup: &[u8], mountinfo: &[u8]) -> Vec<Places> {
+pub(super) fn places(controller: &[u8], cgroup: &[u8], mountinfo: &[u8]) -> Vec<Places> {
     let mut found: Vec<(usize, Places)> = Vec::new();
-    for mount in mountinfo.split(|&byte| byte == b'\n').filter_map(Mount::parse) {
-        let Some(path) = own_path(cgroup, mount.version) else { continue };
+    for mount in mountinfo.split(|&byte| byte == b'\n').filter_map(|line| Mount::parse(controller, line)) {
+        let Some(path) = own_path(controller, cgroup, mount.version) else { continue };
         // A cgroup that lies outside of what is mounted, or of the cgroup namespace, is not to be seen through this mount.
         let Ok(below) = path.strip_prefix(&mount.root) else { continue };
         if below.components().any(|part| !matches!(part, Component::Normal(_))) {
@@ -42,21 +42,21 @@ fn without_end(path: PathBuf) -> PathBuf {
     path.components().collect()
 }
 
-/// The path of this process in the hierarchy that may account for memory.
-fn own_path(cgroup: &[u8], version: Version) -> Option<PathBuf> {
+/// The path of this process in the hierarchy that may have the controller.
+fn own_path(controller: &[u8], cgroup: &[u8], version: Version) -> Option<PathBuf> {
     cgroup.split(|&byte| byte == b'\n').find_map(|line| {
         // ID:controllers:path, and the path may contain colons.
         let mut fields = line.splitn(3, |&byte| byte == b':');
         let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
         let is_it = match version {
-            Version::One => has_memory(controllers),
+            Version::One => has(controllers, controller),
             Version::Two => number == b"0" && controllers.is_empty(),
         };
         is_it.then(|| to_path(path.to_vec()))
     })
 }
 
-/// A mount of a hierarchy that may account for memory.
+/// A mount of a hierarchy that may have the controller.
 struct Mount {
     version: Version,
     /// Which of the hierarchy's cgroups is to be seen at the mount point.
@@ -66,7 +66,7 @@ struct Mount {
 
 impl Mount {
     /// Reads a line such as `35 31 0:32 /root /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory`.
-    fn parse(line: &[u8]) -> Option<Self> {
+    fn parse(controller: &[u8], line: &[u8]) -> Option<Self> {
         let mut fields = line.split(|&byte| byte == b' ');
         let (root, point) = (fields.nth(3)?, fields.next()?);
         // The optional fields, any number of them, end in a lone hyphen.
@@ -74,15 +74,15 @@ impl Mount {
         let (kind, options) = (fields.next()?, fields.nth(1)?);
         let version = match kind {
             b"cgroup2" => Version::Two,
-            b"cgroup" if has_memory(options) => Version::One,
+            b"cgroup" if has(options, controller) => Version::One,
             _ => return None,
         };
         Some(Self { version, root: to_path(unescape(root)), point: to_path(unescape(point)) })
     }
 }
 
-fn has_memory(words: &[u8]) -> bool {
-    words.split(|&byte| byte == b',').any(|word| word == b"memory")
+fn has(words: &[u8], wanted: &[u8]) -> bool {
+    words.split(|&byte| byte == b',').any(|word| word == wanted)
 }
 
 fn to_path(bytes: Vec<u8>) -> PathBuf {
@@ -117,7 +117,7 @@ mod tests {
         let shown = |places: Places| {
             (places.version, places.levels.iter().map(|path| path.display().to_string()).collect::<Vec<_>>())
         };
-        places(cgroup.as_bytes(), mountinfo.as_bytes()).into_iter().map(shown).collect()
+        places(b"memory", cgroup.as_bytes(), mountinfo.as_bytes()).into_iter().map(shown).collect()
     }
 
     fn levels(cgroup: &str, mountinfo: &str) -> Vec<String> {
