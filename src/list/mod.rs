@@ -120,51 +120,97 @@ impl MemGroup {
     }
 }
 
-/// As where a block changes mirrors: to the compiler they are two objects.
+/// Makes the compiler forget what it knows of memory: to it, the two mirrors of the same bytes are two objects.
 fn forget_memory() {
     opaque(NonNull::<u8>::dangling());
 }
 
+/// What both kinds of list have: their bytes can be read, and cannot be written meanwhile.
+macro_rules! reading {
+    ($list:ident, $mirror:expr) => {
+        impl<'g> $list<'g> {
+            /// How many allocations there are.
+            pub fn len(&self) -> usize {
+                self.layout.columns().len()
+            }
+
+            /// Whether there are none.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// The sum of all sizes.
+            pub fn nbytes(&self) -> usize {
+                self.layout.columns().nbytes()
+            }
+
+            /// The bytes of one allocation.
+            pub fn get(&self, index: usize) -> Option<&[u8]> {
+                let span = (index < self.len()).then(|| self.layout.object(index))?;
+                // SAFETY: the list lies in its group's slots, and the bytes are borrowed from their only owner, the list.
+                Some(unsafe { bytes(self.live_slots(), span, $mirror) })
+            }
+
+            /// The bytes of each allocation.
+            pub fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
+                // SAFETY: the list lies in its group's slots, and the bytes are borrowed from their only owner, the list.
+                self.objects().map(|span| unsafe { bytes(self.live_slots(), span, $mirror) })
+            }
+
+            /// Gathers the bytes of all allocations, in order, into one new block of the group.
+            ///
+            /// # Errors
+            /// As [`MemGroup::alloc`].
+            pub fn join(&self) -> Result<Block<'g>, Error> {
+                join(self.group, &self.layout, $mirror)
+            }
+
+            pub(crate) fn layout(&self) -> &ListLayout {
+                &self.layout
+            }
+
+            /// The slots that it lies in.
+            pub(crate) fn live_slots(&self) -> LiveSlots<'g> {
+                self.group.live_slots()
+            }
+
+            fn objects(&self) -> impl DoubleEndedIterator<Item = Span> + ExactSizeIterator {
+                self.layout.objects(Part::all(self.len()))
+            }
+        }
+
+        impl Index<usize> for $list<'_> {
+            type Output = [u8];
+
+            fn index(&self, index: usize) -> &[u8] {
+                check_index(index, self.len());
+                self.get(index).unwrap_or_default()
+            }
+        }
+
+        impl fmt::Debug for $list<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({} bytes in {} blocks)", stringify!($list), self.nbytes(), self.len())
+            }
+        }
+    };
+}
+
+reading!(List, Mirror::ReadWrite);
+reading!(ProtectedList, Mirror::ReadOnly);
+
 impl<'g> List<'g> {
-    /// How many allocations there are.
-    pub fn len(&self) -> usize {
-        self.layout.columns().len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The sum of all sizes.
-    pub fn nbytes(&self) -> usize {
-        self.layout.columns().nbytes()
-    }
-
-    /// The bytes of one allocation.
-    pub fn get(&self, index: usize) -> Option<&[u8]> {
-        let span = (index < self.len()).then(|| self.layout.object(index))?;
-        // SAFETY: its bytes are borrowed from their only owner, this list.
-        Some(unsafe { bytes(self.live_slots(), span, Mirror::ReadWrite) })
-    }
-
     /// The bytes of one allocation, to be written.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut [u8]> {
         let span = (index < self.len()).then(|| self.layout.object(index))?;
-        // SAFETY: the borrow of their only owner is unique.
+        // SAFETY: the list lies in its group's slots, and the borrow of the bytes' only owner, the list, is unique.
         Some(unsafe { bytes_mut(self.live_slots(), span) })
-    }
-
-    /// The bytes of each allocation.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
-        // SAFETY: as for get.
-        self.objects().map(|span| unsafe { bytes(self.live_slots(), span, Mirror::ReadWrite) })
     }
 
     /// The bytes of each allocation, to be written.
     pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut [u8]> + ExactSizeIterator {
         let slots = self.group.live_slots();
-        // SAFETY: as for get_mut, and no two objects overlap.
+        // SAFETY: the list lies in its group's slots; its borrow is unique, and no two objects overlap.
         self.objects().map(move |span| unsafe { bytes_mut(slots, span) })
     }
 
@@ -189,92 +235,18 @@ impl<'g> List<'g> {
         if data.len() != self.nbytes() {
             return Err(Error::Length { nbytes: self.nbytes(), given: data.len() });
         }
-        for span in self.layout.spans(self.all()) {
+        for span in self.layout.spans(Part::all(self.len())) {
             let (now, later) = data.split_at(span.len);
-            // SAFETY: as for get_mut.
+            // SAFETY: the list lies in its group's slots, and the borrow of the bytes' only owner, the list, is unique.
             unsafe { bytes_mut(self.live_slots(), span) }.copy_from_slice(now);
             data = later;
         }
         Ok(())
     }
 
-    /// Gathers the bytes of all allocations, in order, into one new block of the group.
-    ///
-    /// # Errors
-    /// As [`MemGroup::alloc`].
-    pub fn join(&self) -> Result<Block<'g>, Error> {
-        join(self.group, &self.layout, Mirror::ReadWrite)
-    }
-
     /// A list of what the group has placed and nobody else was given.
     pub(crate) fn of_placed(group: &'g MemGroup, layout: ListLayout) -> Self {
         Self { layout: Box::new(layout), group, bytes: PhantomData }
-    }
-
-    pub(crate) fn layout(&self) -> &ListLayout {
-        &self.layout
-    }
-
-    /// The slots that it lies in.
-    pub(crate) fn live_slots(&self) -> LiveSlots<'g> {
-        self.group.live_slots()
-    }
-
-    fn all(&self) -> Part {
-        Part::all(self.len())
-    }
-
-    fn objects(&self) -> impl DoubleEndedIterator<Item = Span> + ExactSizeIterator {
-        self.layout.objects(self.all())
-    }
-}
-
-impl<'g> ProtectedList<'g> {
-    pub(crate) fn layout(&self) -> &ListLayout {
-        &self.layout
-    }
-
-    /// The slots that it lies in.
-    pub(crate) fn live_slots(&self) -> LiveSlots<'g> {
-        self.group.live_slots()
-    }
-
-    /// How many allocations there are.
-    pub fn len(&self) -> usize {
-        self.layout.columns().len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The sum of all sizes.
-    pub fn nbytes(&self) -> usize {
-        self.layout.columns().nbytes()
-    }
-
-    /// The bytes of one allocation.
-    pub fn get(&self, index: usize) -> Option<&[u8]> {
-        let span = (index < self.len()).then(|| self.layout.object(index))?;
-        // SAFETY: their only owner, this list, is borrowed, and cannot write.
-        Some(unsafe { bytes(self.live_slots(), span, Mirror::ReadOnly) })
-    }
-
-    /// The bytes of each allocation.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
-        // SAFETY: as for get.
-        self.layout
-            .objects(Part::all(self.len()))
-            .map(|span| unsafe { bytes(self.live_slots(), span, Mirror::ReadOnly) })
-    }
-
-    /// Gathers the bytes of all allocations, in order, into one new block of the group.
-    ///
-    /// # Errors
-    /// As [`MemGroup::alloc`].
-    pub fn join(&self) -> Result<Block<'g>, Error> {
-        join(self.group, &self.layout, Mirror::ReadOnly)
     }
 }
 
@@ -316,15 +288,6 @@ fn join<'g>(group: &'g MemGroup, layout: &ListLayout, mirror: Mirror) -> Result<
     Ok(joined)
 }
 
-impl Index<usize> for List<'_> {
-    type Output = [u8];
-
-    fn index(&self, index: usize) -> &[u8] {
-        check_index(index, self.len());
-        self.get(index).unwrap_or_default()
-    }
-}
-
 impl IndexMut<usize> for List<'_> {
     fn index_mut(&mut self, index: usize) -> &mut [u8] {
         check_index(index, self.len());
@@ -332,28 +295,7 @@ impl IndexMut<usize> for List<'_> {
     }
 }
 
-impl Index<usize> for ProtectedList<'_> {
-    type Output = [u8];
-
-    fn index(&self, index: usize) -> &[u8] {
-        check_index(index, self.len());
-        self.get(index).unwrap_or_default()
-    }
-}
-
 /// Panics where a slice would.
 fn check_index(index: usize, len: usize) {
     assert!(index < len, "index out of bounds: the len is {len} but the index is {index}");
-}
-
-impl fmt::Debug for List<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "List({} bytes in {} blocks)", self.nbytes(), self.len())
-    }
-}
-
-impl fmt::Debug for ProtectedList<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ProtectedList({} bytes in {} blocks)", self.nbytes(), self.len())
-    }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod arguments;
 pub(crate) mod errors;
+pub(crate) mod exported;
 pub(crate) mod keywords;
 pub(crate) mod memory;
 pub(crate) mod methods;

@@ -2,10 +2,11 @@
 
 use std::ffi::{CStr, c_int};
 
-use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
+
+use crate::python::ffi::exported::Elements;
 
 /// One kind of answer.
 pub(crate) trait Answer: Copy + Send + Sync + Sized + 'static {
@@ -60,30 +61,19 @@ impl Answers {
 impl Answers {
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
-        // SAFETY: CPython passes a Py_buffer to be filled, and nobody else has it yet.
-        let view = unsafe { &mut *view };
-        view.obj = std::ptr::null_mut();
-        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
-            return Err(PyBufferError::new_err("what inspecting a list gives is read-only: change a copy"));
-        }
-        if flags & ffi::PyBUF_FULL_RO != ffi::PyBUF_FULL_RO {
-            return Err(PyBufferError::new_err("ask for memoryview(object), which has formats"));
-        }
-        view.buf = match &this.kept {
+        let origin = match &this.kept {
             Kept::Mask(mask) => mask.as_ptr().cast_mut().cast(),
             Kept::Numbers(numbers) => numbers.as_ptr().cast_mut().cast(),
         };
-        view.obj = slf.clone().into_ptr();
-        view.itemsize = this.strides[0];
-        view.len = this.shape[0] * view.itemsize;
-        view.readonly = 1;
-        view.ndim = 1;
-        // CPython does not write to these, and they live as long as obj.
-        view.format = this.format.as_ptr().cast_mut();
-        view.shape = this.shape.as_ptr().cast_mut();
-        view.strides = this.strides.as_ptr().cast_mut();
-        view.suboffsets = std::ptr::null_mut();
-        view.internal = std::ptr::null_mut();
-        Ok(())
+        let elements = Elements {
+            origin,
+            item_size: this.strides[0],
+            format: this.format,
+            shape: &this.shape,
+            strides: &this.strides,
+            read_only: Some("what inspecting a list gives is read-only: change a copy"),
+        };
+        // SAFETY: CPython passes the buffer, and the object is frozen and owns the elements.
+        unsafe { elements.export(slf, view, flags, || Ok(())) }
     }
 }

@@ -5,13 +5,13 @@
 
 use std::ffi::c_int;
 
-use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
 use crate::fallible;
 use crate::list::{ListLayout, Part};
+use crate::python::ffi::exported::Elements;
 
 /// Bytes of an element.
 const WIDTH: isize = size_of::<usize>() as isize;
@@ -60,27 +60,15 @@ impl Column {
 impl Column {
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
-        // SAFETY: CPython passes a Py_buffer to be filled, and nobody else has it yet.
-        let view = unsafe { &mut *view };
-        view.obj = std::ptr::null_mut();
-        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
-            return Err(PyBufferError::new_err("the columns of a list are read-only: change a copy"));
-        }
-        if flags & ffi::PyBUF_FULL_RO != ffi::PyBUF_FULL_RO {
-            return Err(PyBufferError::new_err("ask for memoryview(object), which can lay numbers out in any order"));
-        }
-        view.buf = this.numbers.as_ptr().cast_mut().cast();
-        view.obj = slf.clone().into_ptr();
-        view.len = this.shape[0] * WIDTH;
-        view.itemsize = WIDTH;
-        view.readonly = 1;
-        view.ndim = 1;
-        // CPython does not write to these, and they live as long as obj.
-        view.format = c"Q".as_ptr().cast_mut();
-        view.shape = this.shape.as_ptr().cast_mut();
-        view.strides = this.strides.as_ptr().cast_mut();
-        view.suboffsets = std::ptr::null_mut();
-        view.internal = std::ptr::null_mut();
-        Ok(())
+        let elements = Elements {
+            origin: this.numbers.as_ptr().cast_mut().cast(),
+            item_size: WIDTH,
+            format: c"Q",
+            shape: &this.shape,
+            strides: &this.strides,
+            read_only: Some("the columns of a list are read-only: change a copy"),
+        };
+        // SAFETY: CPython passes the buffer, and the object is frozen and owns the numbers.
+        unsafe { elements.export(slf, view, flags, || Ok(())) }
     }
 }

@@ -15,6 +15,7 @@ use pyo3::types::PyMemoryView;
 use crate::python::block::buffer::Buffer;
 use crate::python::block::object::{Get, MemBlock};
 use crate::python::block::strided::reach;
+use crate::python::ffi::exported::Elements;
 
 /// What a memoryview or an array shows.
 pub(crate) struct Contents {
@@ -72,6 +73,9 @@ fn holds_objects(format: &[u8]) -> bool {
     format.split(|&letter| letter == b':').step_by(2).any(|types| types.contains(&b'O'))
 }
 
+/// Why a view of a protected block is not to be written.
+const PROTECTED: &str = "this view is protected: the group's unprotect() gives a writable one";
+
 /// Exports a block's bytes in a layout. Only memoryviews ask it to.
 #[pyclass(frozen, module = "memgroup")]
 pub(crate) struct StridedView {
@@ -90,30 +94,17 @@ impl StridedView {
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let Self { block, layout } = slf.get();
         let block = block.get();
-        // SAFETY: CPython passes a Py_buffer to be filled, and nobody else has it yet.
-        let view = unsafe { &mut *view };
-        view.obj = std::ptr::null_mut();
-        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE && block.is_protected() {
-            return Err(PyBufferError::new_err("this view is protected: the group's unprotect() gives a writable one"));
-        }
-        if flags & ffi::PyBUF_FULL_RO != ffi::PyBUF_FULL_RO {
-            return Err(PyBufferError::new_err("ask for memoryview(object), which can lay bytes out in any shape"));
-        }
-        block.add_view(slf.py())?;
-        let bytes = block.piece().bytes();
-        view.buf = bytes.start.wrapping_add(layout.origin - layout.addresses.start).cast();
-        view.obj = slf.clone().into_ptr();
-        view.len = layout.shape.iter().product::<isize>() * layout.item_size;
-        view.itemsize = layout.item_size;
-        view.readonly = c_int::from(block.is_protected());
-        view.ndim = layout.shape.len() as c_int;
-        // CPython does not write to these, and they live as long as obj.
-        view.format = layout.format.as_ptr().cast_mut();
-        view.shape = layout.shape.as_ptr().cast_mut();
-        view.strides = layout.strides.as_ptr().cast_mut();
-        view.suboffsets = std::ptr::null_mut();
-        view.internal = std::ptr::null_mut();
-        Ok(())
+        let elements = Elements {
+            origin: block.piece().bytes().start.wrapping_add(layout.origin - layout.addresses.start),
+            item_size: layout.item_size,
+            format: &layout.format,
+            shape: &layout.shape,
+            strides: &layout.strides,
+            read_only: block.is_protected().then_some(PROTECTED),
+        };
+        // SAFETY: CPython passes the buffer, and the object is frozen and owns the layout. It keeps the block, whose bytes are in
+        // place for as long as it has a view.
+        unsafe { elements.export(slf, view, flags, || block.add_view(slf.py())) }
     }
 
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
