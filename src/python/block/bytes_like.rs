@@ -74,7 +74,7 @@ impl<'py> BytesLike<'py> {
     /// How many bytes there are.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Held(held) => held.piece.len,
+            Self::Held(held) => held.raw.len,
             Self::Immutable(bytes) => bytes.as_bytes().len(),
             Self::ExportGuard(buffer) => buffer.bytes().len,
             Self::Gathered(copy) => copy.len(),
@@ -114,7 +114,7 @@ impl<'py> BytesLike<'py> {
     /// The bytes, of an operand that is [in order](Self::in_order).
     pub(crate) fn bytes(&self) -> Bytes {
         match self {
-            Self::Held(held) => held.piece.bytes(),
+            Self::Held(held) => held.raw.bytes(),
             Self::Immutable(bytes) => {
                 let bytes = bytes.as_bytes();
                 Bytes::new(bytes.as_ptr().cast_mut(), bytes.len())

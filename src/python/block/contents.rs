@@ -65,7 +65,7 @@ impl MemBlock {
         let Ok(slice) = key.cast::<PySlice>() else {
             return this.set_byte_at(py, this.offset_of(key)?, value);
         };
-        let range = slice.indices(this.piece().len as isize)?;
+        let range = slice.indices(this.raw().len as isize)?;
         let (start, len) = (range.start as usize, range.slicelength);
         let from = BytesLike::of(value, this.group())?;
         if from.len() != len {
@@ -125,7 +125,7 @@ impl MemBlock {
 
     /// A copy of the bytes.
     pub(crate) fn tobytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        PyBytes::new_with(py, self.piece().len, |copy| {
+        PyBytes::new_with(py, self.raw().len, |copy| {
             let copy = Bytes::new(copy.as_mut_ptr(), copy.len());
             // SAFETY: access checks that the bytes are there; the copy is as long, and nobody else knows it yet.
             self.access(py, copy.len, move |bytes| unsafe { copy.copy_from(bytes) })
@@ -142,10 +142,10 @@ impl MemBlock {
         let Some(other) = BytesLike::if_guard(other, self.group())? else {
             return Ok(py.NotImplemented().into_bound(py));
         };
-        if matches!(operator, CompareOp::Eq | CompareOp::Ne) && other.len() != self.piece().len {
+        if matches!(operator, CompareOp::Eq | CompareOp::Ne) && other.len() != self.raw().len {
             return matches!(operator, CompareOp::Ne).into_bound_py_any(py);
         }
-        let (len, theirs) = (self.piece().len, other.source());
+        let (len, theirs) = (self.raw().len, other.source());
         let compare = move |block: LiveBlock<'_>| {
             // SAFETY: access has just checked that both are there.
             unsafe { theirs.compared_by(block.bytes()) }
@@ -157,7 +157,7 @@ impl MemBlock {
     /// A new block of the group with the same bytes, writable.
     pub(crate) fn copied<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
         let group = self.group().bind(py);
-        let len = self.piece().len;
+        let len = self.raw().len;
         self.check(py)?;
         let copy = group.get().alloc_raw(py, len, DEFAULT_ALIGN)?;
         let to = copy.bytes();
@@ -180,7 +180,7 @@ impl MemBlock {
 
     pub(crate) fn repr(&self, py: Python<'_>) -> PyResult<String> {
         let is_secret = self.group().get().is_secret(py);
-        let shown = if is_secret { 0 } else { self.piece().len.min(PREVIEW_BYTES) };
+        let shown = if is_secret { 0 } else { self.raw().len.min(PREVIEW_BYTES) };
         let preview = PyBytes::new_with(py, shown, |copy| {
             let copy = Bytes::new(copy.as_mut_ptr(), shown);
             // SAFETY: as in tobytes, for the first bytes only.
@@ -188,8 +188,8 @@ impl MemBlock {
         });
         let Ok(preview) = preview else { return Ok("<MemBlock, freed>".into()) };
         let protected = if self.is_protected() { ", protected" } else { "" };
-        let more = if shown < self.piece().len { "..." } else { "" };
-        let (len, bytes) = (self.piece().len, plural(self.piece().len));
+        let more = if shown < self.raw().len { "..." } else { "" };
+        let (len, bytes) = (self.raw().len, plural(self.raw().len));
         if is_secret {
             return Ok(format!("<MemBlock, {len} byte{bytes}{protected}, secret>"));
         }
@@ -211,21 +211,21 @@ impl MemBlock {
     /// An index as an offset from the start; still out of range if it was.
     fn offset_of(&self, key: &Bound<'_, PyAny>) -> PyResult<isize> {
         let index = arguments::integer(key, "block indices must be integers or slices")?;
-        Ok(if index < 0 { index.saturating_add(self.piece().len as isize) } else { index })
+        Ok(if index < 0 { index.saturating_add(self.raw().len as isize) } else { index })
     }
 
     fn within(&self, at: isize) -> Option<usize> {
-        usize::try_from(at).ok().filter(|&at| at < self.piece().len)
+        usize::try_from(at).ok().filter(|&at| at < self.raw().len)
     }
 
     #[cold]
     fn out_of_range(&self) -> PyErr {
-        PyIndexError::new_err(format!("index out of range for a block of {} bytes", self.piece().len))
+        PyIndexError::new_err(format!("index out of range for a block of {} bytes", self.raw().len))
     }
 
     /// Start and length of a slice, unless it skips bytes.
     fn contiguous_range(&self, slice: &Bound<'_, PySlice>) -> PyResult<Option<(usize, usize)>> {
-        let range = slice.indices(self.piece().len as isize)?;
+        let range = slice.indices(self.raw().len as isize)?;
         Ok((range.step == 1).then_some((range.start as usize, range.slicelength)))
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct MemBlock {
 
 struct Body {
     group: Py<MemGroup>,
-    piece: RawBlock,
+    raw: RawBlock,
     mirror: Mirror,
     /// Whether the block ever gave out its address. It then holds a reference to its slot for as long as it lives: who
     /// took the address (`np.ndarray(buffer=block)`, say) may have kept nothing but the block.
@@ -101,18 +101,18 @@ impl MemBlock {
     /// Address of the first byte, for C code. It stays reserved for as long as the block lives.
     pub(crate) fn address(&self, py: Python<'_>) -> PyResult<usize> {
         self.while_there(py, |live| self.hold_slot(live))?;
-        Ok(self.body.piece.address.addr().get())
+        Ok(self.body.raw.address.addr().get())
     }
 
     /// The same bytes through the read-only mirror, if there is one.
     pub(crate) fn protected<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Self>>> {
-        let Some(piece) = self.raw_through(py, Mirror::ReadOnly)? else { return Ok(None) };
-        self.sharing(py, piece, Mirror::ReadOnly).map(Some)
+        let Some(raw) = self.raw_through(py, Mirror::ReadOnly)? else { return Ok(None) };
+        self.sharing(py, raw, Mirror::ReadOnly).map(Some)
     }
 
     /// The same bytes through a mirror of the caller's choice, if there is that mirror.
     pub(crate) fn raw_through(&self, py: Python<'_>, to: Mirror) -> PyResult<Option<RawBlock>> {
-        // SAFETY: a block's piece lies in the block's mirror.
+        // SAFETY: a block's address lies in the block's mirror.
         self.while_there(py, |live| unsafe { live.move_to(self.body.mirror, to) })
     }
 
@@ -126,7 +126,7 @@ impl MemBlock {
             return Err(PyBufferError::new_err(this.why_read_only(slf.py())));
         }
         this.add_view(slf.py())?;
-        let Bytes { start, len } = this.body.piece.bytes();
+        let Bytes { start, len } = this.body.raw.bytes();
         // SAFETY: the view and the block are alive, and its bytes stay mapped for as long as the block, which the view
         // holds: add_view has seen to that. A length fits, for no slot is larger than 2^46 bytes.
         let filled = unsafe {
@@ -147,11 +147,7 @@ impl MemBlock {
 
     /// A new object. Nothing but this makes one.
     #[inline(always)]
-    pub(crate) fn new<'py>(
-        group: &Bound<'py, MemGroup>,
-        piece: RawBlock,
-        mirror: Mirror,
-    ) -> PyResult<Bound<'py, Self>> {
+    pub(crate) fn new<'py>(group: &Bound<'py, MemGroup>, raw: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
         let py = group.py();
         let memory = FREE_LIST.take(py);
         if memory.is_null() {
@@ -167,7 +163,7 @@ impl MemBlock {
         let body = unsafe { &raw mut (*new).body };
         let (exported, is_guard) = (Exported::not_yet(), AtomicBool::new(false));
         // SAFETY: as for the weak references.
-        unsafe { body.write(Body { group: group.clone().unbind(), piece, mirror, exported, is_guard }) };
+        unsafe { body.write(Body { group: group.clone().unbind(), raw, mirror, exported, is_guard }) };
         // SAFETY: it is a new reference.
         let block = unsafe { Bound::from_owned_ptr(py, new.cast()) };
         // SAFETY: of the type that it was just made with.
@@ -189,7 +185,7 @@ impl MemBlock {
         // SAFETY: the caller's promise.
         let body = unsafe { &raw const (*this).body };
         // SAFETY: nobody reads it after this.
-        let Body { group, piece, exported, is_guard, .. } = unsafe { body.read() };
+        let Body { group, raw, exported, is_guard, .. } = unsafe { body.read() };
         // SAFETY: the caller's promise.
         let kind = unsafe { ffi::Py_TYPE(this.cast()) };
         let was_exporter = exported.end();
@@ -198,7 +194,7 @@ impl MemBlock {
                 group.get().remove_view();
             }
             // SAFETY: hold_slot took the reference that is given back here.
-            unsafe { Arc::decrement_strong_count(piece.slot.as_ptr().cast_const()) };
+            unsafe { Arc::decrement_strong_count(raw.slot.as_ptr().cast_const()) };
         }
         // SAFETY: the thread is attached, by the caller's promise.
         let py = unsafe { Python::assume_attached() };
@@ -231,8 +227,8 @@ impl MemBlock {
     }
 
     #[inline(always)]
-    pub(crate) fn piece(&self) -> RawBlock {
-        self.body.piece
+    pub(crate) fn raw(&self) -> RawBlock {
+        self.body.raw
     }
 
     /// The run of a list that begins where the block does.
@@ -273,7 +269,7 @@ impl MemBlock {
 
     /// Makes it an exporter, which holds its slot. `live` must be of that slot.
     fn hold_slot(&self, live: LiveBlock<'_>) {
-        if !self.body.exported.swap(&self.body.piece) {
+        if !self.body.exported.swap(&self.body.raw) {
             // `delete` drops it.
             let _held = Arc::into_raw(live.share_slot());
         }
@@ -285,7 +281,7 @@ impl MemBlock {
 
     #[inline(always)]
     pub(crate) fn held(&self) -> Held {
-        Held { piece: self.body.piece, by_exporter: self.body.exported.get() }
+        Held { raw: self.body.raw, by_exporter: self.body.exported.get() }
     }
 
     /// Works on the bytes, if they are still there.
@@ -328,12 +324,12 @@ impl MemBlock {
 
     /// The block that shares `len` bytes from `start` on. What an exporter is part of must last as long as the exporter.
     pub(crate) fn part<'py>(&self, py: Python<'py>, start: usize, len: usize) -> PyResult<Bound<'py, Self>> {
-        self.sharing(py, self.body.piece.part(start, len), self.body.mirror)
+        self.sharing(py, self.body.raw.part(start, len), self.body.mirror)
     }
 
-    /// The same for a piece of the block's bytes, through any mirror.
-    fn sharing<'py>(&self, py: Python<'py>, piece: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
-        let sharing = Self::new(self.body.group.bind(py), piece, mirror)?;
+    /// The same for a raw block of the block's bytes, through any mirror.
+    fn sharing<'py>(&self, py: Python<'py>, raw: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
+        let sharing = Self::new(self.body.group.bind(py), raw, mirror)?;
         self.while_there(py, |live| {
             if self.body.exported.get() {
                 sharing.get().hold_slot(live);

@@ -55,7 +55,7 @@ native_methods! {
 
 /// A block that shows part of another: that other one if the part is all of it.
 fn part<'py>(block: &Bound<'py, MemBlock>, range: Range<usize>) -> PyResult<Bound<'py, MemBlock>> {
-    match range.len() == block.get().piece().len {
+    match range.len() == block.get().raw().len {
         true => Ok(block.clone()),
         false => block.get().part(block.py(), range.start, range.len()),
     }
@@ -114,8 +114,8 @@ fn stripped<'py>(
         range
     };
     let range = match set {
-        None => this.access(py, this.piece().len, move |bytes| ends(bytes, ByteSet::WHITESPACE))?,
-        Some(set) => this.access_with(py, &set, this.piece().len, move |block, set| {
+        None => this.access(py, this.raw().len, move |bytes| ends(bytes, ByteSet::WHITESPACE))?,
+        Some(set) => this.access_with(py, &set, this.raw().len, move |block, set| {
             // SAFETY: access_with checks that both are there.
             ends(block.bytes(), unsafe { ByteSet::of(set) })
         })?,
@@ -134,7 +134,7 @@ fn without<'py>(
     let [affix] = args else { return Err(one_argument(args.len())) };
     // Its length is read once: what is borrowed does not change it.
     let affix = BytesLike::of_in_order(affix, this.group())?;
-    let len = this.piece().len;
+    let len = this.raw().len;
     let Some(rest) = len.checked_sub(affix.len()) else { return Ok(block.clone()) };
     let start = match side {
         Side::Left => 0,
@@ -161,7 +161,7 @@ fn parted<'py>(block: &Bound<'py, MemBlock>, args: &[Bound<'py, PyAny>], side: S
     this.check(py)?;
     let [separator] = args else { return Err(one_argument(args.len())) };
     let separator = BytesLike::of_in_order(separator, this.group())?;
-    let (len, width) = (this.piece().len, separator.len());
+    let (len, width) = (this.raw().len, separator.len());
     if width == 0 {
         return Err(PyValueError::new_err("empty separator"));
     }

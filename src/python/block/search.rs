@@ -73,7 +73,7 @@ impl MemBlock {
     /// Whether a byte (an integer) or a run of bytes (a bytes-like object) occurs in the block.
     pub(crate) fn contains(&self, py: Python<'_>, sub: &Bound<'_, PyAny>) -> PyResult<bool> {
         self.check(py)?;
-        Ok(self.find_in(py, sub, 0..self.piece().len, Side::Left)?.is_some())
+        Ok(self.find_in(py, sub, 0..self.raw().len, Side::Left)?.is_some())
     }
 
     /// Offset of the first or last occurrence of something (bytes-like, or an integer).
@@ -155,7 +155,7 @@ impl MemBlock {
 
     /// `self[start:end]` where both are within reach, as `bytes.find` has it.
     fn range(&self, bounds: Bounds<'_, '_>) -> PyResult<Option<Range<usize>>> {
-        let len = self.piece().len as isize;
+        let len = self.raw().len as isize;
         let from_start = |at: Option<&Bound<'_, PyAny>>, otherwise| match at.filter(|at| !at.is_none()) {
             None => Ok(otherwise),
             Some(at) => arguments::integer(at, "start and end must be integers")

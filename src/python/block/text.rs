@@ -26,7 +26,7 @@ const STACK_COPY_BYTES: usize = 512;
 
 /// Works on a copy of a block's bytes, if that is short enough for the stack.
 fn with_short_copy<R>(block: &Bound<'_, MemBlock>, work: impl FnOnce(&[u8]) -> PyResult<R>) -> PyResult<Option<R>> {
-    let len = block.get().piece().len;
+    let len = block.get().raw().len;
     if len > STACK_COPY_BYTES {
         return Ok(None);
     }

@@ -81,8 +81,8 @@ unsafe extern "C" fn alloc_slow(
 /// A writable block of `size` bytes, if nothing stands in the way: no error to be raised, no memory to be committed.
 #[inline(always)]
 fn try_alloc_block<'py>(slf: &Bound<'py, MemGroup>, size: usize) -> Option<Bound<'py, MemBlock>> {
-    let piece = slf.get().try_alloc(slf.py(), size, DEFAULT_ALIGN)?;
-    MemBlock::new(slf, piece, Mirror::ReadWrite).ok()
+    let raw = slf.get().try_alloc(slf.py(), size, DEFAULT_ALIGN)?;
+    MemBlock::new(slf, raw, Mirror::ReadWrite).ok()
 }
 
 /// A writable block of `size` bytes, zeroed if asked for.
@@ -94,9 +94,9 @@ fn alloc_block<'py>(
 ) -> PyResult<Bound<'py, MemBlock>> {
     let py = slf.py();
     let this = slf.get();
-    let piece = this.alloc_raw(py, size, align)?;
+    let raw = this.alloc_raw(py, size, align)?;
     if zero {
-        this.clear(py, piece)?;
+        this.clear(py, raw)?;
     }
-    MemBlock::new(slf, piece, Mirror::ReadWrite)
+    MemBlock::new(slf, raw, Mirror::ReadWrite)
 }

@@ -88,11 +88,11 @@ impl MemGroup {
         let py = slf.py();
         let this = slf.get();
         let source = BytesLike::of(data, slf.as_unbound())?;
-        let piece = this.alloc_raw(py, source.len(), align.0)?;
+        let raw = this.alloc_raw(py, source.len(), align.0)?;
         let from = source.source();
-        // SAFETY: the source keeps its bytes in place, and the piece is as long, new and in the read-write mirror.
-        this.access(py, piece.into(), source.claim(), piece.len, move |to| unsafe { from.copy_to(to.bytes()) })?;
-        MemBlock::new(slf, piece, Mirror::ReadWrite)
+        // SAFETY: the source keeps its bytes in place, and the raw block is as long, new and in the read-write mirror.
+        this.access(py, raw.into(), source.claim(), raw.len, move |to| unsafe { from.copy_to(to.bytes()) })?;
+        MemBlock::new(slf, raw, Mirror::ReadWrite)
     }
 
     /// Return a block that shows the memory of another object, without a copy: writable if the object is.

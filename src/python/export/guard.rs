@@ -45,7 +45,7 @@ impl ExportGuard {
     /// # Errors
     /// ValueError: It is freed.
     pub(crate) fn of_block(py: Python<'_>, block: &MemBlock) -> PyResult<(Self, NonNull<u8>, usize)> {
-        let RawBlock { address, len, slot, .. } = block.piece();
+        let RawBlock { address, len, slot, .. } = block.raw();
         // SAFETY: it is the slot that the block lies in.
         let guard = unsafe { Self::new(py, block.group().get(), block.held().claim(), &[slot]) }?;
         Ok((guard, address, len))
@@ -58,7 +58,7 @@ impl ExportGuard {
     pub(crate) fn of_block_read_only(py: Python<'_>, block: &MemBlock) -> PyResult<(Self, NonNull<u8>, usize)> {
         let (guard, _, len) = Self::of_block(py, block)?;
         // SAFETY: the guard has just taken a reference to the slot that the block lies in.
-        let live = unsafe { LiveBlock::new(block.piece(), guard.slots()) };
+        let live = unsafe { LiveBlock::new(block.raw(), guard.slots()) };
         // SAFETY: the address of a block lies in the block's mirror.
         let moved = unsafe { live.move_to(block.mirror(), Mirror::ReadOnly) };
         let missing = || no_mirror(live.slot().check_mirror(Mirror::ReadOnly).err().unwrap_or(Error::NoMirror));

@@ -68,7 +68,7 @@ impl<'py> Source<'py> {
 
     fn len(&self) -> usize {
         match self {
-            Self::Block(block) => block.get().piece().len,
+            Self::Block(block) => block.get().raw().len,
             Self::ExportGuard { buffer, .. } => buffer.bytes().len,
         }
     }
@@ -78,7 +78,7 @@ impl<'py> Source<'py> {
         match self {
             Self::Block(block) => block.get().part(block.py(), 0, self.len()).map(Some),
             Self::ExportGuard { buffer, exporter: Some(block) } if buffer.is_c_contiguous() => {
-                let whole = block.get().piece().bytes();
+                let whole = block.get().raw().bytes();
                 match buffer.bytes().start.addr().checked_sub(whole.start.addr()) {
                     Some(start) if start + self.len() <= whole.len => {
                         block.get().part(block.py(), start, self.len()).map(Some)
@@ -123,7 +123,7 @@ pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'
     let this = list.get();
     let stretches = this.stretches(py)?;
     let Some(stretches) = stretches else { return Ok(None) };
-    let many = stretches.iter().map(|stretch| stretch.piece.len).fold(0, usize::saturating_add);
+    let many = stretches.iter().map(|stretch| stretch.raw.len).fold(0, usize::saturating_add);
     if many / 2 > this.nbytes(py)?.saturating_add(COPY_THRESHOLD) {
         return Ok(None);
     }
@@ -131,7 +131,7 @@ pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'
         return Ok(None);
     }
     let group = this.group().bind(py);
-    let blocks = stretches.iter().map(|stretch| MemBlock::new(group, stretch.piece, this.mirror()));
+    let blocks = stretches.iter().map(|stretch| MemBlock::new(group, stretch.raw, this.mirror()));
     let blocks = PyTuple::new(py, collected(blocks)?)?;
     let firsts = PyTuple::new(py, stretches.iter().map(|stretch| stretch.first))?;
     let table = match this.columns().uniform_sizes() {
@@ -271,15 +271,15 @@ fn find_in_process<'py>(sources: &[Source<'py>], firsts: &[usize], readonly: boo
         if block.get().is_protected() && !readonly {
             return Ok(None);
         }
-        let (group, piece) = (block.get().group().bind(block.py()), block.get().piece());
+        let (group, raw) = (block.get().group().bind(block.py()), block.get().raw());
         let run = group.get().with_state(block.py(), |state| {
-            let slots = state.check(piece.claim()).ok()?;
-            // SAFETY: the piece is one of the group's, and was just found there.
-            Some(unsafe { LiveBlock::new(piece, slots) }.run(first))
+            let slots = state.check(raw.claim()).ok()?;
+            // SAFETY: the raw block is one of the group's, and was just found there.
+            Some(unsafe { LiveBlock::new(raw, slots) }.run(first))
         });
         let Some(run) = run else { return Ok(None) };
-        let (known, runs, epoch) = home.get_or_insert_with(|| (group.clone(), Vec::new(), piece.epoch));
-        if !known.is(group) || *epoch != piece.epoch {
+        let (known, runs, epoch) = home.get_or_insert_with(|| (group.clone(), Vec::new(), raw.epoch));
+        if !known.is(group) || *epoch != raw.epoch {
             return Ok(None);
         }
         fallible::push(runs, run)?;
@@ -303,17 +303,17 @@ fn moved<'py>(
     })?;
     for (source, &first) in sources.into_iter().zip(firsts) {
         let from = source.into_operand(group)?;
-        let piece = this.alloc_raw(py, from.len(), align.max(crate::DEFAULT_ALIGN))?;
+        let raw = this.alloc_raw(py, from.len(), align.max(crate::DEFAULT_ALIGN))?;
         let bytes = from.bytes();
-        let run = this.access(py, piece.into(), from.claim(), bytes.len, move |to| {
-            // SAFETY: the buffer keeps its bytes in place, and the piece is as long and in the read-write mirror.
+        let run = this.access(py, raw.into(), from.claim(), bytes.len, move |to| {
+            // SAFETY: the buffer keeps its bytes in place, and the raw block is as long and in the read-write mirror.
             unsafe { to.bytes().copy_from(bytes) };
             to.run(first)
         })?;
-        if !runs.is_empty() && piece.epoch != epoch {
+        if !runs.is_empty() && raw.epoch != epoch {
             return Err(PyValueError::new_err("the group was reset while a list was loaded into it: load it again"));
         }
-        epoch = piece.epoch;
+        epoch = raw.epoch;
         runs.push(run);
     }
     Ok((group.clone(), runs, epoch))

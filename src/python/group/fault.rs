@@ -67,18 +67,18 @@ impl Exported {
 
     /// Says that it does; returns whether it did before.
     #[inline(always)]
-    pub(crate) fn swap(&self, piece: &RawBlock) -> bool {
+    pub(crate) fn swap(&self, raw: &RawBlock) -> bool {
         let did = self.0.compare_exchange(0, UNNOTED, Ordering::Relaxed, Ordering::Relaxed).is_err();
         if !did && fault::is_enabled() {
-            self.note(piece);
+            self.note(raw);
         }
         did
     }
 
     /// Only the thread that was the first to say so comes here.
     #[cold]
-    fn note(&self, piece: &RawBlock) {
-        if let Some(number) = objects::note(piece.address.addr().get(), piece.len) {
+    fn note(&self, raw: &RawBlock) {
+        if let Some(number) = objects::note(raw.address.addr().get(), raw.len) {
             self.0.store(UNNOTED + 1 + number, Ordering::Relaxed);
         }
     }

@@ -94,7 +94,7 @@ impl MemGroup {
     #[inline(always)]
     pub(crate) fn alloc_raw(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<RawBlock> {
         match self.try_alloc(py, size, align) {
-            Some(piece) => Ok(piece),
+            Some(raw) => Ok(raw),
             None => self.alloc_slow(py, size, align),
         }
     }
@@ -103,42 +103,42 @@ impl MemGroup {
     #[inline(always)]
     pub(crate) fn try_alloc(&self, py: Python<'_>, size: usize, align: usize) -> Option<RawBlock> {
         self.lock.with(py, |state| {
-            let piece = state.try_alloc(py, size, align)?;
+            let raw = state.try_alloc(py, size, align)?;
             self.count(size);
-            Some(piece)
+            Some(raw)
         })
     }
 
     /// The same where the chunk will not do.
     #[cold]
     fn alloc_slow(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<RawBlock> {
-        if let Some(piece) = self.try_alloc_in_slot(py, size, align)? {
-            return Ok(piece);
+        if let Some(raw) = self.try_alloc_in_slot(py, size, align)? {
+            return Ok(raw);
         }
         // Memory must be committed first: other Python threads run meanwhile.
         let taken = self.lock.detached(py, |state| state.alloc_slow(size, align));
-        let piece = match self.or_unavailable(py, taken)? {
-            Ok(piece) => piece,
+        let raw = match self.or_unavailable(py, taken)? {
+            Ok(raw) => raw,
             // What a thread has taken ahead meanwhile must be used up before anyone hears of an error.
             Err(error) => return self.try_alloc_in_slot(py, size, align)?.ok_or_else(|| error.into()),
         };
         // Not if the group was reset or freed meanwhile: its figures begin anew then.
         self.try_with_state(py, |state| {
-            state.check(piece.claim())?;
+            state.check(raw.claim())?;
             self.count(size);
             state.fill_chunk(py);
             Ok(())
         })?;
-        Ok(piece)
+        Ok(raw)
     }
 
     fn try_alloc_in_slot(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Option<RawBlock>> {
         self.try_with_state(py, |state| {
-            let piece = state.try_alloc_in_slot(py, size, align)?;
-            if piece.is_some() {
+            let raw = state.try_alloc_in_slot(py, size, align)?;
+            if raw.is_some() {
                 self.count(size);
             }
-            Ok(piece)
+            Ok(raw)
         })
     }
 
@@ -183,7 +183,7 @@ impl MemGroup {
         self.requested.add(size);
     }
 
-    /// Works on a piece of this group, if it and something else of the group are still there. Work on many bytes lets other
+    /// Works on a raw block of this group, if it and something else of the group are still there. Work on many bytes lets other
     /// Python threads run; the end of the group waits for it.
     #[inline(always)]
     pub(crate) fn access<R: Send>(
@@ -195,8 +195,8 @@ impl MemGroup {
         work: impl FnOnce(LiveBlock<'_>) -> R + Send,
     ) -> PyResult<R> {
         self.access_slots(py, held.claim(), other, many, move |slots| {
-            // SAFETY: the piece is one of this group's, and was just found there.
-            work(unsafe { LiveBlock::new(held.piece, slots) })
+            // SAFETY: the raw block is one of this group's, and was just found there.
+            work(unsafe { LiveBlock::new(held.raw, slots) })
         })
     }
 
@@ -235,22 +235,22 @@ impl MemGroup {
         result.map_err(|unavailable| unavailable.error(&self.name(py)))
     }
 
-    /// Sets the bytes of a piece that was just taken to 0, if they are not.
-    pub(crate) fn clear(&self, py: Python<'_>, piece: RawBlock) -> PyResult<()> {
-        self.access(py, piece.into(), None, piece.len, |piece| {
-            if !piece.slot().is_fresh() {
-                // SAFETY: the bytes are mapped, and writable: the piece is in the read-write mirror.
-                unsafe { piece.bytes().clear() };
+    /// Sets the bytes of a raw block that was just taken to 0, if they are not.
+    pub(crate) fn clear(&self, py: Python<'_>, raw: RawBlock) -> PyResult<()> {
+        self.access(py, raw.into(), None, raw.len, |raw| {
+            if !raw.slot().is_fresh() {
+                // SAFETY: the bytes are mapped, and writable: the raw block is in the read-write mirror.
+                unsafe { raw.bytes().clear() };
             }
         })
     }
 
-    /// An error if a piece or a list of this group is not there any more.
+    /// An error if a raw block or a list of this group is not there any more.
     pub(crate) fn check(&self, py: Python<'_>, claim: Claim) -> PyResult<()> {
         self.while_slots_there(py, claim, |_| ())
     }
 
-    /// Does something while a piece of this group is certainly there.
+    /// Does something while a raw block of this group is certainly there.
     #[inline(always)]
     pub(crate) fn while_there<R>(
         &self,
@@ -258,8 +258,8 @@ impl MemGroup {
         held: Held,
         work: impl FnOnce(LiveBlock<'_>) -> R,
     ) -> PyResult<R> {
-        // SAFETY: the piece is one of this group's, and was just found there.
-        self.while_slots_there(py, held.claim(), |slots| work(unsafe { LiveBlock::new(held.piece, slots) }))
+        // SAFETY: the raw block is one of this group's, and was just found there.
+        self.while_slots_there(py, held.claim(), |slots| work(unsafe { LiveBlock::new(held.raw, slots) }))
     }
 
     /// The same with the slots of a list.

@@ -30,10 +30,10 @@ impl RawBlock {
         Bytes::new(self.address.as_ptr(), self.len)
     }
 
-    /// The `len` bytes from `start` on; they must be within the piece.
+    /// The `len` bytes from `start` on; they must be within the raw block.
     pub(crate) fn part(self, start: usize, len: usize) -> Self {
         debug_assert!(start + len <= self.len);
-        // SAFETY: start is within the piece or at its end.
+        // SAFETY: start is within the raw block or at its end.
         let address = unsafe { self.address.add(start) };
         Self { address, len, ..self }
     }
@@ -45,54 +45,54 @@ impl RawBlock {
     }
 }
 
-/// A piece while its slot is certainly there. The group's lock hands it in, or whoever holds a reference to the slot: nothing
-/// else leads from a piece to its slot.
+/// A raw block while its slot is certainly there. The group's lock hands it in, or whoever holds a reference to the slot: nothing
+/// else leads from a raw block to its slot.
 #[derive(Clone, Copy)]
 pub(crate) struct LiveBlock<'a> {
-    piece: RawBlock,
+    raw: RawBlock,
     slots: LiveSlots<'a>,
 }
 
 impl<'a> LiveBlock<'a> {
     /// # Safety
-    /// The piece must be in one of those slots.
+    /// The raw block must be in one of those slots.
     #[inline(always)]
-    pub(crate) unsafe fn new(piece: RawBlock, slots: LiveSlots<'a>) -> Self {
-        Self { piece, slots }
+    pub(crate) unsafe fn new(raw: RawBlock, slots: LiveSlots<'a>) -> Self {
+        Self { raw, slots }
     }
 
-    pub(crate) fn piece(self) -> RawBlock {
-        self.piece
+    pub(crate) fn raw(self) -> RawBlock {
+        self.raw
     }
 
     #[inline(always)]
     pub(crate) fn bytes(self) -> Bytes {
-        self.piece.bytes()
+        self.raw.bytes()
     }
 
     #[inline(always)]
     pub(crate) fn slot(self) -> SlotRef<'a> {
-        // SAFETY: `new` was promised that the piece is in one of those slots.
-        unsafe { self.slots.get(self.piece.slot) }
+        // SAFETY: `new` was promised that the raw block is in one of those slots.
+        unsafe { self.slots.get(self.raw.slot) }
     }
 
     /// None of its bytes.
     pub(crate) fn empty_part(self) -> Self {
-        Self { piece: self.piece.part(0, 0), ..self }
+        Self { raw: self.raw.part(0, 0), ..self }
     }
 
     /// Notes that somebody may keep the bytes knowing nothing but their address: they are not given back singly any more.
     ///
     /// # Safety
-    /// The address of the piece must lie in that mirror.
+    /// The address of the raw block must lie in that mirror.
     pub(crate) unsafe fn pin(self, mirror: Mirror) {
-        let (slot, piece) = (self.slot(), self.piece);
+        let (slot, raw) = (self.slot(), self.raw);
         let address = match mirror {
-            Mirror::ReadWrite => piece.address,
+            Mirror::ReadWrite => raw.address,
             // SAFETY: the caller's promise.
-            Mirror::ReadOnly => unsafe { slot.to_read_write(piece.address) },
+            Mirror::ReadOnly => unsafe { slot.to_read_write(raw.address) },
         };
-        slot.pin_below(address.addr().get() + piece.len);
+        slot.pin_below(address.addr().get() + raw.len);
     }
 
     /// A reference to the slot.
@@ -100,20 +100,20 @@ impl<'a> LiveBlock<'a> {
         self.slot().share()
     }
 
-    /// Where the piece is in its slot.
+    /// Where the raw block is in its slot.
     pub(crate) fn span(self) -> Span {
-        let start = self.piece.address.addr().get();
-        let offset = self.slot().offset_within(&(start..start + self.piece.len)).unwrap_or_default();
-        Span { slot: self.piece.slot, offset, len: self.piece.len }
+        let start = self.raw.address.addr().get();
+        let offset = self.slot().offset_within(&(start..start + self.raw.len)).unwrap_or_default();
+        Span { slot: self.raw.slot, offset, len: self.raw.len }
     }
 
-    /// A run of a list that begins where the piece does, with this object.
+    /// A run of a list that begins where the raw block does, with this object.
     pub(crate) fn run(self, first: usize) -> Run {
         let Span { slot, offset, .. } = self.span();
         Run { first, slot, offset }
     }
 
-    /// Where `bytes` lie in the read-write mirror of this piece's slot, if they lie in the slot at all; else where they
+    /// Where `bytes` lie in the read-write mirror of this raw block's slot, if they lie in the slot at all; else where they
     /// are.
     pub(crate) fn in_read_write_mirror(self, bytes: Bytes) -> Bytes {
         let slot = self.slot();
@@ -130,21 +130,21 @@ impl<'a> LiveBlock<'a> {
     /// The same bytes in another mirror, if there is one.
     ///
     /// # Safety
-    /// The address of the piece must lie in mirror `from`.
+    /// The address of the raw block must lie in mirror `from`.
     pub(crate) unsafe fn move_to(self, from: Mirror, to: Mirror) -> Option<RawBlock> {
-        let (slot, piece) = (self.slot(), self.piece);
+        let (slot, raw) = (self.slot(), self.raw);
         let address = match (from, to) {
             // SAFETY: the caller's promise.
-            (Mirror::ReadWrite, Mirror::ReadOnly) => unsafe { slot.to_read_only(piece.address) }?,
+            (Mirror::ReadWrite, Mirror::ReadOnly) => unsafe { slot.to_read_only(raw.address) }?,
             // SAFETY: the same.
-            (Mirror::ReadOnly, Mirror::ReadWrite) if slot.is_writable() => unsafe { slot.to_read_write(piece.address) },
+            (Mirror::ReadOnly, Mirror::ReadWrite) if slot.is_writable() => unsafe { slot.to_read_write(raw.address) },
             (Mirror::ReadOnly, Mirror::ReadWrite) => return None,
-            _ => piece.address,
+            _ => raw.address,
         };
         if (from, to) == (Mirror::ReadWrite, Mirror::ReadOnly) {
-            count(slot.protected(), piece.len);
+            count(slot.protected(), raw.len);
         }
-        Some(RawBlock { address, ..piece })
+        Some(RawBlock { address, ..raw })
     }
 }
 
@@ -165,22 +165,22 @@ pub(crate) struct Claim {
     pub(crate) by_exporter: bool,
 }
 
-/// A piece, and whether its holder is an exporter.
+/// A raw block, and whether its holder is an exporter.
 #[derive(Clone, Copy)]
 pub(crate) struct Held {
-    pub(crate) piece: RawBlock,
+    pub(crate) raw: RawBlock,
     pub(crate) by_exporter: bool,
 }
 
 impl Held {
     #[inline(always)]
     pub(crate) fn claim(self) -> Claim {
-        Claim { epoch: self.piece.epoch, by_exporter: self.by_exporter }
+        Claim { epoch: self.raw.epoch, by_exporter: self.by_exporter }
     }
 }
 
 impl From<RawBlock> for Held {
-    fn from(piece: RawBlock) -> Self {
-        Self { piece, by_exporter: false }
+    fn from(raw: RawBlock) -> Self {
+        Self { raw, by_exporter: false }
     }
 }

@@ -200,7 +200,7 @@ impl MemList {
                 // SAFETY: the span is of the list.
                 let bytes = unsafe { list.bytes(span) };
                 let address = NonNull::new(bytes.start).unwrap_or(NonNull::dangling());
-                Stretch { first, piece: RawBlock { address, len: span.len, slot: span.slot, epoch } }
+                Stretch { first, raw: RawBlock { address, len: span.len, slot: span.slot, epoch } }
             });
             debug_assert_eq!(list.mirror, mirror);
             fallible::collect(stretches).map(Some)
@@ -223,5 +223,5 @@ impl MemList {
 pub(crate) struct Stretch {
     /// Index of its first object.
     pub(crate) first: usize,
-    pub(crate) piece: RawBlock,
+    pub(crate) raw: RawBlock,
 }

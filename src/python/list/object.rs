@@ -246,14 +246,14 @@ impl MemList {
     pub(crate) fn block<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Bound<'py, MemBlock>> {
         let group = self.group.bind(py);
         let Span { slot, offset, len } = self.layout.object(self.part.object(at));
-        let piece = group.get().while_slots_there(py, self.claim(), |slots| {
+        let raw = group.get().while_slots_there(py, self.claim(), |slots| {
             // SAFETY: it is a slot of the list.
             let there = unsafe { slots.get(slot) };
             // SAFETY: the objects of a list lie within their slots.
             let address = unsafe { there.address(offset, self.mirror) };
             address.map(|address| RawBlock { address, len, slot, epoch: self.epoch })
         })?;
-        MemBlock::new(group, piece.ok_or(Error::NoMirror)?, self.mirror)
+        MemBlock::new(group, raw.ok_or(Error::NoMirror)?, self.mirror)
     }
 
     /// Works on the list, and on another operand, if both are still there.

@@ -47,7 +47,7 @@ native_methods! {
 /// A list of the parts that a block is cut into.
 fn cut<'py>(block: &Bound<'py, MemBlock>, cut: Cut<'_>, most: usize) -> PyResult<Bound<'py, MemList>> {
     let (py, this) = (block.py(), block.get());
-    let len = this.piece().len;
+    let len = this.raw().len;
     let mut splitter = Splitter::new(cut, most)?;
     loop {
         let splitter = &mut splitter;
@@ -72,7 +72,7 @@ fn list<'py>(block: &Bound<'py, MemBlock>, columns: Columns) -> PyResult<Bound<'
         _ => [Run { offset: run.offset + columns.start(0), ..run }].into(),
     };
     let layout = ListLayout::new(columns, runs).with_foreign_gaps();
-    MemList::of_parts(this.group().bind(py), layout, this.piece().epoch, this.mirror())
+    MemList::of_parts(this.group().bind(py), layout, this.raw().epoch, this.mirror())
 }
 
 /// Which end cuts are made from.
@@ -102,7 +102,7 @@ fn separated<'py>(
                 // SAFETY: access checks that the bytes are there, and keeps them for as long as this takes.
                 split_from_end(unsafe { bytes.as_slice() }, separator, most)
             };
-            list(block, this.access(py, this.piece().len, split)??)
+            list(block, this.access(py, this.raw().len, split)??)
         }
     }
 }

@@ -106,8 +106,8 @@ fn copied<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let (descr, shape) = (array.descr(), Shape::of_extents(&array.shape())?);
     let order = ElementOrder::of_copy(array, order)?;
-    let piece = slf.get().alloc_raw(slf.py(), shape.bytes(descr.size(array.api))?, ALIGN)?;
-    let space = Space { descr, shape, order, piece };
+    let raw = slf.get().alloc_raw(slf.py(), shape.bytes(descr.size(array.api))?, ALIGN)?;
+    let space = Space { descr, shape, order, raw };
     space.fill(slf, array, &array.strides())?;
     let copy = space.into_array(slf, array.api)?;
     if array.is_plain() { Ok(copy) } else { array.wrap(&copy) }

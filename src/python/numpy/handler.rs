@@ -101,17 +101,17 @@ fn taken_for(size: usize) -> Option<usize> {
 fn allocate(py: Python<'_>, group: &MemGroup, size: usize) -> Option<RawBlock> {
     group.with_state(py, |state| {
         let live = state.private()?.alloc_attached(py, taken_for(size)?, ALIGN)?;
-        let piece = live.piece();
+        let raw = live.raw();
         // `release` drops it.
         let _held = Arc::into_raw(live.share_slot());
         group.add_view();
-        group.count(piece.len);
-        Some(piece)
+        group.count(raw.len);
+        Some(raw)
     })
 }
 
-fn address_of(piece: Option<RawBlock>) -> *mut c_void {
-    piece.map_or(null_mut(), |piece| piece.address.as_ptr().cast())
+fn address_of(raw: Option<RawBlock>) -> *mut c_void {
+    raw.map_or(null_mut(), |raw| raw.address.as_ptr().cast())
 }
 
 unsafe extern "C" fn malloc(context: *mut c_void, size: usize) -> *mut c_void {
@@ -122,15 +122,15 @@ unsafe extern "C" fn malloc(context: *mut c_void, size: usize) -> *mut c_void {
 unsafe extern "C" fn calloc(context: *mut c_void, many: usize, size: usize) -> *mut c_void {
     let Some(size) = many.checked_mul(size) else { return null_mut() };
     let body = |py: Python<'_>, group: &MemGroup| {
-        let piece = allocate(py, group, size);
+        let raw = allocate(py, group, size);
         // SAFETY: the array that it is for holds the slot.
         let slots = unsafe { LiveSlots::new() };
-        // SAFETY: the slot of the piece is the one.
-        if let Some(piece) = piece.filter(|&piece| !unsafe { LiveBlock::new(piece, slots) }.slot().is_fresh()) {
+        // SAFETY: the slot is the one that the raw block lies in.
+        if let Some(raw) = raw.filter(|&raw| !unsafe { LiveBlock::new(raw, slots) }.slot().is_fresh()) {
             // SAFETY: the bytes were just taken, from a read-write mirror.
-            unsafe { piece.bytes().clear() };
+            unsafe { raw.bytes().clear() };
         }
-        address_of(piece)
+        address_of(raw)
     };
     // SAFETY: numpy passes what the handler says.
     unsafe { on_group(context, body) }

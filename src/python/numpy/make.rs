@@ -124,9 +124,9 @@ fn try_empty<'py>(
         && !descr.has_references(api)
         && !descr.needs_zeros(api)
         && let Some(bytes) = size.checked_mul(extent as usize)
-        && let Some(piece) = slf.get().try_alloc(slf.py(), bytes, ALIGN)
+        && let Some(raw) = slf.get().try_alloc(slf.py(), bytes, ALIGN)
     {
-        return over(slf, api, descr, &[extent], ElementOrder::C, piece).map(Some);
+        return over(slf, api, descr, &[extent], ElementOrder::C, raw).map(Some);
     }
     Ok(None)
 }

@@ -46,11 +46,11 @@ impl<'py> Request<'_, 'py> {
             descr = Descr(probe.getattr("dtype")?);
         }
         let order = if is_fortran(self.order)? { ElementOrder::F } else { ElementOrder::C };
-        let piece = this.alloc_raw(py, shape.bytes(descr.size(api))?, ALIGN)?;
+        let raw = this.alloc_raw(py, shape.bytes(descr.size(api))?, ALIGN)?;
         if self.zero || descr.needs_zeros(api) {
-            this.clear(py, piece)?;
+            this.clear(py, raw)?;
         }
-        Ok(Space { descr, shape, order, piece })
+        Ok(Space { descr, shape, order, raw })
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Space<'py> {
     pub(super) descr: Descr<'py>,
     pub(super) shape: Shape,
     pub(super) order: ElementOrder,
-    pub(super) piece: RawBlock,
+    pub(super) raw: RawBlock,
 }
 
 impl<'py> Space<'py> {
@@ -78,20 +78,20 @@ impl<'py> Space<'py> {
         let axes = self.order.axes(self.shape.extents().len());
         let in_order = |numbers: &[isize]| axes.iter().map(|&axis| numbers[axis]).collect::<Vec<_>>();
         let (shape, strides) = (in_order(self.shape.extents()), in_order(strides));
-        let from = Strided::new(Bytes::new(elements.data(), self.piece.len), size, &shape, &strides, &[]);
+        let from = Strided::new(Bytes::new(elements.data(), self.raw.len), size, &shape, &strides, &[]);
         let work = move |to: LiveBlock<'_>| {
-            // SAFETY: the array keeps its elements, which go as often as they are read into the piece; nobody knows of that yet.
+            // SAFETY: the array keeps its elements, which go as often as they are read into the raw block; nobody knows of that yet.
             unsafe { from.copy_to(to.bytes()) }
         };
-        slf.get().access(slf.py(), self.piece.into(), None, self.piece.len, work)
+        slf.get().access(slf.py(), self.raw.into(), None, self.raw.len, work)
     }
 
     pub(super) fn into_array(self, slf: &Bound<'py, MemGroup>, api: &'py Api) -> PyResult<Bound<'py, PyAny>> {
-        over(slf, api, self.descr, self.shape.extents(), self.order, self.piece)
+        over(slf, api, self.descr, self.shape.extents(), self.order, self.raw)
     }
 }
 
-/// A writable array over a piece that was just taken for it.
+/// A writable array over a raw block that was just taken for it.
 #[inline(always)]
 pub(super) fn over<'py>(
     slf: &Bound<'py, MemGroup>,
@@ -99,17 +99,17 @@ pub(super) fn over<'py>(
     descr: Descr<'py>,
     shape: &[isize],
     order: ElementOrder,
-    piece: RawBlock,
+    raw: RawBlock,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let block = MemBlock::new(slf, piece, Mirror::ReadWrite)?;
+    let block = MemBlock::new(slf, raw, Mirror::ReadWrite)?;
     block.get().show_as_array(slf.py())?;
     let flags = WRITEABLE | if matches!(order, ElementOrder::F) { F_ORDER } else { C_ORDER };
-    let data = piece.address.as_ptr();
+    let data = raw.address.as_ptr();
     // What numpy gives arrays that have no bytes.
     const NOWHERE: [isize; MAX_DIMENSIONS] = [0; MAX_DIMENSIONS];
     let gapless;
     let strides = match &order {
-        _ if piece.len == 0 => Some(&NOWHERE[..shape.len()]),
+        _ if raw.len == 0 => Some(&NOWHERE[..shape.len()]),
         ElementOrder::Axes(axes) => {
             gapless = packed(shape, axes, descr.size(api));
             Some(&gapless[..])

@@ -52,7 +52,7 @@ pub(crate) fn borrow<'py>(slf: &Bound<'py, MemGroup>, object: &Bound<'py, PyAny>
         state.check_open()?;
         let known = if may_be_known { state.known(&addresses, is_writable) } else { None };
         let owner: Owner = match known {
-            Some(Known::Block(piece, mirror)) => return Ok(Ok((piece, mirror))),
+            Some(Known::Block(raw, mirror)) => return Ok(Ok((raw, mirror))),
             Some(Known::Owner(owner)) => owner,
             // Found by the garbage collector, which looks for lenders.
             None => lender.map_or(Box::new(()) as Owner, |lender| Box::new(lender)),
@@ -62,6 +62,6 @@ pub(crate) fn borrow<'py>(slf: &Bound<'py, MemGroup>, object: &Bound<'py, PyAny>
         state.borrow(unsafe { BorrowedMemory::new(start, bytes.len, is_writable, owner) })
     });
     release_due(py);
-    let (piece, mirror) = borrowed??;
-    MemBlock::new(slf, piece, mirror)
+    let (raw, mirror) = borrowed??;
+    MemBlock::new(slf, raw, mirror)
 }

@@ -69,16 +69,16 @@ pub(crate) fn moved_block<'py>(
     block: &Bound<'py, MemBlock>,
     to: Mirror,
 ) -> PyResult<Bound<'py, MemBlock>> {
-    let piece = slf.get().try_with_state(slf.py(), |state| {
-        let found = piece_of(slf, state, block.get())?;
-        // SAFETY: the address of a block's piece lies in the block's mirror.
+    let raw = slf.get().try_with_state(slf.py(), |state| {
+        let found = live_of(slf, state, block.get())?;
+        // SAFETY: the address of a block's address lies in the block's mirror.
         Ok(found.map(|(live, from)| unsafe { live.move_to(from, to) }))
     })?;
-    block_over(slf, piece, to, &|state| piece_of(slf, state, block.get()))
+    block_over(slf, raw, to, &|state| live_of(slf, state, block.get()))
 }
 
 fn moved<'py>(slf: &Bound<'py, MemGroup>, source: &Source<'py>, to: Mirror) -> PyResult<Bound<'py, MemBlock>> {
-    let piece = slf.get().try_with_state(slf.py(), |state| {
+    let raw = slf.get().try_with_state(slf.py(), |state| {
         Ok(source.find(slf, state)?.map(|(live, from)| {
             if let Source::Bytes(_) = source {
                 // SAFETY: find has just found it in that mirror.
@@ -88,19 +88,19 @@ fn moved<'py>(slf: &Bound<'py, MemGroup>, source: &Source<'py>, to: Mirror) -> P
             unsafe { live.move_to(from, to) }
         }))
     })?;
-    block_over(slf, piece, to, &|state| source.find(slf, state))
+    block_over(slf, raw, to, &|state| source.find(slf, state))
 }
 
 /// A block over what was found, if anything was, and if the mirror is there. `find` finds it again.
 #[inline(always)]
 fn block_over<'py>(
     slf: &Bound<'py, MemGroup>,
-    piece: Option<Option<RawBlock>>,
+    raw: Option<Option<RawBlock>>,
     to: Mirror,
     find: &dyn for<'a> Fn(&'a GroupState) -> Result<Found<'a>, Unavailable>,
 ) -> PyResult<Bound<'py, MemBlock>> {
-    let piece = piece.ok_or(Error::Foreign)?.ok_or_else(|| no_mirror(slf, to, find))?;
-    MemBlock::new(slf, piece, to)
+    let raw = raw.ok_or(Error::Foreign)?.ok_or_else(|| no_mirror(slf, to, find))?;
+    MemBlock::new(slf, raw, to)
 }
 
 #[cold]
@@ -158,12 +158,12 @@ impl<'py> Source<'py> {
         Ok(Self::Empty(shown))
     }
 
-    /// The piece that the object shows and the mirror that it is seen through, if the group has it.
+    /// The raw block that the object shows and the mirror that it is seen through, if the group has it.
     fn find<'a>(&self, slf: &Bound<'_, MemGroup>, state: &'a GroupState) -> Result<Found<'a>, Unavailable> {
         match self {
-            Self::Whole(block) => piece_of(slf, state, block.get()),
+            Self::Whole(block) => live_of(slf, state, block.get()),
             Self::Bytes(addresses) => state.find(addresses),
-            Self::EmptyPart(block) => piece_of(slf, state, block.get()).map(empty_part),
+            Self::EmptyPart(block) => live_of(slf, state, block.get()).map(empty_part),
             Self::Empty(addresses) => state.find(addresses).map(empty_part),
         }
     }
@@ -176,14 +176,14 @@ fn empty_part(found: Found<'_>) -> Found<'_> {
 }
 
 #[inline(always)]
-fn piece_of<'a>(slf: &Bound<'_, MemGroup>, state: &'a GroupState, block: &MemBlock) -> Result<Found<'a>, Unavailable> {
+fn live_of<'a>(slf: &Bound<'_, MemGroup>, state: &'a GroupState, block: &MemBlock) -> Result<Found<'a>, Unavailable> {
     state.check_open()?;
     if !block.belongs_to(slf.as_unbound()) {
         return Ok(None);
     }
     let slots = state.check(block.held().claim())?;
     // SAFETY: check has just found that the slots which blocks of this group and epoch lie in are there.
-    let live = unsafe { LiveBlock::new(block.piece(), slots) };
+    let live = unsafe { LiveBlock::new(block.raw(), slots) };
     Ok(Some((live, block.mirror())))
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn through<'py>(
     let contents = array.contents()?;
     let block = block_of(slf, array.object, &contents, to)?;
     block.get().show_as_array(slf.py())?;
-    let data = block.get().piece().address.as_ptr().wrapping_add(array.origin() - contents.addresses.start);
+    let data = block.get().raw().address.as_ptr().wrapping_add(array.origin() - contents.addresses.start);
     let is_writable = to == Mirror::ReadWrite && !array.repeats();
     let flags = if is_writable { WRITEABLE | C_ORDER } else { C_ORDER };
     let (descr, shape, strides) = (array.descr(), array.shape(), array.strides());

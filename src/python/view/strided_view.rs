@@ -95,7 +95,7 @@ impl StridedView {
         let Self { block, layout } = slf.get();
         let block = block.get();
         let elements = Elements {
-            origin: block.piece().bytes().start.wrapping_add(layout.origin - layout.addresses.start),
+            origin: block.raw().bytes().start.wrapping_add(layout.origin - layout.addresses.start),
             item_size: layout.item_size,
             format: &layout.format,
             shape: &layout.shape,

@@ -14,7 +14,7 @@ impl GroupState {
     pub(crate) fn try_alloc(&self, attached: Python<'_>, size: usize, align: usize) -> Option<RawBlock> {
         if cfg!(Py_GIL_DISABLED) {
             self.check_open().ok()?;
-            return self.group.try_alloc(size, align).map(|taken| self.piece(taken, size));
+            return self.group.try_alloc(size, align).map(|taken| self.raw(taken, size));
         }
         // An empty chunk has enough for nobody, and the chunk of a group that has ended is empty.
         let (address, slot) = self.gil_chunk.try_alloc(attached, size, align)?;
@@ -30,7 +30,7 @@ impl GroupState {
     ) -> Result<Option<RawBlock>, Unavailable> {
         self.check_open()?;
         self.gil_chunk.give_back(attached);
-        let taken = self.group.try_alloc(size, align).map(|taken| self.piece(taken, size));
+        let taken = self.group.try_alloc(size, align).map(|taken| self.raw(taken, size));
         if taken.is_some() {
             self.fill_chunk(attached);
         }
@@ -40,7 +40,7 @@ impl GroupState {
     /// Bytes that may have to be committed first; see [`crate::MemGroup::alloc_slow`].
     pub(crate) fn alloc_slow(&self, size: usize, align: usize) -> Result<Result<RawBlock, crate::Error>, Unavailable> {
         self.check_open()?;
-        Ok(self.group.alloc_slow(size, align).map(|taken| self.piece(taken, size)))
+        Ok(self.group.alloc_slow(size, align).map(|taken| self.raw(taken, size)))
     }
 
     /// Makes what is ready in the current slot the chunk, unless there is one.
@@ -68,7 +68,7 @@ impl GroupState {
     }
 
     #[inline(always)]
-    fn piece(&self, taken: Taken<'_>, len: usize) -> RawBlock {
+    fn raw(&self, taken: Taken<'_>, len: usize) -> RawBlock {
         RawBlock { address: taken.address, len, slot: taken.slot.as_ptr(), epoch: self.epoch }
     }
 }

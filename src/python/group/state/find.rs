@@ -7,10 +7,10 @@ use crate::python::group::raw::{LiveBlock, RawBlock};
 use crate::slot::{BorrowedMemory, Mirror, Owner, SlotRef};
 
 impl GroupState {
-    /// A piece that was just found in a slot of the group.
-    pub(super) fn live(&self, piece: RawBlock) -> LiveBlock<'_> {
+    /// A raw block that was just found in a slot of the group.
+    pub(super) fn live(&self, raw: RawBlock) -> LiveBlock<'_> {
         // SAFETY: the slot is one of the group's, by the caller's word.
-        unsafe { LiveBlock::new(piece, self.group.live_slots()) }
+        unsafe { LiveBlock::new(raw, self.group.live_slots()) }
     }
 
     /// The bytes at these addresses, and the mirror that they are seen through, if they live in the group.
@@ -23,8 +23,8 @@ impl GroupState {
     pub(crate) fn find_shared(&self, addresses: &Range<usize>) -> Result<Option<(LiveBlock<'_>, Mirror)>, Unavailable> {
         self.check_open()?;
         Ok(self.group.locate(addresses).map(|(slot, mirror, address)| {
-            let piece = RawBlock { address, len: addresses.len(), slot: slot.as_ptr(), epoch: self.epoch };
-            (self.live(piece), mirror)
+            let raw = RawBlock { address, len: addresses.len(), slot: slot.as_ptr(), epoch: self.epoch };
+            (self.live(raw), mirror)
         }))
     }
 
@@ -49,13 +49,13 @@ impl GroupState {
         let mut slots = self.group.slots().chain(self.group.borrowed_slots());
         let block = slots.find_map(|slot| {
             let (from, address) = slot.locate(addresses)?;
-            let piece = RawBlock { address, len: addresses.len(), slot: slot.as_ptr(), epoch: self.epoch };
+            let raw = RawBlock { address, len: addresses.len(), slot: slot.as_ptr(), epoch: self.epoch };
             let to = if is_writable { Mirror::ReadWrite } else { Mirror::ReadOnly };
             // SAFETY: locate has just found it in that mirror.
-            let moved = unsafe { self.live(piece).move_to(from, to) };
+            let moved = unsafe { self.live(raw).move_to(from, to) };
             if moved.is_some() {
                 // SAFETY: the same.
-                unsafe { self.live(piece).pin(from) };
+                unsafe { self.live(raw).pin(from) };
             } else if !is_writable {
                 owner.get_or_insert(slot);
             }

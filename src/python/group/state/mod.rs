@@ -115,7 +115,7 @@ impl GroupState {
         self.phase != Phase::Freed
     }
 
-    /// Whether the bytes of a piece or a list of this group may be touched. If so, its slots are there while the group is
+    /// Whether the bytes of a raw block or a list of this group may be touched. If so, its slots are there while the group is
     /// looked at: the group holds them or, after a gentle end, the exporter that asks.
     #[inline(always)]
     pub(crate) fn check(&self, claim: Claim) -> Result<LiveSlots<'_>, Unavailable> {
@@ -129,7 +129,7 @@ impl GroupState {
             }
         }
         // SAFETY: every end of a group borrows it uniquely, and changes the epoch or the phase. So while this borrow lasts, the
-        // slots that this epoch's pieces and lists lie in are the group's or, of an exporter, its own.
+        // slots that this epoch's raw blocks and lists lie in are the group's or, of an exporter, its own.
         Ok(unsafe { LiveSlots::new() })
     }
 

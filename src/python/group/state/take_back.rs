@@ -14,19 +14,19 @@ impl GroupState {
     /// Bytes by whatever path gives some, without letting go of the GIL. `None` if there are none to be had.
     pub(crate) fn alloc_attached(&self, attached: Python<'_>, size: usize, align: usize) -> Option<LiveBlock<'_>> {
         debug_assert!(size > 0 && size.is_multiple_of(align));
-        let piece = match self.try_alloc_free_range(attached, size).or_else(|| self.try_alloc(attached, size, align)) {
-            Some(piece) => piece,
+        let raw = match self.try_alloc_free_range(attached, size).or_else(|| self.try_alloc(attached, size, align)) {
+            Some(raw) => raw,
             None => match self.try_alloc_in_slot(attached, size, align).ok()? {
-                Some(piece) => piece,
+                Some(raw) => raw,
                 None => {
-                    let piece = self.alloc_slow(size, align).ok()?.ok()?;
+                    let raw = self.alloc_slow(size, align).ok()?.ok()?;
                     self.fill_chunk(attached);
-                    piece
+                    raw
                 }
             },
         };
-        self.last.set(attached, piece.address.addr().get(), size);
-        Some(self.live(piece))
+        self.last.set(attached, raw.address.addr().get(), size);
+        Some(self.live(raw))
     }
 
     /// Bytes that others have left.

@@ -20,16 +20,16 @@ pub(super) struct Filling {
 }
 
 impl Filling {
-    pub(super) fn new(group: &Bound<'_, MemGroup>, piece: RawBlock) -> PyResult<Self> {
-        let block = MemBlock::new(group, piece, Mirror::ReadWrite)?.unbind();
+    pub(super) fn new(group: &Bound<'_, MemGroup>, raw: RawBlock) -> PyResult<Self> {
+        let block = MemBlock::new(group, raw, Mirror::ReadWrite)?.unbind();
         let this = group.get();
         let (slot, generation) =
-            this.while_there(group.py(), piece.into(), |live| (live.share_slot(), this.add_pin()))?;
+            this.while_there(group.py(), raw.into(), |live| (live.share_slot(), this.add_pin()))?;
         Ok(Self { block, _slot: slot, generation })
     }
 
-    pub(super) fn piece(&self) -> RawBlock {
-        self.block.get().piece()
+    pub(super) fn raw(&self) -> RawBlock {
+        self.block.get().raw()
     }
 }
 

@@ -118,8 +118,8 @@ impl FrameReader {
         let (Some(filling), Unfinished::Body { there, .. }) = (&state.filling, state.frames.unfinished()) else {
             return Ok(None);
         };
-        self.group.get().check(py, filling.piece().claim())?;
-        MemBlock::new(self.group.bind(py), filling.piece().part(0, there), Mirror::ReadWrite).map(Some)
+        self.group.get().check(py, filling.raw().claim())?;
+        MemBlock::new(self.group.bind(py), filling.raw().part(0, there), Mirror::ReadWrite).map(Some)
     }
 
     /// How many bytes an unfinished message lacks.
@@ -202,7 +202,7 @@ impl FrameReader {
                 && let Some(filling) = state.filling.take()
             {
                 // It may have been freed meanwhile, by force.
-                self.group.get().check(py, filling.piece().claim())?;
+                self.group.get().check(py, filling.raw().claim())?;
                 return Ok(Received::Frame(filling.block.clone_ref(py).into_bound(py)));
             }
             py.check_signals()?;
@@ -212,7 +212,7 @@ impl FrameReader {
     /// Begins the next frame if its size is known: all of it, if all of it was read ahead.
     fn begin<'py>(&self, py: Python<'py>, state: &mut State) -> PyResult<Option<Bound<'py, MemBlock>>> {
         if let Some(filling) = &state.filling {
-            self.group.get().check(py, filling.piece().claim())?;
+            self.group.get().check(py, filling.raw().claim())?;
             return Ok(None);
         }
         let frames = &mut state.frames;
@@ -221,25 +221,25 @@ impl FrameReader {
         };
         let group = self.group.bind(py);
         // Until there is a block, nothing is taken out of what was read: this may be tried again.
-        let piece = group.get().alloc_raw(py, size, DEFAULT_ALIGN)?;
+        let raw = group.get().alloc_raw(py, size, DEFAULT_ALIGN)?;
         if let Some(body) = frames.whole(size) {
-            self.copy(py, piece, body)?;
-            let block = MemBlock::new(group, piece, Mirror::ReadWrite)?;
+            self.copy(py, raw, body)?;
+            let block = MemBlock::new(group, raw, Mirror::ReadWrite)?;
             frames.pass(size);
             return Ok(Some(block));
         }
-        let filling = Filling::new(group, piece)?;
+        let filling = Filling::new(group, raw)?;
         let there = frames.begin(size);
         state.filling = Some(filling);
-        self.copy(py, piece, there)?;
+        self.copy(py, raw, there)?;
         Ok(None)
     }
 
-    /// Copies bytes of the reader's own to the start of a piece.
-    fn copy(&self, py: Python<'_>, piece: RawBlock, from: &[u8]) -> PyResult<()> {
+    /// Copies bytes of the reader's own to the start of a raw block.
+    fn copy(&self, py: Python<'_>, raw: RawBlock, from: &[u8]) -> PyResult<()> {
         let from = Bytes::new(from.as_ptr().cast_mut(), from.len());
-        // SAFETY: access checks that the piece is there; it is writable, at least as long, and nobody else's yet.
-        self.group.get().access(py, piece.into(), None, from.len, move |to| unsafe { to.bytes().copy_from(from) })
+        // SAFETY: access checks that the raw block is there; it is writable, at least as long, and nobody else's yet.
+        self.group.get().access(py, raw.into(), None, from.len, move |to| unsafe { to.bytes().copy_from(from) })
     }
 
     /// Reads from the stream to where it belongs; how many bytes, and none at its end. With `most`, no more than about
@@ -263,7 +263,7 @@ impl FrameReader {
             let body = state
                 .filling
                 .as_ref()
-                .map_or(Bytes::new(std::ptr::dangling_mut(), 0), |filling| filling.piece().part(from, wanted).bytes());
+                .map_or(Bytes::new(std::ptr::dangling_mut(), 0), |filling| filling.raw().part(from, wanted).bytes());
             let ahead = Bytes::new(ahead.as_mut_ptr(), ahead.len());
             match py.detach(move || read(descriptor, body, ahead)) {
                 Ok(count) => return Ok(count),
