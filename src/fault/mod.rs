@@ -15,7 +15,7 @@ mod pool;
 mod registry;
 mod report;
 
-pub(crate) use registry::Place;
+pub(crate) use registry::SlotRegistration;
 
 use crate::error::Error;
 use crate::os::signals;

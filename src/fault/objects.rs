@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use super::pool::Pool;
 
-static OBJECTS: Pool<Entry> = Pool::new();
+static OBJECTS: Pool<ObjectNote> = Pool::new();
 
 #[derive(Default)]
-struct Entry {
+struct ObjectNote {
     /// 0 while there is no object.
     start: AtomicUsize,
     len: AtomicUsize,
@@ -39,7 +39,7 @@ pub(crate) fn forget(number: u32) {
 
 /// An object, and where in it, before it or behind it an address is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundObject {
     pub(super) start: usize,
     pub(super) len: usize,
     pub(super) at: Relation,
@@ -60,14 +60,14 @@ const NEAR_BYTES: usize = 4096;
 
 /// The smallest object at an address, or else the one that ends or begins nearest to it, of those within a range. It neither
 /// waits nor allocates.
-pub(super) fn find(address: usize, within: &Range<usize>) -> Option<Found> {
-    let found = OBJECTS.iter().filter_map(Entry::look);
+pub(super) fn find(address: usize, within: &Range<usize>) -> Option<FoundObject> {
+    let found = OBJECTS.iter().filter_map(ObjectNote::look);
     let found = found.filter(|&(start, len)| within.start <= start && start + len <= within.end);
-    let found = found.map(|(start, len)| Found { start, len, at: relation(address, start, len) });
-    found.filter(|found| found.distance().0 <= NEAR_BYTES).min_by_key(Found::distance)
+    let found = found.map(|(start, len)| FoundObject { start, len, at: relation(address, start, len) });
+    found.filter(|found| found.distance().0 <= NEAR_BYTES).min_by_key(FoundObject::distance)
 }
 
-impl Entry {
+impl ObjectNote {
     fn look(&self) -> Option<(usize, usize)> {
         let start = self.start.load(Ordering::Acquire);
         let len = self.len.load(Ordering::Relaxed);
@@ -76,7 +76,7 @@ impl Entry {
     }
 }
 
-impl Found {
+impl FoundObject {
     /// The less, the likelier it is the one that was meant.
     fn distance(&self) -> (usize, usize) {
         match self.at {

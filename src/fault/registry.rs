@@ -7,16 +7,16 @@ use super::pool::Pool;
 use crate::layout::SlotIndex;
 use crate::os::{MAX_NAME, Mirrors, fork};
 
-static REGISTRY: Pool<Entry> = Pool::new();
+static REGISTRY: Pool<SlotRecord> = Pool::new();
 
 const WORDS: usize = MAX_NAME.div_ceil(8);
 
 /// What is known of one slot. Written by one thread at a time, whoever has the slot's memory; read at any time.
 #[derive(Debug, Default)]
-struct Entry {
+struct SlotRecord {
     /// Odd while the rest is being written; grows with each change.
     version: AtomicU32,
-    /// A [`State`], by itself: it may change without the rest.
+    /// A [`SlotState`], by itself: it may change without the rest.
     state: AtomicU32,
     /// Of the process that keeps the memory.
     generation: AtomicU32,
@@ -34,7 +34,7 @@ struct Entry {
 /// What became of the memory of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub(super) enum State {
+pub(super) enum SlotState {
     /// A group has it, or exporters of a group that has ended.
     InUse = 1,
     /// It is given back, and its addresses are reserved.
@@ -47,9 +47,9 @@ pub(super) enum State {
 
 /// The record of a slot's memory: it lasts as long as the addresses are reserved.
 #[derive(Debug)]
-pub(crate) struct Place(Option<(u32, &'static Entry)>);
+pub(crate) struct SlotRegistration(Option<(u32, &'static SlotRecord)>);
 
-impl Place {
+impl SlotRegistration {
     /// Where these mirrors are.
     pub(crate) fn of(mirrors: &Mirrors) -> Self {
         let read_only = mirrors.read_only().map_or(0, |base| base.addr().get());
@@ -60,7 +60,7 @@ impl Place {
     pub(crate) fn of_borrowed(start: usize, len: usize, group: &str) -> Self {
         let place = Self::of_addresses(start..start + len, start, 0, len);
         place.belongs_to(group, SlotIndex::FIRST);
-        place.set(State::Borrowed);
+        place.set(SlotState::Borrowed);
         place
     }
 
@@ -93,12 +93,12 @@ impl Place {
                 }
             });
         }
-        self.set(State::InUse);
+        self.set(SlotState::InUse);
     }
 
     /// The memory is about to be given back, and the addresses stay.
     pub(crate) fn is_freed(&self) {
-        self.set(State::Freed);
+        self.set(SlotState::Freed);
     }
 
     /// The memory is kept for another group of this process.
@@ -106,16 +106,16 @@ impl Place {
         if let Some((_, entry)) = self.0 {
             entry.generation.store(fork::generation(), Ordering::Relaxed);
         }
-        self.set(State::Kept);
+        self.set(SlotState::Kept);
     }
 
-    fn set(&self, state: State) {
+    fn set(&self, state: SlotState) {
         if let Some((_, entry)) = self.0 {
             entry.state.store(state as u32, Ordering::Relaxed);
         }
     }
 
-    fn write(&self, change: impl FnOnce(&Entry)) {
+    fn write(&self, change: impl FnOnce(&SlotRecord)) {
         if let Some((_, entry)) = self.0 {
             let version = entry.version.load(Ordering::Relaxed);
             entry.version.store(version.wrapping_add(1), Ordering::Relaxed);
@@ -136,7 +136,7 @@ fn words(name: &str) -> impl Iterator<Item = u64> {
     })
 }
 
-impl Drop for Place {
+impl Drop for SlotRegistration {
     fn drop(&mut self) {
         let Some((number, entry)) = self.0 else { return };
         entry.state.store(0, Ordering::Relaxed);
@@ -151,12 +151,12 @@ impl Drop for Place {
 /// What is known of a slot, at one moment. Small: it lives on a signal stack.
 #[derive(Clone, Copy)]
 pub(super) struct SlotSnapshot {
-    pub(super) state: State,
+    pub(super) state: SlotState,
     pub(super) read_write: usize,
     pub(super) read_only: Option<usize>,
     pub(super) capacity: usize,
     pub(super) index: usize,
-    entry: &'static Entry,
+    entry: &'static SlotRecord,
     version: u32,
 }
 
@@ -182,15 +182,15 @@ pub(super) fn find(address: usize) -> Option<SlotSnapshot> {
     let mut borrowed = None;
     let mut found = REGISTRY.iter().filter_map(|entry| entry.read_snapshot(address));
     found
-        .find(|sight| {
-            let is_borrowed = sight.state == State::Borrowed;
-            borrowed = borrowed.or(is_borrowed.then_some(*sight));
+        .find(|snapshot| {
+            let is_borrowed = snapshot.state == SlotState::Borrowed;
+            borrowed = borrowed.or(is_borrowed.then_some(*snapshot));
             !is_borrowed
         })
         .or(borrowed)
 }
 
-impl Entry {
+impl SlotRecord {
     /// Whether that is the name that its owner wrote last.
     fn is_named(&self, name: &str) -> bool {
         self.name_len.load(Ordering::Relaxed) == name.len()
@@ -203,10 +203,10 @@ impl Entry {
         for _ in 0..100 {
             // Acquire pairs with the last store of write.
             let version = self.version.load(Ordering::Acquire);
-            let sight = self.look(address, version);
+            let snapshot = self.look(address, version);
             fence(Ordering::Acquire);
             if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
-                return sight;
+                return snapshot;
             }
             std::hint::spin_loop();
         }
@@ -220,12 +220,14 @@ impl Entry {
             return None;
         }
         let state = match self.state.load(Ordering::Relaxed) {
-            state if state == State::InUse as u32 => State::InUse,
-            state if state == State::Freed as u32 => State::Freed,
-            state if state == State::Borrowed as u32 => State::Borrowed,
+            state if state == SlotState::InUse as u32 => SlotState::InUse,
+            state if state == SlotState::Freed as u32 => SlotState::Freed,
+            state if state == SlotState::Borrowed as u32 => SlotState::Borrowed,
             // Where it was kept when the process forked, the child does not have it.
-            state if state == State::Kept as u32 && self.generation.load(Ordering::Relaxed) == fork::generation() => {
-                State::Kept
+            state
+                if state == SlotState::Kept as u32 && self.generation.load(Ordering::Relaxed) == fork::generation() =>
+            {
+                SlotState::Kept
             }
             _ => return None,
         };
@@ -256,14 +258,15 @@ mod tests {
         SlotIndex::new(number).unwrap()
     }
 
-    fn seen(address: usize) -> Option<(State, usize, String)> {
-        find(address).map(|sight| (sight.state, sight.index, sight.name(&mut [0; size_of::<Name>()]).to_owned()))
+    fn seen(address: usize) -> Option<(SlotState, usize, String)> {
+        find(address)
+            .map(|snapshot| (snapshot.state, snapshot.index, snapshot.name(&mut [0; size_of::<Name>()]).to_owned()))
     }
 
     #[test]
     fn a_place_is_found_by_each_of_its_addresses_for_as_long_as_it_lasts() {
         let mirrors = mirrors();
-        let place = Place::of(&mirrors);
+        let place = SlotRegistration::of(&mirrors);
         let Range { start, end } = mirrors.addresses();
         assert_eq!(seen(start), None); // nobody's yet
         for (name, number) in [("", 0), ("short", 3), ("exactly8", 31), ("longer than a word", 1), ("x", 1)] {
@@ -271,16 +274,16 @@ mod tests {
             for address in
                 [start, mirrors.read_write().addr().get(), mirrors.read_only().unwrap().addr().get(), end - 1]
             {
-                assert_eq!(seen(address), Some((State::InUse, number, name.to_owned())));
+                assert_eq!(seen(address), Some((SlotState::InUse, number, name.to_owned())));
             }
         }
         assert!(
             seen(start - 1).is_none_or(|(_, _, name)| name != "x") && seen(end).is_none_or(|(_, _, name)| name != "x")
         );
         place.is_kept();
-        assert_eq!(seen(start).unwrap().0, State::Kept);
+        assert_eq!(seen(start).unwrap().0, SlotState::Kept);
         place.is_freed();
-        assert_eq!(seen(start).unwrap().0, State::Freed);
+        assert_eq!(seen(start).unwrap().0, SlotState::Freed);
         drop(place);
         assert_eq!(seen(start), None);
     }
@@ -289,12 +292,12 @@ mod tests {
     fn borrowed_memory_is_found_unless_its_owner_is_a_group() {
         let mirrors = mirrors();
         let start = mirrors.read_write().addr().get();
-        let borrowed = Place::of_borrowed(start, 100, "borrower");
-        assert_eq!(seen(start + 99), Some((State::Borrowed, 0, "borrower".into())));
+        let borrowed = SlotRegistration::of_borrowed(start, 100, "borrower");
+        assert_eq!(seen(start + 99), Some((SlotState::Borrowed, 0, "borrower".into())));
         assert_eq!(seen(start + 100), None);
-        let place = Place::of(&mirrors);
+        let place = SlotRegistration::of(&mirrors);
         place.belongs_to("owner", index(2));
-        assert_eq!(seen(start + 99), Some((State::InUse, 2, "owner".into())));
+        assert_eq!(seen(start + 99), Some((SlotState::InUse, 2, "owner".into())));
         drop(place);
         drop(borrowed);
         assert_eq!(seen(start), None);
@@ -303,7 +306,7 @@ mod tests {
     #[test]
     fn what_is_seen_was_written_at_one_time() {
         let (mirrors, done) = (mirrors(), AtomicBool::new(false));
-        let place = Place::of(&mirrors);
+        let place = SlotRegistration::of(&mirrors);
         let address = mirrors.read_write().addr().get();
         place.belongs_to("0", index(0));
         std::thread::scope(|scope| {
@@ -329,7 +332,7 @@ mod tests {
     #[cfg_attr(heap, ignore = "forks")]
     fn what_was_kept_when_the_process_forked_is_not_the_childs() {
         let mirrors = mirrors();
-        let place = Place::of(&mirrors);
+        let place = SlotRegistration::of(&mirrors);
         let address = mirrors.read_write().addr().get();
         place.belongs_to("mine", index(0));
         fork::establish().unwrap();

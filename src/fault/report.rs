@@ -4,8 +4,8 @@ use std::cell::UnsafeCell;
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::objects::{self, Found, Relation};
-use super::registry::{self, SlotSnapshot, State};
+use super::objects::{self, FoundObject, Relation};
+use super::registry::{self, SlotSnapshot, SlotState};
 use crate::os::signals::{self, Access, Fault};
 
 /// Bytes in the longest report.
@@ -26,39 +26,39 @@ pub(super) fn choose_look() {
 
 /// Reports a fault, if it is one in the memory of a group.
 pub(super) fn write(fault: &Fault) {
-    let Some(sight) = registry::find(fault.address) else { return };
-    let look = Look::new(MAY_COLOUR.load(Ordering::Relaxed) && signals::stderr_is_terminal());
-    with_scratch(|Scratch { text, name }| {
+    let Some(snapshot) = registry::find(fault.address) else { return };
+    let look = Style::new(MAY_COLOUR.load(Ordering::Relaxed) && signals::stderr_is_terminal());
+    with_scratch(|ReportMemory { text, name }| {
         // What does not fit is left out.
-        let _cut = Report::new(fault, &sight, sight.name(name)).write(text, look);
+        let _cut = Report::new(fault, &snapshot, snapshot.name(name)).write(text, look);
         signals::write_to_stderr(text.whole_lines());
     });
 }
 
 /// What a report is made in. A signal stack may have room for little more than what the kernel puts there.
-struct Scratch {
+struct ReportMemory {
     text: Text,
     name: registry::Name,
 }
 
 /// Some for threads that fault at once, and whether somebody has each of them.
-static SCRATCH: [(AtomicBool, Place<Scratch>); 4] = {
+static SCRATCH: [(AtomicBool, StaticCell<ReportMemory>); 4] = {
     const EMPTY: Text = Text { bytes: [0; MAX_REPORT_BYTES], len: 0 };
     [const {
         (
             AtomicBool::new(false),
-            Place(UnsafeCell::new(Scratch { text: EMPTY, name: [0; size_of::<registry::Name>()] })),
+            StaticCell(UnsafeCell::new(ReportMemory { text: EMPTY, name: [0; size_of::<registry::Name>()] })),
         )
     }; 4]
 };
 
-struct Place<T>(UnsafeCell<T>);
+struct StaticCell<T>(UnsafeCell<T>);
 
 // SAFETY: one thread at a time has it, as the flag beside it says.
-unsafe impl<T: Send> Sync for Place<T> {}
+unsafe impl<T: Send> Sync for StaticCell<T> {}
 
 /// Works with one that nobody has, if there is one.
-fn with_scratch(work: impl FnOnce(&mut Scratch)) {
+fn with_scratch(work: impl FnOnce(&mut ReportMemory)) {
     let mut all = SCRATCH.iter();
     let Some((taken, place)) = all.find(|(taken, _)| !taken.swap(true, Ordering::Acquire)) else { return };
     // SAFETY: whoever finds the flag unset has it alone until the flag is unset again.
@@ -92,14 +92,14 @@ impl Write for Text {
 
 /// How the parts of a report are set off on a terminal.
 #[derive(Clone, Copy)]
-struct Look {
+struct Style {
     alarm: &'static str,
     label: &'static str,
     strong: &'static str,
     plain: &'static str,
 }
 
-impl Look {
+impl Style {
     fn new(coloured: bool) -> Self {
         match coloured {
             true => Self { alarm: "\x1b[1;31m", label: "\x1b[2m", strong: "\x1b[1m", plain: "\x1b[0m" },
@@ -139,7 +139,7 @@ impl Zone {
 
 struct Report<'a> {
     fault: &'a Fault,
-    sight: &'a SlotSnapshot,
+    snapshot: &'a SlotSnapshot,
     name: &'a str,
     /// The nearest mirror, and what is where in it.
     mirror: &'static str,
@@ -148,23 +148,23 @@ struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn new(fault: &'a Fault, sight: &'a SlotSnapshot, name: &'a str) -> Self {
-        let zone = |base| Zone::of(fault.address, base, sight.capacity);
-        let read_write = (READ_WRITE, zone(sight.read_write), sight.read_write);
-        let read_only = sight.read_only.map(|base| (READ_ONLY, zone(base), base));
+    fn new(fault: &'a Fault, snapshot: &'a SlotSnapshot, name: &'a str) -> Self {
+        let zone = |base| Zone::of(fault.address, base, snapshot.capacity);
+        let read_write = (READ_WRITE, zone(snapshot.read_write), snapshot.read_write);
+        let read_only = snapshot.read_only.map(|base| (READ_ONLY, zone(base), base));
         let nearest = read_only.filter(|(_, zone, _)| zone.distance() < read_write.1.distance());
         let (mirror, zone, base) = nearest.unwrap_or(read_write);
         // An anonymous slot has one mapping, so nobody calls it a mirror.
-        let mirror = match (sight.state, read_only) {
-            (State::Borrowed, _) => "borrowed memory",
+        let mirror = match (snapshot.state, read_only) {
+            (SlotState::Borrowed, _) => "borrowed memory",
             (_, None) => "memory",
             _ => mirror,
         };
-        Self { fault, sight, name, mirror, zone, base }
+        Self { fault, snapshot, name, mirror, zone, base }
     }
 
-    fn write(&self, to: &mut Text, look: Look) -> fmt::Result {
-        let (Look { alarm, label, strong, plain }, sight) = (look, self.sight);
+    fn write(&self, to: &mut Text, look: Style) -> fmt::Result {
+        let (Style { alarm, label, strong, plain }, snapshot) = (look, self.snapshot);
         let access = match self.fault.access {
             Access::Read => "read",
             Access::Write => "write",
@@ -173,18 +173,18 @@ impl<'a> Report<'a> {
         };
         let (at, of) = (self.fault.address, Where(self));
         write!(to, "{alarm}memgroup:{plain} {strong}{access} at {at:#x}, {of} of ")?;
-        if sight.state != State::Borrowed {
-            write!(to, "slot {} of ", sight.index)?;
+        if snapshot.state != SlotState::Borrowed {
+            write!(to, "slot {} of ", snapshot.index)?;
         }
-        let freed = if sight.state == State::Freed { "freed " } else { "" };
+        let freed = if snapshot.state == SlotState::Freed { "freed " } else { "" };
         writeln!(to, "the {freed}group {}{plain}", Name(self.name))?;
         let mut line = |name: &str, text: &dyn fmt::Display| writeln!(to, "  {label}{name:<7}{plain} {text}");
-        let piece = if sight.state == State::Borrowed { "memory" } else { "slot" };
+        let piece = if snapshot.state == SlotState::Borrowed { "memory" } else { "slot" };
         match self.zone {
-            Zone::Mirror(offset) => line(piece, &format_args!("offset {offset} of {}", Bytes(sight.capacity)))?,
-            _ => line(piece, &format_args!("{} long", Bytes(sight.capacity)))?,
+            Zone::Mirror(offset) => line(piece, &format_args!("offset {offset} of {}", ByteCount(snapshot.capacity)))?,
+            _ => line(piece, &format_args!("{} long", ByteCount(snapshot.capacity)))?,
         }
-        if let Some(found) = objects::find(self.fault.address, &(self.base..self.base + sight.capacity)) {
+        if let Some(found) = objects::find(self.fault.address, &(self.base..self.base + snapshot.capacity)) {
             line("object", &Object { found, base: self.base })?;
         }
         line("cause", &self.cause())?;
@@ -203,16 +203,20 @@ impl<'a> Report<'a> {
         if self.fault.access == Access::Execute {
             return "the memory of a group holds data: nobody can run it";
         }
-        match (self.sight.state, self.zone) {
-            (State::Freed, _) => "the group's memory was given back; an address of it was still in use",
-            (State::Kept, _) => {
+        match (self.snapshot.state, self.zone) {
+            (SlotState::Freed, _) => "the group's memory was given back; an address of it was still in use",
+            (SlotState::Kept, _) => {
                 "the group has ended, its memory is kept warm for another; an address of it was still in use"
             }
-            (State::InUse, Zone::Before(_)) => "guard page: nothing of the group is there; somebody went down too far",
-            (State::InUse, Zone::Behind(_)) => "guard page: nothing of the group is there; somebody went on too far",
+            (SlotState::InUse, Zone::Before(_)) => {
+                "guard page: nothing of the group is there; somebody went down too far"
+            }
+            (SlotState::InUse, Zone::Behind(_)) => {
+                "guard page: nothing of the group is there; somebody went on too far"
+            }
             _ if self.fault.signal == libc::SIGBUS => match self.fault.code {
                 libc::BUS_MCEERR_AR | libc::BUS_MCEERR_AO => "the machine's memory is broken there",
-                _ if self.sight.state == State::Borrowed => {
+                _ if self.snapshot.state == SlotState::Borrowed => {
                     "the file behind the borrowed memory was cut short while it was mapped, or its disk has failed"
                 }
                 _ => {
@@ -220,7 +224,7 @@ impl<'a> Report<'a> {
                 }
             },
             _ if self.is_protected() => "the object is protected: nobody can write through the read-only mirror",
-            (State::Borrowed, _) => {
+            (SlotState::Borrowed, _) => {
                 "the owner of the borrowed memory mapped it without that access, or has unmapped it"
             }
             _ => "somebody has changed the mapping (mprotect, munmap, mmap)",
@@ -231,13 +235,15 @@ impl<'a> Report<'a> {
         if self.fault.access == Access::Execute {
             return "look for a call through a pointer that was overwritten";
         }
-        match (self.sight.state, self.zone) {
-            (State::Freed, _) => {
+        match (self.snapshot.state, self.zone) {
+            (SlotState::Freed, _) => {
                 "copy what outlasts free(force=True), or call free() without force, which spares what is in use"
             }
-            (State::Kept, _) => "keep the block for as long as its address is used, or copy it",
-            (State::InUse, Zone::Before(_) | Zone::Behind(_)) => "keep indices, lengths and strides within the object",
-            (State::Borrowed, _) => {
+            (SlotState::Kept, _) => "keep the block for as long as its address is used, or copy it",
+            (SlotState::InUse, Zone::Before(_) | Zone::Behind(_)) => {
+                "keep indices, lengths and strides within the object"
+            }
+            (SlotState::Borrowed, _) => {
                 "copy what others may cut short or unmap: group.copy(data), or read it into the group"
             }
             _ if self.fault.signal == libc::SIGBUS => "leave more room, set a limit=, or use another backing=",
@@ -258,34 +264,34 @@ impl fmt::Display for Where<'_> {
         let mirror = self.0.mirror;
         match self.0.zone {
             Zone::Mirror(_) => write!(f, "in the {mirror}"),
-            Zone::Before(by) => write!(f, "{} before the {mirror}", Bytes(by)),
-            Zone::Behind(by) => write!(f, "{} behind the {mirror}", Bytes(by)),
+            Zone::Before(by) => write!(f, "{} before the {mirror}", ByteCount(by)),
+            Zone::Behind(by) => write!(f, "{} behind the {mirror}", ByteCount(by)),
         }
     }
 }
 
 /// `byte 10 of a block of 100 bytes at offset 4096`.
 struct Object {
-    found: Found,
+    found: FoundObject,
     base: usize,
 }
 
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Found { start, len, at } = self.found;
+        let FoundObject { start, len, at } = self.found;
         match at {
             Relation::Within(offset) => write!(f, "byte {offset} of")?,
-            Relation::Before(by) => write!(f, "{} before", Bytes(by))?,
-            Relation::Behind(by) => write!(f, "{} behind", Bytes(by))?,
+            Relation::Before(by) => write!(f, "{} before", ByteCount(by))?,
+            Relation::Behind(by) => write!(f, "{} behind", ByteCount(by))?,
         }
-        write!(f, " a block of {} at offset {}", Bytes(len), start - self.base)
+        write!(f, " a block of {} at offset {}", ByteCount(len), start - self.base)
     }
 }
 
 /// `1 byte`, `2 bytes`.
-struct Bytes(usize);
+struct ByteCount(usize);
 
-impl fmt::Display for Bytes {
+impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} byte{}", self.0, if self.0 == 1 { "" } else { "s" })
     }

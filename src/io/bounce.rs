@@ -31,7 +31,7 @@ const MAX_PIECES: usize = 8192;
 /// Small pieces of a batch, in a buffer.
 #[derive(Debug, Default)]
 pub(super) struct Bounce {
-    buffer: Option<Buffer>,
+    buffer: Option<BounceBuffer>,
     /// Whether they are on their way in.
     is_input: bool,
     /// How many bytes are to be in it at most.
@@ -77,7 +77,7 @@ impl Bounce {
     /// The same for whole pieces, `most` bytes of them together.
     pub(super) fn fill<'a>(&'a mut self, batch: &'a mut Batch, most: usize) -> Filling<'a> {
         if self.buffer.is_none() {
-            self.buffer = Buffer::spare_or_new();
+            self.buffer = BounceBuffer::spare_or_new();
         }
         let Some(buffer) = &self.buffer else {
             // Null where there is no memory.
@@ -161,14 +161,14 @@ impl Filling<'_> {
 /// Memory for [`MAX_BYTES`] bytes at the start of a page, for descriptors that want that, and with a page on either side, so that
 /// no piece ends where the buffer begins.
 #[derive(Debug)]
-struct Buffer(NonNull<u8>);
+struct BounceBuffer(NonNull<u8>);
 
 const PAGE: usize = 4096;
 
 /// One that nobody uses, for the next transfer: to touch new pages takes longer than all the copying.
 static FREE_LIST: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 
-impl Buffer {
+impl BounceBuffer {
     fn layout() -> Option<Layout> {
         Layout::from_size_align(MAX_BYTES + 2 * PAGE, PAGE).ok()
     }
@@ -185,7 +185,7 @@ impl Buffer {
     }
 }
 
-impl Drop for Buffer {
+impl Drop for BounceBuffer {
     fn drop(&mut self) {
         let former = FREE_LIST.swap(self.0.as_ptr(), Ordering::AcqRel);
         if let (Some(former), Some(layout)) = (NonNull::new(former), Self::layout()) {

@@ -67,7 +67,7 @@ pub(crate) enum Unfinished {
 }
 
 /// Where the next bytes of the stream belong: first what a body still lacks, then what may be read ahead.
-pub(crate) struct Room<'a> {
+pub(crate) struct Destination<'a> {
     /// Where in the body it lacks something.
     pub(crate) from: usize,
     /// How much. Nothing where no body has begun.
@@ -142,7 +142,7 @@ impl Frames {
     }
 
     /// Where the next bytes of the stream belong; there is room for one at least.
-    pub(crate) fn room(&mut self) -> Room<'_> {
+    pub(crate) fn room(&mut self) -> Destination<'_> {
         let (from, size) = self.body.unwrap_or_default();
         // What is left is less than a prefix.
         self.buffer.copy_within(self.start..self.end, 0);
@@ -154,7 +154,7 @@ impl Frames {
             Some(_) => self.most,
             None => self.format.width,
         };
-        Room { from, lacking: size - from, ahead: &mut self.buffer[self.end..until] }
+        Destination { from, lacking: size - from, ahead: &mut self.buffer[self.end..until] }
     }
 
     /// Notes how many bytes arrived where [`room`](Self::room) said. Whether that made the body complete.
@@ -229,7 +229,7 @@ mod tests {
 
         /// Reads at most so many bytes of a stream, as `readv` would; a body that this made complete.
         fn read(&mut self, stream: &mut &[u8], most: usize) -> Option<Vec<u8>> {
-            let Room { from, lacking, ahead } = self.frames.room();
+            let Destination { from, lacking, ahead } = self.frames.room();
             let count = most.min(lacking + ahead.len()).min(stream.len());
             assert!(lacking + ahead.len() > 0);
             let (now, later) = stream.split_at(count);
@@ -321,7 +321,7 @@ mod tests {
         frames.room().ahead[..4].copy_from_slice(&100_000_u32.to_be_bytes());
         frames.arrived(4);
         assert_eq!(frames.begin(100_000), b"");
-        let Room { from, lacking, ahead } = frames.room();
+        let Destination { from, lacking, ahead } = frames.room();
         assert_eq!((from, lacking, ahead.len()), (0, 100_000, READ_BEHIND_LARGE_BYTES));
         assert!(frames.arrived(100_000));
         assert_eq!(frames.room().ahead.len(), READ_BEHIND_LARGE_BYTES);

@@ -65,7 +65,7 @@ unsafe fn move_all(
             Stop::Pause => {}
             Stop::WouldBlock => return Err(failed(transfer.moved(), libc::EAGAIN)),
             Stop::TimedOut => return Err(failed(transfer.moved(), libc::ETIMEDOUT)),
-            Stop::Cut | Stop::TooManyStretches => return Err(failed(transfer.moved(), libc::EMSGSIZE)),
+            Stop::Cut | Stop::TooManyIovecs => return Err(failed(transfer.moved(), libc::EMSGSIZE)),
             Stop::TakesNothing => {
                 return Err(TransferError { moved: transfer.moved(), error: io::ErrorKind::WriteZero.into() });
             }

@@ -27,7 +27,7 @@ pub(crate) enum Stop {
     /// A message was longer than the list. The rest of it is lost.
     Cut,
     /// A list of more iovecs than one message can be made of.
-    TooManyStretches,
+    TooManyIovecs,
     /// The kernel took nothing of what was to go out, and gave no reason.
     TakesNothing,
     /// The kernel refused, with a code as in `errno(3)`.
@@ -121,7 +121,7 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
             }
             let is_empty = self.batch.bytes() == 0;
             if self.is_message && !self.rest.is_empty() {
-                return Stop::TooManyStretches;
+                return Stop::TooManyIovecs;
             }
             // An empty message is one, too; a stream that is asked for nothing would wait for something to come. Others are
             // asked once, to hear that the descriptor is a good one.

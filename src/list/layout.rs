@@ -245,7 +245,7 @@ impl ListLayout {
 pub(crate) enum Change {
     /// It ends earlier.
     Shorter(usize),
-    /// It is elsewhere, in an era that lasts as long as the list's.
+    /// It is elsewhere, in an epoch that lasts as long as the list's.
     Moved(Span),
 }
 

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 
-use crate::fault::Place;
+use crate::fault::SlotRegistration;
 
 /// What keeps borrowed memory in place. It is dropped when nobody uses the memory any more: by any thread, perhaps one that
 /// holds off forks, so it must not wait for another.
@@ -44,7 +44,7 @@ impl BorrowedMemory {
     }
 
     /// Writes down where it is, for a group of that name.
-    pub(super) fn place(&self, group: &str) -> Place {
-        Place::of_borrowed(self.start.addr().get(), self.len, group)
+    pub(super) fn place(&self, group: &str) -> SlotRegistration {
+        SlotRegistration::of_borrowed(self.start.addr().get(), self.len, group)
     }
 }

@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::PoisonError;
 
 use crate::error::Error;
-use crate::fault::Place;
+use crate::fault::SlotRegistration;
 use crate::os::fork::{self, AroundForks, SharedPerProcess};
 use crate::os::{self, Backing, Mirrors};
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, shared};
@@ -105,7 +105,7 @@ fn hash(name: &str) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Memory {
     /// Before the mirrors: what is unmapped must not be written down any more.
-    pub(crate) place: Place,
+    pub(crate) place: SlotRegistration,
     pub(crate) mirrors: Mirrors,
     pub(crate) resident: usize,
     pub(crate) extent: usize,
@@ -114,7 +114,7 @@ pub(crate) struct Memory {
 impl Memory {
     /// Memory that nobody has used.
     pub(crate) fn fresh(mirrors: Mirrors) -> Self {
-        Self { place: Place::of(&mirrors), mirrors, resident: 0, extent: 0 }
+        Self { place: SlotRegistration::of(&mirrors), mirrors, resident: 0, extent: 0 }
     }
 }
 

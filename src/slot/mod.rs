@@ -11,7 +11,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use crate::error::Error;
-use crate::fault::Place;
+use crate::fault::SlotRegistration;
 use crate::layout::{self, SlotIndex};
 use crate::os::{self, Backing, Mirrors, Refusal, SharedFile, fork};
 use crate::sync::opaque;
@@ -62,7 +62,7 @@ enum SlotMemory {
     /// The slot's own: blocks are cut from it.
     Own(Memory),
     /// Somebody else's, all of it one block: nothing is allocated from it, committed or counted.
-    Borrowed { memory: BorrowedMemory, place: Place },
+    Borrowed { memory: BorrowedMemory, place: SlotRegistration },
 }
 
 // SAFETY: the pointers are to mappings that the slot owns and that no thread owns more than another; the cursor is

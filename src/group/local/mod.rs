@@ -32,7 +32,7 @@ const LARGE_SHARE: usize = 4;
 /// The handle itself takes a page of memory.
 pub struct Local<'g> {
     /// Zeros in a forked child: it finds no room, and takes a chunk that its parent does not know of.
-    room: ForkZeroed<Room>,
+    room: ForkZeroed<ChunkRest>,
     /// The slot of the chunk. Dangling before the first, and then there is no room.
     slot: Cell<SlotPtr>,
     /// Address of the chunk's first byte.
@@ -51,13 +51,13 @@ pub struct Local<'g> {
 ///
 /// The last byte taken, and not the first free one: to round up to an alignment is then to set bits. And whatever the
 /// request, it does not fit into zeros.
-struct Room {
+struct ChunkRest {
     last: Cell<*mut u8>,
     end: Cell<usize>,
 }
 
 // SAFETY: two words, for both of which 0 is a value, that of no room.
-unsafe impl Wipeable for Room {}
+unsafe impl Wipeable for ChunkRest {}
 
 // SAFETY: the slot is shared as by reference, which a slot allows from any thread; room is as good as owned words, though a
 // raw pointer is among them. The cells make the handle !Sync, so there is one thread at a time to change them.

@@ -24,7 +24,7 @@ impl<'g> Local<'g> {
     /// As [`alloc_layout`](Self::alloc_layout); `make` is not called then.
     #[inline]
     pub fn alloc_value_with<T>(&self, make: impl FnOnce() -> T) -> Result<&'g mut T, Error> {
-        let mut filling = Filling::new(self, 1)?;
+        let mut filling = PartlyFilled::new(self, 1)?;
         filling.push(make());
         // SAFETY: one was pushed, which is all there is room for.
         Ok(unsafe { &mut *filling.finish().cast::<T>() })
@@ -80,7 +80,7 @@ impl<'g> Local<'g> {
     /// not called then.
     #[inline]
     pub fn alloc_slice_fill_with<T>(&self, len: usize, mut make: impl FnMut(usize) -> T) -> Result<&'g mut [T], Error> {
-        let mut filling = Filling::new(self, len)?;
+        let mut filling = PartlyFilled::new(self, len)?;
         for index in 0..len {
             filling.push(make(index));
         }
@@ -104,14 +104,14 @@ impl<'g> Local<'g> {
 
 /// Room that is being filled. Dropped before it is full, it drops what was pushed, and the room is free again if nothing
 /// was taken behind it.
-struct Filling<'l, 'g, T> {
+struct PartlyFilled<'l, 'g, T> {
     local: &'l Local<'g>,
     start: NonNull<T>,
     len: usize,
     room: usize,
 }
 
-impl<'l, 'g, T> Filling<'l, 'g, T> {
+impl<'l, 'g, T> PartlyFilled<'l, 'g, T> {
     #[inline]
     fn new(local: &'l Local<'g>, room: usize) -> Result<Self, Error> {
         Ok(Self { local, start: local.room_for::<T>(room)?, len: 0, room })
@@ -136,7 +136,7 @@ impl<'l, 'g, T> Filling<'l, 'g, T> {
     }
 }
 
-impl<T> Drop for Filling<'_, '_, T> {
+impl<T> Drop for PartlyFilled<'_, '_, T> {
     #[cold]
     fn drop(&mut self) {
         let bytes = self.room * size_of::<T>();

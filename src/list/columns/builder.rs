@@ -21,13 +21,13 @@ pub(crate) struct Builder {
 
 /// A size that cannot be served: the number of its object, and why.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unfit {
+pub(crate) struct UnfitSize {
     pub(crate) object: usize,
     pub(crate) error: Error,
 }
 
-impl From<Unfit> for Error {
-    fn from(unfit: Unfit) -> Self {
+impl From<UnfitSize> for Error {
+    fn from(unfit: UnfitSize) -> Self {
         unfit.error
     }
 }
@@ -55,10 +55,10 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::TooLarge`] or [`Error::Table`].
-    pub(crate) fn push(&mut self, size: usize) -> Result<(), Unfit> {
+    pub(crate) fn push(&mut self, size: usize) -> Result<(), UnfitSize> {
         let object = self.len();
         if object == self.table.capacity() {
-            self.reserve(16).map_err(|error| Unfit { object, error })?;
+            self.reserve(16).map_err(|error| UnfitSize { object, error })?;
         }
         self.chunk(&mut std::iter::once(size), 1)
     }
@@ -68,9 +68,9 @@ impl Builder {
     /// # Errors
     /// As [`push`](Self::push), for the first object that is too large.
     #[inline(always)]
-    pub(crate) fn extend(&mut self, mut sizes: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit> {
+    pub(crate) fn extend(&mut self, mut sizes: impl ExactSizeIterator<Item = usize>) -> Result<(), UnfitSize> {
         let mut left = sizes.len();
-        self.reserve(left).map_err(|error| Unfit { object: self.len(), error })?;
+        self.reserve(left).map_err(|error| UnfitSize { object: self.len(), error })?;
         while left > 0 {
             let many = left.min(CHUNK);
             self.chunk(&mut sizes, many)?;
@@ -82,7 +82,7 @@ impl Builder {
     /// Adds at most `many` objects, for which there must be room. What is wrong with a size shows at the end: asking at each
     /// would take as long as all the rest.
     #[inline(always)]
-    fn chunk(&mut self, sizes: &mut impl Iterator<Item = usize>, many: usize) -> Result<(), Unfit> {
+    fn chunk(&mut self, sizes: &mut impl Iterator<Item = usize>, many: usize) -> Result<(), UnfitSize> {
         let before = self.len();
         let (mut next, mut nbytes, mut all_bits, mut written) = (self.next, self.nbytes, 0, 0);
         let Table { starts, sizes: table_sizes } = &mut self.table;
@@ -101,7 +101,7 @@ impl Builder {
         // SAFETY: the loop has initialised `written` sizes behind the old length, within the capacity.
         unsafe { table_sizes.set_len(before + written) };
         (self.next, self.nbytes) = (next, nbytes);
-        let unfit = |object, size| Unfit { object, error: Error::TooLarge { size, largest: self.largest } };
+        let unfit = |object, size| UnfitSize { object, error: Error::TooLarge { size, largest: self.largest } };
         // No size is larger than all their bits together.
         if all_bits > self.largest {
             let new = &self.table.sizes[before..];
@@ -144,7 +144,7 @@ mod tests {
                 sizes[4 * CHUNK - 1] = wrong;
                 let unfit = Builder::new(16, MAX_SLOT_BYTES).extend(sizes.into_iter()).unwrap_err();
                 let error = Error::TooLarge { size: wrong, largest: MAX_SLOT_BYTES };
-                assert_eq!(unfit, Unfit { object: at, error });
+                assert_eq!(unfit, UnfitSize { object: at, error });
             }
         }
     }
@@ -154,14 +154,14 @@ mod tests {
         let extend = |sizes: [usize; 3]| Builder::new(1, 5).extend(sizes.into_iter());
         assert_eq!(extend([5, 3, 2]), Ok(()));
         let error = Error::TooLarge { size: 6, largest: 5 };
-        assert_eq!(extend([5, 6, 7]), Err(Unfit { object: 1, error }));
+        assert_eq!(extend([5, 6, 7]), Err(UnfitSize { object: 1, error }));
     }
 
     #[test]
     fn too_much_altogether_is_refused() {
         let sizes = std::iter::repeat_n(MAX_SLOT_BYTES, 1 << 20);
         let mut builder = Builder::new(16, MAX_SLOT_BYTES);
-        assert!(matches!(sizes.map(|size| builder.push(size)).find_map(Result::err), Some(Unfit { .. })));
+        assert!(matches!(sizes.map(|size| builder.push(size)).find_map(Result::err), Some(UnfitSize { .. })));
         assert!(matches!(Columns::uniform(usize::MAX, 1, 16, MAX_SLOT_BYTES), Err(Error::TooLarge { .. })));
         assert!(matches!(Columns::uniform(1, 6, 16, 5), Err(Error::TooLarge { size: 6, largest: 5 })));
     }

@@ -26,7 +26,7 @@ pub(crate) enum BytesLike<'py> {
     ExportGuard(Buffer<'py>),
     /// Copied from such an object, in C order.
     Gathered(Scratch<u8>),
-    /// Boxed, for its address must not change when the operand moves.
+    /// Boxed, for its address must not change when this moves.
     Byte(Box<u8>),
 }
 
@@ -111,7 +111,7 @@ impl<'py> BytesLike<'py> {
         }
     }
 
-    /// The bytes, of an operand that is [in order](Self::in_order).
+    /// The bytes, if they are [in order](Self::in_order).
     pub(crate) fn bytes(&self) -> Bytes {
         match self {
             Self::Held(held) => held.raw.bytes(),
@@ -134,7 +134,7 @@ impl<'py> BytesLike<'py> {
     }
 }
 
-/// Bytes of an operand, for closures that run detached.
+/// Bytes of a bytes-like object, for closures that run detached.
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'a> {
     InOrder(Bytes),
@@ -145,7 +145,7 @@ impl Source<'_> {
     /// Copies all of them to the start of `to`; those that lie in order may overlap with it.
     ///
     /// # Safety
-    /// The operand must be there, and `to` mapped, writable, as long, and apart from an operand that lies anywhere.
+    /// The bytes-like object must be there, and `to` mapped, writable, as long, and apart from an object that lies anywhere.
     pub(crate) unsafe fn copy_to(self, to: Bytes) {
         match self {
             // SAFETY: the caller's promise.
@@ -158,7 +158,7 @@ impl Source<'_> {
     /// How `bytes` compare with them, as Python's bytes do.
     ///
     /// # Safety
-    /// The operand must be there, and `bytes` mapped.
+    /// The bytes-like object must be there, and `bytes` mapped.
     pub(crate) unsafe fn compared_by(self, bytes: Bytes) -> Ordering {
         match self {
             // SAFETY: the caller's promise.

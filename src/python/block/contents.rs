@@ -90,7 +90,7 @@ impl MemBlock {
         })
     }
 
-    /// Sets the bytes at some offsets, all of which are within the block, to those of an operand that is as long.
+    /// Sets the bytes at some offsets, all of which are within the block, to those of a bytes-like object that is as long.
     ///
     /// They are copied before, for they may be the same bytes, of which one would be read after it was set.
     fn set_each(
@@ -104,7 +104,7 @@ impl MemBlock {
         let copied = Bytes::new(copy.as_mut_ptr(), len);
         let (claim, from) = (from.claim(), from.source());
         self.group().get().access(py, self.held(), claim, len, move |to| {
-            // SAFETY: access has just checked that the operand is there; the copy is as long, and new.
+            // SAFETY: access has just checked that the bytes-like object is there; the copy is as long, and new.
             unsafe { from.copy_to(copied) };
             for (index, at) in offsets.enumerate() {
                 // SAFETY: there are as many offsets as bytes, which were just copied.
@@ -196,7 +196,7 @@ impl MemBlock {
         Ok(format!("<MemBlock, {len} byte{bytes}{protected}: {}{more}>", preview.repr()?))
     }
 
-    /// The same with a second operand.
+    /// Works on the block and on a bytes-like object, if both are still there.
     pub(crate) fn access_with<R: Send>(
         &self,
         py: Python<'_>,

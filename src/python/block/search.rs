@@ -50,7 +50,7 @@ struct Bounds<'a, 'py> {
 }
 
 /// What is looked for, and where, from the arguments of a method.
-fn operand<'a, 'py>(args: &'a [Bound<'py, PyAny>]) -> PyResult<(&'a Bound<'py, PyAny>, Bounds<'a, 'py>)> {
+fn sought<'a, 'py>(args: &'a [Bound<'py, PyAny>]) -> PyResult<(&'a Bound<'py, PyAny>, Bounds<'a, 'py>)> {
     match args {
         [sub] => Ok((sub, Bounds::default())),
         [sub, start] => Ok((sub, Bounds { start: Some(start), end: None })),
@@ -79,7 +79,7 @@ impl MemBlock {
     /// Offset of the first or last occurrence of something (bytes-like, or an integer).
     fn search(&self, py: Python<'_>, args: &[Bound<'_, PyAny>], side: Side) -> PyResult<Option<usize>> {
         self.check(py)?;
-        let (sub, bounds) = operand(args)?;
+        let (sub, bounds) = sought(args)?;
         match self.range(bounds)? {
             Some(range) => self.find_in(py, sub, range, side),
             // What cannot be looked for is an error all the same.
@@ -110,7 +110,7 @@ impl MemBlock {
 
     fn count_of(&self, py: Python<'_>, args: &[Bound<'_, PyAny>]) -> PyResult<usize> {
         self.check(py)?;
-        let (sub, bounds) = operand(args)?;
+        let (sub, bounds) = sought(args)?;
         // Before the needle is borrowed: an `__index__` of the user's may free its group.
         let range = self.range(bounds)?;
         let needle = BytesLike::or_byte(sub, self.group())?;
@@ -123,7 +123,7 @@ impl MemBlock {
     /// Whether part of the block begins or ends with something, or with one of several.
     fn has_at(&self, py: Python<'_>, args: &[Bound<'_, PyAny>], side: Side) -> PyResult<bool> {
         self.check(py)?;
-        let (affix, bounds) = operand(args)?;
+        let (affix, bounds) = sought(args)?;
         let range = self.range(bounds)?;
         let Ok(several) = affix.cast::<PyTuple>() else { return self.has_one_at(py, affix, range, side) };
         for affix in several {

@@ -44,7 +44,7 @@ native_methods! {
     ///     BufferError: It cannot be exported as requested.
     __dlpack__ "($self, *, stream=None, max_version=None, dl_device=None, copy=None)" => by_name(;; stream, max_version, dl_device, copy) |block| {
         let [stream, max_version, dl_device, copy] = [stream, max_version, dl_device, copy].map(given);
-        dlpack::export(block, &dlpack::Request { stream, max_version, dl_device, copy })
+        dlpack::export(block, &dlpack::DlpackRequest { stream, max_version, dl_device, copy })
     };
 
     /// (1, 0): main memory.

@@ -13,7 +13,7 @@ use crate::python::export::guard::ExportGuard;
 use crate::python::ffi::arguments;
 
 /// What a consumer asks for; see the array API standard.
-pub(crate) struct Request<'a, 'py> {
+pub(crate) struct DlpackRequest<'a, 'py> {
     pub(crate) stream: Option<&'a Bound<'py, PyAny>>,
     pub(crate) max_version: Option<&'a Bound<'py, PyAny>>,
     pub(crate) dl_device: Option<&'a Bound<'py, PyAny>>,
@@ -27,7 +27,10 @@ pub(crate) const DEVICE: (i32, i32) = (1, 0);
 ///
 /// # Errors
 /// BufferError: It cannot be exported as requested.
-pub(crate) fn export<'py>(block: &Bound<'py, MemBlock>, request: &Request<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn export<'py>(
+    block: &Bound<'py, MemBlock>,
+    request: &DlpackRequest<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = block.py();
     let this = block.get();
     let readonly = this.readonly(py)?;
@@ -98,7 +101,7 @@ struct Tensor {
 }
 
 #[repr(C)]
-struct Version {
+struct DlpackVersion {
     major: u32,
     minor: u32,
 }
@@ -114,7 +117,7 @@ struct Unversioned {
 /// What versions from 1 on pass on.
 #[repr(C)]
 struct Versioned {
-    version: Version,
+    version: DlpackVersion,
     context: *mut c_void,
     deleter: Option<unsafe extern "C" fn(*mut Self)>,
     flags: u64,
@@ -131,7 +134,7 @@ struct Managed<T> {
 }
 
 /// One of the two structures.
-trait Head: Sized {
+trait ManagedTensor: Sized {
     const NAME: &CStr;
     fn new(flags: u64) -> Self;
     fn tensor(&mut self) -> &mut Tensor;
@@ -157,7 +160,7 @@ impl Tensor {
     }
 }
 
-impl Head for Unversioned {
+impl ManagedTensor for Unversioned {
     const NAME: &CStr = c"dltensor";
 
     fn new(_flags: u64) -> Self {
@@ -169,11 +172,11 @@ impl Head for Unversioned {
     }
 }
 
-impl Head for Versioned {
+impl ManagedTensor for Versioned {
     const NAME: &CStr = c"dltensor_versioned";
 
     fn new(flags: u64) -> Self {
-        let version = Version { major: 1, minor: 0 };
+        let version = DlpackVersion { major: 1, minor: 0 };
         Self { version, context: null_mut(), deleter: Some(Self::delete), flags, tensor: Tensor::empty() }
     }
 
@@ -189,7 +192,7 @@ fn capsule<'py>(block: &Bound<'py, MemBlock>, is_versioned: bool, flags: u64) ->
     }
 }
 
-fn capsule_of<'py, T: Head>(block: &Bound<'py, MemBlock>, flags: u64) -> PyResult<Bound<'py, PyAny>> {
+fn capsule_of<'py, T: ManagedTensor>(block: &Bound<'py, MemBlock>, flags: u64) -> PyResult<Bound<'py, PyAny>> {
     let py = block.py();
     let (guard, data, len) = ExportGuard::of_block(py, block.get())?;
     let managed = Managed { head: T::new(flags), shape: [len as i64], strides: [1], _guard: guard };
@@ -211,7 +214,7 @@ fn capsule_of<'py, T: Head>(block: &Bound<'py, MemBlock>, flags: u64) -> PyResul
     Ok(unsafe { Bound::from_owned_ptr(py, capsule) })
 }
 
-unsafe extern "C" fn drop_capsule<T: Head>(capsule: *mut PyObject) {
+unsafe extern "C" fn drop_capsule<T: ManagedTensor>(capsule: *mut PyObject) {
     // A consumer that took the tensor has renamed the capsule, and calls the deleter itself.
     // SAFETY: it is called with the capsule that it was made for.
     if unsafe { ffi::PyCapsule_IsValid(capsule, T::NAME.as_ptr()) } == 0 {

@@ -41,11 +41,11 @@ pub(crate) fn block_from_buffer<'py>(
     buffer: &Bound<'py, PyAny>,
     readonly: bool,
 ) -> PyResult<Option<Bound<'py, MemBlock>>> {
-    Source::of(buffer)?.block_from_buffer(readonly)
+    BufferBytes::of(buffer)?.block_from_buffer(readonly)
 }
 
 /// A buffer with bytes of a block or a list, borrowed once: from the first look at it until its bytes are where they belong.
-enum Source<'py> {
+enum BufferBytes<'py> {
     /// The size of which never changes. Borrowed through the buffer protocol it would become an exporter.
     Block(Bound<'py, MemBlock>),
     ExportGuard {
@@ -55,7 +55,7 @@ enum Source<'py> {
     },
 }
 
-impl<'py> Source<'py> {
+impl<'py> BufferBytes<'py> {
     fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         if let Ok(block) = object.cast::<MemBlock>() {
             return Ok(Self::Block(block.clone()));
@@ -100,7 +100,7 @@ impl<'py> Source<'py> {
     }
 
     /// The bytes, to be copied to `group`.
-    fn into_operand(self, group: &Bound<'py, MemGroup>) -> PyResult<BytesLike<'py>> {
+    fn into_bytes_like(self, group: &Bound<'py, MemGroup>) -> PyResult<BytesLike<'py>> {
         match self {
             Self::Block(block) => BytesLike::of(block.as_any(), group.as_unbound()),
             Self::ExportGuard { buffer, .. } => BytesLike::ExportGuard(buffer).in_order(group.py(), group.get()),
@@ -185,7 +185,7 @@ pub(crate) fn list_of_pieces<'py>(
 ) -> PyResult<Option<Bound<'py, MemList>>> {
     let columns = columns(table, align)?;
     // From here on nobody changes their sizes.
-    let sources = collected(buffers.iter().map(Source::of))?;
+    let sources = collected(buffers.iter().map(BufferBytes::of))?;
     if !fit(&columns, &sources, &firsts) {
         return Err(damaged());
     }
@@ -247,7 +247,7 @@ fn numbers(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
 }
 
 /// Whether each buffer holds the records that it is to hold.
-fn fit(columns: &Columns, sources: &[Source<'_>], firsts: &[usize]) -> bool {
+fn fit(columns: &Columns, sources: &[BufferBytes<'_>], firsts: &[usize]) -> bool {
     if sources.len() != firsts.len() || firsts.is_empty() != (columns.len() == 0) {
         return false;
     }
@@ -263,7 +263,7 @@ fn fit(columns: &Columns, sources: &[Source<'_>], firsts: &[usize]) -> bool {
 type Home<'py> = (Bound<'py, MemGroup>, Vec<Run>, u64);
 
 /// Where the records are, if all of them live in one group of this process that is open.
-fn find_in_process<'py>(sources: &[Source<'py>], firsts: &[usize], readonly: bool) -> PyResult<Option<Home<'py>>> {
+fn find_in_process<'py>(sources: &[BufferBytes<'py>], firsts: &[usize], readonly: bool) -> PyResult<Option<Home<'py>>> {
     let mut home: Option<Home<'py>> = None;
     for (source, &first) in sources.iter().zip(firsts) {
         let Some(block) = source.block_from_buffer(readonly)? else { return Ok(None) };
@@ -290,7 +290,7 @@ fn find_in_process<'py>(sources: &[Source<'py>], firsts: &[usize], readonly: boo
 /// Copies the bytes of buffers into a group.
 fn moved<'py>(
     group: &Bound<'py, MemGroup>,
-    sources: Vec<Source<'py>>,
+    sources: Vec<BufferBytes<'py>>,
     firsts: &[usize],
     align: usize,
 ) -> PyResult<Home<'py>> {
@@ -302,7 +302,7 @@ fn moved<'py>(
         Ok(state.epoch())
     })?;
     for (source, &first) in sources.into_iter().zip(firsts) {
-        let from = source.into_operand(group)?;
+        let from = source.into_bytes_like(group)?;
         let raw = this.alloc_raw(py, from.len(), align.max(crate::DEFAULT_ALIGN))?;
         let bytes = from.bytes();
         let run = this.access(py, raw.into(), from.claim(), bytes.len, move |to| {

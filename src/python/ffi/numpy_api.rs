@@ -246,7 +246,7 @@ pub(crate) struct Descr<'py>(pub(crate) Bound<'py, PyAny>);
 
 /// What stands in front of what is read here, in numpy 1 and 2.
 #[repr(C)]
-struct Head {
+struct DescrHead {
     head: ffi::PyObject,
     class: *mut ffi::PyTypeObject,
     /// The last of them are the flags in numpy 1.
@@ -256,13 +256,13 @@ struct Head {
 
 #[repr(C)]
 struct One {
-    head: Head,
+    head: DescrHead,
     size: c_int,
 }
 
 #[repr(C)]
-struct Two {
-    head: Head,
+struct DescrTwo {
+    head: DescrHead,
     flags: u64,
     size: isize,
 }
@@ -278,7 +278,7 @@ impl Descr<'_> {
     pub(crate) fn size(&self, api: &Api) -> usize {
         if api.is_two {
             // SAFETY: it is an element type, and numpy 2 lays them out like this.
-            unsafe { (*self.0.as_ptr().cast::<Two>()).size as usize }
+            unsafe { (*self.0.as_ptr().cast::<DescrTwo>()).size as usize }
         } else {
             // SAFETY: the same of numpy 1.
             unsafe { (*self.0.as_ptr().cast::<One>()).size as usize }
@@ -289,7 +289,7 @@ impl Descr<'_> {
     fn flags(&self, api: &Api) -> u64 {
         if api.is_two {
             // SAFETY: as for size.
-            unsafe { (*self.0.as_ptr().cast::<Two>()).flags }
+            unsafe { (*self.0.as_ptr().cast::<DescrTwo>()).flags }
         } else {
             // SAFETY: the same.
             u64::from(unsafe { (*self.0.as_ptr().cast::<One>()).head.letters[3] })

@@ -16,13 +16,13 @@ const PLACES: usize = 16;
 /// Ranges of addresses, each with its slot. The atomics are here to be plain loads and stores.
 #[derive(Default)]
 pub(crate) struct FreeRanges {
-    places: [Place; PLACES],
+    places: [FreeRange; PLACES],
     /// Which is overwritten next if all are full.
     oldest: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Place {
+struct FreeRange {
     /// Null if there is nothing.
     slot: AtomicPtr<Slot>,
     start: AtomicUsize,

@@ -17,15 +17,15 @@ use pyo3::types::PyMemoryView;
 /// What keeps the memory of an object that exports a buffer: the owner of a slot's borrowed memory.
 pub(crate) struct Lender {
     /// Null once it was put on the list.
-    lent: *mut Lent,
+    node: *mut DueBuffer,
     /// What the buffer holds, for the garbage collector: not a reference of its own.
     exporter: Option<ManuallyDrop<Py<PyAny>>>,
 }
 
-struct Lent {
+struct DueBuffer {
     buffer: Box<ffi::Py_buffer>,
     /// The next on the list.
-    next: *mut Lent,
+    next: *mut DueBuffer,
 }
 
 // SAFETY: it is an address that nobody follows but whoever takes it from the list, by an attached thread.
@@ -34,7 +34,7 @@ unsafe impl Send for Lender {}
 unsafe impl Sync for Lender {}
 
 /// Buffers to be released.
-static DUE: AtomicPtr<Lent> = AtomicPtr::new(null_mut());
+static DUE: AtomicPtr<DueBuffer> = AtomicPtr::new(null_mut());
 
 impl Lender {
     /// # Safety
@@ -45,7 +45,7 @@ impl Lender {
         let exporter = exporter.map(|exporter| ManuallyDrop::new(exporter.unbind()));
         // To collect one that exports ends the process, in CPython up to 3.12 at least.
         let exporter = exporter.filter(|exporter| !exporter.bind(py).is_instance_of::<PyMemoryView>());
-        Self { lent: Box::into_raw(Box::new(Lent { buffer, next: null_mut() })), exporter }
+        Self { node: Box::into_raw(Box::new(DueBuffer { buffer, next: null_mut() })), exporter }
     }
 
     /// What the buffer holds.
@@ -59,9 +59,9 @@ impl Drop for Lender {
         let mut first = DUE.load(Ordering::Relaxed);
         loop {
             // SAFETY: nobody else knows it yet.
-            unsafe { (*self.lent).next = first };
+            unsafe { (*self.node).next = first };
             // Release pairs with the Acquire in release_due: whoever takes it sees what is in it.
-            match DUE.compare_exchange_weak(first, self.lent, Ordering::Release, Ordering::Relaxed) {
+            match DUE.compare_exchange_weak(first, self.node, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(now) => first = now,
             }

@@ -12,7 +12,7 @@ use crate::os::fork::{self, PerProcess};
 use crate::python::group::lender::{Lender, ReleaseDue, release_due};
 use crate::python::group::lock::GroupLock;
 use crate::python::group::raw::{Claim, Held, LiveBlock, RawBlock, count};
-use crate::python::group::state::{GroupState, LetGo, Refusal, Runs, Unavailable};
+use crate::python::group::state::{EndRefused, GroupState, LetGo, Runs, Unavailable};
 use crate::slot::LiveSlots;
 
 /// Work on this many bytes lets other Python threads run meanwhile.
@@ -345,7 +345,7 @@ impl MemGroup {
             self.requested.clear();
             Ok(let_go)
         };
-        self.let_go(py, reset, drop).map_err(|refusal: Refusal| refusal.error(&self.name(py)))
+        self.let_go(py, reset, drop).map_err(|refusal: EndRefused| refusal.error(&self.name(py)))
     }
 
     /// The strict end, or the forced one. Returns how many bytes exporters still hold.

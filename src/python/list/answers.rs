@@ -14,11 +14,11 @@ pub(crate) trait Answer: Copy + Send + Sync + Sized + 'static {
     const FORMAT: &CStr;
 
     /// In a class's own form.
-    fn kept(answers: Vec<Self>) -> Kept;
+    fn kept(answers: Vec<Self>) -> AnswerColumn;
 }
 
 /// The answers themselves.
-pub(crate) enum Kept {
+pub(crate) enum AnswerColumn {
     Mask(Vec<bool>),
     Numbers(Vec<i64>),
 }
@@ -26,23 +26,23 @@ pub(crate) enum Kept {
 impl Answer for bool {
     const FORMAT: &CStr = c"?";
 
-    fn kept(answers: Vec<Self>) -> Kept {
-        Kept::Mask(answers)
+    fn kept(answers: Vec<Self>) -> AnswerColumn {
+        AnswerColumn::Mask(answers)
     }
 }
 
 impl Answer for i64 {
     const FORMAT: &CStr = c"q";
 
-    fn kept(answers: Vec<Self>) -> Kept {
-        Kept::Numbers(answers)
+    fn kept(answers: Vec<Self>) -> AnswerColumn {
+        AnswerColumn::Numbers(answers)
     }
 }
 
 /// Exports answers. Only memoryviews ask it to.
 #[pyclass(frozen, module = "memgroup")]
 pub(crate) struct Answers {
-    kept: Kept,
+    kept: AnswerColumn,
     format: &'static CStr,
     shape: [isize; 1],
     strides: [isize; 1],
@@ -62,8 +62,8 @@ impl Answers {
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
         let origin = match &this.kept {
-            Kept::Mask(mask) => mask.as_ptr().cast_mut().cast(),
-            Kept::Numbers(numbers) => numbers.as_ptr().cast_mut().cast(),
+            AnswerColumn::Mask(mask) => mask.as_ptr().cast_mut().cast(),
+            AnswerColumn::Numbers(numbers) => numbers.as_ptr().cast_mut().cast(),
         };
         let elements = Elements {
             origin,

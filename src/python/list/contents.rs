@@ -192,7 +192,7 @@ impl MemList {
     }
 
     /// What the list lies in, through its own mirror, if it skips no objects of another.
-    pub(crate) fn stretches(&self, py: Python<'_>) -> PyResult<Option<Vec<Stretch>>> {
+    pub(crate) fn stretches(&self, py: Python<'_>) -> PyResult<Option<Vec<Extent>>> {
         let (epoch, mirror) = (self.epoch(), self.mirror());
         self.access(py, None, 0, |list| {
             let Some(stretches) = list.layout.stretches(list.part)? else { return Ok(None) };
@@ -200,7 +200,7 @@ impl MemList {
                 // SAFETY: the span is of the list.
                 let bytes = unsafe { list.bytes(span) };
                 let address = NonNull::new(bytes.start).unwrap_or(NonNull::dangling());
-                Stretch { first, raw: RawBlock { address, len: span.len, slot: span.slot, epoch } }
+                Extent { first, raw: RawBlock { address, len: span.len, slot: span.slot, epoch } }
             });
             debug_assert_eq!(list.mirror, mirror);
             fallible::collect(stretches).map(Some)
@@ -220,7 +220,7 @@ impl MemList {
 }
 
 /// One of the stretches of memory that a list lies in.
-pub(crate) struct Stretch {
+pub(crate) struct Extent {
     /// Index of its first object.
     pub(crate) first: usize,
     pub(crate) raw: RawBlock,

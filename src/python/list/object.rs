@@ -256,7 +256,7 @@ impl MemList {
         MemBlock::new(group, raw.ok_or(Error::NoMirror)?, self.mirror)
     }
 
-    /// Works on the list, and on another operand, if both are still there.
+    /// Works on the list, and on another bytes-like object, if both are still there.
     pub(super) fn access<R: Send>(
         &self,
         py: Python<'_>,

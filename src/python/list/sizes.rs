@@ -8,7 +8,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyList, PyString, PyTuple};
 
 use crate::Error;
 use crate::fallible;
-use crate::list::columns::builder::Unfit;
+use crate::list::columns::builder::UnfitSize;
 use crate::list::{Builder, Columns};
 use crate::python::block::buffer::Buffer;
 use crate::python::ffi::arguments::{self, Size, type_name};
@@ -103,7 +103,7 @@ fn read_buffer(object: &Bound<'_, PyAny>, builder: &mut Builder) -> PyResult<()>
     let elements = Elements::of(&buffer, "sizes")?;
     let mut read = move || notation.read(builder, elements);
     let result = if elements.len < DETACH_ABOVE_ITEMS { read() } else { object.py().detach(read) };
-    result.map_err(|Unfit { object, error }| match error {
+    result.map_err(|UnfitSize { object, error }| match error {
         Error::TooLarge { size, .. } if notation.is_signed && size.cast_signed() < 0 => {
             negative(object, &size.cast_signed().to_string())
         }
@@ -183,12 +183,12 @@ fn no_offset(index: usize, offset: &str) -> PyErr {
 trait Sink {
     /// # Errors
     /// As [`Builder::extend`].
-    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit>;
+    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), UnfitSize>;
 }
 
 impl Sink for Builder {
     #[inline(always)]
-    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit> {
+    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), UnfitSize> {
         Builder::extend(self, numbers)
     }
 }
@@ -196,17 +196,17 @@ impl Sink for Builder {
 struct Numbers(Vec<usize>);
 
 impl Sink for Numbers {
-    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit> {
-        fallible::extend(&mut self.0, numbers).map_err(|error| Unfit { object: 0, error })
+    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), UnfitSize> {
+        fallible::extend(&mut self.0, numbers).map_err(|error| UnfitSize { object: 0, error })
     }
 }
 
 struct Offsets(Vec<u64>);
 
 impl Sink for Offsets {
-    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), Unfit> {
+    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), UnfitSize> {
         let numbers = numbers.map(|number| number as u64);
-        fallible::extend(&mut self.0, numbers).map_err(|error| Unfit { object: 0, error })
+        fallible::extend(&mut self.0, numbers).map_err(|error| UnfitSize { object: 0, error })
     }
 }
 
@@ -241,7 +241,7 @@ impl Notation {
         Ok(Self { is_signed, is_swapped, width: buffer.item_size() })
     }
 
-    fn read(self, builder: &mut impl Sink, elements: Elements) -> Result<(), Unfit> {
+    fn read(self, builder: &mut impl Sink, elements: Elements) -> Result<(), UnfitSize> {
         match (self.is_signed, self.width) {
             (true, 1) => elements.read::<i8>(builder, false),
             (true, 2) => elements.read::<i16>(builder, self.is_swapped),
@@ -294,7 +294,7 @@ impl Elements {
     }
 
     /// Reads every element once: somebody else may write at the same time.
-    fn read<T: Element>(self, builder: &mut impl Sink, is_swapped: bool) -> Result<(), Unfit> {
+    fn read<T: Element>(self, builder: &mut impl Sink, is_swapped: bool) -> Result<(), UnfitSize> {
         let Self { start, stride, len } = self;
         let is_aligned = start.cast::<T>().is_aligned() && stride % align_of::<T>() as isize == 0;
         let in_order = |element: T| if is_swapped { element.swapped().size() } else { element.size() };

@@ -65,11 +65,11 @@ impl NumpyMemory {
         _traceback: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         match Entered::get(slf.py())?.take(slf.as_any())? {
-            Taken::Last(before) => Api::get(slf.py())?.set_handler(&before).map(drop),
-            Taken::Earlier => Ok(()),
+            HandlerBefore::Last(before) => Api::get(slf.py())?.set_handler(&before).map(drop),
+            HandlerBefore::Earlier => Ok(()),
             // What happened in the body is worse.
-            Taken::None if !exc_type.is_none() => Ok(()),
-            Taken::None => Err(PyRuntimeError::new_err(
+            HandlerBefore::None if !exc_type.is_none() => Ok(()),
+            HandlerBefore::None => Err(PyRuntimeError::new_err(
                 "this numpy() block was entered in another context (another thread or task): leave it where it was entered",
             )),
         }
@@ -93,7 +93,7 @@ struct Entered<'py> {
     pairs: Vec<Bound<'py, PyTuple>>,
 }
 
-enum Taken<'py> {
+enum HandlerBefore<'py> {
     /// It was the last to be entered, and this was the handler before it.
     Last(Bound<'py, PyAny>),
     /// Others were entered after it, as generators can do: the next of these puts the handler back in its stead.
@@ -120,7 +120,7 @@ impl<'py> Entered<'py> {
     }
 
     /// Takes the last entry of a block out.
-    fn take(mut self, block: &Bound<'py, PyAny>) -> PyResult<Taken<'py>> {
+    fn take(mut self, block: &Bound<'py, PyAny>) -> PyResult<HandlerBefore<'py>> {
         let py = block.py();
         let mut at = None;
         for (place, pair) in self.pairs.iter().enumerate() {
@@ -128,13 +128,13 @@ impl<'py> Entered<'py> {
                 at = Some(place);
             }
         }
-        let Some(at) = at else { return Ok(Taken::None) };
+        let Some(at) = at else { return Ok(HandlerBefore::None) };
         let before = self.pairs.remove(at).get_item(1)?;
         let taken = match self.pairs.get(at) {
-            None => Taken::Last(before),
+            None => HandlerBefore::Last(before),
             Some(next) => {
                 self.pairs[at] = PyTuple::new(py, [next.get_item(0)?, before])?;
-                Taken::Earlier
+                HandlerBefore::Earlier
             }
         };
         self.put(py)?;

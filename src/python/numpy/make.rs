@@ -8,7 +8,7 @@ use pyo3::types::{PyInt, PyModule};
 use super::copy::Conversion;
 use super::handler::ALIGN;
 use super::order::ElementOrder;
-use super::request::{Request, over};
+use super::request::{ArrayRequest, over};
 use crate::python::ffi::arguments::{self, plain_integer};
 use crate::python::ffi::keywords::Signature;
 use crate::python::ffi::methods::native_methods;
@@ -43,7 +43,7 @@ native_methods! {
     /// Raises:
     ///     ImportError, TypeError, ValueError, MemoryError: As `empty`.
     zeros "($self, shape, dtype=None, order='C', *, device=None, like=None)" => by_name(shape; dtype, order; device, like) |group| {
-        Request { function: "zeros", shape, dtype, order, device, like, zero: true }.meet(group, Api::get(group.py())?)
+        ArrayRequest { function: "zeros", shape, dtype, order, device, like, zero: true }.meet(group, Api::get(group.py())?)
     };
 
     /// Return what `empty` does, with every element `fill_value`.
@@ -59,7 +59,7 @@ native_methods! {
     /// Raises:
     ///     ImportError, TypeError, ValueError, MemoryError: As `empty`.
     full "($self, shape, fill_value, dtype=None, order='C', *, device=None, like=None)" => by_name(shape, fill_value; dtype, order; device, like) |group| {
-        full(group, fill_value, Request { function: "full", shape, dtype, order, device, like, zero: false })
+        full(group, fill_value, ArrayRequest { function: "full", shape, dtype, order, device, like, zero: false })
     };
 
     /// Return a numpy array of what `object` holds, in the group and 64-byte aligned.
@@ -103,7 +103,7 @@ unsafe extern "C" fn empty(
         // SAFETY: Python passes the arguments of a method with keywords, which live for as long as the call.
         let [shape, dtype, order, device, like] = unsafe { EMPTY.read(py, args, given, names) }?;
         let shape = EMPTY.required(shape, "shape")?;
-        let request = Request { function: "empty", shape, dtype, order, device, like, zero: false };
+        let request = ArrayRequest { function: "empty", shape, dtype, order, device, like, zero: false };
         request.meet(slf, api).map(Bound::into_ptr)
     };
     // SAFETY: Python calls with the thread attached, and with an object of the class.
@@ -134,14 +134,14 @@ fn try_empty<'py>(
 fn full<'py>(
     slf: &Bound<'py, MemGroup>,
     fill: &Bound<'py, PyAny>,
-    request: Request<'_, 'py>,
+    request: ArrayRequest<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let api = Api::get(slf.py())?;
     let elements = PyModule::import(slf.py(), "numpy")?.call_method1("asarray", (fill,))?;
     let own_dtype = elements.getattr("dtype")?;
     let dtype = arguments::given(request.dtype).or(Some(&own_dtype));
     let elements = without_objects(api, elements, dtype)?;
-    let space = Request { dtype, ..request }.take(slf, api)?;
+    let space = ArrayRequest { dtype, ..request }.take(slf, api)?;
     let elements = converted(fill, elements, &space.descr)?;
     let elements = Array::of(&elements)?.ok_or_else(|| PyTypeError::new_err("numpy made no array of fill_value"))?;
     let strides = elements.broadcast_strides(space.shape.extents())?;

@@ -17,7 +17,7 @@ use crate::python::view::array::{Array, C_ORDER, F_ORDER, WRITEABLE};
 use crate::slot::Mirror;
 
 /// An array that is asked for.
-pub(super) struct Request<'a, 'py> {
+pub(super) struct ArrayRequest<'a, 'py> {
     pub(super) function: &'static str,
     pub(super) shape: &'a Bound<'py, PyAny>,
     pub(super) dtype: Option<&'a Bound<'py, PyAny>>,
@@ -27,7 +27,7 @@ pub(super) struct Request<'a, 'py> {
     pub(super) zero: bool,
 }
 
-impl<'py> Request<'_, 'py> {
+impl<'py> ArrayRequest<'_, 'py> {
     pub(super) fn meet(self, slf: &Bound<'py, MemGroup>, api: &'py Api) -> PyResult<Bound<'py, PyAny>> {
         self.take(slf, api)?.into_array(slf, api)
     }

@@ -98,7 +98,7 @@ pub(crate) fn stopped(py: Python<'_>, list: &MemList, stop: Stop, call: Call) ->
         Stop::Done | Stop::Pause | Stop::WouldBlock => os_error(libc::EAGAIN, None),
         Stop::TimedOut => source::timed_out(),
         Stop::Cut => PyOSError::new_err((libc::EMSGSIZE, "the message is longer than the list, and its rest is lost")),
-        Stop::TooManyStretches => PyOSError::new_err((
+        Stop::TooManyIovecs => PyOSError::new_err((
             libc::EMSGSIZE,
             match call.is_input() {
                 true => "no message comes in so many pieces or bytes: receive into fewer blocks".to_owned(),

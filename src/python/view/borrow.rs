@@ -13,7 +13,7 @@ use crate::python::ffi::arguments::type_name;
 use crate::python::group::lender::release_due;
 use crate::python::group::object::MemGroup;
 use crate::python::group::state::Known;
-use crate::python::view::strided_view::Layout;
+use crate::python::view::strided_view::ViewLayout;
 use crate::slot::{BorrowedMemory, Owner};
 
 /// A block that shows the bytes of any object that exports a buffer.
@@ -27,7 +27,7 @@ pub(crate) fn borrow<'py>(slf: &Bound<'py, MemGroup>, object: &Bound<'py, PyAny>
         return Ok(block.clone());
     }
     let buffer = Buffer::of(object).map_err(|error| explained(object, error))?;
-    let contents = Layout::of(&buffer)?.contents();
+    let contents = ViewLayout::of(&buffer)?.contents();
     if let Some(elements) = contents.objects {
         let kind = type_name(object);
         return Err(PyTypeError::new_err(format!(

@@ -19,7 +19,7 @@ use crate::python::group::raw::{LiveBlock, RawBlock};
 use crate::python::group::state::{GroupState, Unavailable};
 use crate::python::list::object::MemList;
 use crate::python::view::array::Array;
-use crate::python::view::strided_view::{Contents, Layout, StridedView};
+use crate::python::view::strided_view::{Contents, StridedView, ViewLayout};
 use crate::slot::Mirror;
 
 /// Whether the bytes of an object live in a group that is open.
@@ -30,9 +30,9 @@ pub(crate) fn holds(slf: &Bound<'_, MemGroup>, object: &Bound<'_, PyAny>) -> PyR
         return Ok(list.get().belongs_to(slf.as_unbound()) && list.get().check(py).is_ok());
     }
     let source = match object.cast::<MemBlock>() {
-        Ok(block) => Source::Whole(block.clone()),
+        Ok(block) => Location::Whole(block.clone()),
         Err(_) => match extent_of(object)? {
-            Some(addresses) => Source::of(object, addresses)?,
+            Some(addresses) => Location::of(object, addresses)?,
             None => return Ok(false),
         },
     };
@@ -60,7 +60,7 @@ pub(crate) fn block_of<'py>(
             "cannot {verb} a {kind} of {elements}: its elements refer to objects, which live outside every group"
         )));
     }
-    moved(slf, &Source::of(object, contents.addresses.clone())?, to)
+    moved(slf, &Location::of(object, contents.addresses.clone())?, to)
 }
 
 /// The same bytes as `block` through a mirror of the caller's choice.
@@ -77,10 +77,10 @@ pub(crate) fn moved_block<'py>(
     block_over(slf, raw, to, &|state| live_of(slf, state, block.get()))
 }
 
-fn moved<'py>(slf: &Bound<'py, MemGroup>, source: &Source<'py>, to: Mirror) -> PyResult<Bound<'py, MemBlock>> {
+fn moved<'py>(slf: &Bound<'py, MemGroup>, source: &Location<'py>, to: Mirror) -> PyResult<Bound<'py, MemBlock>> {
     let raw = slf.get().try_with_state(slf.py(), |state| {
         Ok(source.find(slf, state)?.map(|(live, from)| {
-            if let Source::Bytes(_) = source {
+            if let Location::Bytes(_) = source {
                 // SAFETY: find has just found it in that mirror.
                 unsafe { live.pin(from) };
             }
@@ -124,7 +124,7 @@ fn no_mirror(
 }
 
 /// What says where the bytes of an object are.
-enum Source<'py> {
+enum Location<'py> {
     /// The object is this block.
     Whole(Bound<'py, MemBlock>),
     /// Their addresses.
@@ -135,7 +135,7 @@ enum Source<'py> {
     Empty(Range<usize>),
 }
 
-impl<'py> Source<'py> {
+impl<'py> Location<'py> {
     /// The source of an object that shows bytes at these addresses.
     ///
     /// One that shows none says little by its address, which may lie beyond what it was made from (`array[::-1][4:]`, of
@@ -210,6 +210,6 @@ fn extent_of(object: &Bound<'_, PyAny>) -> PyResult<Option<Range<usize>>> {
     if !Buffer::is_exported_by(object) {
         return Ok(None);
     }
-    let layout = Buffer::of(object).and_then(|buffer| Layout::of(&buffer));
+    let layout = Buffer::of(object).and_then(|buffer| ViewLayout::of(&buffer));
     Ok(if_any(object.py(), layout)?.map(|layout| layout.contents().addresses))
 }

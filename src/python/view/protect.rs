@@ -12,7 +12,7 @@ use crate::python::list::object::MemList;
 use crate::python::view::array::Array;
 use crate::python::view::locate::{block_of, moved_block, verb};
 use crate::python::view::protect_array;
-use crate::python::view::strided_view::Layout;
+use crate::python::view::strided_view::ViewLayout;
 use crate::slot::Mirror;
 
 /// The memory of an object as seen through a mirror of the caller's choice.
@@ -30,7 +30,7 @@ pub(crate) fn through<'py>(
     if object.is_instance_of::<PyMemoryView>() {
         // Held until the result holds the bytes: a view that is released no longer keeps the group from being reset.
         let buffer = Buffer::of(object)?;
-        let layout = Layout::of(&buffer)?;
+        let layout = ViewLayout::of(&buffer)?;
         let block = block_of(slf, object, &layout.contents(), to)?;
         return layout.view_of(block).map(Bound::into_any);
     }

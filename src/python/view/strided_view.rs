@@ -26,7 +26,7 @@ pub(crate) struct Contents {
 }
 
 /// How a buffer lies in memory.
-pub(crate) struct Layout {
+pub(crate) struct ViewLayout {
     /// Address of the element with all indices 0.
     origin: usize,
     /// Addresses of all bytes that it can reach.
@@ -39,7 +39,7 @@ pub(crate) struct Layout {
     strides: Vec<isize>,
 }
 
-impl Layout {
+impl ViewLayout {
     /// The layout of a buffer.
     pub(crate) fn of(buffer: &Buffer<'_>) -> PyResult<Self> {
         if buffer.is_indirect() {
@@ -80,7 +80,7 @@ const PROTECTED: &str = "this view is protected: the group's unprotect() gives a
 #[pyclass(frozen, module = "memgroup")]
 pub(crate) struct StridedView {
     block: Py<MemBlock>,
-    layout: Layout,
+    layout: ViewLayout,
 }
 
 impl StridedView {

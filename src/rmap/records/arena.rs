@@ -101,20 +101,20 @@ impl<T> fmt::Debug for Id<T> {
 
 /// Records of one kind. What is removed leaves its value behind, so that what it owns (vectors) serves the next one.
 pub(in crate::rmap) struct Arena<T> {
-    places: Vec<Place<T>>,
-    /// How many places were ever taken: those behind them are furnished already, and nothing more.
+    places: Vec<ArenaCell<T>>,
+    /// How many places were ever taken: those after them are initialised already, and nothing more.
     used: usize,
     /// Has room for every place, so that nothing is refused its end.
     free: Vec<Ix<T>>,
 }
 
-struct Place<T> {
+struct ArenaCell<T> {
     value: T,
     /// Even while free, odd while in use: a change of hands is two steps.
     stamp: u32,
 }
 
-impl<T> Place<T> {
+impl<T> ArenaCell<T> {
     fn is_live(&self) -> bool {
         self.stamp & 1 == 1
     }
@@ -167,7 +167,7 @@ impl<T: Default> Arena<T> {
         }
         for place in self.used..self.used + (more - again) {
             if place == self.places.len() {
-                put_last(&mut self.places, Place { value: T::default(), stamp: 0 });
+                put_last(&mut self.places, ArenaCell { value: T::default(), stamp: 0 });
             }
             furnish(&mut self.places[place].value)?;
         }
@@ -179,7 +179,7 @@ impl<T: Default> Arena<T> {
     pub(in crate::rmap) fn take(&mut self) -> Ix<T> {
         let ix = self.free.pop().unwrap_or_else(|| {
             if self.used == self.places.len() {
-                put_last(&mut self.places, Place { value: T::default(), stamp: 0 });
+                put_last(&mut self.places, ArenaCell { value: T::default(), stamp: 0 });
             }
             self.used += 1;
             Ix::new(self.used - 1)

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub(crate) enum Shortage {
     Machine(usize),
-    Cgroup(Room),
+    Cgroup(CgroupRoom),
 }
 
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct CgroupRoom {
     pub(crate) limit_file: PathBuf,
     pub(crate) limit: usize,
     pub(crate) usage: usize,

@@ -9,10 +9,10 @@ use super::page::{map_page, unmap_page};
 use crate::os::{Refusal, page_size};
 
 /// Pages that were dropped, for those that need one next: mapping one takes ten microseconds. Each null or a page that
-/// nobody has. A forked child finds them wiped and its own, as it would any other.
+/// nobody has. A forked child finds them zeroed and its own, as it would any other.
 static FREE_LIST: [AtomicPtr<c_void>; 8] = [const { AtomicPtr::new(ptr::null_mut()) }; 8];
 
-/// What may live in a page that is wiped.
+/// What may live in a page that a fork zeroes.
 ///
 /// # Safety
 /// Zeros are a value of the type; it needs no more room and no more alignment than a page, and no drop.

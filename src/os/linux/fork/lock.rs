@@ -54,19 +54,19 @@ pub(super) fn begin() -> Option<&'static ForkLock> {
 }
 
 pub(super) struct ForkLock {
-    state: Mutex<State>,
+    state: Mutex<LockState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct LockState {
     holders: usize,
     is_forking: bool,
 }
 
 impl Default for ForkLock {
     fn default() -> Self {
-        Self { state: Mutex::new(State::default()), changed: Condvar::new() }
+        Self { state: Mutex::new(LockState::default()), changed: Condvar::new() }
     }
 }
 
@@ -101,7 +101,7 @@ impl ForkLock {
         self.changed.notify_all();
     }
 
-    fn wait_while_forking(&self) -> MutexGuard<'_, State> {
+    fn wait_while_forking(&self) -> MutexGuard<'_, LockState> {
         let mut state = self.state();
         while state.is_forking {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +110,7 @@ impl ForkLock {
     }
 
     /// Waits for a change; returns whether patience is at an end.
-    fn wait_for_holders<'a>(&self, state: MutexGuard<'a, State>) -> (MutexGuard<'a, State>, bool) {
+    fn wait_for_holders<'a>(&self, state: MutexGuard<'a, LockState>) -> (MutexGuard<'a, LockState>, bool) {
         #[cfg(loom)]
         return (self.changed.wait(state).unwrap_or_else(PoisonError::into_inner), false);
         #[cfg(not(loom))]
@@ -120,7 +120,7 @@ impl ForkLock {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LockState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,10 +25,10 @@ use lock::ForkLock;
 pub(crate) use lock::hold_off;
 pub(crate) use per_process::{PerProcess, SharedPerProcess};
 
-/// The wiped word, once there is one. The page behind it is never unmapped.
+/// The word that a fork zeroes, once there is one. The page behind it is never unmapped.
 static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 
-/// The last generation given out in this process or an ancestor. Not wiped.
+/// The last generation given out in this process or an ancestor. A fork does not zero it.
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 /// How often this process has forked. Not by raw `clone(2)`: the C library does not hear of that.

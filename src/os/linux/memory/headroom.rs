@@ -7,7 +7,7 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::cgroup::{Levels, Look, Room};
+use super::cgroup::{CgroupRoom, Levels, Look};
 use super::facts::meminfo_bytes;
 use super::overcommit;
 use crate::os::fork::{self, SharedPerProcess};
@@ -27,7 +27,7 @@ const CHECK_ABOVE_BYTES: usize = 1024 * 1024;
 
 /// What was left, and who has some of it. A forked child begins with a question.
 #[derive(Debug, Default)]
-struct Account {
+struct Ledger {
     /// Being committed now: it may be in memory already or not.
     pending: AtomicUsize,
     /// What may be committed without a question.
@@ -38,7 +38,7 @@ struct Account {
     asking: Mutex<Levels>,
 }
 
-static ACCOUNT: SharedPerProcess<Account> = SharedPerProcess::new();
+static ACCOUNT: SharedPerProcess<Ledger> = SharedPerProcess::new();
 
 /// Who cannot give as much as was wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,14 +46,14 @@ pub(crate) enum Shortage {
     /// The machine has only so many bytes.
     Machine(usize),
     /// A memory cgroup has only that room.
-    Cgroup(Room),
+    Cgroup(CgroupRoom),
 }
 
 /// Bytes that are being committed. Nobody else is promised them while it lives; then they are in memory, or in the ledger of
 /// promises, or were not to be had.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    account: Option<&'static Account>,
+    account: Option<&'static Ledger>,
     bytes: usize,
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn most_memory() -> usize {
     limit.unwrap_or(usize::MAX).min(super::machine_memory())
 }
 
-impl Account {
+impl Ledger {
     fn lock(&self) -> MutexGuard<'_, Levels> {
         self.asking.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,7 +119,7 @@ impl Account {
         let _no_fork = fork::hold_off();
         let mut levels = self.lock();
         let pending = self.pending.load(Ordering::Relaxed);
-        let mut machine = Machine::look(may_swap);
+        let mut machine = MachineMemory::look(may_swap);
         let mut room = levels.tightest(Look::Briefly);
         // Were nothing of what was promised touched yet, and it all fit, there would be no need to find out.
         let mut others = pending.saturating_add(overcommit::total());
@@ -136,7 +136,7 @@ impl Account {
         let Some(slack) = slack(&machine, room.as_ref(), others, bytes) else {
             return Err(match room {
                 Some(room) if room.available <= machine.available => {
-                    Shortage::Cgroup(Room { available: room.available.saturating_sub(others), ..room })
+                    Shortage::Cgroup(CgroupRoom { available: room.available.saturating_sub(others), ..room })
                 }
                 _ => Shortage::Machine(machine.available.saturating_sub(others)),
             });
@@ -148,7 +148,7 @@ impl Account {
 }
 
 /// What is left when others have theirs and `bytes` are given; `None` if they are not to be had.
-fn slack(machine: &Machine, room: Option<&Room>, others: usize, bytes: usize) -> Option<usize> {
+fn slack(machine: &MachineMemory, room: Option<&CgroupRoom>, others: usize, bytes: usize) -> Option<usize> {
     let available = room.map_or(usize::MAX, |room| room.available).min(machine.available);
     available.checked_sub(others.checked_add(bytes)?)
 }
@@ -163,14 +163,14 @@ fn milliseconds() -> u64 {
 
 /// What the kernel says of the machine.
 #[derive(Debug)]
-struct Machine {
+struct MachineMemory {
     /// Memory that the kernel calls available, and swap.
     available: usize,
     /// The swap in it.
     swap_free: usize,
 }
 
-impl Machine {
+impl MachineMemory {
     fn look(may_swap: bool) -> Self {
         let meminfo = fs::read_to_string("/proc/meminfo").ok();
         meminfo.and_then(|meminfo| parse(&meminfo, may_swap)).unwrap_or(Self { available: usize::MAX, swap_free: 0 })
@@ -188,9 +188,9 @@ fn count_listed(zones: &str) -> usize {
     counts.filter_map(|count| count.trim().parse::<usize>().ok()).sum()
 }
 
-fn parse(meminfo: &str, may_swap: bool) -> Option<Machine> {
+fn parse(meminfo: &str, may_swap: bool) -> Option<MachineMemory> {
     let swap_free = if may_swap { meminfo_bytes(meminfo, "SwapFree").unwrap_or(0) } else { 0 };
-    Some(Machine { available: meminfo_bytes(meminfo, "MemAvailable")?.saturating_add(swap_free), swap_free })
+    Some(MachineMemory { available: meminfo_bytes(meminfo, "MemAvailable")?.saturating_add(swap_free), swap_free })
 }
 
 #[cfg(test)]
@@ -201,7 +201,7 @@ mod tests {
     /// What this machine can give.
     fn available() -> usize {
         match check(usize::MAX / 2, true) {
-            Err(Shortage::Machine(available) | Shortage::Cgroup(Room { available, .. })) => available,
+            Err(Shortage::Machine(available) | Shortage::Cgroup(CgroupRoom { available, .. })) => available,
             Ok(()) => unreachable!("no machine has that much"),
         }
     }
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn an_allowance_is_spent_once_and_gets_old() {
-        let account = Account::default();
+        let account = Ledger::default();
         assert!(!account.spend(1));
         account.ask(1, true, || ()).unwrap();
         let granted = account.allowance.load(Ordering::Relaxed);
@@ -268,8 +268,8 @@ mod tests {
 
     #[test]
     fn the_least_of_machine_and_cgroup_decides() {
-        let machine = Machine { available: 100, swap_free: 0 };
-        let room = |available| Room { limit_file: "/".into(), limit: 0, usage: 0, available };
+        let machine = MachineMemory { available: 100, swap_free: 0 };
+        let room = |available| CgroupRoom { limit_file: "/".into(), limit: 0, usage: 0, available };
         assert_eq!(slack(&machine, None, 30, 20), Some(50));
         assert_eq!(slack(&machine, Some(&room(60)), 30, 20), Some(10));
         assert_eq!(slack(&machine, Some(&room(60)), 30, 31), None);

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::interface::{ArrowArrayStruct, Buffers, Tables, capsules, requested_format, schema_capsule};
-use super::types::{BYTE, Layout, TYPES, Type, all_names};
+use super::types::{ArrowLayout, BYTE, TYPES, Type, all_names};
 use crate::error::Error;
 use crate::list::arrow::offsets::{adjoining, offsets};
 use crate::list::arrow::utf8::check_utf8;
@@ -39,9 +39,9 @@ pub(crate) fn export_list<'py>(
     };
     list.get().check_mirror(py, Mirror::ReadOnly)?.map_err(no_mirror)?;
     let array = match kind.layout {
-        Layout::Views => view_array(list, kind.content),
-        Layout::Offsets => offset_array::<i32>(list, kind.content),
-        Layout::LargeOffsets => offset_array::<i64>(list, kind.content),
+        ArrowLayout::Views => view_array(list, kind.content),
+        ArrowLayout::Offsets => offset_array::<i32>(list, kind.content),
+        ArrowLayout::LargeOffsets => offset_array::<i64>(list, kind.content),
     };
     capsules(py, kind.format(), array?)
 }

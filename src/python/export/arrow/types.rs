@@ -13,11 +13,11 @@ use crate::python::ffi::arguments::type_name;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Type {
     pub(super) content: Content,
-    pub(super) layout: Layout,
+    pub(super) layout: ArrowLayout,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Layout {
+pub(super) enum ArrowLayout {
     /// 16 bytes for each record; no byte of a record moves.
     Views,
     /// Offsets of 32 bits into one stretch.
@@ -28,12 +28,12 @@ pub(super) enum Layout {
 
 /// By pyarrow's names, with the format of the C data interface.
 pub(super) const TYPES: [(&str, &CStr, Type); 6] = [
-    ("binary_view", c"vz", Type { content: Content::Bytes, layout: Layout::Views }),
-    ("string_view", c"vu", Type { content: Content::Utf8, layout: Layout::Views }),
-    ("large_binary", c"Z", Type { content: Content::Bytes, layout: Layout::LargeOffsets }),
-    ("large_string", c"U", Type { content: Content::Utf8, layout: Layout::LargeOffsets }),
-    ("binary", c"z", Type { content: Content::Bytes, layout: Layout::Offsets }),
-    ("string", c"u", Type { content: Content::Utf8, layout: Layout::Offsets }),
+    ("binary_view", c"vz", Type { content: Content::Bytes, layout: ArrowLayout::Views }),
+    ("string_view", c"vu", Type { content: Content::Utf8, layout: ArrowLayout::Views }),
+    ("large_binary", c"Z", Type { content: Content::Bytes, layout: ArrowLayout::LargeOffsets }),
+    ("large_string", c"U", Type { content: Content::Utf8, layout: ArrowLayout::LargeOffsets }),
+    ("binary", c"z", Type { content: Content::Bytes, layout: ArrowLayout::Offsets }),
+    ("string", c"u", Type { content: Content::Utf8, layout: ArrowLayout::Offsets }),
 ];
 
 /// Of a block: unsigned bytes.

@@ -1,4 +1,4 @@
-//! The life of a group: what may be used when, and what each end takes away.
+//! The state of a group: what may be used when, and what each end takes away.
 //!
 //! | | blocks | what exporters hold |
 //! | --- | --- | --- |
@@ -32,7 +32,7 @@ pub(crate) use alloc::Runs;
 pub(crate) use find::Known;
 pub(crate) use let_go::LetGo;
 use refusal::check_unseen;
-pub(crate) use refusal::{Refusal, Unavailable};
+pub(crate) use refusal::{EndRefused, Unavailable};
 
 /// A group and where it is in its state.
 pub(crate) struct GroupState {
@@ -87,7 +87,7 @@ impl GroupState {
         self.private.as_deref()
     }
 
-    /// The group, for what does not depend on its life: its options.
+    /// The group, for what does not depend on its state: its options.
     pub(crate) fn group(&self) -> &crate::MemGroup {
         &self.group
     }
@@ -160,8 +160,8 @@ impl GroupState {
     }
 
     /// Begins anew: blocks are freed, memory stays. What is to be dropped is returned.
-    pub(crate) fn reset(&mut self, attached: Python<'_>, views: usize) -> Result<Vec<Arc<Slot>>, Refusal> {
-        self.check_open().map_err(Refusal::Unavailable)?;
+    pub(crate) fn reset(&mut self, attached: Python<'_>, views: usize) -> Result<Vec<Arc<Slot>>, EndRefused> {
+        self.check_open().map_err(EndRefused::Unavailable)?;
         check_unseen(views, "reset")?;
         self.epoch += 1;
         self.free_ranges.clear(attached);
@@ -189,7 +189,7 @@ impl GroupState {
 
     /// The strict end, or with `force` the one that leaves nothing to views and exporters either. After a strict end, a
     /// forced one takes what that has left to exporters.
-    pub(crate) fn free(&mut self, attached: Python<'_>, views: usize, force: bool) -> Result<LetGo, Refusal> {
+    pub(crate) fn free(&mut self, attached: Python<'_>, views: usize, force: bool) -> Result<LetGo, EndRefused> {
         if self.phase != Phase::Freed && !force {
             check_unseen(views, "free")?;
         }

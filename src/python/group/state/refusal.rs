@@ -5,8 +5,8 @@ use pyo3::prelude::*;
 
 use crate::python::ffi::text::plural;
 
-pub(super) fn check_unseen(views: usize, end: &'static str) -> Result<(), Refusal> {
-    if views == 0 { Ok(()) } else { Err(Refusal::Views { views, end }) }
+pub(super) fn check_unseen(views: usize, end: &'static str) -> Result<(), EndRefused> {
+    if views == 0 { Ok(()) } else { Err(EndRefused::Views { views, end }) }
 }
 
 /// Why a block or a group cannot be used any more.
@@ -29,7 +29,7 @@ impl Unavailable {
 }
 
 /// Why the end of a group was refused.
-pub(crate) enum Refusal {
+pub(crate) enum EndRefused {
     Unavailable(Unavailable),
     /// So many views, and the end that they stand in the way of.
     Views {
@@ -38,7 +38,7 @@ pub(crate) enum Refusal {
     },
 }
 
-impl Refusal {
+impl EndRefused {
     pub(crate) fn error(self, group: &str) -> PyErr {
         match self {
             Self::Unavailable(why) => why.error(group),

@@ -10,7 +10,7 @@ use crate::python::group::raw::RawBlock;
 use crate::slot::{Mirror, Slot};
 
 /// A body that is not complete. It counts as a view of the process that began it, and its slot stays, until this is dropped.
-pub(super) struct Filling {
+pub(super) struct UnfinishedBody {
     /// Nobody else has it yet. It was made beforehand, so that nothing is in the way once its bytes are there.
     pub(super) block: Py<MemBlock>,
     /// Never looked at, only held: the block itself must not become an exporter by this.
@@ -19,7 +19,7 @@ pub(super) struct Filling {
     pub(super) generation: u32,
 }
 
-impl Filling {
+impl UnfinishedBody {
     pub(super) fn new(group: &Bound<'_, MemGroup>, raw: RawBlock) -> PyResult<Self> {
         let block = MemBlock::new(group, raw, Mirror::ReadWrite)?.unbind();
         let this = group.get();
@@ -33,7 +33,7 @@ impl Filling {
     }
 }
 
-impl Drop for Filling {
+impl Drop for UnfinishedBody {
     fn drop(&mut self) {
         self.block.get().remove_pin(self.generation);
     }

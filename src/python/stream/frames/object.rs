@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::arguments::ReadAhead;
-use super::filling::Filling;
-use crate::io::framing::{Format, Frames, Misfit, Room, Unfinished};
+use super::filling::UnfinishedBody;
+use crate::io::framing::{Destination, Format, Frames, Misfit, Unfinished};
 use crate::layout::DEFAULT_ALIGN;
 use crate::os::fork;
 use crate::os::iovecs::{self, Call};
@@ -37,12 +37,12 @@ pub(crate) struct FrameReader {
     /// Who is receiving: 0 for nobody, else a thread of the process of that generation.
     receiver: AtomicU32,
     /// Locked by the receiver only.
-    state: Mutex<State>,
+    state: Mutex<ReaderState>,
 }
 
 /// A reader's state, in its receiver's hands.
 struct Receiving<'a> {
-    state: MutexGuard<'a, State>,
+    state: MutexGuard<'a, ReaderState>,
     /// Ended after the lock is let go.
     _turn: Turn<'a>,
 }
@@ -57,28 +57,28 @@ impl Drop for Turn<'_> {
 }
 
 impl Deref for Receiving<'_> {
-    type Target = State;
+    type Target = ReaderState;
 
-    fn deref(&self) -> &State {
+    fn deref(&self) -> &ReaderState {
         &self.state
     }
 }
 
 impl DerefMut for Receiving<'_> {
-    fn deref_mut(&mut self) -> &mut State {
+    fn deref_mut(&mut self) -> &mut ReaderState {
         &mut self.state
     }
 }
 
-struct State {
+struct ReaderState {
     frames: Frames,
     /// There while the frames have a body that is not complete.
-    filling: Option<Filling>,
-    phase: Phase,
+    filling: Option<UnfinishedBody>,
+    phase: ReaderPhase,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ReaderPhase {
     Open,
     /// The stream ended between two frames.
     Ended,
@@ -107,7 +107,7 @@ impl FrameReader {
         let frames = Frames::new(format, most).map_err(|error| {
             PyMemoryError::new_err(format!("cannot read {most} bytes ahead: {error}; or pass a smaller read_ahead"))
         })?;
-        let state = Mutex::new(State { frames, filling: None, phase: Phase::Open });
+        let state = Mutex::new(ReaderState { frames, filling: None, phase: ReaderPhase::Open });
         let (group, source) = (group.clone().unbind(), source.clone().unbind());
         Ok(Self { group, source, receiver: AtomicU32::new(0), state })
     }
@@ -142,7 +142,7 @@ impl FrameReader {
             return Ok(());
         }
         let mut state = self.state()?;
-        state.phase = Phase::Closed;
+        state.phase = ReaderPhase::Closed;
         state.filling = None;
         Ok(())
     }
@@ -181,9 +181,9 @@ impl FrameReader {
             state.check_process()?;
             self.group.get().check_open(py)?;
             match state.phase {
-                Phase::Open => {}
-                Phase::Ended => return Ok(Received::End),
-                Phase::Closed => return Err(PyValueError::new_err("this reader is closed: make a new one")),
+                ReaderPhase::Open => {}
+                ReaderPhase::Ended => return Ok(Received::End),
+                ReaderPhase::Closed => return Err(PyValueError::new_err("this reader is closed: make a new one")),
             }
             if let Some(block) = self.begin(py, &mut state)? {
                 return Ok(Received::Frame(block));
@@ -210,7 +210,7 @@ impl FrameReader {
     }
 
     /// Begins the next frame if its size is known: all of it, if all of it was read ahead.
-    fn begin<'py>(&self, py: Python<'py>, state: &mut State) -> PyResult<Option<Bound<'py, MemBlock>>> {
+    fn begin<'py>(&self, py: Python<'py>, state: &mut ReaderState) -> PyResult<Option<Bound<'py, MemBlock>>> {
         if let Some(filling) = &state.filling {
             self.group.get().check(py, filling.raw().claim())?;
             return Ok(None);
@@ -228,7 +228,7 @@ impl FrameReader {
             frames.pass(size);
             return Ok(Some(block));
         }
-        let filling = Filling::new(group, raw)?;
+        let filling = UnfinishedBody::new(group, raw)?;
         let there = frames.begin(size);
         state.filling = Some(filling);
         self.copy(py, raw, there)?;
@@ -247,7 +247,7 @@ impl FrameReader {
     fn read(
         &self,
         py: Python<'_>,
-        state: &mut State,
+        state: &mut ReaderState,
         most: Option<usize>,
         deadline: &mut Option<Instant>,
     ) -> PyResult<usize> {
@@ -255,7 +255,7 @@ impl FrameReader {
         loop {
             state.check_process()?;
             let descriptor = source::descriptor(source)?;
-            let Room { from, lacking, mut ahead } = state.frames.room();
+            let Destination { from, lacking, mut ahead } = state.frames.room();
             let wanted = lacking.min(most.unwrap_or(usize::MAX));
             if wanted < lacking {
                 ahead = &mut [];
@@ -288,7 +288,7 @@ fn read(descriptor: RawFd, body: Bytes, ahead: Bytes) -> Result<usize, i32> {
     unsafe { iovecs::transfer(descriptor, Call::Read, stretches) }.map(|moved| moved.bytes)
 }
 
-impl State {
+impl ReaderState {
     /// The rest of a message that was begun before a fork is the parent's to receive: both would write it to the same bytes.
     fn check_process(&self) -> PyResult<()> {
         match &self.filling {
@@ -305,7 +305,7 @@ impl State {
         let width = self.frames.format().width;
         match self.frames.unfinished() {
             Unfinished::Nothing => {
-                self.phase = Phase::Ended;
+                self.phase = ReaderPhase::Ended;
                 Ok(())
             }
             Unfinished::Prefix { there } => Err(PyEOFError::new_err(format!(

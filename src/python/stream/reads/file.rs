@@ -16,14 +16,14 @@ use crate::python::ffi::arguments::described;
 use crate::python::stream::source::{self, os_error};
 
 /// The file of `read_ranges`, and what to call it in an error.
-pub(super) struct Source<'py> {
+pub(super) struct RangesFile<'py> {
     pub(super) fd: RawFd,
     pub(super) name: Bound<'py, PyAny>,
     /// Where it was opened for this.
     _file: Option<Temporary>,
 }
 
-impl<'py> Source<'py> {
+impl<'py> RangesFile<'py> {
     pub(super) fn of(file: &Bound<'py, PyAny>) -> PyResult<Self> {
         let py = file.py();
         let source = if file.is_instance_of::<PyInt>() || file.hasattr("fileno")? {

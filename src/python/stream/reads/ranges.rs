@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::file::Source;
+use super::file::RangesFile;
 use super::reading::{PinnedCaller, Progress, Reading};
 use super::result::ReadResult;
 use crate::io::driver::{self, RangesRead};
@@ -30,7 +30,7 @@ pub(crate) fn read_ranges<'py>(
         let (offsets, sizes) = (offsets.len(), builder.len());
         return Err(PyValueError::new_err(format!("{offsets} offsets and {sizes} sizes: pass as many of each")));
     }
-    let source = Source::of(file)?;
+    let source = RangesFile::of(file)?;
     let reading = Reading::new(group, builder)?;
     let progress = Progress::new(py, progress, offsets.len())?;
     let pinned = Pinned::new(py, group.get(), reading.claim(), &reading.layout)?;

@@ -27,7 +27,7 @@ pub(super) struct Level {
 
 /// What a level with a limit has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Room {
+pub(crate) struct CgroupRoom {
     /// The file that holds the limit.
     pub(crate) limit_file: PathBuf,
     /// Bytes that all processes in it may use.
@@ -51,7 +51,7 @@ pub(crate) enum Look {
 }
 
 /// The files of each version that hold a limit and what counts against it.
-struct Account {
+struct AccountFiles {
     limit: &'static str,
     usage: &'static str,
 }
@@ -71,7 +71,7 @@ impl Level {
     /// What it has, where it has a limit. Limits can change at any time, so none is remembered.
     ///
     /// `memory.high` is not one: beyond it the kernel reclaims and slows down, and kills nobody.
-    pub(super) fn room(&self, look: Look) -> Option<Room> {
+    pub(super) fn room(&self, look: Look) -> Option<CgroupRoom> {
         let account = self.memory();
         let limit = self.limit(&account)?;
         let usage = self.number(account.usage)?;
@@ -80,7 +80,7 @@ impl Level {
             let reclaimable = self.reclaimable();
             available = available.saturating_add(reclaimable).saturating_add(self.swap(swap_free));
             // Of the first version one limit can hold memory and swap together.
-            let together = Account { limit: "memory.memsw.limit_in_bytes", usage: "memory.memsw.usage_in_bytes" };
+            let together = AccountFiles { limit: "memory.memsw.limit_in_bytes", usage: "memory.memsw.usage_in_bytes" };
             if self.version == Version::One
                 && let Some(limit) = self.limit(&together)
                 && let Some(usage) = self.number(together.usage)
@@ -90,7 +90,7 @@ impl Level {
         }
         let reserve = (limit / RESERVED_SHARE).clamp(MIN_RESERVED_BYTES, MAX_RESERVED_BYTES);
         let limit_file = self.directory.join(account.limit);
-        Some(Room { limit_file, limit, usage, available: available.saturating_sub(reserve) })
+        Some(CgroupRoom { limit_file, limit, usage, available: available.saturating_sub(reserve) })
     }
 
     /// What it has, with a limit or without; `None` if it is gone. Its path is told from the one of `mounts` it lies below.
@@ -106,10 +106,10 @@ impl Level {
         })
     }
 
-    fn memory(&self) -> Account {
+    fn memory(&self) -> AccountFiles {
         match self.version {
-            Version::One => Account { limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes" },
-            Version::Two => Account { limit: "memory.max", usage: "memory.current" },
+            Version::One => AccountFiles { limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes" },
+            Version::Two => AccountFiles { limit: "memory.max", usage: "memory.current" },
         }
     }
 
@@ -126,7 +126,7 @@ impl Level {
             Version::One if self.number("memory.swappiness") == Some(0) => 0,
             Version::One => usize::MAX,
             Version::Two => {
-                let swap = Account { limit: "memory.swap.max", usage: "memory.swap.current" };
+                let swap = AccountFiles { limit: "memory.swap.max", usage: "memory.swap.current" };
                 let used = self.number(swap.usage).unwrap_or(0);
                 self.limit(&swap).map_or(usize::MAX, |limit| limit.saturating_sub(used))
             }
@@ -134,7 +134,7 @@ impl Level {
         allowed.min(swap_free)
     }
 
-    fn limit(&self, account: &Account) -> Option<usize> {
+    fn limit(&self, account: &AccountFiles) -> Option<usize> {
         // "max" is no number.
         self.number(account.limit).filter(|&limit| limit < UNLIMITED)
     }

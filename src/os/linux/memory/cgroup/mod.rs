@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::os::memory_facts::CgroupFacts;
 use level::Level;
-pub(crate) use level::{Look, Room};
+pub(crate) use level::{CgroupRoom, Look};
 pub(crate) use processes::processes_left;
 
 /// The levels, as they were found last.
@@ -24,7 +24,7 @@ impl Levels {
     /// The level that has the least room, if any has a limit.
     ///
     /// No descriptor is kept: a program may close those that it did not open, and give their numbers to files of its own.
-    pub(super) fn tightest(&mut self, look: Look) -> Option<Room> {
+    pub(super) fn tightest(&mut self, look: Look) -> Option<CgroupRoom> {
         self.refresh();
         self.found.iter().filter_map(|level| level.room(look)).min_by_key(|room| room.available)
     }
@@ -86,7 +86,7 @@ mod tests {
         format!("29 23 0:26 / {} rw shared:4 - {kind} none rw,memory\n", tree.0.display())
     }
 
-    fn tightest(levels: Vec<Level>) -> Option<Room> {
+    fn tightest(levels: Vec<Level>) -> Option<CgroupRoom> {
         Levels { cgroup: fs::read("/proc/self/cgroup").unwrap(), found: levels }.tightest(Look::Briefly)
     }
 
