@@ -10,6 +10,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | `python` | the pyo3 layer (feature `python`) |
+//! | `search` | trees of files searched as grep does (feature `search`) |
 //! | `io` | scatter-gather: lists read and written, files and ranges of files read into lists, frames of streams |
 //! | `list` | [`List`] and [`ProtectedList`]: many blocks from one call, held as columns, and as Arrow lays them out |
 //! | `share` | objects in other processes: sent by handle over Unix sockets, and received |
@@ -51,6 +52,8 @@ mod os;
 mod python;
 pub mod rmap;
 mod scratch;
+#[cfg(feature = "search")]
+mod search;
 mod share;
 mod slot;
 mod sync;

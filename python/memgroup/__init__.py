@@ -9,6 +9,7 @@ Hand out memory, protect it without a system call, free all of it in one shot::
         protected = group.protect(block)
 """
 
+from memgroup._gather import Batch, gather
 from memgroup._memgroup import (
     ArrowArray,
     FrameReader,
@@ -29,6 +30,7 @@ from memgroup._pickle import loads_into
 
 __all__ = [
     "ArrowArray",
+    "Batch",
     "FrameReader",
     "GroupStats",
     "MemBlock",
@@ -40,6 +42,7 @@ __all__ = [
     "__version__",
     "disable_fault_report",
     "enable_fault_report",
+    "gather",
     "loads_into",
     "set_warm_limit",
     "warm_memory",

@@ -18,6 +18,8 @@ pub(crate) mod memory_facts;
 
 pub(crate) use system::fork::{self, fork_zeroed};
 pub(crate) use system::io::{iovecs, messages, regular, temporary};
+#[cfg(feature = "search")]
+pub(crate) use system::io::{locale, tree};
 pub(crate) use system::mapping::{
     Locked, Mirrors, ReceivedFile, SharedFile, Unfit, Unlocked, ask_for_huge_pages, check_backing, huge_page_size,
 };

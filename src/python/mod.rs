@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `class` | what Python calls of `MemGroup`, `MemBlock` and `MemList` |
 //! | `numpy` | arrays in a group, and numpy's own allocations |
+//! | `search` | the search of `memgroup gather` |
 //! | `stream` | files, pipes, sockets, frames |
 //! | `view` | what memoryviews and arrays show, and where that is in a group |
 //! | `export` | Arrow, DLPack, pickle |
@@ -24,6 +25,7 @@ mod group;
 mod list;
 mod numpy;
 mod rmap;
+mod search;
 mod stream;
 mod view;
 
@@ -42,6 +44,8 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<group::object::MemGroup>()?;
     module.add_class::<list::object::MemList>()?;
     module.add_class::<stream::reads::ReadResult>()?;
+    module.add_class::<search::pattern::Pattern>()?;
+    module.add_class::<search::tree::TreeWalk>()?;
     module.add_class::<group::stats::GroupStats>()?;
     module.add_class::<group::stats::SlotStats>()?;
     module.add_class::<class::warm_memory::WarmMemory>()?;
@@ -65,6 +69,8 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(class::warm_memory::set_warm_limit, module)?,
         wrap_pyfunction!(class::warm_memory::warm_memory, module)?,
         wrap_pyfunction!(group::memory_facts::memory_facts, module)?,
+        wrap_pyfunction!(search::command::search_files, module)?,
+        wrap_pyfunction!(search::rows::search_rows, module)?,
     ] {
         module.add_function(function)?;
     }

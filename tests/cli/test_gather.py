@@ -4,7 +4,6 @@ Tests of exit status, signals, terminals and pipes run in a child process. Where
 matters, the child runs code first that replaces a function of `os`; so no test depends on how fast it is.
 """
 
-import errno
 import inspect
 import json
 import os
@@ -17,22 +16,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memgroup import MemGroup
-from memgroup.cli.gather.inspect import Search, Sizes, measure
-from memgroup.cli.gather.job import Job, Outcome, gather, read_batch
+from memgroup._gather import read_batch
+from memgroup.cli.gather.inspect import Largest, measure
+from memgroup.cli.gather.job import Job, Outcome, gather
 from memgroup.cli.gather.json import as_json
 from memgroup.cli.gather.report import complaints, report
 from memgroup.cli.gather.shortage import Shortage, remedy, show_reason
 from memgroup.display.report import Bar
-from memgroup.display.text import read_pattern, read_size, show_rate, show_seconds, show_size, show_text
-from support.gathering import contents, find, offsets_in
+from memgroup.display.text import read_size, show_rate, show_seconds, show_size, show_text
+from support.gathering import Found, contents
+
+
+def read_shown(shown: str) -> bytes:
+    """The bytes that are shown so."""
+    special = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\"}
+    escape = rb"\\(x[0-9a-f]{2}|.)"
+    return re.sub(
+        escape, lambda found: special.get(found[1]) or bytes.fromhex(found[1][1:].decode()), shown.encode()
+    )
 
 
 def unwatched(step, done, total) -> None:
     pass
 
 
-def gather_here(*paths: Path | str, inspection: Search | int = 10, **options) -> Outcome:
-    return gather(Job(tuple(map(str, paths)), inspection), MemGroup(**options), unwatched)
+def job(*paths: Path | str, memory: int = 2**28) -> Job:
+    return Job(tuple(map(str, paths)), 10, memory)
+
+
+def gather_here(*paths: Path | str, memory: int = 2**28, **options) -> Outcome:
+    return gather(job(*paths, memory=memory), MemGroup(**options), unwatched)
 
 
 class TestText:
@@ -62,29 +75,6 @@ class TestText:
         with pytest.raises(ValueError, match=r"not a (size|whole number)"):
             read_size(text)
 
-    @pytest.mark.parametrize(
-        ("text", "pattern"),
-        [
-            ("abc", b"abc"),
-            ("größe", "größe".encode()),
-            (r"\x00\xFF\xfe", b"\x00\xff\xfe"),
-            (r"a\n\r\t\\x41", b"a\n\r\t\\x41"),
-            ("caf\udce9", b"caf\xe9"),
-        ],
-    )
-    def test_patterns_are_read(self, text, pattern):
-        assert read_pattern(text) == pattern
-
-    @pytest.mark.parametrize("text", ["", "\\", r"\q", r"\x", r"\x4", r"\xgg", "\\\udce9"])
-    def test_invalid_patterns_are_refused(self, text):
-        with pytest.raises(ValueError, match=r"nothing to find|unknown escape|needs two hex digits"):
-            read_pattern(text)
-
-    @pytest.mark.parametrize("text", [r"\x", r"\x4", r"\xgg"])
-    def test_an_unfinished_escape_is_reported_as_such(self, text):
-        with pytest.raises(ValueError, match=r"^\\x needs two hex digits$"):
-            read_pattern(text)
-
     def test_short_escapes_are_shown_short(self):
         assert show_text("hi\n\r\t\\\x1b") == r"hi\n\r\t\\\x1b"
 
@@ -92,7 +82,7 @@ class TestText:
     def test_shown_text_can_be_parsed_again(self, raw):
         shown = show_text(raw.decode("utf-8", "surrogateescape"))
         assert shown.isprintable()
-        assert read_pattern(shown) == raw
+        assert read_shown(shown) == raw
 
     @pytest.mark.parametrize(
         ("shown", "text"),
@@ -115,9 +105,9 @@ class TestText:
 
 class TestFind:
     def test_every_regular_file_is_found_in_order(self, tree):
-        found = find(tree)
+        found = Found(tree)
         assert sorted(found.paths) == sorted(contents(tree))
-        assert found.paths == find(tree).paths
+        assert found.paths == Found(tree).paths
         assert not found.unreadable
         assert not found.skipped
 
@@ -130,53 +120,26 @@ class TestFind:
         (tmp_path / "to_nothing").symlink_to("nothing")
         with socket.socket(socket.AF_UNIX) as unix:
             unix.bind(os.path.relpath(tmp_path / "socket"))
-            found = find(tmp_path, "/dev/null")
+            found = Found(tmp_path, tmp_path / "socket")
         assert found.paths == [str(tmp_path / "file")]
-        assert found.skipped == {"fifo": 1, "symlink": 3, "socket": 1, "device": 1}
+        assert found.skipped == {"fifo": 1, "symlink": 3, "socket": 2}
 
     def test_symlinks_given_are_followed(self, tree, tmp_path):
         (tmp_path / "tree_link").symlink_to(tree)
         (tmp_path / "file_link").symlink_to(tree / "d0" / "target")
         (tree / "d0" / "target").write_bytes(b"x")
-        assert len(find(tmp_path / "tree_link").paths) == len(contents(tree))
-        assert find(tmp_path / "file_link").paths == [str(tmp_path / "file_link")]
+        assert len(Found(tmp_path / "tree_link").paths) == len(contents(tree))
+        assert Found(tmp_path / "file_link").paths == [str(tmp_path / "file_link")]
 
     def test_a_symlink_cycle_ends(self, tmp_path):
         (tmp_path / "again").symlink_to(tmp_path)
         (tmp_path / "file").touch()
-        assert find(tmp_path / "again").paths == [str(tmp_path / "again" / "file")]
-
-    @pytest.mark.parametrize(
-        "order", [("", "d0", "d0/f"), ("d0/f", "d0", ""), ("d0", "d0/f", "", "d0/f", "d0/../d0")]
-    )
-    def test_a_file_that_several_paths_lead_to_is_found_once(self, tmp_path, order):
-        root = tmp_path / "root"
-        (root / "d0" / "below").mkdir(parents=True)
-        for name in ("d0/f", "d0/g", "d0/below/f", "top"):
-            (root / name).touch()
-        (tmp_path / "link").symlink_to(root / "d0" / "f")
-        found = find(*(os.path.join(root, name) for name in order), tmp_path / "link")
-        assert len(found.paths) == 4
-        assert {os.path.realpath(path) for path in found.paths} == set(contents(root))
+        assert Found(tmp_path / "again").paths == [str(tmp_path / "again" / "file")]
 
     def test_hard_links_are_two_files(self, tmp_path):
         (tmp_path / "one").touch()
         (tmp_path / "two").hardlink_to(tmp_path / "one")
-        assert len(find(tmp_path).paths) == 2
-
-    def test_a_directory_that_cannot_be_listed_is_reported_and_the_rest_found(self, tree, monkeypatch):
-        files = contents(tree)
-        scandir = os.scandir
-
-        def refuse_d1(path):
-            if path.endswith("d1"):
-                raise PermissionError(errno.EACCES, "Permission denied")
-            return scandir(path)
-
-        monkeypatch.setattr(os, "scandir", refuse_d1)
-        found = find(tree)
-        assert (str(tree / "d1"), "Permission denied") in found.unreadable
-        assert set(found.paths) == {path for path in files if "d1" not in Path(path).parts}
+        assert len(Found(tmp_path).paths) == 2
 
     def test_a_tree_deeper_than_the_stack_is_searched(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -186,7 +149,7 @@ class TestFind:
         usual = sys.getrecursionlimit()
         sys.setrecursionlimit(len(inspect.stack(0)) + 100)
         try:
-            found = find(".")
+            found = Found(".")
         finally:
             sys.setrecursionlimit(usual)
         assert found.paths == [f"./{deep}/file"]
@@ -200,7 +163,10 @@ class TestInspect:
     @given(st.lists(st.integers(0, 100_000)), st.integers(0, 12))
     def test_sizes_add_up(self, sizes, most):
         paths = [str(number) for number in range(len(sizes))]
-        found = measure(paths, [bytes(size) for size in sizes], most)
+        kept = Largest(most)
+        for path, size in zip(paths, sizes, strict=True):
+            kept.add(path, size)
+        found = measure(sizes, kept)
         assert (found.files, found.nbytes) == (len(sizes), sum(sizes))
         assert sum(group.files for group in found.distribution) == len(sizes)
         assert sum(group.nbytes for group in found.distribution) == sum(sizes)
@@ -212,22 +178,6 @@ class TestInspect:
             assert sum(size > found.median for size in sizes) <= len(sizes) / 2
             assert sum(size > found.p90 for size in sizes) <= len(sizes) / 10
             assert min(sizes) <= found.median <= found.p90 <= max(sizes)
-
-    @given(
-        st.lists(st.binary(max_size=30).map(lambda raw: bytes(byte % 3 for byte in raw))),
-        st.binary(min_size=1, max_size=2),
-    )
-    def test_matches_are_those_of_bytes(self, files, pattern):
-        pattern = bytes(byte % 3 for byte in pattern)
-        counts: list[int] = []
-        found = Search(pattern, 3, 2).run([str(n) for n in range(len(files))], files, counts)
-        assert counts == [content.count(pattern) for content in files]
-        expected = [(str(n), offsets_in(content, pattern)) for n, content in enumerate(files)]
-        expected = [(path, offsets) for path, offsets in expected if offsets]
-        assert found.files == len(expected)
-        assert [(m.path, m.matches, list(m.offsets)) for m in found.listed] == [
-            (path, len(offsets), offsets[:2]) for path, offsets in expected[:3]
-        ]
 
     @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 50))
     def test_a_bar_fills_its_width(self, full, taken, width):
@@ -242,34 +192,21 @@ class TestGather:
         outcome = gather_here(tree)
         files = contents(tree)
         assert outcome.complete
-        assert outcome.files == outcome.stats.blocks == len(files)
-        assert outcome.nbytes == outcome.stats.requested == sum(map(len, files.values()))
-        assert list(outcome.seconds) == ["walk", "gather", "protect", "inspect", "free"]
-        assert isinstance(outcome.finding, Sizes)
+        assert outcome.files == len(files) > outcome.stats.blocks
+        assert outcome.nbytes == sum(map(len, files.values())) > outcome.stats.requested
+        assert list(outcome.seconds) == ["read", "protect", "inspect", "free"]
 
     def test_the_group_is_freed(self, tree):
         group = MemGroup()
-        gather(Job((str(tree),), 10), group, unwatched)
+        gather(job(tree), group, unwatched)
         assert group.freed
 
-    @pytest.mark.parametrize("function", ["os.scandir", "memgroup.cli.gather.job.read_batch"])
-    def test_the_group_is_freed_when_interrupted(self, tree, function, monkeypatch):
+    def test_the_group_is_freed_when_interrupted(self, tree, monkeypatch):
         group = MemGroup()
-        monkeypatch.setattr(function, interrupt)
+        monkeypatch.setattr("memgroup._gather.read_batch", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            gather(Job((str(tree),), 10), group, unwatched)
+            gather(job(tree), group, unwatched)
         assert group.freed
-
-    def test_blocks_are_protected_when_inspected(self, tree):
-        seen = []
-
-        class Spy(Search):
-            def run(self, paths, blocks, counts):
-                seen.extend(block.readonly for block in blocks)
-                return super().run(paths, blocks, counts)
-
-        gather_here(tree, inspection=Spy(b"a", 1, 1))
-        assert seen == [True] * len(contents(tree))
 
     def test_the_work_can_be_watched(self, tree):
         steps = []
@@ -277,13 +214,8 @@ class TestGather:
         def watch(step, done, total):
             steps.append((step, done, total))
 
-        gather(Job((str(tree),), Search(b"a", 1, 1)), MemGroup(), watch)
-        number = len(contents(tree))
-        assert [(step, done(), total) for step, done, total in steps] == [
-            ("walk", number, None),
-            ("gather", number, number),
-            ("inspect", number, number),
-        ]
+        gather(job(tree), MemGroup(), watch)
+        assert [(step, done(), total) for step, done, total in steps] == [("read", 200, None)]
 
     def test_a_file_deleted_after_it_was_found_is_reported(self, tree, monkeypatch):
         gone = sorted(contents(tree))[3]
@@ -293,14 +225,14 @@ class TestGather:
                 os.unlink(gone)
             return read_batch(group, paths, follow)
 
-        monkeypatch.setattr("memgroup.cli.gather.job.read_batch", delete_first)
+        monkeypatch.setattr("memgroup._gather.read_batch", delete_first)
         outcome = gather_here(tree)
         assert outcome.unreadable == ((gone, "No such file or directory"),)
         assert outcome.files == len(contents(tree))
         assert not outcome.complete
 
     def test_changed_files_are_counted(self, tree, monkeypatch):
-        monkeypatch.setattr("memgroup.cli.gather.job.read_batch", Altered)
+        monkeypatch.setattr("memgroup._gather.read_batch", Altered)
         outcome = gather_here(tree)
         assert outcome.changed == outcome.abandoned == len(contents(tree))
 
@@ -310,7 +242,7 @@ class TestGather:
         assert outcome.nbytes > 0
 
     def test_abandoned_bytes_are_counted_as_waste(self, tree, monkeypatch):
-        monkeypatch.setattr("memgroup.cli.gather.job.read_batch", Altered)
+        monkeypatch.setattr("memgroup._gather.read_batch", Altered)
         outcome = gather_here(tree)
         assert json.loads(as_json(outcome))["group"]["abandoned"] == 200
         waste = outcome.stats.committed - outcome.stats.allocated + 200
@@ -318,23 +250,22 @@ class TestGather:
         assert f"{show_size(waste)} or " in text
         assert "200 B given up as files changed or failed" in text
 
-    @pytest.mark.parametrize("batch", [1, 7, 200])
-    def test_batches_change_nothing(self, tree, batch, monkeypatch):
-        monkeypatch.setattr("memgroup.cli.gather.job._BATCH", batch)
-        outcome = gather_here(tree)
-        assert (outcome.files, outcome.nbytes) == (200, sum(map(len, contents(tree).values())))
-        short = gather_here(tree, limit=128 * 1024)
-        assert short.files < 200
+    @pytest.mark.parametrize("memory", [2**15, 2**18])
+    def test_batches_change_nothing(self, tree, memory):
+        whole, outcome = gather_here(tree), gather_here(tree, memory=memory)
+        assert outcome.batches > whole.batches
+        assert (outcome.sizes, outcome.files) == (whole.sizes, 200)
+        assert outcome.stats.requested <= memory
+        short = gather_here(tree, limit=16 * 1024)
         assert short.shortage is not None
-        assert short.shortage.left == 200 - short.files
-        assert short.shortage.path in gathered_in_order(tree)[: short.files + 1]
+        assert short.shortage.left == 200 - short.files > 0
 
-    def test_the_rates_of_the_walk_count_all_files_found(self, tree):
-        outcome = gather_here(tree, limit=128 * 1024)
-        assert outcome.files < outcome.found == 200
-        row = re.search(r"^  walk +.*$", str(report(outcome)), re.MULTILINE)
-        assert row is not None
-        assert show_rate(200 / outcome.seconds["walk"]) in row[0]
+    def test_a_file_that_is_larger_than_the_memory_is_one_file(self, tmp_path):
+        (tmp_path / "large").write_bytes(bytes(1_000_000))
+        (tmp_path / "small").write_bytes(bytes(10))
+        outcome = gather_here(tmp_path, memory=2**18)
+        assert (outcome.files, outcome.nbytes, outcome.batches) == (2, 1_000_010, 5)
+        assert [file.nbytes for file in outcome.sizes.largest] == [1_000_000, 10]
 
     def test_complaints_are_bounded(self, tree, monkeypatch):
         def delete_all(group, paths, follow):
@@ -342,7 +273,7 @@ class TestGather:
                 os.unlink(path)
             return read_batch(group, paths, follow)
 
-        monkeypatch.setattr("memgroup.cli.gather.job.read_batch", delete_all)
+        monkeypatch.setattr("memgroup._gather.read_batch", delete_all)
         outcome = gather_here(tree)
         assert len(outcome.unreadable) == 200
         lines = list(complaints(outcome))
@@ -405,14 +336,8 @@ class Altered:
     """A result of files that each reported one byte more than they had."""
 
     def __init__(self, group, paths, follow):
-        self._result = read_batch(group, paths, follow)
+        result = read_batch(group, paths, follow)
+        self.blocks, self.errors = result.blocks, result.errors
         self.changed = tuple(range(len(paths)))
         self.unannounced = ()
         self.abandoned = len(paths)
-
-    def __iter__(self):
-        return iter(self._result)
-
-
-def gathered_in_order(tree) -> list[str]:
-    return find(tree).paths

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 from memgroup import MemGroup
-from memgroup.cli.gather.find import Finder, Found
-from memgroup.cli.gather.inspect import Matches, Search, measure
+from memgroup.cli.gather.inspect import Largest, measure
 from memgroup.cli.gather.job import Job, Outcome, gather
 from memgroup.cli.gather.report import complaints
+from support.gathering import Found
 
 
-def gathered(*paths: Path | str, inspection: Search | int = 10, **options) -> Outcome:
-    job = Job(tuple(map(str, paths)), inspection)
+def gathered(*paths: Path | str, **options) -> Outcome:
+    job = Job(tuple(map(str, paths)), 100, 2**28)
     return gather(job, MemGroup(**options), lambda step, done, total: None)
 
 
@@ -37,15 +37,12 @@ def test_a_file_that_is_too_large_costs_only_itself(tmp_path, place):
     assert "left out 1" in second
 
 
-def test_files_that_fit_are_gathered_after_memory_runs_out(tmp_path):
+def test_files_that_do_not_fit_at_once_are_gathered_one_after_another(tmp_path):
     for number in range(10):
         (tmp_path / f"{number}").write_bytes(bytes(100_000))
     (tmp_path / "last").write_bytes(b"small")
     outcome = gathered(tmp_path, limit=512 * 1024)
-    assert outcome.shortage is not None
-    assert outcome.shortage.left == 11 - outcome.files
-    assert outcome.nbytes == (outcome.files - 1) * 100_000 + 5
-    assert next(complaints(outcome)).startswith(f"memory ended at {outcome.shortage.path}: ")
+    assert (outcome.shortage, outcome.files, outcome.nbytes) == (None, 11, 1_000_005)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +58,7 @@ def test_files_that_fit_are_gathered_after_memory_runs_out(tmp_path):
     ],
 )
 def test_quantiles_are_of_the_nearest_rank(sizes, median, p90):
-    found = measure([str(size) for size in sizes], [bytes(size) for size in sizes], 0)
+    found = measure(sizes, Largest(0))
     assert (found.median, found.p90) == (median, p90)
 
 
@@ -79,16 +76,14 @@ def deep(tmp_path, monkeypatch) -> Path:
 
 
 def test_a_path_of_any_length_is_found_and_read(deep):
-    found = Found()
-    Finder(found).find([str(deep)])
+    found = Found(deep)
     assert found.unreadable == []
     assert len(found.paths) == 30
     assert max(map(len, found.paths)) > 5000
-    outcome = gathered(deep, inspection=Search(b"deep", 100, 1))
+    outcome = gathered(deep)
     assert outcome.complete
     assert outcome.nbytes == 4 * sum(range(30))
-    assert isinstance(outcome.finding, Matches)
-    assert [file.matches for file in outcome.finding.listed] == list(range(1, 30))
+    assert [file.nbytes for file in outcome.sizes.largest] == [4 * depth for depth in reversed(range(30))]
 
 
 def test_over_long_paths_leave_no_descriptor(deep):

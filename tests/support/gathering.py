@@ -1,11 +1,12 @@
 """Helpers for the tests of `memgroup gather`."""
 
+import os
 import random
 import sys
 from pathlib import Path
 
 import pytest
-from memgroup.cli.gather.find import Finder, Found
+from memgroup._memgroup import TreeWalk
 
 COMMAND = [sys.executable, "-m", "memgroup", "gather"]
 
@@ -27,18 +28,14 @@ def after(code: str, *arguments: str | Path) -> list[str | Path]:
     return [sys.executable, "-c", AFTER.format(code=code), "gather", *arguments]
 
 
-def find(*paths: Path | str) -> Found:
-    found = Found()
-    Finder(found).find(list(map(str, paths)))
-    return found
+class Found:
+    """What a walk has found."""
 
-
-def offsets_in(content: bytes, pattern: bytes) -> list[int]:
-    offsets, at = [], content.find(pattern)
-    while at >= 0:
-        offsets.append(at)
-        at = content.find(pattern, at + len(pattern))
-    return offsets
+    def __init__(self, *paths: Path | str) -> None:
+        walk = TreeWalk([os.fsencode(path) for path in paths], False)
+        self.paths = [os.fsdecode(path) for some in walk for path in some]
+        self.skipped = walk.skipped
+        self.unreadable = [(os.fsdecode(path), os.strerror(code)) for path, code in walk.unreadable]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from memgroup._memgroup.list import MemList
 from memgroup._memgroup.memory import memory_facts
 from memgroup._memgroup.pickling import block_from_buffer, gathered, list_of_pieces, pieces
 from memgroup._memgroup.rmap import Broken, Machine, Process, Vma
+from memgroup._memgroup.search import Pattern, TreeWalk, search_files, search_rows
 from memgroup._memgroup.stats import GroupStats, SlotStats
 
 __all__ = [
@@ -23,9 +24,11 @@ __all__ = [
     "MemBlock",
     "MemGroup",
     "MemList",
+    "Pattern",
     "Process",
     "ReadResult",
     "SlotStats",
+    "TreeWalk",
     "Vma",
     "WarmMemory",
     "__version__",
@@ -38,6 +41,8 @@ __all__ = [
     "non_blocking",
     "pieces",
     "read_nonblocking",
+    "search_files",
+    "search_rows",
     "set_warm_limit",
     "warm_memory",
     "write_nonblocking",

@@ -3,48 +3,51 @@
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from memgroup._memgroup import __version__
-from memgroup.cli import doctor, forkcost
-from memgroup.cli.gather import command as gather
 from memgroup.cli.help import HelpFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_COMMANDS = {"gather": gather, "forkcost": forkcost, "doctor": doctor}
+# The module of each command, imported only if it is the one that runs, and the help for it.
+_COMMANDS = {
+    "gather": ("memgroup.cli.gather.command", "search files as grep does, or report on their sizes"),
+    "forkcost": ("memgroup.cli.forkcost", "measure what a fork costs with a group of each backing"),
+    "doctor": ("memgroup.cli.doctor", "say what this machine offers to groups, and what that means"),
+}
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command of `arguments`; report to stdout, and print errors to stderr.
 
     Returns:
-        COMPLETE or INCOMPLETE.
+        The exit status of the command.
 
     Raises:
         SystemExit: `arguments` are unusable, or asked only for help or the version.
         OSError: The report could not be written.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser(arguments[0] if arguments else "").parse_args(arguments)
     work: Callable[[argparse.Namespace], int] = options.work
     return work(options)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(chosen: str) -> argparse.ArgumentParser:
+    """The parser, with the arguments of the command `chosen`."""
     parser = argparse.ArgumentParser(
         prog="memgroup", description="Allocate-only memory groups.", formatter_class=HelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"memgroup {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, command in _COMMANDS.items():
-        subparser = commands.add_parser(
-            name,
-            help=command.HELP,
-            description=command.DESCRIPTION,
-            epilog=command.DETAILS,
-            formatter_class=HelpFormatter,
-        )
-        subparser.set_defaults(work=command.run)
-        command.add_arguments(subparser)
+    # With `prog`, argparse need not lay out a usage to find it, which takes longer than all else here.
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, prog="memgroup")
+    for name, (module, summary) in _COMMANDS.items():
+        subparser = commands.add_parser(name, help=summary, formatter_class=HelpFormatter)
+        if name == chosen:
+            command = import_module(module)
+            subparser.description, subparser.epilog = command.DESCRIPTION, command.DETAILS
+            subparser.set_defaults(work=command.run)
+            command.add_arguments(subparser)
     return parser

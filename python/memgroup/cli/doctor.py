@@ -10,8 +10,6 @@ from memgroup.cli.status import COMPLETE, INCOMPLETE
 if TYPE_CHECKING:
     import argparse
 
-HELP = "say what this machine offers to groups, and what that means"
-
 DESCRIPTION = """
 Say what this machine offers to memory groups, by trying it, and what that means. Nothing is changed.
 """

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from memgroup.forkcost import Measurement
 
-HELP = "measure what a fork costs with a group of each backing"
-
 DESCRIPTION = """
 Measure on this machine what a fork costs a process with a group: once it is written to, a family of processes
 is forked from a small process of its own, and the last fork is looked at.

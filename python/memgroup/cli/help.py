@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
-import textwrap
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ _NO_BREAK = "\xa0"
 
 class HelpFormatter(argparse.HelpFormatter):
     """Fills each paragraph separately. A paragraph that begins with `term ` is indented after the term."""
+
+    def __init__(self, prog: str) -> None:
+        """Fit the terminal. argparse would ask shutil, which takes longer to import than all of argparse."""
+        super().__init__(prog, width=_columns() - 2)
 
     def _format_usage(self, *arguments: Any, **options: Any) -> str:
         usage = super()._format_usage(*arguments, **options)
@@ -40,6 +46,15 @@ class HelpFormatter(argparse.HelpFormatter):
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return _wrap(" ".join(text.split()), width)
+
+
+def _columns() -> int:
+    """The width of the terminal, or 80."""
+    with suppress(ValueError):
+        return int(os.environ.get("COLUMNS", "")) or 80
+    with suppress(OSError, AttributeError, ValueError):
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    return 80
 
 
 def _paragraphs(text: str) -> Iterator[tuple[str, str]]:
@@ -65,6 +80,8 @@ def _start_and_words(line: str) -> tuple[str, str]:
 
 
 def _wrap(words: str, width: int, first: str = "", behind: str = "") -> list[str]:
+    import textwrap  # for help alone
+
     return textwrap.wrap(
         words,
         width,

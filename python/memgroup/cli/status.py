@@ -2,9 +2,9 @@
 
 | status | meaning |
 | --- | --- |
-| 0 | all files were gathered |
-| 1 | some files could not be read, or memory ran out; `doctor` found a missing feature |
-| 2 | no report: bad usage, a path that does not exist, or an output that cannot be written |
+| 0 | all was done; `gather --find` found something |
+| 1 | `gather --find` found nothing; `doctor` found a missing feature |
+| 2 | bad usage, a file that cannot be read, or an output that cannot be written |
 | 130 | ended by Ctrl-C |
 | 141 | the reader of the output closed the pipe, as after `| head` (SIGPIPE) |
 """
@@ -12,6 +12,8 @@
 import signal
 
 COMPLETE = 0
+FOUND = 0
+NOT_FOUND = 1
 INCOMPLETE = 1
 UNUSABLE = 2
 EXIT_SIGINT = 128 + signal.SIGINT

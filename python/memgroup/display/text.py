@@ -7,8 +7,6 @@ import re
 _SIZE = re.compile(r"(\d+)(?:\.(\d+))? ?([KMGTPE]?)(iB|B|)", re.IGNORECASE)
 _PREFIXES = ("", "K", "M", "G", "T", "P", "E")
 
-_ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.|)", re.DOTALL)
-_ESCAPED = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -29,30 +27,6 @@ def read_size(text: str) -> int:
     if rest:
         raise ValueError(f"not a whole number of bytes: {text!r}")
     return size
-
-
-def read_pattern(text: str) -> bytes:
-    r"""The bytes that `text` stands for: its UTF-8, with `\xNN`, `\n`, `\r`, `\t` and `\\` replaced.
-
-    Raises:
-        ValueError: It is empty or holds another escape.
-    """
-    pattern = _ESCAPE.sub(_unescape, text.encode("utf-8", "surrogateescape"))
-    if not pattern:
-        raise ValueError("nothing to find: give at least one byte")
-    return pattern
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    escape = match[1]
-    if len(escape) == 3:
-        return bytes.fromhex(escape[1:].decode())
-    if escape == b"x":
-        raise ValueError(r"\x needs two hex digits")
-    if escape not in _ESCAPED:
-        shown = show_text(escape.decode("utf-8", "surrogateescape"))
-        raise ValueError(rf"unknown escape \{shown}; there are \xNN, \n, \r, \t and \\")
-    return _ESCAPED[escape]
 
 
 def show_text(text: str) -> str:

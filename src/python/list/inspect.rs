@@ -94,6 +94,23 @@ pub(crate) fn count_in<'py>(list: &MemList, value: &Bound<'py, PyAny>) -> PyResu
     })
 }
 
+/// Which blocks some work says yes to.
+pub(crate) fn mask<'py>(
+    list: &MemList,
+    py: Python<'py>,
+    is_so: impl Fn(&[u8]) -> bool + Sync,
+) -> PyResult<Bound<'py, PyMemoryView>> {
+    let mut mask = fallible::filled(false, list.len())?;
+    for indices in pieces(list, py)? {
+        let (is_so, some) = (&is_so, &mut mask[indices.clone()]);
+        list.with_records(py, None, SIGNAL_CHECK_BYTES, move |records| {
+            records.each(indices, |at, record| some[at] = is_so(record));
+        })?;
+        py.check_signals()?;
+    }
+    Answers::view(py, mask)
+}
+
 /// The blocks that a mask or indices name, as a list over the same bytes.
 pub(crate) fn take<'py>(list: &MemList, which: &Bound<'py, PyAny>) -> PyResult<Bound<'py, MemList>> {
     let py = which.py();

@@ -1,100 +1,117 @@
-"""The command `memgroup gather`."""
+"""The command `memgroup gather`: its arguments. The work is imported when it is known what that is."""
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
-from memgroup import MemGroup
-from memgroup.cli.arguments import SIZE_HELP, argument, count_or_all, refuse
-from memgroup.cli.gather.inspect import Search
-from memgroup.cli.gather.job import Job, gather
-from memgroup.cli.gather.json import as_json
-from memgroup.cli.gather.report import complaints, report
-from memgroup.cli.output import print_report
-from memgroup.cli.status import COMPLETE, INCOMPLETE
-from memgroup.display.text import read_pattern, read_size, show_text
-from memgroup.display.watching import watching
+from memgroup.cli.arguments import SIZE_HELP, argument, count_or_all, positive
+from memgroup.display.text import read_size, show_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
-
-    from memgroup.cli.gather.job import Outcome
 
     _Add = Callable[..., Any]
 
-HELP = "gather files into one group, protect, inspect and free them"
-
 DESCRIPTION = """
-Gather every file below some paths into one memory group, protect and inspect them, free them all in one shot.
+Search every file below some paths, as grep -r does, in bounded memory; or report on their sizes.
 """
 
 DETAILS = rf"""
 paths:
-  Directories are searched to any depth. A symlink is followed if it is given
-  as PATH; below a PATH, symlinks, fifos, sockets and devices are skipped.
-  A file is gathered once, however many PATHs lead to it. Of one that announces
-  no size, as those of /proc, up to 64 MiB are read; if it goes on, it counts
-  as a file that cannot be read.
+  Directories are searched to any depth, files in the order of their names; the current directory without
+  PATH, standard input for -. A symlink is followed if it is given as PATH; below a PATH, symlinks, fifos,
+  sockets and devices are skipped.
 
-BYTES:
-  Text, taken as UTF-8. \xNN stands for any byte, \n, \r, \t for line feed,
-  carriage return and tab, \\ for a backslash. Matches do not overlap. File
-  names are shown in the same way, other unprintable bytes as \xNN.
+TEXT:
+  Taken as it is; each line of it is a TEXT of its own. With --regex, a regular expression of Rust's regex
+  crate, matched line by line. Letters are those of the locale's character set.
+
+output:
+  path:line:text of each line in which a TEXT occurs, as grep -rn prints it, without path if PATH is one file.
+  Lines of binary files, which have a zero byte, and lines that are not in the locale's character set are not
+  printed unless -a is given: standard error says that the file matches. --json prints an object in each
+  line: path, line, offset, text, matches (pairs of offsets in the line); what is no UTF-8 has its bytes in
+  path_base64, text_base64. --out writes path, path_bytes (of a path that is no UTF-8), offset, line (with
+  --find), and bytes: of the line, or of the file. A file that is larger than a quarter of --memory takes
+  several rows.
 {SIZE_HELP}
-N:
-  A number or "all". Totals are complete, however few are listed.
-
 exit status:
-  0    everything was gathered
-  1    some files could not be read, or there was no memory for them
-  2    bad usage, a PATH that does not exist, or output that cannot be written
+  0    something was found; without --find: everything was read
+  1    nothing was found
+  2    something could not be read (with -q, only if nothing was found), or bad usage
   130  ended by Ctrl-C
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a file or a directory")
-    parser.add_argument("--json", action="store_true", help="report as one JSON object")
-    _add_inspection(parser.add_argument_group("inspection").add_argument)
-    _add_memory(parser.add_argument_group("memory").add_argument)
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="a file or a directory")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    _add_search(parser.add_argument_group("search").add_argument)
+    _add_files(parser.add_argument_group("files and memory").add_argument)
+    _add_report(parser.add_argument_group("report (without --find)").add_argument)
 
 
-def _add_inspection(add: _Add) -> None:
+def _add_search(add: _Add) -> None:
+    add("--find", action="append", metavar="TEXT", help="print the lines with TEXT; repeat it for several")
+    add("-i", "--ignore-case", action="store_true", help="find TEXT in capital and small letters")
+    add("--regex", action="store_true", help="TEXT is a regular expression")
+    add("-c", "--count", action="store_true", help="print path:number of lines, of every file")
+    add("-l", "--files-with-matches", action="store_true", help="print the paths of files with TEXT")
+    add("-q", "--quiet", action="store_true", help="print nothing, and end at the first line with TEXT")
+    add("-n", "--line-number", action="store_true", default=True, help="print line numbers (the default)")
+    add("--no-line-number", dest="line_number", action="store_false", help="print path:text")
+    add("-a", "--text", action="store_true", help="take binary files for text")
     add(
-        "--find",
-        type=argument(read_pattern),
-        metavar="BYTES",
-        help="find these bytes, rather than tell the sizes of the files",
+        "--color",
+        choices=["auto", "always", "never"],
+        default="auto",
+        help="print in colour: on a terminal (auto, the default), always or never",
+    )
+
+
+def _add_files(add: _Add) -> None:
+    add("--ignore", action="store_true", help="skip what the files .gitignore name, and .git")
+    add(
+        "--memory",
+        type=argument(read_size),
+        default=256 * 1024 * 1024,
+        metavar="SIZE",
+        help="the most memory for what is read (default: 256M)",
     )
     add(
-        "--max-files",
-        type=argument(count_or_all),
-        default=50,
+        "--threads",
+        type=argument(positive),
+        default=0,
         metavar="N",
-        help="of the files with matches list the first N (default: %(default)s)",
+        help="search in N threads (default: as many as there are processors, up to 12)",
     )
+
     add(
-        "--max-matches",
-        type=argument(count_or_all),
-        default=10,
-        metavar="N",
-        help="of the matches in a file list the first N (default: %(default)s)",
+        "--out",
+        type=argument(_table_path),
+        metavar="FILE",
+        help="write a table, a row for each line with TEXT, or for each file without --find, to FILE.parquet "
+        "or FILE.arrow (by pyarrow)",
     )
+
+
+def _table_path(text: str) -> str:
+    if text.endswith((".parquet", ".arrow")):
+        return text
+    raise ValueError(f"give a file that ends in .parquet or .arrow, not {show_text(text)}")
+
+
+def _add_report(add: _Add) -> None:
     add(
         "--largest",
         type=argument(count_or_all),
         default=10,
         metavar="N",
-        help="list the N largest files (default: %(default)s)",
+        help='list the N largest files, or "all" (default: %(default)s)',
     )
-
-
-def _add_memory(add: _Add) -> None:
     add(
         "--base",
         type=argument(read_size),
@@ -119,52 +136,15 @@ def _add_memory(add: _Add) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Gather, and report."""
-    _check_paths(options.paths)
-    group = _group(options)
-    with watching("files") as watch:
-        outcome = gather(_job(options), group, watch)
-    _show(outcome, options.json)
-    return COMPLETE if outcome.complete else INCOMPLETE
+    """Search, write a table, or report."""
+    if options.out is not None:
+        from memgroup.cli.gather import table
 
-
-def _check_paths(paths: Sequence[str]) -> None:
-    """Refuse a path that does not exist, before any work is done: it is probably a typing error."""
-    for path in paths:
-        try:
-            os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            shown = show_text(path) or "''"  # an empty string would be invisible
-            refuse("gather", f"{shown}: {error.strerror}")
-        except OSError:
-            continue  # it may exist; the job will report its error
-
-
-def _group(options: argparse.Namespace) -> MemGroup:
-    try:
-        return MemGroup(options.base, options.limit, options.backing, "gather")
-    except FileNotFoundError:
-        shown = show_text(options.backing)
-        refuse("gather", f"--backing must be memfd, anonymous or a directory that exists, not {shown}")
-    except NotADirectoryError:
-        refuse("gather", f"--backing {show_text(options.backing)} is not a directory")
-    except OSError as error:
-        refuse("gather", error.strerror or str(error))
-    except (ValueError, MemoryError) as error:
-        refuse("gather", str(error))
-
-
-def _job(options: argparse.Namespace) -> Job:
+        return table.write_files(options) if options.find is None else table.write_matches(options)
     if options.find is None:
-        return Job(tuple(options.paths), options.largest)
-    return Job(tuple(options.paths), Search(options.find, options.max_files, options.max_matches))
+        from memgroup.cli.gather.survey import survey
 
+        return survey(options)
+    from memgroup.cli.gather.search import search
 
-def _show(outcome: Outcome, wants_json: bool) -> None:
-    """Report in the form that suits the reader, and print errors about missing files."""
-    if wants_json:
-        print(as_json(outcome))
-    else:
-        print_report(report(outcome))
-    for line in complaints(outcome):
-        print(f"memgroup: {line}", file=sys.stderr)
+    return search(options)

@@ -1,4 +1,4 @@
-"""Inspecting the gathered files: their sizes, or the positions of some bytes in them."""
+"""Inspecting the gathered files: their sizes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Sized
-
-    from memgroup import MemBlock
+    from collections.abc import Iterable, Sequence
 
 # Each size class is four times as wide as the one before; the first is for empty files.
 _CLASSES = (0, 1, *(4**power for power in range(4, 32)))
@@ -40,8 +38,8 @@ class Sizes:
     Attributes:
         files: The number of files.
         nbytes: All of them together.
-        median: No more than half of the files are smaller, no more than half larger.
-        p90: No more than a tenth of the files is larger.
+        median: At least half of the files are no larger: the nearest rank.
+        p90: At least nine tenths of the files are no larger.
         distribution: The classes from the first to the last that has files.
         largest: The largest files, largest first.
     """
@@ -59,45 +57,40 @@ class Sizes:
         return self.nbytes / self.files if self.files else 0.0
 
 
-class FileMatches(NamedTuple):
-    """One file, how often the pattern occurs in it, and the offsets of the first of these matches."""
+class Largest:
+    """The largest of the files that are added; of files of one size those that came first."""
 
-    path: str
-    matches: int
-    offsets: tuple[int, ...]
+    def __init__(self, most: int) -> None:
+        """Keep so many."""
+        self._most = most
+        # The smallest first. Later files have smaller numbers.
+        self._heap: list[tuple[int, int, str]] = []
+        self._added = 0
 
+    def add(self, path: str, nbytes: int) -> None:
+        """Add a file."""
+        self._added += 1
+        entry = (nbytes, -self._added, path)
+        if len(self._heap) < self._most:
+            heapq.heappush(self._heap, entry)
+        elif self._heap and entry > self._heap[0]:
+            heapq.heapreplace(self._heap, entry)
 
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """The matches of a pattern. They do not overlap, as with `bytes.count`.
-
-    Attributes:
-        pattern: The bytes that were searched for.
-        nbytes: Bytes searched.
-        matches: The number of matches in all files.
-        files: The number of files with a match.
-        listed: The first of these files.
-    """
-
-    pattern: bytes
-    nbytes: int
-    matches: int
-    files: int
-    listed: tuple[FileMatches, ...]
+    def files(self) -> tuple[FileSize, ...]:
+        """The files, largest first."""
+        return tuple(FileSize(path, nbytes) for nbytes, _, path in sorted(self._heap, reverse=True))
 
 
-def measure(paths: Sequence[str], blocks: Sequence[Sized], most: int) -> Sizes:
-    """Sizes of the files `paths` with content `blocks`, and the `most` largest."""
-    sizes = list(map(len, blocks))
+def measure(sizes: Iterable[int], largest: Largest) -> Sizes:
+    """What there is to say of the sizes of some files, and the largest of them."""
     ordered = sorted(sizes)
-    largest = heapq.nlargest(most, range(len(sizes)), key=sizes.__getitem__)
     return Sizes(
-        files=len(sizes),
-        nbytes=sum(sizes),
+        files=len(ordered),
+        nbytes=sum(ordered),
         median=_percentile(ordered, 50),
         p90=_percentile(ordered, 90),
         distribution=_distribution(ordered),
-        largest=tuple(FileSize(paths[index], sizes[index]) for index in largest),
+        largest=largest.files(),
     )
 
 
@@ -121,41 +114,3 @@ def _distribution(ordered: Sequence[int]) -> tuple[SizeClass, ...]:
 def _size_class(ordered: Sequence[int], low: int, high: int) -> SizeClass:
     members = ordered[bisect_left(ordered, low) : bisect_left(ordered, high)]
     return SizeClass(low, high, len(members), sum(members))
-
-
-@dataclass(slots=True)
-class Search:
-    """A search for `pattern` that lists the offsets of `most_matches` in each of `most_files`."""
-
-    pattern: bytes
-    most_files: int
-    most_matches: int
-
-    def run(self, paths: Sequence[str], blocks: Sequence[MemBlock], counts: list[int]) -> Matches:
-        """Search the files `paths` with content `blocks`.
-
-        `counts` receives the number of matches of each file in turn; another thread may watch it.
-        """
-        pattern = self.pattern
-        for block in blocks:
-            counts.append(block.count(pattern))
-        hits = [index for index, count in enumerate(counts) if count]
-        return Matches(
-            pattern=pattern,
-            nbytes=sum(map(len, blocks)),
-            matches=sum(counts),
-            files=len(hits),
-            listed=tuple(
-                FileMatches(paths[index], counts[index], self._offsets(blocks[index], counts[index]))
-                for index in hits[: self.most_files]
-            ),
-        )
-
-    def _offsets(self, block: MemBlock, count: int) -> tuple[int, ...]:
-        offsets: list[int] = []
-        behind = 0
-        for _ in range(min(count, self.most_matches)):
-            offset = block.find(self.pattern, behind)
-            offsets.append(offset)
-            behind = offset + len(self.pattern)
-        return tuple(offsets)

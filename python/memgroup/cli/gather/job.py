@@ -1,89 +1,112 @@
-"""The main job: find files, gather them into one group, protect and inspect them, free them all in one shot.
+"""The report's job: read files in batches into one group, protect and measure them, make room for the next.
 
 This module prints nothing. It returns an `Outcome`; a `Watch` can follow the work.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from contextlib import ExitStack, contextmanager
+from array import array
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from memgroup.cli.gather.find import Finder, Found, Unreadable
-from memgroup.cli.gather.inspect import Matches, Search, Sizes, measure
-from memgroup.cli.gather.reach import is_long, reachable
+from memgroup._gather import Reader
+from memgroup._memgroup import TreeWalk
+from memgroup.cli.gather.inspect import Largest, Sizes, measure
 from memgroup.cli.gather.shortage import Shortage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Iterator
 
-    from memgroup import GroupStats, MemBlock, MemGroup, ReadResult
+    from memgroup import Batch, GroupStats, MemGroup
     from memgroup.display.watch import Watch
 
-# Files read in one call: as many as read_files opens at once, which saves a system call by path for each
-# size. A batch that does not fit costs little.
-_BATCH = 128
+
+class Unreadable(NamedTuple):
+    """A file or directory that could not be read, and why."""
+
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The files to gather, and the inspection.
+    """The files to gather, and what to tell of them.
 
     Attributes:
         paths: Files and directories.
-        inspection: A search, or how many of the largest files to list.
+        largest: How many of the largest files to list.
+        memory: The most bytes to read at once.
+        ignore: Whether to skip what the files .gitignore name.
     """
 
     paths: tuple[str, ...]
-    inspection: Search | int
+    largest: int
+    memory: int
+    ignore: bool = False
 
 
 @dataclass(slots=True)
 class Gathered:
-    """Files in a group: `paths[i]` has the content `blocks[i]`.
-
-    Two lists and not a list of pairs, so that a file needs no object besides its path and its block.
+    """What is known of the files so far.
 
     Attributes:
-        paths: The files that were read.
-        blocks: Their content.
+        sizes: The size of each file.
+        last: The path of the last one.
+        largest: The largest of them.
+        batches: The number of batches.
         changed: The number of files that had changed their size when they were read.
         unsized: The number of files that reported no size but had content, as the files of /proc.
         abandoned: Bytes that were allocated and then wasted, because a file was shorter than reported.
         unreadable: The files that could not be read.
         shortage: The files that were left out, if the group had no memory for some.
+        stats: The group when it was fullest.
     """
 
-    paths: list[str] = field(default_factory=list[str])
-    blocks: list[MemBlock] = field(default_factory=list["MemBlock"])
+    largest: Largest
+    sizes: array[int] = field(default_factory=lambda: array("Q"))
+    last: str = ""
+    batches: int = 0
     changed: int = 0
     unsized: int = 0
     abandoned: int = 0
     unreadable: list[Unreadable] = field(default_factory=list[Unreadable])
     shortage: Shortage | None = None
+    stats: GroupStats | None = None
 
-    def add(self, paths: Sequence[str], result: ReadResult) -> None:
-        """Add the result of reading `paths`."""
-        blocks, errors = result
-        for number, (path, block) in enumerate(zip(paths, blocks, strict=True)):
-            error = errors.get(number)
-            if error is None:
-                self.paths.append(path)
-                self.blocks.append(block)
-            elif isinstance(error, OSError):
-                self.unreadable.append(Unreadable.because(path, error))
-                self.abandoned += len(block)
+    def add(self, batch: Batch, stats: GroupStats) -> None:
+        """Add a batch, and the group that holds it."""
+        self.batches += 1
+        for path, nbytes, offset in zip(batch[0], batch[1].sizes, batch.offsets, strict=True):
+            if offset:
+                self.sizes[-1] += nbytes  # a further piece of the same file
             else:
-                self.leave_out(path, error)
-        self.changed += len(result.changed)
-        self.unsized += len(result.unannounced)
-        self.abandoned += result.abandoned
+                self.finish()
+                self.sizes.append(nbytes)
+                self.last = path
+        for path, error in batch.errors.items():
+            self._leave_out(path, error)
+        if batch.result is not None:
+            self.changed += len(batch.result.changed)
+            self.unsized += len(batch.result.unannounced)
+            self.abandoned += batch.result.abandoned
+        if self.stats is None or stats.requested > self.stats.requested:
+            self.stats = stats
 
-    def leave_out(self, path: str, error: Exception) -> None:
-        """Count a file that the group had no memory for; keep the path and the reason of the first one."""
-        first = self.shortage or Shortage(path, 0, str(error))
-        self.shortage = first._replace(left=first.left + 1)
+    def finish(self) -> None:
+        """Count the file added last, no piece of which will follow."""
+        if self.sizes:
+            self.largest.add(self.last, self.sizes[-1])
+
+    def _leave_out(self, path: str, error: Exception) -> None:
+        if isinstance(error, MemoryError):
+            first = self.shortage or Shortage(path, 0, str(error))
+            self.shortage = first._replace(left=first.left + 1)
+        else:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            self.unreadable.append(Unreadable(path, reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,27 +115,27 @@ class Outcome:
 
     Attributes:
         paths: The requested paths.
-        found: Files found.
         files: Files gathered.
         nbytes: Bytes of content in them.
+        batches: As in `Gathered`.
         changed: As in `Gathered`.
         unsized: As in `Gathered`.
         abandoned: As in `Gathered`.
         shortage: As in `Gathered`.
         skipped: The number of files of each kind that is not regular.
         unreadable: Files and directories that could not be read.
-        seconds: The time of each step: walk, gather, protect (not in an anonymous group), inspect, free.
-        finding: The result of the inspection.
+        seconds: The time of each step: read (and walk), protect (not in an anonymous group), inspect, free.
+        sizes: The sizes of the files.
         backing: The backing of the group.
         base: Bytes of the group's first slot.
         limit: Bytes the group could commit, or None.
-        stats: The group before it was freed.
+        stats: The group when it was fullest.
     """
 
     paths: tuple[str, ...]
-    found: int
     files: int
     nbytes: int
+    batches: int
     changed: int
     unsized: int
     abandoned: int
@@ -120,7 +143,7 @@ class Outcome:
     skipped: dict[str, int]
     unreadable: tuple[Unreadable, ...]
     seconds: dict[str, float]
-    finding: Sizes | Matches
+    sizes: Sizes
     backing: str
     base: int
     limit: int | None
@@ -142,32 +165,36 @@ def gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
 
 
 def _gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "walk"):
-        found = _walk(job.paths, watch)
-    with _timed(seconds, "gather"):
-        gathered = _read_all(found.paths, group, watch)
-    if group.backing != "anonymous":
-        with _timed(seconds, "protect"):
-            gathered.blocks[:] = map(group.protect, gathered.blocks)
-    with _timed(seconds, "inspect"):
-        finding = _inspect(job.inspection, gathered, watch)
-    stats = group.stats()
+    steps = ["read", "inspect"] if group.backing == "anonymous" else ["read", "protect", "inspect"]
+    seconds = dict.fromkeys([*steps, "free"], 0.0)
+    gathered = Gathered(Largest(job.largest))
+    watch("read", gathered.sizes.__len__, None)
+    walk = TreeWalk([os.fsencode(path) for path in job.paths], job.ignore)
+    for batch in _timed_batches(Reader(walk, job.memory, group), seconds):
+        files = batch[1]
+        if "protect" in seconds:
+            with _timed(seconds, "protect"):
+                group.protect(files)
+        with _timed(seconds, "inspect"):
+            gathered.add(batch, group.stats())
+    gathered.finish()
+    stats = gathered.stats or group.stats()
     with _timed(seconds, "free"):
         group.free()
+    sizes = measure(gathered.sizes, gathered.largest)
     return Outcome(
         paths=job.paths,
-        found=len(found.paths),
-        files=len(gathered.paths),
-        nbytes=finding.nbytes,
+        files=sizes.files,
+        nbytes=sizes.nbytes,
+        batches=gathered.batches,
         changed=gathered.changed,
         unsized=gathered.unsized,
         abandoned=gathered.abandoned,
         shortage=gathered.shortage,
-        skipped=dict(found.skipped),
-        unreadable=(*found.unreadable, *gathered.unreadable),
+        skipped=dict(walk.skipped),
+        unreadable=tuple(gathered.unreadable),
         seconds=seconds,
-        finding=finding,
+        sizes=sizes,
         backing=group.backing,
         base=group.base,
         limit=group.limit,
@@ -175,73 +202,19 @@ def _gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
     )
 
 
+def _timed_batches(reader: Reader, seconds: dict[str, float]) -> Iterator[Batch]:
+    """The batches, with the time that reading them takes."""
+    batches = iter(reader)
+    while True:
+        with _timed(seconds, "read"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
 @contextmanager
 def _timed(seconds: dict[str, float], step: str) -> Generator[None]:
     start = time.perf_counter()
     yield
-    seconds[step] = time.perf_counter() - start
-
-
-def _walk(paths: Sequence[str], watch: Watch) -> Found:
-    found = Found()
-    watch("walk", found.paths.__len__, None)
-    Finder(found).find(paths)
-    return found
-
-
-def _read_all(paths: Sequence[str], group: MemGroup, watch: Watch) -> Gathered:
-    """Read every file into its own block. Leave out files that the group has no memory for."""
-    gathered = Gathered()
-    done = 0
-    watch("gather", lambda: done, len(paths))
-
-    def follow(in_batch: int, _: int) -> None:
-        nonlocal done
-        done = first + in_batch
-
-    for first in range(0, len(paths), _BATCH):
-        batch = paths[first : first + _BATCH]
-        try:
-            gathered.add(batch, read_batch(group, batch, follow))
-        except MemoryError:
-            _read_singly(batch, group, gathered)
-            done = first + len(batch)
-    return gathered
-
-
-def _read_singly(batch: Sequence[str], group: MemGroup, gathered: Gathered) -> None:
-    """Read the files of a batch that fit, if not all of them fit."""
-    for path in batch:
-        try:
-            gathered.add((path,), read_batch(group, (path,), None))
-        except MemoryError as error:
-            gathered.leave_out(path, error)
-
-
-def read_batch(
-    group: MemGroup, paths: Sequence[str], follow: Callable[[int, int], None] | None
-) -> ReadResult:
-    """Read some files; `follow` gets the numbers of finished files and of all files.
-
-    Raises:
-        MemoryError: The group has no room for all of them; no file was read.
-    """
-    with ExitStack() as stack:
-        if any(map(is_long, paths)):
-            paths = [_reach(path, stack) for path in paths]
-        return group.read_files(paths, progress=follow)
-
-
-def _reach(path: str, stack: ExitStack) -> str:
-    try:
-        return stack.enter_context(reachable(path))
-    except OSError:
-        return path  # reading it will report its error
-
-
-def _inspect(inspection: Search | int, gathered: Gathered, watch: Watch) -> Sizes | Matches:
-    if not isinstance(inspection, Search):
-        return measure(gathered.paths, gathered.blocks, inspection)
-    counts: list[int] = []
-    watch("inspect", counts.__len__, len(gathered.blocks))
-    return inspection.run(gathered.paths, gathered.blocks, counts)
+    seconds[step] += time.perf_counter() - start

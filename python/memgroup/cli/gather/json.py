@@ -11,9 +11,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from memgroup._memgroup import __version__
-from memgroup.cli.gather.inspect import Matches, Sizes
 
 if TYPE_CHECKING:
+    from memgroup.cli.gather.inspect import Sizes
     from memgroup.cli.gather.job import Outcome
 
 Facts = dict[str, Any]
@@ -31,6 +31,7 @@ def _outcome(outcome: Outcome) -> Facts:
         "complete": outcome.complete,
         "files": outcome.files,
         "bytes": outcome.nbytes,
+        "batches": outcome.batches,
         "changed": outcome.changed,
         "unsized": outcome.unsized,
         "skipped": outcome.skipped,
@@ -38,7 +39,7 @@ def _outcome(outcome: Outcome) -> Facts:
         "shortage": _shortage(outcome),
         "seconds": outcome.seconds,
         "rates": _rates(outcome),
-        **_finding(outcome.finding),
+        "sizes": _sizes(outcome.sizes),
         "group": _group(outcome),
     }
 
@@ -63,23 +64,8 @@ def _shortage(outcome: Outcome) -> Facts | None:
 
 
 def _rates(outcome: Outcome) -> Facts:
-    seconds = outcome.seconds["gather"]
+    seconds = outcome.seconds["read"]
     return {"files_per_second": outcome.files / seconds, "bytes_per_second": outcome.nbytes / seconds}
-
-
-def _finding(finding: Sizes | Matches) -> Facts:
-    return {"matches": _matches(finding)} if isinstance(finding, Matches) else {"sizes": _sizes(finding)}
-
-
-def _matches(found: Matches) -> Facts:
-    return {
-        "pattern_hex": found.pattern.hex(),
-        "count": found.matches,
-        "files": found.files,
-        "listed": [
-            {**_path(path), "count": count, "offsets": offsets} for path, count, offsets in found.listed
-        ],
-    }
 
 
 def _sizes(sizes: Sizes) -> Facts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memgroup.cli.gather.inspect import Matches, Sizes
 from memgroup.cli.gather.shortage import remedy, show_reason
 from memgroup.display.report import Bar, Column, Report, Table
 from memgroup.display.text import show_number, show_rate, show_seconds, show_share, show_size, show_text
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from memgroup import GroupStats, SlotStats
+    from memgroup.cli.gather.inspect import Sizes
     from memgroup.cli.gather.job import Outcome
 
 # A longer list of unreadable files would push everything else off the screen.
@@ -44,7 +44,8 @@ def complaints(outcome: Outcome) -> Iterator[str]:
 def _headline(outcome: Outcome) -> str:
     files = show_number(outcome.files, "file")
     slots = show_number(len(outcome.stats.slots), "slot")
-    return f"Gathered {files}, {show_size(outcome.nbytes)}, into one group of {slots}"
+    batches = f" in {show_number(outcome.batches, 'batch', 'batches')}" if outcome.batches > 1 else ""
+    return f"Gathered {files}, {show_size(outcome.nbytes)}, into one group of {slots}{batches}"
 
 
 def _remarks(outcome: Outcome) -> Iterator[str]:
@@ -62,42 +63,13 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
 
 
 def _tables(outcome: Outcome) -> Iterator[Table]:
-    if isinstance(outcome.finding, Matches):
-        yield _matches_table(outcome.finding)
-    elif outcome.files:
-        yield _sizes_table(outcome.finding)
-        if outcome.finding.largest:
-            yield _largest_table(outcome.finding)
+    if outcome.files:
+        yield _sizes_table(outcome.sizes)
+    if outcome.sizes.largest:
+        yield _largest_table(outcome.sizes)
     if outcome.stats.slots:
         yield _slots_table(outcome)
     yield _steps_table(outcome)
-
-
-def _matches_table(found: Matches) -> Table:
-    pattern = show_text(found.pattern.decode("utf-8", "surrogateescape"))
-    left = found.files - len(found.listed)
-    return Table(
-        title=f"{show_number(found.matches, 'match', 'matches')} of {pattern} "
-        f"in {show_number(found.files, 'file')}",
-        columns=(Column("file", "text"), Column("matches"), Column("at byte", "text")),
-        rows=tuple(
-            (show_text(path), show_number(number), _offsets(number, offsets))
-            for path, number, offsets in found.listed
-        ),
-        note=_unlisted(left, bool(found.listed)),
-    )
-
-
-def _unlisted(files: int, some_are_listed: bool) -> str:
-    if not files:
-        return ""
-    shown = f"and {show_number(files, 'more file')}" if some_are_listed else show_number(files, "file")
-    return f"{shown}; --max-files lists them"
-
-
-def _offsets(number: int, offsets: tuple[int, ...]) -> str:
-    more = ["..."] if number > len(offsets) else []
-    return " ".join([*map(str, offsets), *more])
 
 
 def _sizes_table(sizes: Sizes) -> Table:
@@ -178,10 +150,7 @@ def _unused(stats: SlotStats | GroupStats) -> int:
 
 
 def _steps_table(outcome: Outcome) -> Table:
-    read = outcome.nbytes
-    searched = read if isinstance(outcome.finding, Matches) else None
-    nbytes = {"gather": read, "inspect": searched}
-    files = dict.fromkeys(outcome.seconds, outcome.files) | {"walk": outcome.found}
+    nbytes = {"read": outcome.nbytes}
     return Table(
         title="Steps",
         columns=(
@@ -192,7 +161,7 @@ def _steps_table(outcome: Outcome) -> Table:
             Column("bytes"),
         ),
         rows=tuple(
-            _step_row(step, seconds, files[step], nbytes.get(step))
+            _step_row(step, seconds, outcome.files, nbytes.get(step))
             for step, seconds in outcome.seconds.items()
         ),
         note="" if "protect" in outcome.seconds else "no protect: an anonymous group has no read-only mirror",

@@ -1,0 +1,267 @@
+"""Working through trees of files in bounded memory: `memgroup.gather`."""
+
+from __future__ import annotations
+
+import os
+
+from memgroup._memgroup import MemGroup, MemList, Pattern, TreeWalk
+from memgroup._reach import Reachable, is_long
+
+# Modules that only some programs need are imported on first use, because importing memgroup has to be fast.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from contextlib import ExitStack
+    from os import PathLike
+    from typing import Self
+
+    from memgroup import ReadResult
+
+    Path = str | bytes | PathLike[str] | PathLike[bytes]
+    Follow = Callable[[int, int], object]
+
+# Fewer bytes are not worth a batch; a search in threads needs as many for each.
+_LEAST = 256 * 1024
+
+# What a group may commit beyond a batch: gaps, and the rest of its last window.
+_SLACK = 4 * 1024 * 1024
+
+# The end of a line is looked for in so many of the last bytes of a piece of a large file.
+_TAIL = 64 * 1024
+
+
+class Batch(tuple["list[str]", MemList]):
+    """Some files of a tree: `paths, files = batch`, where `files[i]` is the content of `paths[i]`.
+
+    Attributes:
+        offsets: Where the content of each begins in its file: 0, unless it is a piece of a file that is
+            larger than the memory.
+        errors: The files that could not be read, and why: a dict of exceptions by path.
+        result: The ReadResult of the call that read them, or None if none of them could be.
+    """
+
+    offsets: list[int]
+    errors: dict[str, Exception]
+    result: ReadResult | None
+
+    def __new__(
+        cls,
+        paths: list[str],
+        files: MemList,
+        offsets: list[int],
+        errors: dict[str, Exception],
+        result: ReadResult | None,
+    ) -> Self:
+        """Make a pair with attributes."""
+        batch = super().__new__(cls, (paths, files))
+        batch.offsets, batch.errors, batch.result = offsets, errors, result
+        return batch
+
+    def take(self, indices: Sequence[int]) -> Batch:
+        """The same with only the files of these numbers."""
+        paths, files = self
+        return Batch(
+            [paths[index] for index in indices],
+            files.take(indices),
+            [self.offsets[index] for index in indices],
+            self.errors,
+            self.result,
+        )
+
+
+def gather(
+    paths: Path | Iterable[Path] = ".",
+    *,
+    find: str | bytes | Iterable[str | bytes] | None = None,
+    ignore_case: bool = False,
+    regex: bool = False,
+    ignore: bool = False,
+    memory: int = 256 * 1024 * 1024,
+) -> Generator[Batch]:
+    """Read all files below some paths in batches, each into the memory of the one before.
+
+    Files come in the order of their names. Below a directory, symlinks, fifos, sockets and devices are
+    skipped. The blocks of a batch are freed when the next is asked for; what a view still uses then stays
+    valid until the view is gone, and the batches that follow get other memory.
+
+    Args:
+        paths: Files and directories.
+        find: Leave out the files in which this does not occur: a text, or several.
+        ignore_case: Find it in capital and small letters.
+        regex: It is a regular expression of Rust's regex crate, matched line by line.
+        ignore: Skip what the files .gitignore name, and .git.
+        memory: The most bytes of a batch. A larger file comes in pieces, in batches of their own. A piece
+            ends after a line feed, if there is one in its last 64 KiB.
+
+    Returns:
+        A generator of pairs: a list of paths, and a MemList of the contents of these files. A pair also has
+        `offsets` and `errors`. What cannot be read is one of the errors and ends nothing.
+
+    Raises:
+        ValueError: `memory` is less than 256 KiB, or `find` is no regular expression.
+    """
+    if memory < _LEAST:
+        raise ValueError(f"memory must be {_LEAST} bytes or more, not {memory}")
+    roots = [
+        os.fsencode(path) for path in ([paths] if isinstance(paths, (str, bytes, os.PathLike)) else paths)
+    ]
+    reader = Reader(TreeWalk(roots, ignore), memory)
+    if find is None:
+        return _all(reader)
+    texts = [os.fsencode(text) for text in ([find] if isinstance(find, (str, bytes)) else find)]
+    syntax = [*(["regex"] if regex else []), *(["ignore-case"] if ignore_case else [])]
+    return _matching(reader, Pattern(texts, syntax))
+
+
+def _all(reader: Reader) -> Generator[Batch]:
+    with reader:
+        yield from reader
+
+
+def _matching(reader: Reader, pattern: Pattern) -> Generator[Batch]:
+    with reader:
+        for batch in reader:
+            mask = pattern.occurs_in(batch[1])
+            found = batch.take([index for index, matches in enumerate(mask) if matches])
+            if found[0] or found.errors:
+                yield found
+
+
+class Reader:
+    """Reads the files of a walk: an iterable of batches, and a context that ends the group."""
+
+    def __init__(self, walk: TreeWalk, memory: int, group: MemGroup | None = None) -> None:
+        """Read so many bytes at once, into a group of the reader's own or one that is given."""
+        self._walk = walk
+        self._memory = memory
+        self._is_own = group is None
+        self.group = self._make() if group is None else group
+        # Called, while files are read, with how many of the call's are done, and how many these are.
+        self.follow: Follow | None = None
+
+    def _make(self) -> MemGroup:
+        return MemGroup(limit=self._memory + _SLACK, name="gather")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.group.__exit__(None, None, None)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for paths in self._walk:
+            yield from self._read([os.fsdecode(path) for path in paths])
+        errors: dict[str, Exception] = {}
+        for path, code in self._walk.unreadable:
+            errors[os.fsdecode(path)] = OSError(code, os.strerror(code), os.fsdecode(path))
+        if errors:
+            yield self._none(errors)
+
+    def _read(self, paths: list[str]) -> Iterator[Batch]:
+        """Read files in as few batches as the memory allows."""
+        first = total = 0
+        for index, path in enumerate(paths):
+            size = _size(path)
+            total += size
+            if total <= self._memory:
+                continue
+            if first < index:
+                yield from self._read_whole(paths[first:index])
+            first, total = index, size
+            if size > self._memory:
+                yield from self._read_pieces(path, size)
+                first, total = index + 1, 0
+        if first < len(paths):
+            yield from self._read_whole(paths[first:])
+
+    def _read_whole(self, paths: list[str]) -> Iterator[Batch]:
+        """Read files whole: all in one batch, or in two halves if there is no memory for that."""
+        self._reset()
+        try:
+            batch = self._batch(paths, read_batch(self.group, paths, self.follow))
+        except MemoryError as error:
+            if len(paths) == 1:
+                yield self._none({paths[0]: error})
+                return
+            half = len(paths) // 2
+            yield from self._read_whole(paths[:half])
+            yield from self._read_whole(paths[half:])
+        else:
+            yield batch
+
+    def _read_pieces(self, path: str, size: int) -> Iterator[Batch]:
+        try:
+            with Reachable(path) as near:
+                file = os.open(near, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            yield self._none({path: error})
+            return
+        try:
+            offset = 0
+            while offset < size:
+                self._reset()
+                nbytes = _piece(file, offset, min(self._memory, size - offset), size)
+                result = self.group.read_ranges(file, [offset], [nbytes])
+                yield self._batch([path], result, offset)
+                offset = size if result.errors else offset + nbytes
+        except (OSError, MemoryError) as error:
+            yield self._none({path: error})
+        finally:
+            os.close(file)
+
+    def _batch(self, paths: list[str], result: ReadResult, offset: int = 0) -> Batch:
+        files, errors = result.blocks, result.errors
+        by_path: dict[str, Exception] = {paths[index]: error for index, error in errors.items()}
+        batch = Batch(paths, files, [offset] * len(paths), by_path, result)
+        return batch.take([index for index in range(len(paths)) if index not in errors]) if errors else batch
+
+    def _none(self, errors: dict[str, Exception]) -> Batch:
+        return Batch([], self.group.alloc_many([]), [], errors, None)
+
+    def _reset(self) -> None:
+        """Make the memory free for the next batch: another group's, where a view still uses it."""
+        try:
+            self.group.reset()
+        except BufferError:
+            if not self._is_own:
+                raise
+            self.__exit__()
+            self.group = self._make()
+
+
+def _size(path: str) -> int:
+    """The size that a file announces; 0 if reading it will tell what is wrong."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _piece(file: int, offset: int, nbytes: int, size: int) -> int:
+    """How many of the next `nbytes` bytes to read, so that a line ends there if that is possible."""
+    if offset + nbytes == size:
+        return nbytes
+    tail = os.pread(file, min(_TAIL, nbytes), offset + nbytes - min(_TAIL, nbytes))
+    feed = tail.rfind(b"\n")
+    return nbytes if feed < 0 else nbytes - (len(tail) - feed - 1)
+
+
+def read_batch(group: MemGroup, paths: Sequence[str], follow: Follow | None) -> ReadResult:
+    """Read some files; `follow` gets the numbers of finished files and of all files.
+
+    Raises:
+        MemoryError: The group has no room for all of them; no file was read.
+    """
+    if not any(map(is_long, paths)):
+        return group.read_files(paths, progress=follow)
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        return group.read_files([_reach(path, stack) for path in paths], progress=follow)
+
+
+def _reach(path: str, stack: ExitStack) -> str:
+    try:
+        return stack.enter_context(Reachable(path))
+    except OSError:
+        return path  # reading it will report its error

@@ -1,0 +1,72 @@
+"""`memgroup gather --find`: what the arguments mean to the compiled search, which does everything else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from memgroup._memgroup import search_files
+from memgroup.cli.arguments import refuse
+from memgroup.cli.status import FOUND, NOT_FOUND, UNUSABLE
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+
+def search(options: argparse.Namespace) -> int:
+    """Search and print; return the exit status, which is grep's."""
+    # The search hears no signal, and leaves nothing behind that the kernel would not clean up.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.stdout.flush()
+    try:
+        _, _, matches, _, problems = search_files(
+            [os.fsencode(path) for path in options.paths],
+            [os.fsencode(text) for text in options.find],
+            [*syntax(options)],
+            [*_style(options)],
+            options.memory,
+            options.threads,
+            sys.stdout.fileno(),
+        )
+    except (ValueError, MemoryError) as error:
+        refuse("gather", str(error))
+    if problems and not (matches and options.quiet):
+        return UNUSABLE
+    return FOUND if matches else NOT_FOUND
+
+
+def syntax(options: argparse.Namespace) -> Iterator[str]:
+    """How the texts are to be understood."""
+    if options.regex:
+        yield "regex"
+    if options.ignore_case:
+        yield "ignore-case"
+
+
+def _style(options: argparse.Namespace) -> Iterator[str]:
+    if options.quiet:
+        yield "quiet"
+    elif options.files_with_matches:
+        yield "files"
+    elif options.count:
+        yield "counts"
+    if options.json:
+        yield "json"
+    if _is_coloured(options.color):
+        yield "colour"
+    if options.line_number:
+        yield "numbers"
+    if options.text:
+        yield "text"
+    if options.ignore:
+        yield "ignore"
+
+
+def _is_coloured(when: str) -> bool:
+    if when != "auto":
+        return when == "always"
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")

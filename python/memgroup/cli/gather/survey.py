@@ -1,0 +1,71 @@
+"""`memgroup gather` without `--find`: gather the files, and report on them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from memgroup import MemGroup
+from memgroup.cli.arguments import refuse
+from memgroup.cli.gather.job import Job, gather
+from memgroup.cli.gather.json import as_json
+from memgroup.cli.gather.report import complaints, report
+from memgroup.cli.output import print_report
+from memgroup.cli.status import COMPLETE, UNUSABLE
+from memgroup.display.text import show_text
+from memgroup.display.watching import watching
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from memgroup.cli.gather.job import Outcome
+
+
+def survey(options: argparse.Namespace) -> int:
+    """Gather, and report."""
+    paths = options.paths or ["."]
+    _check_paths(paths)
+    group = _group(options)
+    with watching("files") as watch:
+        job = Job(tuple(paths), options.largest, options.memory, options.ignore)
+        outcome = gather(job, group, watch)
+    _show(outcome, options.json)
+    return COMPLETE if outcome.complete else UNUSABLE
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    """Refuse a path that does not exist, before any work is done: it is probably a typing error."""
+    for path in paths:
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            shown = show_text(path) or "''"  # an empty string would be invisible
+            refuse("gather", f"{shown}: {error.strerror}")
+        except OSError:
+            continue  # it may exist; the job will report its error
+
+
+def _group(options: argparse.Namespace) -> MemGroup:
+    try:
+        return MemGroup(options.base, options.limit, options.backing, "gather")
+    except FileNotFoundError:
+        shown = show_text(options.backing)
+        refuse("gather", f"--backing must be memfd, anonymous or a directory that exists, not {shown}")
+    except NotADirectoryError:
+        refuse("gather", f"--backing {show_text(options.backing)} is not a directory")
+    except OSError as error:
+        refuse("gather", error.strerror or str(error))
+    except (ValueError, MemoryError) as error:
+        refuse("gather", str(error))
+
+
+def _show(outcome: Outcome, wants_json: bool) -> None:
+    """Report in the form that suits the reader, and print errors about missing files."""
+    if wants_json:
+        print(as_json(outcome))
+    else:
+        print_report(report(outcome))
+    for line in complaints(outcome):
+        print(f"memgroup: {line}", file=sys.stderr)
