@@ -57,6 +57,13 @@ pub enum Error {
         size: usize,
     },
 
+    /// As many objects of a pool are in use as may be.
+    #[error("all {capacity} objects of this pool are in use: free some, or make the pool with a higher capacity")]
+    PoolFull {
+        /// How many objects there may be.
+        capacity: usize,
+    },
+
     /// The group may not commit that much.
     #[error(
         "cannot commit {wanted} more bytes: {committed} of the group's limit of {limit} are committed; \

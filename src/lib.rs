@@ -14,6 +14,7 @@
 //! | `io` | scatter-gather: lists read and written, files and ranges of files read into lists, frames of streams |
 //! | `list` | [`List`] and [`ProtectedList`]: many blocks from one call, held as columns, and as Arrow lays them out |
 //! | `share` | objects in other processes: sent by handle over Unix sockets, and received |
+//! | `pool` | [`Pool`], [`PoolBlock`] and [`LocalPool`]: objects of one size, each with an end of its own |
 //! | `group` | [`MemGroup`], [`Block`] and [`Local`]: where a request is placed, and the end |
 //! | `slot` | one slot: mirrors, cursor, commitment; the budget, and the cache of slots for later groups |
 //! | `fault` | what is reported when an access to group memory ends the process |
@@ -48,6 +49,7 @@ mod list;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod os;
+mod pool;
 #[cfg(feature = "python")]
 mod python;
 pub mod rmap;
@@ -65,5 +67,6 @@ pub use io::{ReadError, ReadOutcome, TransferError};
 pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLOTS};
 pub use list::{List, ProtectedList};
 pub use os::Backing;
+pub use pool::{LocalPool, Pool, PoolBlock, PoolHandle, PoolStats, ProtectedPoolBlock};
 pub use share::{Malformed, RemoteBlock, ShareError, receive};
 pub use slot::{SlotStats, WarmMemory, set_warm_limit, warm_memory};

@@ -20,6 +20,7 @@ mod malloc;
 mod outcome;
 mod pass;
 mod peers;
+mod pool;
 mod protect;
 mod report;
 mod rmap;
@@ -70,6 +71,7 @@ fn run(criterion: &mut Criterion, pass: Pass) -> Vec<Row> {
         protect::run(criterion, pass),
         free::run(criterion, pass),
         threads::run(criterion, pass),
+        pool::run(criterion, pass),
         cycle::run(criterion, pass),
         windows::run(criterion, pass),
         rmap::run(criterion, pass),

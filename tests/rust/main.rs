@@ -26,6 +26,7 @@ mod list;
 mod local;
 #[cfg(not(heap))]
 mod many;
+mod pool;
 #[cfg(not(heap))]
 mod remedies;
 #[cfg(not(miri))]

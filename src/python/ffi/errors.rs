@@ -17,6 +17,7 @@ impl From<Error> for PyErr {
             | Error::Cgroup { .. }
             | Error::Unlocked { .. }
             | Error::Table { .. }
+            | Error::PoolFull { .. }
             | Error::Os { .. } => PyMemoryError::new_err(error.to_string()),
             Error::Unenforced => PyOSError::new_err(error.to_string()),
             Error::Base { .. } | Error::Align { .. } | Error::Name { .. } | Error::Length { .. } | Error::Foreign => {
