@@ -64,7 +64,7 @@ impl<T: Copy> Scratch<T> {
     /// So many values must be there and written.
     pub(crate) unsafe fn set_len(&mut self, len: usize) {
         match self {
-            // SAFETY: the caller's promise.
+            // SAFETY: so many values are there and written, by contract.
             Self::Heap(values) => unsafe { values.set_len(len) },
             Self::Locked(values) => values.len = len,
         }
@@ -92,7 +92,7 @@ impl<T> Deref for Scratch<T> {
     fn deref(&self) -> &[T] {
         match self {
             Self::Heap(values) => values,
-            // SAFETY: the first len values are there and written, by the promise to set_len, and self is borrowed.
+            // SAFETY: the first len values are there and written, by the contract of set_len, and self is borrowed.
             Self::Locked(values) => unsafe { slice::from_raw_parts(values.start().as_ptr(), values.len) },
         }
     }
@@ -102,7 +102,8 @@ impl<T> DerefMut for Scratch<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         match self {
             Self::Heap(values) => values,
-            // SAFETY: as for deref; self is borrowed uniquely.
+            // SAFETY: the first len values are there and written, by the contract of set_len, and self is borrowed
+            // uniquely.
             Self::Locked(values) => unsafe { slice::from_raw_parts_mut(values.start().as_ptr(), values.len) },
         }
     }

@@ -32,9 +32,9 @@ pub struct Protected<'g> {
 unsafe impl Send for Block<'_> {}
 // SAFETY: a shared block can only be read.
 unsafe impl Sync for Block<'_> {}
-// SAFETY: as for Block.
+// SAFETY: a protected block can only be read, and owns its bytes alone; that may be sent.
 unsafe impl Send for Protected<'_> {}
-// SAFETY: as for Block.
+// SAFETY: a protected block can only be read.
 unsafe impl Sync for Protected<'_> {}
 
 impl<'g> Block<'g> {
@@ -56,7 +56,8 @@ impl<'g> Block<'g> {
 
     /// The bytes, for as long as the group is borrowed. There is no way back to the block.
     pub fn into_slice(self) -> &'g mut [u8] {
-        // SAFETY: see Deref; the block is gone, so the slice owns the bytes alone.
+        // SAFETY: the group has the block's len bytes mapped and initialised for 'g; the block, their only owner, is
+        // gone, so the slice is their only one.
         unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), self.len) }
     }
 
@@ -95,7 +96,8 @@ impl<'g> Protected<'g> {
     /// The bytes, for as long as the group is borrowed, to be copied and shared freely. There is no way back to the
     /// writable block.
     pub fn into_slice(self) -> &'g [u8] {
-        // SAFETY: see Deref; no writer can come into being any more.
+        // SAFETY: the group has the block's len bytes mapped and initialised for 'g; their only owner is gone, so no
+        // writer can come into being any more.
         unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.len) }
     }
 
@@ -130,7 +132,8 @@ impl Deref for Block<'_> {
 impl DerefMut for Block<'_> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as for deref, and the borrow is unique.
+        // SAFETY: the group has the block's len bytes mapped and initialised for 'g, and the borrow of the block, their
+        // only owner, is unique.
         unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), self.len) }
     }
 }

@@ -17,7 +17,9 @@ use crate::layout::MAX_ALIGN;
 // - Deallocating and resizing touch nothing but the block at hand: only the last one changes the handle's room, and the
 //   caller gives up what is cut off.
 
-// SAFETY: see above; the handle is not Sync, so no other thread allocates from it meanwhile.
+// SAFETY: memory lasts for 'g, which is longer than any allocator; copies are the same reference; blocks fit their
+// layout; and only the block at hand is touched (see the list above). The handle is not Sync, so no other thread
+// allocates from it meanwhile.
 unsafe impl Allocator for &Local<'_> {
     #[inline(always)]
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
@@ -56,13 +58,13 @@ unsafe impl Allocator for &Local<'_> {
                 return Ok(bytes(address, new));
             }
         }
-        // SAFETY: the caller's promise: address is a block of the old layout, which is the smaller one.
+        // SAFETY: address is a block of the old layout, by contract, which is the smaller one.
         unsafe { self.relocate(address, old, new, old.size()) }
     }
 
     #[inline]
     unsafe fn grow_zeroed(&self, address: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: address is a block of the old layout, and the new one is not smaller, by contract.
         let grown = unsafe { self.grow(address, old, new) }?;
         // SAFETY: the old size is at most the new one, which is how many bytes there are.
         let added = unsafe { grown.cast::<u8>().add(old.size()) };
@@ -76,7 +78,7 @@ unsafe impl Allocator for &Local<'_> {
     unsafe fn shrink(&self, address: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
         debug_assert!(new.size() <= old.size());
         if !address.addr().get().is_multiple_of(new.align()) {
-            // SAFETY: the caller's promise: address is a block of the old layout, which is the larger one.
+            // SAFETY: address is a block of the old layout, by contract, which is the larger one.
             return unsafe { self.relocate(address, old, new, new.size()) };
         }
         if self.can_resize(address, old, new) {
@@ -108,13 +110,15 @@ impl Local<'_> {
         let moved = self.allocate(new)?;
         // SAFETY: the new block was just taken, so the two do not overlap, and both are large enough.
         unsafe { moved.cast::<u8>().copy_from_nonoverlapping(address, kept) };
-        // SAFETY: the caller's promise. A large block does not come from the chunk, so the old one may still be the last.
+        // SAFETY: address is a block of the old layout, by contract, and nobody's any more. A large block does not come
+        // from the chunk, so the old one may still be the last.
         unsafe { self.deallocate(address, old) };
         Ok(moved)
     }
 }
 
-// SAFETY: see above. Nothing is ever given back, so threads that allocate meanwhile do not matter.
+// SAFETY: memory lasts for 'g, which is longer than any allocator; copies are the same reference; blocks fit their
+// layout; and nothing is ever given back, so threads that allocate meanwhile do not matter (see the list above).
 unsafe impl Allocator for &MemGroup {
     #[inline]
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {

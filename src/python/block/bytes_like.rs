@@ -148,9 +148,9 @@ impl Source<'_> {
     /// The bytes-like object must be there, and `to` mapped, writable, as long, and apart from an object that lies anywhere.
     pub(crate) unsafe fn copy_to(self, to: Bytes) {
         match self {
-            // SAFETY: the caller's promise.
+            // SAFETY: the bytes are there, and `to` mapped, writable and as long, by contract.
             Self::InOrder(from) => unsafe { to.copy_from(from) },
-            // SAFETY: the caller's promise.
+            // SAFETY: the object is held, and `to` mapped, writable, as long and apart from it, by contract.
             Self::Strided(from) => unsafe { from.copy_to(to) },
         }
     }
@@ -161,9 +161,9 @@ impl Source<'_> {
     /// The bytes-like object must be there, and `bytes` mapped.
     pub(crate) unsafe fn compared_by(self, bytes: Bytes) -> Ordering {
         match self {
-            // SAFETY: the caller's promise.
+            // SAFETY: both are mapped, by contract.
             Self::InOrder(other) => unsafe { bytes.compare(other) },
-            // SAFETY: the caller's promise.
+            // SAFETY: the object is held, and `bytes` mapped, by contract.
             Self::Strided(other) => unsafe { other.compared_by(bytes) },
         }
     }

@@ -81,7 +81,8 @@ impl Get for Bound<'_, MemBlock> {
 impl Get for Py<MemBlock> {
     #[inline(always)]
     fn get(&self) -> &MemBlock {
-        // SAFETY: as for Bound.
+        // SAFETY: every object of the type is a MemBlock, and a reference keeps it alive. None is ever changed but
+        // through what may be shared.
         unsafe { &*self.as_ptr().cast::<MemBlock>() }
     }
 }
@@ -162,7 +163,7 @@ impl MemBlock {
         // SAFETY: it is not null.
         let body = unsafe { &raw mut (*new).body };
         let (exported, is_guard) = (Exported::not_yet(), AtomicBool::new(false));
-        // SAFETY: as for the weak references.
+        // SAFETY: the place is that of the body of a new object, which nobody has written and nobody knows yet.
         unsafe { body.write(Body { group: group.clone().unbind(), raw, mirror, exported, is_guard }) };
         // SAFETY: it is a new reference.
         let block = unsafe { Bound::from_owned_ptr(py, new.cast()) };
@@ -176,17 +177,18 @@ impl MemBlock {
     /// `this` must come from [`new`](Self::new), be called for once, and by an attached thread.
     #[inline(always)]
     pub(crate) unsafe fn delete(this: *mut Self) {
-        // SAFETY: the caller's promise; a list of weak references is only reached through what may be shared.
+        // SAFETY: it is a MemBlock that nobody else refers to, by contract; a list of weak references is only reached
+        // through what may be shared.
         let weak_references = unsafe { &(*this).weak_references };
         if !weak_references.load(Ordering::Relaxed).is_null() {
             // SAFETY: nobody refers to the object any more, its type has weak references, and its body is still there.
             unsafe { ffi::PyObject_ClearWeakRefs(this.cast()) };
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: it is a MemBlock that nobody else refers to, by contract.
         let body = unsafe { &raw const (*this).body };
         // SAFETY: nobody reads it after this.
         let Body { group, raw, exported, is_guard, .. } = unsafe { body.read() };
-        // SAFETY: the caller's promise.
+        // SAFETY: it is an object, and alive until its memory is given back below.
         let kind = unsafe { ffi::Py_TYPE(this.cast()) };
         let was_exporter = exported.end();
         if was_exporter {
@@ -196,7 +198,7 @@ impl MemBlock {
             // SAFETY: hold_slot took the reference that is given back here.
             unsafe { Arc::decrement_strong_count(raw.slot.as_ptr().cast_const()) };
         }
-        // SAFETY: the thread is attached, by the caller's promise.
+        // SAFETY: the thread is attached, by contract.
         let py = unsafe { Python::assume_attached() };
         // SAFETY: new has taken it from there.
         unsafe { FREE_LIST.put(py, this.cast()) };

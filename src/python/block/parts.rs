@@ -81,7 +81,7 @@ impl ByteSet {
     /// # Safety
     /// The bytes must be mapped.
     unsafe fn of(bytes: Bytes) -> Self {
-        // SAFETY: each offset is less than the length; the rest is the caller's promise.
+        // SAFETY: each offset is less than the length, and the bytes are mapped, by contract.
         (0..bytes.len).fold(Self::EMPTY, |set, at| set.with(unsafe { bytes.get(at) }))
     }
 }
@@ -168,7 +168,7 @@ fn parted<'py>(block: &Bound<'py, MemBlock>, args: &[Bound<'py, PyAny>], side: S
     let found = this.access_with(py, &separator, len, move |block, separator| match side {
         // SAFETY: access_with checks that both are there.
         Side::Left => unsafe { block.bytes().find(separator) },
-        // SAFETY: the same.
+        // SAFETY: access_with checks that both are there.
         Side::Right => unsafe { block.bytes().rfind(separator) },
     })?;
     let [head, middle, tail] = match (found, side) {

@@ -54,27 +54,29 @@ impl<'a> Strided<'a> {
         debug_assert!(self.origin.len <= to.len);
         let to = to.part(0, self.origin.len);
         match self.run {
-            // SAFETY: the caller's promise: all runs are the one at the origin, and `to` is as long as they are together.
+            // SAFETY: all runs are the one at the origin, which the held buffer has; `to` is mapped, writable, apart
+            // and as long as all runs together, by contract.
             _ if self.is_one_run() => unsafe { to.repeat(Bytes::new(self.origin.start, self.run)) },
-            // SAFETY: the caller's promise.
+            // SAFETY: the buffer is held, and `to` mapped, writable, as long and apart, by contract.
             1 => unsafe { self.copy_runs_of::<1>(to) },
-            // SAFETY: the caller's promise.
+            // SAFETY: the buffer is held, and `to` mapped, writable, as long and apart, by contract.
             2 => unsafe { self.copy_runs_of::<2>(to) },
-            // SAFETY: the caller's promise.
+            // SAFETY: the buffer is held, and `to` mapped, writable, as long and apart, by contract.
             4 => unsafe { self.copy_runs_of::<4>(to) },
-            // SAFETY: the caller's promise.
+            // SAFETY: the buffer is held, and `to` mapped, writable, as long and apart, by contract.
             8 => unsafe { self.copy_runs_of::<8>(to) },
-            // SAFETY: the caller's promise.
+            // SAFETY: the buffer is held, and `to` mapped, writable, as long and apart, by contract.
             16 => unsafe { self.copy_runs_of::<16>(to) },
             run => {
                 let mut rest = to;
                 let copy = |from: *mut u8| {
-                    // SAFETY: a run has so many bytes, and the rest of `to` at least as many, by the caller's promise.
+                    // SAFETY: a run of the held buffer has so many bytes, and the rest of `to`, which is as long as all
+                    // runs by contract, at least as many.
                     unsafe { rest.copy_from(Bytes::new(from, run)) };
                     rest = rest.tail(run);
                     Continue(())
                 };
-                // SAFETY: the caller's promise.
+                // SAFETY: the buffer is held, by contract.
                 let _whole = unsafe { self.each_run(copy) };
             }
         }
@@ -99,7 +101,7 @@ impl<'a> Strided<'a> {
             at = at.wrapping_add(1);
             Continue(())
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: the buffer is held, by contract.
         let _whole = unsafe { self.each_run(copy) };
     }
 
@@ -117,7 +119,7 @@ impl<'a> Strided<'a> {
             rest = rest.tail(len);
             if order.is_ne() || rest.len == 0 { Break(()) } else { Continue(()) }
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: the buffer is held, by contract.
         let _cut = unsafe { self.each_run(compare) };
         order.then(bytes.len.cmp(&self.origin.len))
     }
@@ -127,7 +129,7 @@ impl<'a> Strided<'a> {
     /// # Safety
     /// The buffer must be held.
     unsafe fn each_run(self, mut work: impl FnMut(*mut u8) -> ControlFlow<()>) -> ControlFlow<()> {
-        // SAFETY: the caller's promise; `origin` is where the outermost dimension begins.
+        // SAFETY: the buffer is held, by contract, and `origin` is where its outermost dimension begins.
         unsafe { each_run(self.origin.start, self.shape, self.strides, self.suboffsets, &mut work) }
     }
 }

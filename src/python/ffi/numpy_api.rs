@@ -48,7 +48,7 @@ pub(crate) struct Api {
 
 // SAFETY: the pointers are to what numpy never changes or frees.
 unsafe impl Send for Api {}
-// SAFETY: as for Send.
+// SAFETY: the pointers are to what numpy never changes or frees.
 unsafe impl Sync for Api {}
 
 static API: PyOnceLock<Api> = PyOnceLock::new();
@@ -107,16 +107,16 @@ impl Api {
             // SAFETY: in each version that is let through below the table is longer than any number here; the functions that
             // say which version it is have been at 0 and 211 since long before.
             let entry = unsafe { table.add(place) };
-            // SAFETY: the same.
+            // SAFETY: the entry is within the table, which is never changed, and holds a pointer.
             unsafe { entry.read() }
         };
         // SAFETY: numpy has a function of this type there.
         let version = unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_uint>(at(0)) };
-        // SAFETY: the same.
+        // SAFETY: numpy has a function of this type there, since long before the versions that are let through.
         let features = unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_uint>(at(211)) };
         // SAFETY: it takes nothing and answers with a constant.
         let version = unsafe { version() };
-        // SAFETY: the same.
+        // SAFETY: it takes nothing and returns a constant.
         let features = unsafe { features() };
         let major = version >> 24;
         if !(1..=2).contains(&major) || features < LEAST_FEATURES {
@@ -137,20 +137,20 @@ impl Api {
             descr_type: at(3).cast(),
             // SAFETY: numpy has functions of these types at these places since 1.22, and in 2.
             new_from_descr: unsafe { std::mem::transmute::<*mut c_void, NewFromDescr>(at(94)) },
-            // SAFETY: the same.
+            // SAFETY: numpy has a function of this type there since 1.22, and in 2.
             descr_converter: unsafe {
                 std::mem::transmute::<
                     *mut c_void,
                     unsafe extern "C" fn(*mut ffi::PyObject, *mut *mut ffi::PyObject) -> c_int,
                 >(at(174))
             },
-            // SAFETY: the same.
+            // SAFETY: numpy has a function of this type there since 1.22, and in 2.
             set_base_object: unsafe {
                 std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut ffi::PyObject, *mut ffi::PyObject) -> c_int>(
                     at(282),
                 )
             },
-            // SAFETY: the same.
+            // SAFETY: numpy has a function of this type there since 1.22, and in 2.
             set_handler: unsafe {
                 std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut ffi::PyObject) -> *mut ffi::PyObject>(at(
                     304,
@@ -172,7 +172,7 @@ impl Api {
         if unsafe { ffi::PyObject_TypeCheck(dtype.as_ptr(), self.descr_type) } != 0 {
             return Ok(Descr(dtype.clone()));
         }
-        // SAFETY: the same.
+        // SAFETY: both the object and the type are alive.
         if unsafe { ffi::PyObject_TypeCheck(dtype.as_ptr(), self.descr_class_type) } != 0 {
             let probe = PyModule::import(py, "numpy")?.call_method1("empty", (0, dtype))?;
             return Ok(Descr(probe.getattr("dtype")?));
@@ -280,7 +280,7 @@ impl Descr<'_> {
             // SAFETY: it is an element type, and numpy 2 lays them out like this.
             unsafe { (*self.0.as_ptr().cast::<DescrTwo>()).size as usize }
         } else {
-            // SAFETY: the same of numpy 1.
+            // SAFETY: it is an element type, and numpy 1 lays them out like this.
             unsafe { (*self.0.as_ptr().cast::<One>()).size as usize }
         }
     }
@@ -288,10 +288,10 @@ impl Descr<'_> {
     #[inline(always)]
     fn flags(&self, api: &Api) -> u64 {
         if api.is_two {
-            // SAFETY: as for size.
+            // SAFETY: it is an element type, and numpy 2 lays them out like this.
             unsafe { (*self.0.as_ptr().cast::<DescrTwo>()).flags }
         } else {
-            // SAFETY: the same.
+            // SAFETY: it is an element type, and numpy 1 lays them out like this.
             u64::from(unsafe { (*self.0.as_ptr().cast::<One>()).head.letters[3] })
         }
     }

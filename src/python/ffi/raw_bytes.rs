@@ -32,7 +32,7 @@ impl Bytes {
     /// # Safety
     /// Both must be mapped, these writable, and `from` not longer.
     pub(crate) unsafe fn copy_from(self, from: Bytes) {
-        // SAFETY: the caller's promise.
+        // SAFETY: both are mapped, these writable and `from` not longer, by contract; memmove lets them overlap.
         unsafe { libc::memmove(self.start.cast(), from.start.cast(), from.len) };
     }
 
@@ -41,7 +41,7 @@ impl Bytes {
     /// # Safety
     /// The bytes must be mapped and writable.
     pub(crate) unsafe fn clear(self) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the bytes are mapped and writable, by contract.
         unsafe { libc::memset(self.start.cast(), 0, self.len) };
     }
 
@@ -51,7 +51,8 @@ impl Bytes {
     /// Both must be mapped.
     pub(crate) unsafe fn compare(self, other: Bytes) -> Ordering {
         let common = self.len.min(other.len);
-        // SAFETY: the caller's promise; memcmp reads `common` bytes of each.
+        // SAFETY: both are mapped, by contract, and memcmp reads `common` bytes of each, which is the length of the
+        // shorter.
         let difference = unsafe { libc::memcmp(self.start.cast(), other.start.cast(), common) };
         difference.cmp(&0).then(self.len.cmp(&other.len))
     }
@@ -62,9 +63,9 @@ impl Bytes {
     /// Both must be mapped.
     #[inline]
     pub(crate) unsafe fn find(self, needle: Bytes) -> Option<usize> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the bytes are mapped, by contract, and the slice is not used after this function.
         let haystack = unsafe { self.as_slice() };
-        // SAFETY: the same.
+        // SAFETY: the needle is mapped, by contract, and the slice is not used after this function.
         let needle = unsafe { needle.as_slice() };
         match needle {
             &[byte] => memchr::memchr(byte, haystack),
@@ -83,9 +84,9 @@ impl Bytes {
     /// # Safety
     /// Both must be mapped.
     pub(crate) unsafe fn rfind(self, needle: Bytes) -> Option<usize> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the bytes are mapped, by contract, and the slice is not used after this function.
         let haystack = unsafe { self.as_slice() };
-        // SAFETY: the same.
+        // SAFETY: the needle is mapped, by contract, and the slice is not used after this function.
         let needle = unsafe { needle.as_slice() };
         match needle {
             &[byte] => memchr::memrchr(byte, haystack),
@@ -99,7 +100,7 @@ impl Bytes {
     /// Both must be mapped and apart, these writable, and as long as some number of patterns.
     pub(crate) unsafe fn repeat(self, pattern: Bytes) {
         let mut filled = pattern.len.min(self.len);
-        // SAFETY: the caller's promise.
+        // SAFETY: both are mapped and these writable, by contract; the part is no longer than these.
         unsafe { self.copy_from(pattern.part(0, filled)) };
         while filled < self.len && filled > 0 {
             let more = filled.min(self.len - filled).min(MAX_REPEATED_BYTES.next_multiple_of(pattern.len));
@@ -114,9 +115,9 @@ impl Bytes {
     /// # Safety
     /// Both must be mapped.
     pub(crate) unsafe fn count(self, needle: Bytes) -> usize {
-        // SAFETY: the caller's promise.
+        // SAFETY: the bytes are mapped, by contract, and the slice is not used after this function.
         let haystack = unsafe { self.as_slice() };
-        // SAFETY: the same.
+        // SAFETY: the needle is mapped, by contract, and the slice is not used after this function.
         let needle = unsafe { needle.as_slice() };
         match needle {
             // Where a byte is frequent, counting is faster than finding each.
@@ -132,7 +133,7 @@ impl Bytes {
     pub(crate) unsafe fn as_slice<'a>(self) -> &'a [u8] {
         // Without bytes there may be no address either.
         let Some(start) = NonNull::new(self.start).filter(|_| self.len > 0) else { return &[] };
-        // SAFETY: the caller's promise.
+        // SAFETY: the bytes are mapped for 'a, by contract.
         unsafe { shared_bytes(start, self.len) }
     }
 
@@ -141,7 +142,8 @@ impl Bytes {
     /// # Safety
     /// The bytes must be mapped, and more than `at`.
     pub(crate) unsafe fn get(self, at: usize) -> u8 {
-        // SAFETY: the caller's promise. Volatile: somebody else may write at the same time.
+        // SAFETY: the bytes are mapped and more than `at`, by contract. Volatile: somebody else may write at the same
+        // time.
         unsafe { self.start.wrapping_add(at).read_volatile() }
     }
 
@@ -150,7 +152,8 @@ impl Bytes {
     /// # Safety
     /// The bytes must be mapped, writable, and more than `at`.
     pub(crate) unsafe fn set(self, at: usize, byte: u8) {
-        // SAFETY: as for get.
+        // SAFETY: the bytes are mapped, writable and more than `at`, by contract. Volatile: somebody else may write at
+        // the same time.
         unsafe { self.start.wrapping_add(at).write_volatile(byte) };
     }
 

@@ -30,7 +30,7 @@ struct DueBuffer {
 
 // SAFETY: it is an address that nobody follows but whoever takes it from the list, by an attached thread.
 unsafe impl Send for Lender {}
-// SAFETY: as for Send; a shared one only shows the exporter.
+// SAFETY: a shared one only shows the exporter, which is reached with the thread attached.
 unsafe impl Sync for Lender {}
 
 /// Buffers to be released.
@@ -106,10 +106,11 @@ fn release_all(_attached: Python<'_>) {
         }
         while !next.is_null() {
             // SAFETY: Lender::new made it of a Box, and only whoever takes it from the list has it.
-            let mut lent = unsafe { Box::from_raw(next) };
-            next = lent.next;
-            // SAFETY: `new` was promised that the buffer was filled; it is released once, here, by an attached thread.
-            unsafe { ffi::PyBuffer_Release(&mut *lent.buffer) };
+            let mut due = unsafe { Box::from_raw(next) };
+            next = due.next;
+            // SAFETY: Python has filled the buffer, by the contract of `new`; it is released once, here, by an attached
+            // thread.
+            unsafe { ffi::PyBuffer_Release(&mut *due.buffer) };
         }
     }
     IS_RELEASING.set(false);

@@ -59,7 +59,7 @@ impl<T: Send + Sync> GroupLock<T> {
     /// Shared use by a thread that is detached already. One that is not might wait here for one that waits for it.
     pub(crate) fn with_detached<R>(&self, work: impl FnOnce(&T) -> R) -> R {
         let _shared = self.lock().read().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: as for `detached`.
+        // SAFETY: the lock is held shared, so nobody makes a unique reference to the value.
         work(unsafe { &*self.value.get() })
     }
 
@@ -94,7 +94,8 @@ impl<T> Shared<T> {
     /// # Safety
     /// No unique reference may be made while the result lives.
     unsafe fn get<'a>(self) -> &'a T {
-        // SAFETY: the pointer is an UnsafeCell's own; the rest is the caller's promise.
+        // SAFETY: the pointer is an UnsafeCell's own, and no unique reference is made while the result lives, by
+        // contract.
         unsafe { &*self.0 }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct RawBlock {
 
 // SAFETY: slots may be shared between threads, and an address is only a number until somebody argues otherwise.
 unsafe impl Send for RawBlock {}
-// SAFETY: as for Send.
+// SAFETY: slots may be shared between threads, and an address is only a number until somebody argues otherwise.
 unsafe impl Sync for RawBlock {}
 
 impl RawBlock {
@@ -72,7 +72,7 @@ impl<'a> LiveBlock<'a> {
 
     #[inline(always)]
     pub(crate) fn slot(self) -> SlotRef<'a> {
-        // SAFETY: `new` was promised that the raw block is in one of those slots.
+        // SAFETY: the raw block is in one of those slots, by the contract of `new`.
         unsafe { self.slots.get(self.raw.slot) }
     }
 
@@ -89,7 +89,7 @@ impl<'a> LiveBlock<'a> {
         let (slot, raw) = (self.slot(), self.raw);
         let address = match mirror {
             Mirror::ReadWrite => raw.address,
-            // SAFETY: the caller's promise.
+            // SAFETY: the address lies in the read-only mirror, by contract.
             Mirror::ReadOnly => unsafe { slot.to_read_write(raw.address) },
         };
         slot.pin_below(address.addr().get() + raw.len);
@@ -134,9 +134,9 @@ impl<'a> LiveBlock<'a> {
     pub(crate) unsafe fn move_to(self, from: Mirror, to: Mirror) -> Option<RawBlock> {
         let (slot, raw) = (self.slot(), self.raw);
         let address = match (from, to) {
-            // SAFETY: the caller's promise.
+            // SAFETY: the address lies in the read-write mirror, by contract.
             (Mirror::ReadWrite, Mirror::ReadOnly) => unsafe { slot.to_read_only(raw.address) }?,
-            // SAFETY: the same.
+            // SAFETY: the address lies in the read-only mirror, by contract.
             (Mirror::ReadOnly, Mirror::ReadWrite) if slot.is_writable() => unsafe { slot.to_read_write(raw.address) },
             (Mirror::ReadOnly, Mirror::ReadWrite) => return None,
             _ => raw.address,

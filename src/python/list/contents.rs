@@ -86,7 +86,7 @@ impl MemList {
         self.check(py)?;
         let Some(value) = self.bytes_like(value)? else { return Ok(None) };
         self.access(py, Some(&value), self.many(value.len()), |list| {
-            // SAFETY: the value is there, and the caller says that the indices are less than the length.
+            // SAFETY: the value is there while the list is accessed, and the callers pass indices within the list.
             (start..start + len).find(|&at| unsafe { list.has(at, list.other) })
         })
     }
@@ -179,7 +179,7 @@ impl MemList {
     /// There must be, and the list have as many.
     pub(crate) unsafe fn gather_into(&self, py: Python<'_>, to: *mut u8, nbytes: usize) -> PyResult<()> {
         let to = Bytes::new(to, nbytes);
-        // SAFETY: the caller's promise.
+        // SAFETY: there is room for nbytes, and the list has as many, by contract.
         self.access(py, None, nbytes, move |list| unsafe { list.gather_into(to) })
     }
 

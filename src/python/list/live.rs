@@ -53,7 +53,7 @@ impl LiveList<'_> {
     /// The span must be of the list.
     #[inline]
     pub(super) unsafe fn bytes(&self, span: Span) -> Bytes {
-        // SAFETY: the caller's promise.
+        // SAFETY: the span is of the list, by contract, which lies in those slots.
         let slot = unsafe { self.slots.get(span.slot) };
         // SAFETY: the objects of a list lie within their slots.
         let address = unsafe { slot.address(span.offset, self.mirror) };
@@ -72,7 +72,7 @@ impl LiveList<'_> {
         }
         // SAFETY: it is an object of the list.
         let own = unsafe { self.bytes(self.layout.object(object)) };
-        // SAFETY: those of the list are mapped, and the others by the caller's promise.
+        // SAFETY: the objects of the list are mapped, and so are the bytes, by contract.
         unsafe { own.compare(bytes) }.is_eq()
     }
 
@@ -85,7 +85,8 @@ impl LiveList<'_> {
             if !unsafe { self.slots.get(span.slot) }.is_fresh() {
                 // SAFETY: the span is of the list.
                 let bytes = unsafe { self.bytes(span) };
-                // SAFETY: the caller's promise; what lies between the first and the last object of a run is nobody else's.
+                // SAFETY: the bytes are mapped and writable, by contract; what lies between the first and the last
+                // object of a run is nobody else's.
                 unsafe { bytes.clear() };
             }
         }
@@ -100,7 +101,7 @@ impl LiveList<'_> {
         for span in self.layout.spans(self.part) {
             // SAFETY: the span is of the list.
             let from = unsafe { self.bytes(span) };
-            // SAFETY: all spans together are as long as the room, by the caller's promise.
+            // SAFETY: the room is mapped, writable and as long as all spans together, by contract.
             unsafe { rest.copy_from(from) };
             rest = rest.tail(span.len);
         }

@@ -116,7 +116,7 @@ impl ArrowArrayStruct {
 impl Drop for ArrowArrayStruct {
     fn drop(&mut self) {
         if let Some(release) = self.release {
-            // SAFETY: it is not released yet, for then it would have no callback.
+            // SAFETY: release is the array's own, and the array is not released yet, for then it would have no callback.
             unsafe { release(self) };
         }
     }
@@ -125,7 +125,7 @@ impl Drop for ArrowArrayStruct {
 impl Drop for ArrowSchemaStruct {
     fn drop(&mut self) {
         if let Some(release) = self.release {
-            // SAFETY: as for an array.
+            // SAFETY: release is the schema's own, and the schema is not released yet, for then it would have no callback.
             unsafe { release(self) };
         }
     }
@@ -199,6 +199,6 @@ unsafe extern "C" fn drop_capsule_of_schema(capsule: *mut PyObject) {
 unsafe extern "C" fn drop_capsule_of_array(capsule: *mut PyObject) {
     // SAFETY: it is called with the capsule that it was made for.
     let array = unsafe { ffi::PyCapsule_GetPointer(capsule, ARRAY.as_ptr()) };
-    // SAFETY: as for a schema.
+    // SAFETY: it was made of a Box. A consumer that moved the array away has marked this one as released.
     drop(unsafe { Box::from_raw(array.cast::<ArrowArrayStruct>()) });
 }

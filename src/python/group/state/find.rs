@@ -9,7 +9,8 @@ use crate::slot::{BorrowedMemory, Mirror, Owner, SlotRef};
 impl GroupState {
     /// A raw block that was just found in a slot of the group.
     pub(super) fn live(&self, raw: RawBlock) -> LiveBlock<'_> {
-        // SAFETY: the slot is one of the group's, by the caller's word.
+        // SAFETY: the callers have just found the raw block in a slot of this group, whose slots live while it is
+        // borrowed.
         unsafe { LiveBlock::new(raw, self.group.live_slots()) }
     }
 
@@ -54,7 +55,7 @@ impl GroupState {
             // SAFETY: locate has just found it in that mirror.
             let moved = unsafe { self.live(raw).move_to(from, to) };
             if moved.is_some() {
-                // SAFETY: the same.
+                // SAFETY: locate has just found it in that mirror.
                 unsafe { self.live(raw).pin(from) };
             } else if !is_writable {
                 owner.get_or_insert(slot);

@@ -61,16 +61,17 @@ impl GroupState {
     /// They must be `size` bytes of that slot, which somebody holds, got from [`alloc_attached`](Self::alloc_attached) and
     /// nobody's any more.
     pub(crate) unsafe fn take_back(&self, attached: Python<'_>, slot: SlotPtr, address: usize, size: usize) -> bool {
-        // SAFETY: the caller says that it lives.
+        // SAFETY: somebody holds the slot, by contract, so it lives for as long as this call.
         let slots = unsafe { LiveSlots::new() };
-        // SAFETY: it is the slot that this was made for.
+        // SAFETY: it is the slot that these were made for.
         let known = unsafe { slots.get(slot) };
         if !self.is_open() || !known.takes_back(address) {
             return false;
         }
         known.mark_reused();
         let (mut start, mut end) = (address, address + size);
-        // SAFETY: the caller's promise; and what is left is nobody's.
+        // SAFETY: the bytes are of that slot, which somebody holds, and nobody's any more, by contract; what
+        // free_ranges had of them is nobody's either.
         while unsafe { self.take_end_back(attached, slot, start, end) } {
             match self.free_ranges.take_before(attached, slot, start) {
                 Some(before) if known.takes_back(before) => (start, end) = (before, start),
@@ -89,11 +90,11 @@ impl GroupState {
         if self.gil_chunk.is_of(slot) {
             return self.gil_chunk.take_back(attached, start, end);
         }
-        // SAFETY: the caller says that the slot lives.
+        // SAFETY: somebody holds the slot, by contract, so it lives for as long as this call.
         let slots = unsafe { LiveSlots::new() };
-        // SAFETY: it is the slot that this was made for.
+        // SAFETY: it is the slot that these were made for.
         let known = unsafe { slots.get(slot) };
-        // SAFETY: the caller's promise.
+        // SAFETY: the bytes are of that slot and nobody's any more, by contract.
         unsafe { known.give_back(start, end, true) }
     }
 
@@ -114,9 +115,9 @@ impl GroupState {
         if !self.is_open() {
             return None;
         }
-        // SAFETY: the caller says that it lives.
+        // SAFETY: somebody holds the slot, by contract, so it lives for as long as this call.
         let slots = unsafe { LiveSlots::new() };
-        // SAFETY: it is the slot that this was made for.
+        // SAFETY: it is the slot that these were made for.
         let known = unsafe { slots.get(slot) };
         if to < end {
             // SAFETY: the end of what is the caller's is nobody's from now on. Whether it is taken back makes no difference.
