@@ -43,7 +43,7 @@ impl BorrowedSlots {
             unsafe { place.load(Ordering::Acquire).as_ref() }
         };
         let nodes = std::iter::successors(node(&self.newest), move |newer| node(&newer.older));
-        // SAFETY: as for push.
+        // SAFETY: the slot is alive while its node is, and nodes are freed only through a unique reference to the list.
         nodes.map(|node| unsafe { SlotRef::new(node.slot) })
     }
 

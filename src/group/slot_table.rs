@@ -84,7 +84,7 @@ impl SlotTable {
         self.newcomer.store(slot, Ordering::Release);
         // SAFETY: Arc::into_raw returns no null pointer.
         let slot = unsafe { NonNull::new_unchecked(slot) };
-        // SAFETY: as for borrow: the caller alone takes it out again.
+        // SAFETY: the table holds a reference to the slot while it is borrowed: the caller alone takes it out again.
         Ok(unsafe { SlotRef::new(slot) })
     }
 
@@ -114,7 +114,7 @@ impl SlotTable {
         // SAFETY: Arc::into_raw returns no null pointer.
         let slot = unsafe { NonNull::new_unchecked(Arc::into_raw(slot).cast_mut()) };
         place.store(slot.as_ptr(), Ordering::Release);
-        // SAFETY: as for borrow.
+        // SAFETY: the table has just taken a reference to the slot, and keeps it for as long as it is borrowed.
         unsafe { SlotRef::new(slot) }
     }
 

@@ -130,7 +130,7 @@ impl Filling<'_> {
     /// Puts a piece behind those that are there. Whether there was room for it.
     ///
     /// # Safety
-    /// As for [`Bounce::push`].
+    /// The piece must be mapped if it is on its way out.
     #[inline(always)]
     pub(super) unsafe fn take(&mut self, start: *mut u8, len: usize) -> bool {
         if len > self.room - self.filled || self.to.is_null() {

@@ -40,10 +40,10 @@ impl From<TransferError> for io::Error {
     }
 }
 
-/// What all three have in common: bytes that cannot be moved are the error's, and a signal is no reason to stop.
+/// Moves all bytes of a list from `start` on. Those that cannot be moved are the error's, and a signal is no reason to stop.
 ///
 /// # Safety
-/// As for [`Transfer::run`].
+/// The list must lie in those slots. Where bytes come in, nothing may be borrowed there.
 unsafe fn move_all(
     fd: impl AsFd,
     call: Call,

@@ -224,7 +224,7 @@ impl Lane {
         }
         self.batch.clear();
         // What lies between ranges of a file with secrets may be secret, and stays out of ordinary memory.
-        // SAFETY: the list lies in these slots, by the promise to run.
+        // SAFETY: the list lies in these slots, by the contract of `run`.
         let most_between = if unsafe { job.layout.is_secret(job.slots) } { 0 } else { MAX_GAP_BYTES };
         let mut end = self.next;
         let mut run = 0;
@@ -233,7 +233,7 @@ impl Lane {
         while end < self.end {
             let object = job.object(end);
             let span = job.layout.object_near(&mut run, object);
-            // SAFETY: the list lies in these slots, by the promise to run.
+            // SAFETY: the span is of the list, which lies in these slots, by the contract of `run`.
             let start = unsafe { address(job.slots, span, Mirror::ReadWrite) };
             let taken = if last.is_none() { self.taken } else { 0 };
             if let Some((at, memory, before)) = last {

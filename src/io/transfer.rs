@@ -179,7 +179,7 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
     /// Makes the next batch. Whether the memory was there, if that had to be known.
     ///
     /// # Safety
-    /// As for [`run`](Self::run).
+    /// The list must lie in the keeper's slots.
     unsafe fn fill(&mut self, keeper: &impl Keeper) -> bool {
         let Self { rest, batch, bounce, .. } = self;
         // SAFETY: the list lies in the slots of its keeper, by contract.
@@ -199,7 +199,7 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
     /// Puts what has just arrived where it belongs, if it went by way of a buffer. Whether the memory was there for that.
     ///
     /// # Safety
-    /// As for [`run`](Self::run).
+    /// The list must lie in the keeper's slots, and nothing be borrowed there.
     unsafe fn copy_out(&mut self, moved: usize, keeper: &impl Keeper) -> bool {
         let Self { batch, bounce, .. } = self;
         match bounce {
@@ -219,12 +219,12 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
         Self { layout, part, mirror, next: 0, run: 0, taken: 0, most: usize::MAX }
     }
 
-    /// The same from a byte of an object on; the byte must be there, or the object have none.
+    /// These from a byte of an object on; the byte must be there, or the object have none.
     pub(crate) fn at(self, next: usize, taken: usize) -> Self {
         Self { next, taken, ..self }
     }
 
-    /// The same up to so many bytes.
+    /// These up to so many bytes.
     pub(crate) fn up_to(self, most: usize) -> Self {
         Self { most, ..self }
     }
@@ -233,7 +233,7 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
         (self.next..self.part.len()).all(|index| self.layout.columns().size(self.part.object(index)) == 0)
     }
 
-    /// The same without its first bytes, as many as are to be skipped or there are.
+    /// These without their first bytes, as many as are to be skipped or there are.
     pub(crate) fn behind(mut self, mut bytes: usize) -> Self {
         while self.next < self.part.len() {
             let size = self.layout.columns().size(self.part.object(self.next));
@@ -266,7 +266,7 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
             let (left, start) = (span.len - self.taken, start.wrapping_add(self.taken));
             let wanted = left.min(self.most);
             let pushed = match &mut bounce {
-                // SAFETY: as there is a buffer, the objects of the list are mapped, by contract.
+                // SAFETY: the objects of the list are mapped, by contract, for there is a buffer.
                 Some(bounce) if wanted < BOUNCE_BELOW_BYTES => unsafe { bounce.push(batch, start, wanted) },
                 _ => batch.push(start, wanted),
             };
@@ -280,11 +280,11 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
         }
     }
 
-    /// The same for whole objects that are small, as far as they come one after the other in a run and there is room. Those
+    /// Has a batch take whole objects that are small, as far as they come one after the other in a run and there is room. Those
     /// that lie together without padding are better left there once they are no small piece any more.
     ///
     /// # Safety
-    /// As for [`fill`](Self::fill).
+    /// The list must lie in those slots, and its objects be mapped.
     unsafe fn fill_small(&mut self, slots: LiveSlots<'_>, batch: &mut Batch, bounce: &mut Bounce) {
         let object = self.part.object(self.next);
         if self.taken > 0 || self.part.step() != 1 || self.layout.columns().size(object) >= BOUNCE_BELOW_BYTES {
@@ -300,7 +300,7 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
         columns.each(object..end, |start, size| {
             together = if start == last { together + size } else { size };
             last = start + size;
-            // SAFETY: as there is a buffer, the objects of the list are mapped, by contract.
+            // SAFETY: the objects of the list are mapped, by contract.
             let is_taken = together < BOUNCE_BELOW_BYTES && unsafe { filling.take(base.wrapping_add(start), size) };
             self.next += usize::from(is_taken);
             is_taken

@@ -30,7 +30,7 @@ impl ListLayout {
         let reach = part.reach();
         for run in self.runs_of(reach.clone()) {
             let objects = self.objects_of(run, &reach);
-            // SAFETY: the caller's promise: the list's runs lie in these slots.
+            // SAFETY: the list's runs lie in these slots, by contract.
             let slot = unsafe { slots.get(self.runs()[run].slot) };
             // Fresh memory is zero.
             if self.gaps().are_untouched && slot.is_fresh() {

@@ -154,11 +154,11 @@ impl<'a> Records<'a> {
     /// # Safety
     /// The span must be of the list.
     unsafe fn bytes(self, span: Span) -> &'a [u8] {
-        // SAFETY: the caller of `new` has promised that the list lies in these slots.
+        // SAFETY: the list lies in these slots, by the contract of `new`.
         let slot = unsafe { self.slots.get(span.slot) };
         // SAFETY: a span of a list ends within its slot.
         let Some(address) = (unsafe { slot.address(span.offset, self.mirror) }) else { return &[] };
-        // SAFETY: so many bytes are mapped there while the slots are, by the promise to `new`.
+        // SAFETY: so many bytes are mapped there while the slots are, by the contract of `new`.
         unsafe { shared_bytes(address, span.len) }
     }
 }

@@ -84,7 +84,8 @@ impl<'g> Local<'g> {
         for index in 0..len {
             filling.push(make(index));
         }
-        // SAFETY: as many were pushed as there is room for.
+        // SAFETY: as many values were pushed as there is room for, so all are initialised, and the room is the caller's
+        // for 'g.
         Ok(unsafe { &mut *filling.finish() })
     }
 

@@ -77,7 +77,7 @@ impl<'py> Buffer<'py> {
             // SAFETY: self keeps its bytes in place, and the copy has as many.
             unsafe { to.copy_from(from) };
         } else {
-            // SAFETY: the same, and the copy is new.
+            // SAFETY: self keeps its bytes in place, and the copy is new and has as many.
             unsafe { self.strided().copy_to(to) };
         }
         Ok(copy)

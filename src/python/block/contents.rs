@@ -183,7 +183,8 @@ impl MemBlock {
         let shown = if is_secret { 0 } else { self.raw().len.min(PREVIEW_BYTES) };
         let preview = PyBytes::new_with(py, shown, |copy| {
             let copy = Bytes::new(copy.as_mut_ptr(), shown);
-            // SAFETY: as in tobytes, for the first bytes only.
+            // SAFETY: access checks that the block is there; the copy is new and as long as the first bytes that are
+            // shown.
             self.access(py, shown, move |bytes| unsafe { copy.copy_from(bytes.part(0, shown)) })
         });
         let Ok(preview) = preview else { return Ok("<MemBlock, freed>".into()) };

@@ -49,7 +49,7 @@ impl<const SIZE: usize> FreeList<SIZE> {
     pub(crate) unsafe fn put(&self, _attached: Python<'_>, piece: *mut c_void) {
         let many = self.many.load(Relaxed);
         if cfg!(Py_GIL_DISABLED) || many >= self.most.load(Relaxed) {
-            // SAFETY: it comes from PyObject_Malloc, by the caller's promise.
+            // SAFETY: it comes from PyObject_Malloc, and nobody uses it any more, by contract.
             return unsafe { ffi::PyObject_Free(piece) };
         }
         // SAFETY: a piece has room for a pointer, and Python's allocator aligns to 16 bytes.

@@ -156,11 +156,11 @@ impl MemBlock {
         }
         // SAFETY: the memory has the size that the type is made with.
         let new = unsafe { ffi::PyObject_Init(memory.cast(), Self::type_object_raw(py)) }.cast::<Self>();
-        // SAFETY: it is not null.
+        // SAFETY: the memory is that of a new MemBlock, and not null.
         let weak_references = unsafe { &raw mut (*new).weak_references };
         // SAFETY: Python has written the head and nothing else, and nobody knows the object yet.
         unsafe { weak_references.write(AtomicPtr::new(std::ptr::null_mut())) };
-        // SAFETY: it is not null.
+        // SAFETY: the memory is that of a new MemBlock, and not null.
         let body = unsafe { &raw mut (*new).body };
         let (exported, is_guard) = (Exported::not_yet(), AtomicBool::new(false));
         // SAFETY: the place is that of the body of a new object, which nobody has written and nobody knows yet.

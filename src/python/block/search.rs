@@ -101,7 +101,7 @@ impl MemBlock {
             let found = match side {
                 // SAFETY: access_with checks that both are there; the part is within the block.
                 Side::Left => unsafe { bytes.find(needle) },
-                // SAFETY: the same.
+                // SAFETY: access_with checks that both are there; the part is within the block.
                 Side::Right => unsafe { bytes.rfind(needle) },
             };
             found.map(|at| start + at)

@@ -87,10 +87,10 @@ impl<'a> Strided<'a> {
         self.suboffsets.is_empty() && self.strides.iter().all(|&stride| stride == 0)
     }
 
-    /// The same for runs of a length that the compiler knows.
+    /// Copies all bytes to the start of `to`, by runs of a length that the compiler knows.
     ///
     /// # Safety
-    /// As for [`copy_to`](Self::copy_to).
+    /// The buffer must be held, `to` mapped, writable, as long as the buffer, and none of the buffer's bytes.
     unsafe fn copy_runs_of<const RUN: usize>(self, to: Bytes) {
         let mut at = to.start.cast::<[u8; RUN]>();
         let copy = |from: *mut u8| {

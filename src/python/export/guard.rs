@@ -33,7 +33,7 @@ impl ExportGuard {
         let views = group.shared_views();
         let mut kept = Vec::with_capacity(slots.len());
         group.while_slots_there(py, claim, |live| {
-            // SAFETY: they are the slots of what is there, by the caller's promise.
+            // SAFETY: they are the slots of what while_slots_there has just found there, by contract.
             kept.extend(slots.iter().map(|&slot| unsafe { live.get(slot) }.share()));
             group.add_view();
         })?;

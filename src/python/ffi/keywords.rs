@@ -35,11 +35,11 @@ impl<const N: usize> Signature<N> {
         given: ffi::Py_ssize_t,
         names: *mut PyObject,
     ) -> PyResult<Passed<'a, 'py, N>> {
-        // SAFETY: it is null or a tuple of strings, by the promise that these are a method's arguments.
+        // SAFETY: it is null or a tuple of strings, by contract.
         let names = unsafe { Borrowed::from_ptr_or_opt(py, names) };
         let names = names.as_deref().map(|names| names.cast::<PyTuple>()).transpose()?;
         let named = names.map_or(0, |names| names.len());
-        // SAFETY: there are `given` objects and then one for each name, by the same promise, and they outlive the result.
+        // SAFETY: there are `given` objects and then one for each name, and they outlive the result, by contract.
         let args: &'a [Bound<'py, PyAny>] =
             unsafe { arguments::by_position(py, args, given + named as ffi::Py_ssize_t) };
         let (positional, values) = args.split_at(given as usize);

@@ -85,7 +85,8 @@ impl NativeType {
             flags: flags as std::ffi::c_uint,
             slots: self.slots.as_mut_ptr(),
         };
-        // SAFETY: the tables end in zeros, and the caller vouches for what is in them.
+        // SAFETY: the tables end in zeros, and their functions have the signatures of their slots and treat objects as
+        // what is made with that size, by contract.
         let made = unsafe { ffi::PyType_FromSpec(&mut spec) };
         // SAFETY: it is a new reference, or null with an exception set.
         let made = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;

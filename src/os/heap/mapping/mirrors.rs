@@ -168,5 +168,5 @@ impl Drop for Mirrors {
 
 // SAFETY: owns its memory, as a Box would.
 unsafe impl Send for Mirrors {}
-// SAFETY: the same.
+// SAFETY: what is shared of it are addresses and lengths alone.
 unsafe impl Sync for Mirrors {}

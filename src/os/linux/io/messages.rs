@@ -133,7 +133,7 @@ fn take_descriptors(message: &libc::msghdr, descriptors: &mut Vec<OwnedFd>) {
             descriptors.extend((0..count).map(|index| {
                 // SAFETY: the kernel has written so many descriptors behind the header.
                 let place = unsafe { data.add(index) };
-                // SAFETY: the same. They need not be aligned.
+                // SAFETY: the kernel has written a descriptor there, which need not be aligned.
                 let fd = unsafe { place.read_unaligned() };
                 // SAFETY: the kernel has just opened it for this call, so nobody else has it.
                 unsafe { OwnedFd::from_raw_fd(fd) }

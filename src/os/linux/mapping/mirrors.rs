@@ -48,7 +48,8 @@ pub(crate) struct Mirrors {
 
 // SAFETY: the pointers are to mappings that self owns, and that no thread owns more than another.
 unsafe impl Send for Mirrors {}
-// SAFETY: as for Send; what self does with the mappings through a shared reference, the kernel does, or `revoke`.
+// SAFETY: the pointers are to mappings that self owns; what self does with them through a shared reference, the kernel
+// does, or `revoke`.
 unsafe impl Sync for Mirrors {}
 
 impl Mirrors {
@@ -338,7 +339,7 @@ mod tests {
             let writable = mirrors.read_write().as_ptr().wrapping_add(4097);
             // SAFETY: the byte is one of LEN mapped ones that nobody else knows of.
             unsafe { writable.write_volatile(42) };
-            // SAFETY: the same.
+            // SAFETY: the byte is one of LEN mapped ones, seen through the other mirror.
             assert_eq!(unsafe { read_only.as_ptr().wrapping_add(4097).read_volatile() }, 42);
         }
     }

@@ -129,7 +129,8 @@ impl Reserved {
     pub(super) unsafe fn revoke(&self) {
         let Some(len) = NonZeroUsize::new(self.len) else { return };
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
-        // SAFETY: the range is self's own, so MAP_FIXED replaces nothing else; that nobody uses it, the caller says.
+        // SAFETY: the range is self's own, so MAP_FIXED replaces nothing else, and nobody uses it any more, by
+        // contract.
         let revoked = unsafe { mmap_anonymous(Some(self.start.addr()), len, ProtFlags::PROT_NONE, flags) };
         if revoked.is_err() {
             self.close_hole(self.start.addr(), len);

@@ -66,10 +66,10 @@ pub(crate) unsafe fn resident(start: usize, len: usize) -> usize {
     pages * page_size()
 }
 
-/// How many of them are there before the first that is not in memory.
+/// How many of `len` bytes from `start` on are in memory before the first that is not.
 ///
 /// # Safety
-/// As for `resident`.
+/// The bytes must be mapped, and `start` the beginning of a page.
 pub(crate) unsafe fn resident_at_first(start: usize, len: usize) -> usize {
     let mut pages = 0;
     let count = |in_memory: &[u8]| match in_memory.iter().position(|&state| state & 1 == 0) {
@@ -90,7 +90,7 @@ pub(crate) unsafe fn resident_at_first(start: usize, len: usize) -> usize {
 /// Shows what `mincore(2)` says of each page, in parts. Where it says nothing, nothing is there.
 ///
 /// # Safety
-/// As for `resident`.
+/// The bytes must be mapped, and `start` the beginning of a page.
 unsafe fn look(start: usize, len: usize, mut show: impl FnMut(&[u8]) -> ControlFlow<()>) {
     const PAGES_AT_ONCE: usize = 1 << 12;
     let page = page_size();

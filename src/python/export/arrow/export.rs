@@ -128,7 +128,7 @@ where
             // SAFETY: laid_out has just found the list there.
             unsafe { check_utf8(live, layout, part) }?;
         }
-        // SAFETY: the same.
+        // SAFETY: the span is of the list, which laid_out has just found there.
         let data = adjoining(layout, part).and_then(|span| unsafe { arrow::read_only(live, span) });
         Ok((offsets, data.map(Address)))
     });

@@ -85,7 +85,7 @@ impl GroupState {
     /// Takes bytes back if they were handed out last.
     ///
     /// # Safety
-    /// As for [`take_back`](Self::take_back).
+    /// They must be bytes of that slot, which somebody holds, and nobody's any more.
     unsafe fn take_end_back(&self, attached: Python<'_>, slot: SlotPtr, start: usize, end: usize) -> bool {
         if self.gil_chunk.is_of(slot) {
             return self.gil_chunk.take_back(attached, start, end);
@@ -102,7 +102,8 @@ impl GroupState {
     /// there were before, if it did.
     ///
     /// # Safety
-    /// As for [`take_back`](Self::take_back), but they are still the caller's.
+    /// They must be bytes of that slot, which somebody holds, got from [`alloc_attached`](Self::alloc_attached) and still
+    /// the caller's.
     pub(crate) unsafe fn resize(
         &self,
         attached: Python<'_>,
