@@ -137,6 +137,8 @@ pub struct Commit {
     pub needed: usize,
     /// The same and a window ahead: at least `needed`, at most the slot's capacity.
     pub ahead: usize,
+    /// The same in whole huge pages, where those are to be had; nobody is refused anything for them.
+    pub huge: Option<usize>,
 }
 
 /// How far to commit a slot that is committed up to `ready` and must become so up to `end`, in whole pages.
@@ -147,7 +149,62 @@ pub fn commit(ready: usize, end: usize, capacity: usize, page: usize) -> Commit 
     let needed = align_up(end, page).map_or(capacity, |end| end.min(capacity));
     let window = ready.clamp(MIN_WINDOW, MAX_WINDOW);
     let ahead = align_up(ready + window, page).map_or(capacity, |end| end.min(capacity)).max(needed);
-    Commit { needed, ahead }
+    Commit { needed, ahead, huge: None }
+}
+
+/// Huge pages that a slot may be committed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HugePages {
+    /// Bytes in one, a power of two.
+    pub size: usize,
+    /// Bytes that may be committed ahead for the sake of huge pages, beside what is committed ahead without them.
+    pub allowance: usize,
+}
+
+/// The share of what a group has handed out that may be committed for the sake of huge pages alone.
+const HUGE_SHARE: usize = 8;
+
+/// The most bytes of one block that are made huge pages as it is handed out. More is faulted in as it is touched: whoever
+/// asks for that much at once may never touch most of it.
+pub const MAX_HUGE_REQUEST: usize = 64 * 1024 * 1024;
+
+impl HugePages {
+    /// Huge pages of `size` bytes in a group that has slots from `base` bytes on, has handed out `handed_out` bytes, and in
+    /// its other slots has committed `wasted` bytes for the sake of huge pages that nobody uses.
+    ///
+    /// An eighth of what was handed out may be wasted, or of the base, which says how large the group is going to be. A base
+    /// of a huge page and more begins with one.
+    pub fn new(size: usize, base: usize, handed_out: usize, wasted: usize) -> Self {
+        let first = if base >= size && handed_out <= size { size } else { 0 };
+        let share = handed_out.max(base) / HUGE_SHARE;
+        Self { size, allowance: share.max(first).saturating_sub(wasted) }
+    }
+
+    /// The same in a group that may commit `remaining` bytes more: of them, too, an eighth may be wasted.
+    pub fn within(self, remaining: usize) -> Self {
+        Self { allowance: self.allowance.min(remaining / HUGE_SHARE), ..self }
+    }
+
+    /// The same commit with the end of a huge page for its end, if the allowance is enough for that.
+    ///
+    /// A huge page that was begun with small ones for the most part goes on so up to its end, and nothing is committed ahead
+    /// beyond that, so that the next one can be whole.
+    pub fn widen(self, small: Commit, ready: usize, capacity: usize) -> Commit {
+        let first = first_huge_page(ready, self.size);
+        if small.needed <= first {
+            return Commit { ahead: small.ahead.min(first), ..small };
+        }
+        let whole = small.needed.next_multiple_of(self.size);
+        let is_allowed = whole <= small.ahead.saturating_add(self.allowance).min(capacity);
+        Commit { ahead: small.ahead.min(whole), huge: is_allowed.then_some(whole), ..small }
+    }
+}
+
+/// Where the huge pages of `size` bytes begin that a slot committed up to `ready` can be committed in: small pages are made one
+/// huge page later, too, while they are no more than half of it. To make more of them one costs what it saves.
+pub fn first_huge_page(ready: usize, size: usize) -> usize {
+    let begun = ready / size * size;
+    if ready - begun <= size / 2 { begun } else { begun + size }
 }
 
 /// Size of the chunk that an owner handle takes next, after `taken` bytes, from a group with slots from `base` bytes on.
@@ -159,7 +216,7 @@ pub fn chunk(taken: usize, base: usize) -> usize {
     (1 << (reach.ilog2() - 1)).min(MAX_CHUNK)
 }
 
-/// Whether a slot is to be made of huge pages, of `size` bytes each, in a group with that limit.
+/// Whether a slot is to be made of nothing but huge pages, of `size` bytes each, in a group with that limit.
 ///
 /// Nothing smaller can be committed of it then, so neither the slot nor the limit may be small beside one: at most an eighth
 /// of such a slot is committed in vain, and at most a sixty-fourth of the limit cannot be used.
@@ -221,7 +278,7 @@ mod tests {
     #[test]
     fn a_large_request_commits_nothing_ahead() {
         let large = 3 * MAX_WINDOW;
-        assert_eq!(commit(0, large, 8 * MAX_WINDOW, PAGE), Commit { needed: large, ahead: large });
+        assert_eq!(commit(0, large, 8 * MAX_WINDOW, PAGE), Commit { needed: large, ahead: large, huge: None });
     }
 
     #[test]
@@ -238,6 +295,53 @@ mod tests {
         }
         assert_eq!(chunk(0, 1 << 30), DEFAULT_BASE / 2);
         assert_eq!(chunk(usize::MAX, 1), MAX_CHUNK);
+    }
+
+    #[test]
+    fn a_small_group_commits_no_huge_page_and_a_large_one_an_eighth_ahead() {
+        let widen = |handed_out, ready, end| {
+            let pages = HugePages::new(HUGE, DEFAULT_BASE, handed_out, 0);
+            let wide = pages.widen(commit(ready, end, 64 * HUGE, PAGE), ready, 64 * HUGE);
+            wide.huge.unwrap_or(wide.ahead)
+        };
+        assert_eq!(widen(2 * HUGE, 0, 1), MIN_WINDOW);
+        assert_eq!(widen(8 * HUGE, 0, 1), HUGE);
+        assert_eq!(widen(1000 * HUGE, HUGE, HUGE + 1), 2 * HUGE);
+        // What was begun with small pages goes on with them, as far as a huge page would have reached.
+        assert_eq!(widen(1000 * HUGE, HUGE - PAGE, HUGE), HUGE);
+        assert_eq!(widen(HUGE, HUGE - 2 * PAGE, HUGE - PAGE), HUGE);
+        // Unless those are no more than half of it.
+        assert_eq!(widen(HUGE, HUGE / 2, HUGE), HUGE);
+        assert_eq!(widen(1000 * HUGE, HUGE / 2, HUGE / 2 + 1), HUGE);
+        assert_eq!(widen(1000 * HUGE, HUGE / 2 + PAGE, HUGE / 2 + PAGE + 1), HUGE / 2 + PAGE + MAX_WINDOW);
+        // Of a large request the end is small, if too much of a huge page would be left over.
+        assert_eq!(widen(8 * HUGE, 0, 3 * HUGE - PAGE), 3 * HUGE);
+        assert_eq!(widen(4 * HUGE, 0, 3 * HUGE + PAGE), 3 * HUGE + PAGE);
+    }
+
+    #[test]
+    fn what_is_wasted_in_other_slots_counts() {
+        let small = commit(0, 1, HUGE, PAGE);
+        let widen = |wasted| HugePages::new(HUGE, DEFAULT_BASE, 16 * HUGE, wasted).widen(small, 0, HUGE).huge;
+        assert_eq!(widen(small.ahead), Some(HUGE));
+        assert_eq!(widen(HUGE + small.ahead), Some(HUGE));
+        assert_eq!(widen(HUGE + small.ahead + 1), None);
+        let pages = HugePages::new(HUGE, DEFAULT_BASE, 16 * HUGE, 0);
+        assert_eq!(pages.within(8 * HUGE).widen(small, 0, HUGE).huge, Some(HUGE));
+        assert_eq!(pages.within(7 * HUGE).widen(small, 0, HUGE).huge, None);
+    }
+
+    #[test]
+    fn a_base_of_a_huge_page_begins_with_one() {
+        let pages = HugePages::new(HUGE, HUGE, 0, 0);
+        assert_eq!(pages.widen(commit(0, 1, HUGE, PAGE), 0, HUGE).huge, Some(HUGE));
+        // It does not go on with them, unless it is eight times as large.
+        let second =
+            |base| HugePages::new(HUGE, base, HUGE + 1, 0).widen(commit(HUGE, HUGE + 1, base, PAGE), HUGE, base);
+        assert_eq!((second(4 * HUGE).huge, second(8 * HUGE).huge), (None, Some(2 * HUGE)));
+        // Nor does a huge page reach beyond the end of the slot.
+        let capacity = 2 * HUGE - PAGE;
+        assert_eq!(pages.widen(commit(HUGE, HUGE + 1, capacity, PAGE), HUGE, capacity).ahead, HUGE + MAX_WINDOW);
     }
 
     #[test]
@@ -286,6 +390,24 @@ mod tests {
             prop_assert!(commit.ahead == commit.needed || commit.ahead - ready <= MAX_WINDOW.max(page));
             let is_whole = |end: usize| end == capacity || end.is_multiple_of(page);
             prop_assert!(is_whole(commit.ahead) && is_whole(commit.needed));
+        }
+
+        #[test]
+        fn huge_pages_waste_no_more_than_their_share(
+            ready in 0..1usize << 34, more in 1..1usize << 34, spare in 0..1usize << 34, handed_out in 0..1usize << 40,
+            wasted in 0..1usize << 37, base in 1..1usize << 24,
+        ) {
+            let ready = ready / PAGE * PAGE;
+            let capacity = align_up(ready + more + spare, PAGE).unwrap();
+            let small = commit(ready, ready + more, capacity, PAGE);
+            let pages = HugePages::new(HUGE, base, handed_out, wasted);
+            let wide = pages.widen(small, ready, capacity);
+            prop_assert_eq!(wide.needed, small.needed);
+            prop_assert!(wide.ahead >= wide.needed && wide.ahead <= small.ahead);
+            let wide = wide.huge.unwrap_or(wide.ahead);
+            prop_assert!(wide >= small.needed && wide <= capacity && wide.is_multiple_of(PAGE));
+            prop_assert!(wide <= small.ahead + pages.allowance);
+            prop_assert!(wide < small.ahead.max(small.needed + HUGE));
         }
     }
 }

@@ -63,6 +63,8 @@ pub struct Stats {
     pub allocated: usize,
     /// Accounted for as memory in use; what `limit` limits.
     pub committed: usize,
+    /// Those of them that are in huge pages.
+    pub huge: usize,
     /// Address space taken by the mirrors.
     pub mapped: usize,
     /// Of other owners, shown by the group; see [`borrow`](MemGroup::borrow). In no other figure.
@@ -99,7 +101,7 @@ impl Options {
             // Relaxed: only that no two are equal matters.
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             sizes,
-            budget: Arc::new(Budget::new(self.limit).secret(self.secret)),
+            budget: Arc::new(Budget::new(self.limit).secret(self.secret).huge_pages(self.huge_pages)),
             backing,
             name: self.name,
             is_shared: self.shared,
@@ -300,6 +302,7 @@ impl MemGroup {
         let slots: Vec<_> = groups.iter().flatten().flat_map(|group| group.slots()).map(|slot| slot.stats()).collect();
         Stats {
             allocated: slots.iter().map(|slot| slot.allocated).sum(),
+            huge: slots.iter().map(|slot| slot.huge).sum(),
             mapped: slots.iter().map(|slot| slot.mapped).sum(),
             committed: self.budget.committed(),
             borrowed: self.borrowed_slots().map(|slot| slot.capacity()).sum(),
@@ -389,7 +392,7 @@ impl MemGroup {
     pub(crate) fn grow(&self, slot: &Slot, start: usize, end: usize, to: usize) -> bool {
         let Ok(table) = self.table() else { return false };
         let _lock = table.lock();
-        slot.is_own() && commit::grow_locked(slot, start, end, to)
+        slot.is_own() && commit::grow_locked(table, slot, start, end, to)
     }
 
     /// [`reset`](Self::reset) for a layer that may hold references to slots: those slots are set aside and returned, and

@@ -17,6 +17,7 @@ pub struct Options {
     pub(super) name: String,
     pub(super) secret: bool,
     pub(super) shared: bool,
+    pub(super) huge_pages: bool,
 }
 
 impl Default for Options {
@@ -28,6 +29,7 @@ impl Default for Options {
             name: "memgroup".into(),
             secret: false,
             shared: false,
+            huge_pages: true,
         }
     }
 }
@@ -78,6 +80,13 @@ impl Options {
     /// Such a group keeps two descriptors for each of its slots, and its memory is never kept for other groups.
     pub fn shared(mut self, shared: bool) -> Self {
         self.shared = shared;
+        self
+    }
+
+    /// Whether large slots are committed in huge pages where the kernel gives them, as they are unless this says `false`. The
+    /// environment variable `MEMGROUP_HUGE_PAGES=0` says so for a whole process.
+    pub fn huge_pages(mut self, huge_pages: bool) -> Self {
+        self.huge_pages = huge_pages;
         self
     }
 }

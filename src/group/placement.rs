@@ -4,7 +4,7 @@
 use super::slot_table::SlotTable;
 use super::{MemGroup, commit};
 use crate::error::Error;
-use crate::layout::SlotIndex;
+use crate::layout::{MAX_HUGE_REQUEST, SlotIndex};
 use crate::slot::{Slot, SlotRef, Taken, cache};
 use crate::sync::Arc;
 
@@ -19,7 +19,7 @@ impl MemGroup {
         let table = self.table()?;
         let _lock = table.lock();
         let alloc_in = |slot: &Slot, may_commit| match may_commit {
-            true => commit::alloc_locked(slot, size, align),
+            true => commit::alloc_locked(table, slot, size, align, MAX_HUGE_REQUEST),
             false => Ok(slot.try_alloc_offsets(size, align)),
         };
         let ((_, offset), slot) = self.alloc_locked(table, size, &alloc_in)?;

@@ -90,7 +90,8 @@ impl Taking<'_> {
             let Some(last) = objects.checked_sub(1) else { return Ok(None) };
             let extent = self.columns.end(self.first + last) - self.columns.start(self.first);
             let reserved = match may_commit {
-                true => commit::alloc_locked(slot, extent, align),
+                // A list is made to be filled, however long it is.
+                true => commit::alloc_locked(table, slot, extent, align, usize::MAX),
                 false => Ok(slot.try_alloc_offsets(extent, align)),
             };
             match reserved {

@@ -21,7 +21,7 @@ pub(crate) use system::io::{iovecs, messages, regular, temporary};
 #[cfg(feature = "search")]
 pub(crate) use system::io::{locale, tree};
 pub(crate) use system::mapping::{
-    Locked, Mirrors, ReceivedFile, SharedFile, Unfit, Unlocked, ask_for_huge_pages, check_backing, huge_page_size,
+    Locked, Mirrors, ReceivedFile, SharedFile, Unfit, Unlocked, ask_for_huge_pages, check_backing, huge_page_offer,
 };
 pub(crate) use system::memory::headroom;
 pub(crate) use system::signals;

@@ -11,18 +11,29 @@ pub(crate) struct Budget {
     limit: Option<usize>,
     /// Whether they may never leave memory, nor be found there by whoever has it next.
     is_secret: bool,
+    /// Whether they may be in huge pages.
+    wants_huge_pages: bool,
     committed: AtomicUsize,
 }
 
 impl Budget {
     /// A budget of at most `limit` bytes.
     pub(crate) fn new(limit: Option<usize>) -> Self {
-        Self { limit, is_secret: false, committed: AtomicUsize::new(0) }
+        Self { limit, is_secret: false, wants_huge_pages: true, committed: AtomicUsize::new(0) }
     }
 
     /// The same for secrets or, as it was, for what is none.
     pub(crate) fn secret(self, is_secret: bool) -> Self {
         Self { is_secret, ..self }
+    }
+
+    /// The same in huge pages where they are to be had, as it was, or in small ones only.
+    pub(crate) fn huge_pages(self, wants_huge_pages: bool) -> Self {
+        Self { wants_huge_pages, ..self }
+    }
+
+    pub(crate) fn wants_huge_pages(&self) -> bool {
+        self.wants_huge_pages
     }
 
     pub(crate) fn is_secret(&self) -> bool {
@@ -35,6 +46,11 @@ impl Budget {
 
     pub(crate) fn committed(&self) -> usize {
         self.committed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that may be committed before the limit is reached.
+    pub(crate) fn remaining(&self) -> usize {
+        self.limit.unwrap_or(usize::MAX).saturating_sub(self.committed())
     }
 
     /// Accounts for `bytes` more, or says why that cannot be and accounts for nothing. The machine is asked for `cold` of

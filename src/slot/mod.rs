@@ -7,12 +7,14 @@ pub(crate) mod cache;
 mod cursor;
 mod slot_ref;
 
+use std::iter::Sum;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use crate::error::Error;
 use crate::fault::SlotRegistration;
-use crate::layout::{self, SlotIndex};
+use crate::layout::{self, HugePages, SlotIndex};
+use crate::os::headroom::Claim;
 use crate::os::{self, Backing, Mirrors, Refusal, SharedFile, fork};
 use crate::sync::opaque;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
@@ -49,6 +51,8 @@ pub struct Slot {
     pinned: AtomicUsize,
     /// Whether something was done to the memory that makes it unfit for another slot.
     is_uncacheable: AtomicBool,
+    /// How far it would be committed without huge pages.
+    planned: AtomicUsize,
     /// Bytes that a layer above has handed out through the read-only mirror, by its own count.
     protected: AtomicUsize,
     /// There until the slot is dropped, and taken out only then.
@@ -82,8 +86,23 @@ pub struct SlotStats {
     pub allocated: usize,
     /// Bytes committed: accounted for as memory that the group uses.
     pub committed: usize,
+    /// Those of them that are in huge pages.
+    pub huge: usize,
     /// Address space of its mirrors, in bytes.
     pub mapped: usize,
+}
+
+/// What slots use, and what they committed for the sake of huge pages alone and do not use, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) used: usize,
+    pub(crate) wasted: usize,
+}
+
+impl Sum for Usage {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self { used: sum.used + one.used, wasted: sum.wasted + one.wasted })
+    }
 }
 
 impl Slot {
@@ -98,11 +117,13 @@ impl Slot {
     ) -> Result<Self, Error> {
         // Before the memory is found: a fork in between makes it one that a child may see.
         let (forks, generation) = (fork::count(), fork::generation());
-        let huge_page = os::huge_page_size(backing);
         // Secrets are locked, and what may be locked is little: no more of it than is needed. And nobody else gets their memory.
         let is_secret = budget.is_secret();
-        let is_huge =
-            !is_secret && huge_page.is_some_and(|size| layout::is_for_huge_pages(capacity, budget.limit(), size));
+        let offer = os::huge_page_offer(backing).filter(|_| !is_secret && budget.wants_huge_pages());
+        let is_huge = offer.is_some_and(|offer| match offer.is_unasked {
+            true => layout::is_for_huge_pages(capacity, budget.limit(), offer.size),
+            false => capacity >= offer.size,
+        });
         // What other processes may map is never another slot's, before or after.
         let cache_key = CacheKey::of(backing, name, capacity, is_huge).filter(|_| !is_secret && !is_shared);
         let (cache_key, memory) = match cache_key.and_then(cache::take) {
@@ -138,6 +159,7 @@ impl Slot {
             cache_key,
             pinned: AtomicUsize::new(0),
             is_uncacheable: AtomicBool::new(false),
+            planned: AtomicUsize::new(0),
             protected: AtomicUsize::new(0),
             memory: ManuallyDrop::new(SlotMemory::Own(memory)),
             budget,
@@ -159,6 +181,7 @@ impl Slot {
             cache_key: None,
             pinned: AtomicUsize::new(0),
             is_uncacheable: AtomicBool::new(true),
+            planned: AtomicUsize::new(0),
             protected: AtomicUsize::new(0),
             memory: ManuallyDrop::new(SlotMemory::Borrowed { place: memory.place(name), memory }),
             budget,
@@ -316,28 +339,72 @@ impl Slot {
         self.room_below(self.cursor.ready().max(self.own().map_or(0, |memory| memory.resident)), 1)
     }
 
-    /// How far to commit so that all below offset `end` is ready; `None` if it is.
-    pub(crate) fn window(&self, end: usize) -> Option<layout::Commit> {
+    /// How far to commit so that all below offset `end` is ready; `None` if it is. `elsewhere` says what the group's other
+    /// slots use and waste.
+    pub(crate) fn window(&self, end: usize, elsewhere: impl FnOnce() -> Usage) -> Option<layout::Commit> {
         let (ready, memory) = (self.cursor.ready(), self.own()?);
-        (end > ready).then(|| layout::commit(ready, end, self.capacity, memory.mirrors.granule()))
+        if end <= ready {
+            return None;
+        }
+        let small = layout::commit(ready, end, self.capacity, memory.mirrors.granule());
+        Some(memory.mirrors.huge_page().map_or(small, |size| {
+            let base = self.capacity >> self.index.get();
+            let Usage { used, wasted } = elsewhere();
+            let pages = HugePages::new(size, base, used + end, wasted).within(self.budget.remaining());
+            pages.widen(small, ready, self.capacity)
+        }))
     }
 
-    /// Commits up to offset `to`, beyond what is ready. Only the thread that holds the lock of the slot's table may.
-    pub(crate) fn commit_to(&self, to: usize) -> Result<(), Error> {
+    /// What of it is used, and what was committed for the sake of huge pages alone and is not.
+    pub(crate) fn usage(&self) -> Usage {
+        let used = self.cursor.used();
+        Usage { used, wasted: self.cursor.ready().saturating_sub(used.max(self.planned.load(Ordering::Relaxed))) }
+    }
+
+    /// Commits up to offset `to`, beyond what is ready, in huge pages where they are to be had and that are no more than
+    /// `most_huge` bytes. Only the thread that holds the lock of the slot's table may.
+    pub(crate) fn commit_to(&self, to: usize, most_huge: usize) -> Result<(), Error> {
         // What is borrowed is there.
         let Some(memory) = self.own() else { return Ok(()) };
-        let ready = self.cursor.ready();
-        let more = to - ready;
-        // The group answers for all of it; the machine is asked for what lies beyond the resident part.
-        let from = ready.max(memory.resident).min(to);
+        let (more, from) = self.cold_part(memory, to);
         let cold = if memory.mirrors.are_in_files() { 0 } else { to - from };
-        let _claim = self.budget.take(more, cold)?;
-        self.populate(&memory.mirrors, from, to).inspect_err(|_| self.budget.give_back(more))?;
-        self.cursor.extend(to);
+        let claim = self.budget.take(more, cold)?;
+        let as_huge = cold <= most_huge && may_be_huge(&memory.mirrors, &claim, from, to);
+        self.populate(&memory.mirrors, from, to, as_huge).inspect_err(|_| self.budget.give_back(more))?;
+        self.extend(to, to);
         Ok(())
     }
 
-    fn populate(&self, mirrors: &Mirrors, from: usize, to: usize) -> Result<(), Error> {
+    /// The same for the sake of huge pages alone: whether they may be had. If not, nothing is committed. Without them the slot
+    /// would be committed up to `planned`.
+    pub(crate) fn commit_huge(&self, to: usize, planned: usize, most_huge: usize) -> bool {
+        let Some(memory) = self.own() else { return false };
+        let (more, from) = self.cold_part(memory, to);
+        let cold = to - from;
+        let Ok(claim) = self.budget.take(more, cold) else { return false };
+        let may_be_huge = cold <= most_huge && may_be_huge(&memory.mirrors, &claim, from, to);
+        let done = may_be_huge && self.populate(&memory.mirrors, from, to, true).is_ok();
+        match done {
+            true => self.extend(to, planned),
+            false => self.budget.give_back(more),
+        }
+        done
+    }
+
+    fn extend(&self, to: usize, planned: usize) {
+        // Relaxed: only those who hold the lock of the slot's table look at it.
+        self.planned.store(planned, Ordering::Relaxed);
+        self.cursor.extend(to);
+    }
+
+    /// How many bytes the group has to answer for, if the slot is committed that far, and where those begin for which the
+    /// machine is asked: they lie beyond the resident part.
+    fn cold_part(&self, memory: &Memory, to: usize) -> (usize, usize) {
+        let ready = self.cursor.ready();
+        (to - ready, ready.max(memory.resident).min(to))
+    }
+
+    fn populate(&self, mirrors: &Mirrors, from: usize, to: usize, as_huge: bool) -> Result<(), Error> {
         let cold = to - from;
         if cold == 0 {
             return Ok(());
@@ -347,7 +414,12 @@ impl Slot {
                 unlocked.error(cold, || format!("locking {cold} bytes of slot {} in memory", self.index.get()))
             });
         }
-        mirrors.commit(from, to, cold <= layout::MAX_WINDOW.max(mirrors.granule())).map_err(|refusal| {
+        let ahead = cold <= layout::MAX_WINDOW.max(mirrors.granule());
+        let committed = match as_huge {
+            true => mirrors.commit_huge(from, to, ahead),
+            false => mirrors.commit(from, to, ahead),
+        };
+        committed.map_err(|refusal| {
             // Some of it may be there now, and nobody knows how much.
             self.is_uncacheable.store(true, Ordering::Relaxed);
             refusal.during(format!("committing {cold} bytes of slot {}", self.index.get()))
@@ -480,9 +552,19 @@ impl Slot {
             capacity: self.capacity,
             allocated: self.cursor.used(),
             committed: self.cursor.ready(),
+            huge: self.own().map_or(0, |memory| memory.mirrors.huge_bytes(self.cursor.ready())),
             mapped: self.own().map_or(0, |memory| memory.mirrors.mapped()),
         }
     }
+}
+
+/// Whether huge pages are to be made of what is committed from one offset to another: one fits, and the kernel is not near its
+/// limits, for refusing takes it long.
+fn may_be_huge(mirrors: &Mirrors, claim: &Claim, from: usize, to: usize) -> bool {
+    const SPARE_HUGE_PAGES: usize = 4;
+    mirrors.huge_page().is_some_and(|size| {
+        layout::first_huge_page(from, size) + size <= to && claim.has_spare(size.saturating_mul(SPARE_HUGE_PAGES))
+    })
 }
 
 impl Drop for Slot {

@@ -197,7 +197,8 @@ def test_little_memory_is_noted():
     ("setting", "chosen", "name", "state"),
     [
         ("shmem_enabled", "advise", "huge pages, memfd", "ok"),
-        ("shmem_enabled", "never", "huge pages, memfd", "note"),
+        ("shmem_enabled", "never", "huge pages, memfd", "ok"),
+        ("shmem_enabled", "deny", "huge pages, memfd", "note"),
         ("enabled", "madvise", "huge pages, anonymous", "ok"),
         ("enabled", "never", "huge pages, anonymous", "note"),
     ],

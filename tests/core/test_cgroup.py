@@ -95,7 +95,7 @@ def cgroup() -> Iterator[Cgroup]:
 
 # One process for each run, all forked from one that has already imported everything.
 MANY = """
-import array, mmap, traceback
+import array, functools, mmap, traceback
 
 limit = 64 << 20
 
@@ -217,7 +217,8 @@ def one_run(work, backing):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-files, runs, backing, *names = sys.argv[1:]
+files, runs, backing, options, *names = sys.argv[1:]
+MemGroup = functools.partial(MemGroup, **eval(options))
 work = [globals()[name] for name in names]
 print([one_run(work[number % len(work)], backing) for number in range(int(runs))])
 """
@@ -226,11 +227,16 @@ QUICK = ["large", "huge", "at_once", "lists", "many_groups", "promises", "thread
 KINDS = ["small", *QUICK, "tiny", *QUICK]
 
 
+SMALL_WINDOWS = {"huge_pages": False}
+HUGE_WINDOWS = {"base": 2 * MIB}
+
+
+@pytest.mark.parametrize("options", [SMALL_WINDOWS, HUGE_WINDOWS], ids=["small", "huge"])
 @pytest.mark.parametrize(("backing", "runs"), [("memfd", 100), ("anonymous", 40)])
-def test_every_run_ends_in_a_memory_error_and_none_is_killed(cgroup, tmp_path, backing, runs):
+def test_every_run_ends_in_a_memory_error_and_none_is_killed(cgroup, tmp_path, backing, runs, options):
     source = tmp_path / "source"
     source.write_bytes(os.urandom(700_000))
-    ended = cgroup.run(MANY, source, runs, backing, *KINDS)
+    ended = cgroup.run(MANY, source, runs, backing, options, *KINDS)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.strip() == str([0] * runs)
     # The runs came near the limit: only requests that did not fit were refused.

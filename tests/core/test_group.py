@@ -18,7 +18,7 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 PAGE = os.sysconf("SC_PAGE_SIZE")
-WINDOW = MIB  # the largest window that is committed ahead of small requests
+WINDOW = 2 * MIB  # the largest window that is committed ahead of small requests: a huge page
 
 needs_memory = pytest.mark.skipif(memory_available() < 7 * GIB, reason="needs 7 GiB of available memory")
 
@@ -26,11 +26,11 @@ needs_memory = pytest.mark.skipif(memory_available() < 7 * GIB, reason="needs 7 
 def check_sums(group: MemGroup) -> None:
     """The statistics of the group are the sums of those of its slots."""
     stats = group.stats()
-    for name in ("allocated", "committed", "mapped"):
+    for name in ("allocated", "committed", "huge", "mapped"):
         assert getattr(stats, name) == sum(getattr(slot, name) for slot in stats.slots), name
     for slot in stats.slots:
         assert slot.capacity == group.base << slot.index
-        assert slot.allocated <= slot.committed <= slot.capacity
+        assert max(slot.allocated, slot.huge) <= slot.committed <= slot.capacity
         assert slot.mapped == slot.capacity * (1 if group.backing == "anonymous" else 2)
     assert [slot.index for slot in stats.slots] == sorted({slot.index for slot in stats.slots})
     assert stats.requested <= stats.allocated
@@ -410,7 +410,7 @@ def test_stats_are_plain_numbers_for_json(group):
     plain = json.loads(json.dumps(stats.as_dict()))
     assert plain["slots"] == [slot.as_dict() for slot in stats.slots]
     assert plain["requested"] == stats.requested == 100000
-    figures = {"requested", "allocated", "committed", "mapped", "protected", "blocks", "exports"}
+    figures = {"requested", "allocated", "committed", "huge", "mapped", "protected", "blocks", "exports"}
     assert set(plain) == figures | {"slots", "held", "borrowed"}
     assert repr(stats.slots[0]) in repr(stats)
 

@@ -10,8 +10,8 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 const GIB: usize = 1024 * MIB;
 
-/// The maximum that is committed ahead of a request.
-const WINDOW: usize = MIB;
+/// The maximum that is committed ahead of a request: a huge page.
+const WINDOW: usize = 2 * MIB;
 
 fn slots_in_use(group: &MemGroup) -> Vec<usize> {
     group.stats().slots.iter().map(|slot| slot.index).collect()

@@ -73,6 +73,12 @@ pub const CALLS: &[Call] = &[
         is_ours: any,
     },
     Call {
+        name: "collapse",
+        number: libc::SYS_madvise,
+        errors: &[libc::EBUSY, libc::ENOMEM, libc::EAGAIN, libc::EINVAL, libc::EPERM, libc::EFAULT, libc::ENOSYS],
+        is_ours: |arguments| arguments[2] == 25,
+    },
+    Call {
         name: "mlock",
         number: libc::SYS_mlock,
         errors: &[libc::ENOMEM, libc::EAGAIN, libc::EPERM, libc::EINVAL, libc::ENOSYS],

@@ -16,6 +16,8 @@ mod fork_under_load;
 mod group;
 mod history;
 #[cfg(not(heap))]
+mod huge_pages;
+#[cfg(not(heap))]
 mod inject;
 #[cfg(not(heap))]
 mod injector;

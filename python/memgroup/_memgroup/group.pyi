@@ -45,6 +45,7 @@ class MemGroup:
             its name).
         secret: Whether what the group holds is locked in memory, left out of core dumps, and overwritten with
             zeros when the group is reset, freed or ends.
+        huge_pages: Whether large slots are committed in huge pages where the kernel gives them.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -61,6 +62,7 @@ class MemGroup:
         name: str | None = None,
         *,
         secret: bool = False,
+        huge_pages: bool = True,
     ) -> Self: ...
     @property
     def name(self) -> str:

@@ -21,6 +21,9 @@ class SlotStats:
     def committed(self) -> int:
         """Bytes accounted for as memory in use."""
     @property
+    def huge(self) -> int:
+        """Those of them that are in huge pages."""
+    @property
     def mapped(self) -> int:
         """Address space of its mirrors, in bytes."""
     @property
@@ -48,6 +51,9 @@ class GroupStats:
     @property
     def committed(self) -> int:
         """What is accounted for as memory in use; what `limit` limits."""
+    @property
+    def huge(self) -> int:
+        """What of that is in huge pages."""
     @property
     def mapped(self) -> int:
         """Address space taken by the mirrors."""

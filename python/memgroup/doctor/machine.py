@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from typing import TYPE_CHECKING
 
@@ -97,8 +98,8 @@ def memory(facts: MemoryFacts) -> Iterator[Finding]:
         yield _cgroup(level)
     yield from _overcommit(facts)
     size = facts["huge_page_size"] or 0
-    yield _huge_pages(facts["huge_page_shmem_enabled"], size, "shmem_enabled", "memfd", "advise")
-    yield _huge_pages(facts["huge_page_enabled"], size, "enabled", "anonymous", "madvise")
+    yield _huge_pages(facts["huge_page_shmem_enabled"], size, "shmem_enabled", "memfd", "deny", "never")
+    yield _huge_pages(facts["huge_page_enabled"], size, "enabled", "anonymous", "never", "madvise")
 
 
 def _cgroup(level: CgroupFacts) -> Finding:
@@ -132,12 +133,14 @@ def _overcommit(facts: MemoryFacts) -> Iterator[Finding]:
     yield Finding(MEMORY, "overcommit", OPTIONAL if strict else "ok", f"mode {mode}", meaning, found)
 
 
-def _huge_pages(chosen: str | None, size: int, setting: str, of: str, wanted: str) -> Finding:
+def _huge_pages(chosen: str | None, size: int, setting: str, of: str, none: str, wanted: str) -> Finding:
     name = f"huge pages, {of}"
-    offered = chosen in ("madvise", "advise", "always", "within_size", "force")
     facts = {"setting": chosen, "bytes": size}
-    if chosen and offered and size:
-        meaning = f"{of} slots of 16 MiB and more use pages of {show_size(size)}, far cheaper to commit"
+    if os.environ.get("MEMGROUP_HUGE_PAGES") == "0":
+        meaning = f"large {of} slots use small pages: MEMGROUP_HUGE_PAGES=0 is set"
+        return Finding(MEMORY, name, OPTIONAL, chosen or "none", meaning, facts)
+    if chosen and chosen != none and size:
+        meaning = f"large {of} slots use pages of {show_size(size)}, far cheaper; stats().huge says how much"
         return Finding(MEMORY, name, "ok", chosen, meaning, facts)
     meaning = (
         f"large {of} slots use small pages; for cheaper ones set "

@@ -65,7 +65,7 @@ class Memory:
             self._add(backing, share)
 
     def _add(self, backing: Backing, nbytes: int) -> None:
-        group = MemGroup(nbytes, backing=backing.kind, name="forkcost")
+        group = MemGroup(nbytes, backing=backing.kind, name="forkcost", huge_pages=backing.huge)
         block = group.alloc(nbytes)
         whole = -(-nbytes // _PAGE) * _PAGE
         # The kernel would merge adjacent private mappings.

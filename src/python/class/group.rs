@@ -38,8 +38,10 @@ const READ_AHEAD: usize = 64 * 1024;
 impl MemGroup {
     #[new]
     #[pyo3(
-        signature = (base=Base(crate::DEFAULT_BASE), limit=None, backing=Backing::Memfd, name=None, *, secret=false),
-        text_signature = "(base=65536, limit=None, backing='memfd', name=None, *, secret=False)",
+        signature = (
+            base=Base(crate::DEFAULT_BASE), limit=None, backing=Backing::Memfd, name=None, *, secret=false, huge_pages=true
+        ),
+        text_signature = "(base=65536, limit=None, backing='memfd', name=None, *, secret=False, huge_pages=True)",
     )]
     fn new(
         base: Base,
@@ -47,8 +49,9 @@ impl MemGroup {
         backing: Backing,
         #[pyo3(from_py_with = arguments::name)] name: Option<String>,
         #[pyo3(from_py_with = flags::secret)] secret: bool,
+        #[pyo3(from_py_with = flags::huge_pages)] huge_pages: bool,
     ) -> PyResult<Self> {
-        let options = Options::new().base(base.0).limit(limit.map(|limit| limit.0));
+        let options = Options::new().base(base.0).limit(limit.map(|limit| limit.0)).huge_pages(huge_pages);
         let options =
             options.name(name.as_deref().unwrap_or(if secret { "secret" } else { "memgroup" })).secret(secret);
         let group = options.backing(backing.clone()).open().map_err(|error| match backing {
@@ -348,6 +351,7 @@ impl MemGroup {
             requested: self.requested(),
             allocated: stats.allocated,
             committed: stats.committed,
+            huge: stats.huge,
             mapped: stats.mapped,
             protected: protected.into_iter().fold(0, usize::saturating_add),
             blocks: self.blocks(),

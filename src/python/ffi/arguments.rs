@@ -67,7 +67,7 @@ pub(crate) mod flags {
         )*};
     }
 
-    flags!(counts_prefix, force, secret, zero);
+    flags!(counts_prefix, force, huge_pages, secret, zero);
 }
 
 fn flag(object: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {

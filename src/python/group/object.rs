@@ -32,6 +32,7 @@ const DETACH_ABOVE_BYTES: usize = 256 * 1024;
 ///     name: Shown in `repr`, in messages and in /proc/PID/maps (where memory kept from another group keeps its name).
 ///     secret: Whether what the group holds is locked in memory, left out of core dumps, and overwritten with zeros
 ///         when the group is reset, freed or ends.
+///     huge_pages: Whether large slots are committed in huge pages where the kernel gives them.
 ///
 /// Raises:
 ///     TypeError: An argument is of the wrong type.

@@ -18,6 +18,8 @@ pub(crate) struct SlotStats {
     allocated: usize,
     /// Bytes accounted for as memory in use.
     committed: usize,
+    /// Those of them that are in huge pages.
+    huge: usize,
     /// Address space of its mirrors, in bytes.
     mapped: usize,
     /// Bytes that `protect` has handed out; what was protected twice counts twice.
@@ -26,8 +28,8 @@ pub(crate) struct SlotStats {
 
 impl SlotStats {
     pub(crate) fn new(slot: crate::SlotStats, protected: usize) -> Self {
-        let crate::SlotStats { index, capacity, allocated, committed, mapped } = slot;
-        Self { index, capacity, allocated, committed, mapped, protected }
+        let crate::SlotStats { index, capacity, allocated, committed, huge, mapped } = slot;
+        Self { index, capacity, allocated, committed, huge, mapped, protected }
     }
 }
 
@@ -44,12 +46,13 @@ impl SlotStats {
 }
 
 impl SlotStats {
-    fn numbers(&self) -> [(&'static str, usize); 6] {
+    fn numbers(&self) -> [(&'static str, usize); 7] {
         [
             ("index", self.index),
             ("capacity", self.capacity),
             ("allocated", self.allocated),
             ("committed", self.committed),
+            ("huge", self.huge),
             ("mapped", self.mapped),
             ("protected", self.protected),
         ]
@@ -69,6 +72,8 @@ pub(crate) struct GroupStats {
     pub(crate) allocated: usize,
     /// What is accounted for as memory in use; what `limit` limits.
     pub(crate) committed: usize,
+    /// What of that is in huge pages.
+    pub(crate) huge: usize,
     /// Address space taken by the mirrors.
     pub(crate) mapped: usize,
     /// What `protect` has handed out since the group was made or reset.
@@ -124,11 +129,12 @@ impl GroupStats {
 }
 
 impl GroupStats {
-    fn numbers(&self) -> [(&'static str, usize); 9] {
+    fn numbers(&self) -> [(&'static str, usize); 10] {
         [
             ("requested", self.requested),
             ("allocated", self.allocated),
             ("committed", self.committed),
+            ("huge", self.huge),
             ("mapped", self.mapped),
             ("protected", self.protected),
             ("blocks", self.blocks),

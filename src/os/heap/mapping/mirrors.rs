@@ -90,6 +90,14 @@ impl Mirrors {
         page_size()
     }
 
+    pub(crate) fn huge_page(&self) -> Option<usize> {
+        None
+    }
+
+    pub(crate) fn huge_bytes(&self, _committed: usize) -> usize {
+        0
+    }
+
     pub(crate) fn read_write(&self) -> NonNull<u8> {
         self.memory
     }
@@ -128,6 +136,10 @@ impl Mirrors {
         #[cfg(all(test, loom))]
         (start..end).step_by(page_size()).for_each(|offset| self.own(offset));
         Ok(())
+    }
+
+    pub(crate) fn commit_huge(&self, start: usize, end: usize, ahead: bool) -> Result<(), Refusal> {
+        self.commit(start, end, ahead)
     }
 
     /// Nothing here is ever dumped.

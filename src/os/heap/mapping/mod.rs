@@ -16,7 +16,13 @@ pub(crate) fn check_backing(_backing: &Backing) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(crate) fn huge_page_size(_backing: &Backing) -> Option<usize> {
+/// As [`os::huge_page_offer`](crate::os::huge_page_offer) has it.
+pub(crate) struct Offer {
+    pub(crate) size: usize,
+    pub(crate) is_unasked: bool,
+}
+
+pub(crate) fn huge_page_offer(_backing: &Backing) -> Option<Offer> {
     None
 }
 

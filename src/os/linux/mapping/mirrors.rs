@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::mman::{MmapAdvise, ProtFlags, madvise};
@@ -16,11 +16,12 @@ use nix::sys::resource::{Resource, getrlimit};
 pub(crate) use secret::Unlocked;
 pub(super) use secret::{lock, wipe};
 
-use super::huge::{self, Offer};
+use super::huge::{self, Offer, TRIALS, timed};
 use super::reserved::Reserved;
 use super::shared::SharedFile;
 use super::{directory, memfd};
 use crate::error::Operation;
+use crate::layout;
 use crate::os::system::memory::overcommit;
 use crate::os::{Backing, Refusal, page_size};
 
@@ -44,7 +45,14 @@ pub(crate) struct Mirrors {
     granule: usize,
     /// There where other processes may be given the memory.
     shared: Option<Arc<SharedFile>>,
+    /// Bytes in the huge pages that may be made of what is committed; 0 for none, or none any more.
+    huge_page: AtomicUsize,
+    /// Bytes in those that were made.
+    huge_bytes: AtomicUsize,
 }
+
+/// Makes huge pages of what is mapped (Linux 6.1); nix does not know it.
+const MADV_COLLAPSE: libc::c_int = 25;
 
 // SAFETY: the pointers are to mappings that self owns, and that no thread owns more than another.
 unsafe impl Send for Mirrors {}
@@ -71,10 +79,12 @@ impl Mirrors {
         shared: Option<SharedFile>,
     ) -> Result<Self, Refusal> {
         let offer = huge::offer(backing);
-        let align = offer.size().filter(|_| wants_huge_pages).unwrap_or(page_size());
+        let align = offer.filter(|_| wants_huge_pages).map_or(page_size(), |offer| offer.size);
         let mut mirrors = Self::map(backing, name, len, align, shared.as_ref())?;
         mirrors.shared = shared.map(Arc::new);
-        mirrors.choose_pages(offer, wants_huge_pages);
+        if let Some(offer) = offer {
+            mirrors.choose_pages(offer, wants_huge_pages);
+        }
         Ok(mirrors)
     }
 
@@ -120,23 +130,31 @@ impl Mirrors {
                 (reserved, read_write, None)
             }
         };
-        let on_file_system = matches!(backing, Backing::Directory(_));
-        let (has_promise, granule) = (AtomicBool::new(false), page_size());
-        Ok(Self { read_write, read_only, len, reserved, on_file_system, has_promise, granule, shared: None })
+        Ok(Self {
+            read_write,
+            read_only,
+            len,
+            reserved,
+            on_file_system: matches!(backing, Backing::Directory(_)),
+            has_promise: AtomicBool::new(false),
+            granule: page_size(),
+            huge_page: AtomicUsize::new(0),
+            shared: None,
+            huge_bytes: AtomicUsize::new(0),
+        })
     }
 
     /// Asks for huge pages, or refuses those that the system would hand out unasked: a group accounts for what it commits, so
     /// the kernel must not find more than that for it.
-    fn choose_pages(&mut self, offer: Offer, wanted: bool) {
-        // Where a mapping does not begin at a huge page's boundary, huge pages and the slot's windows would overlap.
-        let is_aligned = |size: usize| self.bases().all(|base| base.addr().get().is_multiple_of(size));
-        match offer {
-            Offer::OnRequest(size) | Offer::Always(size) if wanted && is_aligned(size) => {
+    fn choose_pages(&mut self, Offer { size, is_unasked }: Offer, wanted: bool) {
+        match is_unasked {
+            true if wanted => {
                 self.advise(MmapAdvise::MADV_HUGEPAGE);
                 self.granule = size;
             }
-            Offer::Always(_) => self.advise(MmapAdvise::MADV_NOHUGEPAGE),
-            Offer::Never | Offer::OnRequest(_) => {}
+            true => self.advise(MmapAdvise::MADV_NOHUGEPAGE),
+            false if wanted => self.huge_page = AtomicUsize::new(size),
+            false => {}
         }
     }
 
@@ -161,6 +179,21 @@ impl Mirrors {
     /// What is committed must be a multiple of so many bytes.
     pub(crate) fn granule(&self) -> usize {
         self.granule
+    }
+
+    /// Bytes in the huge pages that may be made of what is committed, if that is worth a try.
+    pub(crate) fn huge_page(&self) -> Option<usize> {
+        // Relaxed, as for all about huge pages: only the thread that commits changes it.
+        let size = self.huge_page.load(Ordering::Relaxed);
+        (size > 0 && TRIALS.are_due()).then_some(size)
+    }
+
+    /// How many of the first `committed` bytes are in huge pages.
+    pub(crate) fn huge_bytes(&self, committed: usize) -> usize {
+        match self.granule == page_size() {
+            true => self.huge_bytes.load(Ordering::Relaxed).min(committed),
+            false => committed,
+        }
     }
 
     /// First byte of the read-write mirror.
@@ -229,28 +262,95 @@ impl Mirrors {
     /// memory is left to be faulted in as it is touched; a file system is asked all the same, for one that is full
     /// would answer the touch with SIGBUS.
     pub(crate) fn commit(&self, start: usize, end: usize, ahead: bool) -> Result<(), Refusal> {
+        debug_assert!(start <= end && end <= self.len);
+        if start == end {
+            return Ok(());
+        }
         if !ahead && !self.on_file_system {
             self.has_promise.store(true, Ordering::Relaxed); // only the thread that commits comes here
             overcommit::promise(self.read_write().addr().get(), end, end - start);
             return Ok(());
         }
-        debug_assert!(start <= end && end <= self.len);
-        // SAFETY: start is within the mapping (or at its end, with a length of 0), so the sum stays in bounds.
-        let first = unsafe { self.read_write().add(start) }.cast();
-        loop {
-            // SAFETY: the range lies in a mapping that self owns; populating it changes no byte and unmaps nothing.
-            match unsafe { madvise(first, end - start, MmapAdvise::MADV_POPULATE_WRITE) } {
-                // It may stop part-way when a signal arrives; what is populated stays, so begin again.
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                // Kernels before 5.14 do not know it. Memory can be faulted in page by page.
-                Err(Errno::EINVAL) if !self.on_file_system => return Ok(()),
-                Err(errno) => {
-                    self.punch(first, end - start);
-                    return Err(Refusal::of(Operation::Populate)(errno));
-                }
-                Ok(()) => return Ok(()),
+        match TRIALS.touch((end - start) / page_size(), || self.populate(start, end - start)) {
+            Ok(()) => Ok(()),
+            // Kernels before 5.14 do not know it. Memory can be faulted in page by page.
+            Err(Errno::EINVAL) if !self.on_file_system => Ok(()),
+            Err(errno) => {
+                self.punch(self.at(start), end - start);
+                Err(Refusal::of(Operation::Populate)(errno))
             }
         }
+    }
+
+    /// Commits the bytes `start..end` as [`commit`](Self::commit) does, but what there are of whole huge pages between them as
+    /// such, if the kernel makes them. Whatever it says to that, the other pages will do.
+    pub(crate) fn commit_huge(&self, start: usize, end: usize, ahead: bool) -> Result<(), Refusal> {
+        let mut from = start;
+        while let Some(huge) = self.huge_page().and_then(|size| next_huge(from, end, size)) {
+            if !self.make_huge(&huge) {
+                break;
+            }
+            self.commit(from, huge.start.max(from), ahead)?;
+            from = huge.end;
+        }
+        self.commit(from, end, ahead)
+    }
+
+    /// Makes huge pages of a range of as many bytes as they have; whether the kernel did. If not, some may have been made, and
+    /// this memory is not asked for any more.
+    fn make_huge(&self, range: &Range<usize>) -> bool {
+        let (made, took) = timed(|| self.find_huge(range));
+        match made {
+            Ok(()) => {
+                TRIALS.made(range.len() / page_size(), took);
+                self.huge_bytes.fetch_add(range.len(), Ordering::Relaxed);
+            }
+            Err(_) => {
+                TRIALS.refused();
+                self.huge_page.store(0, Ordering::Relaxed);
+            }
+        }
+        made.is_ok()
+    }
+
+    /// The same. The range may hold bytes that were handed out, and that others use meanwhile.
+    fn find_huge(&self, range: &Range<usize>) -> nix::Result<()> {
+        let is_anonymous = self.read_only.is_none();
+        if is_anonymous {
+            // SAFETY: the range lies in a mapping that self owns, and the advice changes no byte of it.
+            unsafe { madvise(self.at(range.start), range.len(), MmapAdvise::MADV_HUGEPAGE) }?;
+        }
+        // Anonymous memory comes whole then, unless it was begun with small pages. Of others the kernel wants to see one page
+        // before it makes a huge one of them.
+        for first in range.clone().step_by(self.huge_page.load(Ordering::Relaxed).max(page_size())) {
+            self.populate(first, page_size())?;
+        }
+        if is_anonymous && self.resident_from(range.start, range.end) == range.len() {
+            return Ok(());
+        }
+        // In one call for all, for each waits until every processor has put in order what it holds.
+        // SAFETY: the range lies in a mapping that self owns; its bytes stay what they are, wherever the kernel moves them.
+        let made = unsafe { libc::madvise(self.at(range.start).as_ptr(), range.len(), MADV_COLLAPSE) };
+        Errno::result(made).map(drop)
+    }
+
+    /// Finds and maps memory for `len` bytes.
+    fn populate(&self, start: usize, len: usize) -> nix::Result<()> {
+        loop {
+            // SAFETY: the range lies in a mapping that self owns; populating it changes no byte and unmaps nothing.
+            match unsafe { madvise(self.at(start), len, MmapAdvise::MADV_POPULATE_WRITE) } {
+                // It may stop part-way when a signal arrives; what is populated stays, so begin again.
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// The address of an offset, at most the length, in the read-write mirror.
+    fn at(&self, offset: usize) -> NonNull<c_void> {
+        debug_assert!(offset <= self.len);
+        // SAFETY: offset is within the mapping or at its end, so the sum stays in bounds.
+        unsafe { self.read_write().add(offset) }.cast()
     }
 
     /// Strikes out what was promised of it; whether anything was. Nobody may commit any more.
@@ -297,6 +397,14 @@ impl Drop for Mirrors {
     fn drop(&mut self) {
         self.settle();
     }
+}
+
+/// The next huge pages of the bytes `from..end`, few enough to find out after them whether more are worth it. The first may have
+/// been begun with small ones.
+fn next_huge(from: usize, end: usize, size: usize) -> Option<Range<usize>> {
+    const MAX_AT_ONCE: usize = 4;
+    let (start, end) = (layout::first_huge_page(from, size), end / size * size);
+    (start < end).then(|| start..end.min(start.saturating_add(size.saturating_mul(MAX_AT_ONCE))))
 }
 
 fn resize(file: &impl AsFd, len: usize) -> Result<(), Refusal> {

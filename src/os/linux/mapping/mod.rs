@@ -8,17 +8,12 @@ mod mirrors;
 mod reserved;
 mod shared;
 
-pub(crate) use huge::{ask_for as ask_for_huge_pages, huge_page_facts};
+pub(crate) use huge::{ask_for as ask_for_huge_pages, huge_page_facts, offer as huge_page_offer};
 pub(crate) use locked::Locked;
 pub(crate) use mirrors::{Mirrors, Unlocked};
 pub(crate) use shared::{ReceivedFile, SharedFile, Unfit};
 
 use crate::os::{Backing, Refusal, fork};
-
-/// Bytes in a huge page, where the system offers such to slots of that backing.
-pub(crate) fn huge_page_size(backing: &Backing) -> Option<usize> {
-    huge::offer(backing).size()
-}
 
 /// Makes sure that slots of this backing can be made, so that a wrong directory is reported where it was named.
 pub(crate) fn check_backing(backing: &Backing) -> Result<(), Refusal> {

@@ -32,6 +32,8 @@ struct Ledger {
     pending: AtomicUsize,
     /// What may be committed without a question.
     allowance: AtomicUsize,
+    /// What was left beside when the last question was answered. No more than the allowance was taken from it since.
+    slack: AtomicUsize,
     /// When it was granted, in milliseconds of a clock that only runs forward.
     granted: AtomicU64,
     /// Held for a question, so that of two who ask at once the second knows of the first.
@@ -60,6 +62,11 @@ pub(crate) struct Claim {
 impl Claim {
     /// A claim on nothing.
     pub(crate) const NOTHING: Self = Self { account: None, bytes: 0 };
+
+    /// Whether about so many bytes more could have been had when this was granted.
+    pub(crate) fn has_spare(&self, bytes: usize) -> bool {
+        self.account.is_none_or(|account| account.slack.load(Ordering::Relaxed) >= bytes)
+    }
 }
 
 impl Drop for Claim {
@@ -141,6 +148,7 @@ impl Ledger {
                 _ => Shortage::Machine(machine.available.saturating_sub(others)),
             });
         };
+        self.slack.store(slack, Ordering::Relaxed);
         self.allowance.store((slack / CHECK_SHARE).min(UNCHECKED_BYTES), Ordering::Relaxed);
         self.granted.store(milliseconds(), Ordering::Relaxed);
         Ok(then())
@@ -250,6 +258,13 @@ mod tests {
         assert!(available() < machine / 8 * 7);
         drop(claimed);
         drop(claim(machine / 8 * 5, true).unwrap());
+    }
+
+    #[test]
+    fn a_claim_knows_about_how_much_is_left() {
+        let claimed = claim(4096, true).unwrap();
+        assert!(claimed.has_spare(4096) && !claimed.has_spare(usize::MAX));
+        assert!(Claim::NOTHING.has_spare(usize::MAX));
     }
 
     #[test]
