@@ -135,7 +135,7 @@ pub fn align_up(value: usize, align: usize) -> Option<usize> {
 pub struct Commit {
     /// Whole pages that the request itself needs.
     pub needed: usize,
-    /// The same and a window ahead: at least `needed`, at most the slot's capacity.
+    /// Those and a window ahead: at least `needed`, at most the slot's capacity.
     pub ahead: usize,
     /// The same in whole huge pages, where those are to be had; nobody is refused anything for them.
     pub huge: Option<usize>,

@@ -294,7 +294,7 @@ impl MemGroup {
         self.stats_with(None)
     }
 
-    /// The same together with a group that has the same budget.
+    /// What the group holds together with another one of the same budget.
     pub(crate) fn stats_with(&self, other: Option<&Self>) -> Stats {
         let groups = [Some(self), other];
         // Nothing is opened or committed while slots are counted: else the sums would be of different moments.

@@ -17,7 +17,7 @@ pub(crate) struct SlotTable {
     current: AtomicPtr<Slot>,
     /// Each null or one reference of an [`Arc`].
     slots: [AtomicPtr<Slot>; MAX_SLOTS],
-    /// The same for a slot that is not open to all yet. A child whose parent was opening it ends it with the others.
+    /// Null, or one reference to a slot that is not open to all yet. A child whose parent was opening it ends it with the others.
     newcomer: AtomicPtr<Slot>,
     opening: Mutex<()>,
     borrowed: BorrowedSlots,

@@ -1,4 +1,4 @@
-//! Small pieces on their way through one buffer: to the kernel a piece costs about as much as some hundred bytes do, and to
+//! The bounce buffer, which small pieces go through together: to the kernel a piece costs about as much as some hundred bytes do, and to
 //! copy it here costs far less.
 //!
 //! They are bytes of a group, which others may write at any time, so they are copied by the C library. Those of secret groups
@@ -74,7 +74,7 @@ impl Bounce {
         filling.finish()
     }
 
-    /// The same for whole pieces, `most` bytes of them together.
+    /// Puts whole pieces into a batch by way of the buffer, `most` bytes of them together.
     pub(super) fn fill<'a>(&'a mut self, batch: &'a mut Batch, most: usize) -> Filling<'a> {
         if self.buffer.is_none() {
             self.buffer = BounceBuffer::spare_or_new();

@@ -18,7 +18,7 @@ impl Gaps {
         Self { are_foreign: false, are_untouched: true, are_clear: AtomicBool::new(false) }
     }
 
-    /// The same with unknown contents.
+    /// Gaps of memory that was taken for the list, with unknown contents.
     pub(super) fn written() -> Self {
         Self { are_untouched: false, ..Self::new() }
     }

@@ -100,12 +100,12 @@ impl ListLayout {
         Self { columns, runs, gaps: Gaps::new() }
     }
 
-    /// The same where something may have been written to the gaps between the objects.
+    /// This layout, where something may have been written to the gaps between the objects.
     pub(crate) fn with_written_gaps(self) -> Self {
         Self { gaps: Gaps::written(), ..self }
     }
 
-    /// The same where others own what lies between the objects.
+    /// This layout, where others own what lies between the objects.
     pub(crate) fn with_foreign_gaps(self) -> Self {
         Self { gaps: Gaps::foreign(), ..self }
     }
@@ -234,7 +234,7 @@ impl ListLayout {
         }))
     }
 
-    /// The same with those in one where no padding lies between.
+    /// Where some objects lie, those in one span between which no padding lies.
     pub(crate) fn spans(&self, part: Part) -> Spans<'_> {
         Spans { layout: self, part, index: 0, run: 0 }
     }
@@ -250,7 +250,7 @@ pub(crate) enum Change {
 }
 
 impl ListLayout {
-    /// The same list with some objects changed: `changes` are by the number of the object, each of which comes once.
+    /// This layout with some objects changed: `changes` are by the number of the object, each of which comes once.
     ///
     /// # Errors
     /// [`Error::Table`]: there is no memory for what is new.

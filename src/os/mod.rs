@@ -129,7 +129,7 @@ pub(crate) fn page_size() -> usize {
 }
 
 impl Backing {
-    /// The same for as long as it is kept: a directory by its absolute path, whatever becomes the current one.
+    /// This backing for as long as it is kept: a directory by its absolute path, whatever becomes the current one.
     pub(crate) fn resolved(self) -> Result<Self, Refusal> {
         match self {
             // An empty path names nothing, as the kernel will say.

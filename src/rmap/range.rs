@@ -384,7 +384,7 @@ impl Machine {
         self.make_room_around_all(process, &[(start, end)])
     }
 
-    /// The same for a change to several ranges.
+    /// Makes room around several ranges that are to be changed.
     pub(super) fn make_room_around_all(&mut self, process: Ix<Process>, ranges: &[(u64, u64)]) -> Result<(), Error> {
         let (mut links, mut places) = (0, 0);
         for &range in ranges {

@@ -21,7 +21,7 @@ pub(super) fn put<T>(vector: &mut Vec<T>, position: usize, value: T) {
     vector.insert(position, value);
 }
 
-/// The same at its end.
+/// Puts a value at the end of a vector that has room for it.
 #[inline]
 pub(super) fn put_last<T>(vector: &mut Vec<T>, value: T) {
     debug_assert!(vector.len() < vector.capacity(), "nobody made room");

@@ -28,7 +28,7 @@ impl<'py> Buffer<'py> {
         if refused { Err(PyErr::fetch(object.py())) } else { Ok(Self(buffer, object.py())) }
     }
 
-    /// The same for a slot to keep.
+    /// The buffer, for a slot to keep.
     pub(crate) fn into_lender(self) -> Lender {
         let this = ManuallyDrop::new(self);
         // SAFETY: what it is read out of is never looked at again, nor dropped.

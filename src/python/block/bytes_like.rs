@@ -23,7 +23,7 @@ pub(crate) enum BytesLike<'py> {
     /// Of a bytes object, which never changes and needs no export.
     Immutable(Bound<'py, PyBytes>),
     /// Of any bytes-like object, in whatever order they lie.
-    ExportGuard(Buffer<'py>),
+    Exported(Buffer<'py>),
     /// Copied from such an object, in C order.
     Gathered(Scratch<u8>),
     /// Boxed, for its address must not change when this moves.
@@ -38,22 +38,22 @@ impl<'py> BytesLike<'py> {
         }
         match object.cast::<MemBlock>() {
             Ok(block) if block.get().belongs_to(group) => Ok(Self::Held(block.get().held())),
-            _ => Buffer::of(object).map(Self::ExportGuard).map_err(|error| explained(object, error)),
+            _ => Buffer::of(object).map(Self::Exported).map_err(|error| explained(object, error)),
         }
     }
 
-    /// The same [in order](Self::in_order).
+    /// The bytes of an object [in order](Self::in_order).
     pub(crate) fn of_in_order(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
         Self::of(object, group)?.in_order(object.py(), group.get())
     }
 
-    /// The same as [`of`](Self::of), or `None` for an object that lends no bytes (now). Errors of other kinds are the user's to see.
-    pub(crate) fn if_guard(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Option<Self>> {
+    /// The bytes of an object, or `None` of one that exports none (now). Errors of other kinds are the user's to see.
+    pub(crate) fn if_exported(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Option<Self>> {
         // Most objects that lend none are known by their type, without an exception to drop.
         if Buffer::is_exported_by(object) { if_any(object.py(), Self::of(object, group)) } else { Ok(None) }
     }
 
-    /// The same as [`of`](Self::of), where an integer stands for one byte.
+    /// The bytes of an object, where an integer stands for one byte.
     pub(crate) fn or_byte(object: &Bound<'py, PyAny>, group: &Py<MemGroup>) -> PyResult<Self> {
         if let Ok(bytes) = object.cast_exact::<PyBytes>() {
             return Ok(Self::Immutable(bytes.clone()));
@@ -76,27 +76,27 @@ impl<'py> BytesLike<'py> {
         match self {
             Self::Held(held) => held.raw.len,
             Self::Immutable(bytes) => bytes.as_bytes().len(),
-            Self::ExportGuard(buffer) => buffer.bytes().len,
+            Self::Exported(buffer) => buffer.bytes().len,
             Self::Gathered(copy) => copy.len(),
             Self::Byte(_) => 1,
         }
     }
 
-    /// The same with its bytes one behind the other, copied if need be; as secret as the group is.
+    /// These bytes one behind the other, copied if need be; as secret as the group is.
     pub(crate) fn in_order(self, py: Python<'py>, group: &MemGroup) -> PyResult<Self> {
         match self {
-            Self::ExportGuard(buffer) if !buffer.is_c_contiguous() => {
+            Self::Exported(buffer) if !buffer.is_c_contiguous() => {
                 buffer.gathered(group.is_secret(py)).map(Self::Gathered)
             }
             in_order => Ok(in_order),
         }
     }
 
-    /// The same copied if its bytes lie anywhere, perhaps in the group: who writes there would write to what is still to be
+    /// These bytes, copied if they lie anywhere, perhaps in the group: who writes there would write to what is still to be
     /// read.
     pub(crate) fn apart(self, py: Python<'py>, group: &MemGroup) -> PyResult<Self> {
         match &self {
-            Self::ExportGuard(buffer) if !buffer.is_c_contiguous() && buffer.may_live_in(py, group) => {
+            Self::Exported(buffer) if !buffer.is_c_contiguous() && buffer.may_live_in(py, group) => {
                 self.in_order(py, group)
             }
             _ => Ok(self),
@@ -106,7 +106,7 @@ impl<'py> BytesLike<'py> {
     /// The bytes as they lie.
     pub(crate) fn source(&self) -> Source<'_> {
         match self {
-            Self::ExportGuard(buffer) if !buffer.is_c_contiguous() => Source::Strided(buffer.strided()),
+            Self::Exported(buffer) if !buffer.is_c_contiguous() => Source::Strided(buffer.strided()),
             _ => Source::InOrder(self.bytes()),
         }
     }
@@ -119,7 +119,7 @@ impl<'py> BytesLike<'py> {
                 let bytes = bytes.as_bytes();
                 Bytes::new(bytes.as_ptr().cast_mut(), bytes.len())
             }
-            Self::ExportGuard(buffer) => buffer.bytes(),
+            Self::Exported(buffer) => buffer.bytes(),
             Self::Gathered(copy) => Bytes::new(copy.as_ptr().cast_mut(), copy.len()),
             Self::Byte(byte) => Bytes::new(std::ptr::from_ref(&**byte).cast_mut(), 1),
         }

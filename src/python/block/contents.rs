@@ -139,7 +139,7 @@ impl MemBlock {
         operator: CompareOp,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.check(py)?;
-        let Some(other) = BytesLike::if_guard(other, self.group())? else {
+        let Some(other) = BytesLike::if_exported(other, self.group())? else {
             return Ok(py.NotImplemented().into_bound(py));
         };
         if matches!(operator, CompareOp::Eq | CompareOp::Ne) && other.len() != self.raw().len {

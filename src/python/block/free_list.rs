@@ -1,4 +1,4 @@
-//! Memory of dead blocks, kept for the next ones.
+//! The free list: memory of dead blocks, kept for the next ones.
 //!
 //! Taking memory from Python's allocator and putting it back is a third of the time that making and dropping a block takes;
 //! of a million blocks kept at once it is more than half, for the allocator gives its memory back to the kernel and has to

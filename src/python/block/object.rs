@@ -46,7 +46,7 @@ struct Body {
     /// took the address (`np.ndarray(buffer=block)`, say) may have kept nothing but the block.
     exported: Exported,
     /// Whether an array shows the block's bytes and holds it: such an exporter is itself a view, for as long as it lives.
-    is_guard: AtomicBool,
+    is_view: AtomicBool,
 }
 
 /// Made by the class when the module is initialised.
@@ -162,9 +162,9 @@ impl MemBlock {
         unsafe { weak_references.write(AtomicPtr::new(std::ptr::null_mut())) };
         // SAFETY: the memory is that of a new MemBlock, and not null.
         let body = unsafe { &raw mut (*new).body };
-        let (exported, is_guard) = (Exported::not_yet(), AtomicBool::new(false));
+        let (exported, is_view) = (Exported::not_yet(), AtomicBool::new(false));
         // SAFETY: the place is that of the body of a new object, which nobody has written and nobody knows yet.
-        unsafe { body.write(Body { group: group.clone().unbind(), raw, mirror, exported, is_guard }) };
+        unsafe { body.write(Body { group: group.clone().unbind(), raw, mirror, exported, is_view }) };
         // SAFETY: it is a new reference.
         let block = unsafe { Bound::from_owned_ptr(py, new.cast()) };
         // SAFETY: of the type that it was just made with.
@@ -187,12 +187,12 @@ impl MemBlock {
         // SAFETY: it is a MemBlock that nobody else refers to, by contract.
         let body = unsafe { &raw const (*this).body };
         // SAFETY: nobody reads it after this.
-        let Body { group, raw, exported, is_guard, .. } = unsafe { body.read() };
+        let Body { group, raw, exported, is_view, .. } = unsafe { body.read() };
         // SAFETY: it is an object, and alive until its memory is given back below.
         let kind = unsafe { ffi::Py_TYPE(this.cast()) };
         let was_exporter = exported.end();
         if was_exporter {
-            if is_guard.into_inner() {
+            if is_view.into_inner() {
                 group.get().remove_view();
             }
             // SAFETY: hold_slot took the reference that is given back here.
@@ -253,9 +253,9 @@ impl MemBlock {
     /// ValueError: It is freed.
     #[inline(always)]
     pub(crate) fn show_as_array(&self, py: Python<'_>) -> PyResult<()> {
-        debug_assert!(!self.body.is_guard.load(Ordering::Relaxed));
+        debug_assert!(!self.body.is_view.load(Ordering::Relaxed));
         self.add_view(py)?;
-        self.body.is_guard.store(true, Ordering::Relaxed);
+        self.body.is_view.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -329,7 +329,7 @@ impl MemBlock {
         self.sharing(py, self.body.raw.part(start, len), self.body.mirror)
     }
 
-    /// The same for a raw block of the block's bytes, through any mirror.
+    /// The block that shares a raw block of these bytes, through any mirror.
     fn sharing<'py>(&self, py: Python<'py>, raw: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
         let sharing = Self::new(self.body.group.bind(py), raw, mirror)?;
         self.while_there(py, |live| {

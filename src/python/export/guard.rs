@@ -51,7 +51,7 @@ impl ExportGuard {
         Ok((guard, address, len))
     }
 
-    /// The same through the read-only mirror.
+    /// Lends the bytes of a block through the read-only mirror.
     ///
     /// # Errors
     /// ValueError: There is none, or the block is freed.

@@ -48,7 +48,7 @@ pub(crate) fn block_from_buffer<'py>(
 enum BufferBytes<'py> {
     /// The size of which never changes. Borrowed through the buffer protocol it would become an exporter.
     Block(Bound<'py, MemBlock>),
-    ExportGuard {
+    Exported {
         buffer: Buffer<'py>,
         /// The block that it is of.
         exporter: Option<Bound<'py, MemBlock>>,
@@ -63,13 +63,13 @@ impl<'py> BufferBytes<'py> {
         let view = PyMemoryView::from(object)?;
         let exporter = view.getattr("obj")?.cast_into::<MemBlock>().ok();
         // The view cannot be released while it has a buffer of its own.
-        Ok(Self::ExportGuard { buffer: Buffer::of(&view)?, exporter })
+        Ok(Self::Exported { buffer: Buffer::of(&view)?, exporter })
     }
 
     fn len(&self) -> usize {
         match self {
             Self::Block(block) => block.get().raw().len,
-            Self::ExportGuard { buffer, .. } => buffer.bytes().len,
+            Self::Exported { buffer, .. } => buffer.bytes().len,
         }
     }
 
@@ -77,7 +77,7 @@ impl<'py> BufferBytes<'py> {
     fn block(&self) -> PyResult<Option<Bound<'py, MemBlock>>> {
         match self {
             Self::Block(block) => block.get().part(block.py(), 0, self.len()).map(Some),
-            Self::ExportGuard { buffer, exporter: Some(block) } if buffer.is_c_contiguous() => {
+            Self::Exported { buffer, exporter: Some(block) } if buffer.is_c_contiguous() => {
                 let whole = block.get().raw().bytes();
                 match buffer.bytes().start.addr().checked_sub(whole.start.addr()) {
                     Some(start) if start + self.len() <= whole.len => {
@@ -86,11 +86,11 @@ impl<'py> BufferBytes<'py> {
                     _ => Ok(None),
                 }
             }
-            Self::ExportGuard { .. } => Ok(None),
+            Self::Exported { .. } => Ok(None),
         }
     }
 
-    /// The same through the mirror that is wanted, if there is a way there. What is protected stays so.
+    /// The block of these bytes, through the mirror that is wanted, if there is a way there. What is protected stays so.
     fn block_from_buffer(&self, readonly: bool) -> PyResult<Option<Bound<'py, MemBlock>>> {
         let Some(block) = self.block()? else { return Ok(None) };
         match block.get().is_protected() || !readonly {
@@ -103,7 +103,7 @@ impl<'py> BufferBytes<'py> {
     fn into_bytes_like(self, group: &Bound<'py, MemGroup>) -> PyResult<BytesLike<'py>> {
         match self {
             Self::Block(block) => BytesLike::of(block.as_any(), group.as_unbound()),
-            Self::ExportGuard { buffer, .. } => BytesLike::ExportGuard(buffer).in_order(group.py(), group.get()),
+            Self::Exported { buffer, .. } => BytesLike::Exported(buffer).in_order(group.py(), group.get()),
         }
     }
 }

@@ -48,7 +48,7 @@ impl From<Error> for PyErr {
     }
 }
 
-/// The same where what the kernel refuses is not memory: an OSError, of a file if there is one.
+/// An error where what the kernel refuses is not memory: an OSError, of a file if there is one.
 pub(crate) fn refused_by_kernel(error: Error, file: Option<OsString>) -> PyErr {
     match (&error, file) {
         (Error::Os { code, .. }, Some(file)) => PyOSError::new_err((*code, error.to_string(), file)),

@@ -66,7 +66,7 @@ impl Api {
         }
     }
 
-    /// The same if numpy was imported by anybody: without it there are no arrays.
+    /// numpy's functions if numpy was imported by anybody: without it there are no arrays.
     pub(crate) fn if_there(py: Python<'_>) -> PyResult<Option<&Self>> {
         if let Some(api) = API.get(py) {
             return Ok(Some(api));

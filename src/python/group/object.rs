@@ -100,7 +100,7 @@ impl MemGroup {
         }
     }
 
-    /// The same where nothing stands in the way.
+    /// Bytes of the group, if nothing stands in the way.
     #[inline(always)]
     pub(crate) fn try_alloc(&self, py: Python<'_>, size: usize, align: usize) -> Option<RawBlock> {
         self.lock.with(py, |state| {
@@ -110,7 +110,7 @@ impl MemGroup {
         })
     }
 
-    /// The same where the chunk will not do.
+    /// Bytes of the group where the chunk will not do.
     #[cold]
     fn alloc_slow(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<RawBlock> {
         if let Some(raw) = self.try_alloc_in_slot(py, size, align)? {
@@ -201,7 +201,7 @@ impl MemGroup {
         })
     }
 
-    /// The same with the slots of a list.
+    /// Works on the slots of a list of this group, if it and something else of the group are still there.
     #[inline(always)]
     pub(crate) fn access_slots<R: Send>(
         &self,
@@ -263,7 +263,7 @@ impl MemGroup {
         self.while_slots_there(py, held.claim(), |slots| work(unsafe { LiveBlock::new(held.raw, slots) }))
     }
 
-    /// The same with the slots of a list.
+    /// Does something while the slots of a list of this group are certainly there.
     #[inline(always)]
     pub(crate) fn while_slots_there<R>(
         &self,
@@ -381,7 +381,7 @@ impl MemGroup {
         self.try_with_state(py, GroupState::check_open)
     }
 
-    /// The same for a block that was taken back.
+    /// Counts a block less, which was taken back.
     pub(crate) fn uncount(&self, size: usize) {
         self.blocks.add(1_usize.wrapping_neg());
         self.recount(size, 0);

@@ -71,7 +71,7 @@ impl MemList {
 
     /// The bytes of an object, in order, if it has any.
     pub(super) fn bytes_like<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Option<BytesLike<'py>>> {
-        let bytes = BytesLike::if_guard(value, self.group())?;
+        let bytes = BytesLike::if_exported(value, self.group())?;
         bytes.map(|bytes| bytes.in_order(value.py(), self.group().get())).transpose()
     }
 

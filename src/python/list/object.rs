@@ -268,7 +268,7 @@ impl MemList {
         self.access_all(py, other.and_then(BytesLike::claim), bytes, many, work)
     }
 
-    /// The same with something else of the group that must be there.
+    /// Works on the list, if it and something else of the group are still there.
     pub(super) fn access_claimed<R: Send>(
         &self,
         py: Python<'_>,

@@ -22,7 +22,7 @@ pub(crate) fn columns(group: &Bound<'_, MemGroup>, sizes: &Bound<'_, PyAny>, ali
     builder(group, sizes, align).map(Builder::finish)
 }
 
-/// The same, not finished yet.
+/// The columns of objects of these sizes, not finished yet.
 pub(crate) fn builder(group: &Bound<'_, MemGroup>, sizes: &Bound<'_, PyAny>, align: usize) -> PyResult<Builder> {
     let mut builder = Builder::new(align, group.get().largest(group.py()));
     if sizes.is_instance_of::<PyBytes>() || sizes.is_instance_of::<PyByteArray>() {

@@ -64,7 +64,7 @@ impl Machine {
         self.work(turn, work).ok_or_else(interrupted)
     }
 
-    /// The same for what may take long: other Python threads run meanwhile.
+    /// Works on the model where that may take long: other Python threads run meanwhile.
     pub(super) fn with_long<T: Send>(
         &self,
         py: Python<'_>,

@@ -70,7 +70,7 @@ pub(crate) fn stream_descriptor(source: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     Ok(descriptor)
 }
 
-/// The same for a stream that must not block.
+/// The descriptor of a stream that must not block.
 pub(crate) fn non_blocking_descriptor(source: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     let descriptor = stream_descriptor(source)?;
     check_non_blocking(descriptor)?;

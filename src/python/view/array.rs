@@ -97,7 +97,7 @@ impl<'a, 'py> Array<'a, 'py> {
         self.fields().flags & C_ORDER != 0
     }
 
-    /// The same with the first index.
+    /// Whether its elements lie one behind the other, the first index varying fastest.
     pub(crate) fn is_f_contiguous(&self) -> bool {
         self.fields().flags & F_ORDER != 0
     }

@@ -153,7 +153,7 @@ impl<T: Default> Arena<T> {
         make_room(&mut self.free, to_free)
     }
 
-    /// The same, and lets `furnish` make sure of what these records will need besides.
+    /// Makes room for records, and lets `furnish` make sure of what these records will need besides.
     pub(in crate::rmap) fn make_room_with(
         &mut self,
         more: usize,

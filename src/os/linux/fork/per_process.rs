@@ -139,7 +139,7 @@ impl<T: Default> SharedPerProcess<T> {
     }
 }
 
-/// The same where each of loom's executions must find a new one.
+/// A value that is shared so, where each of loom's executions must find a new one.
 #[cfg(loom)]
 pub(crate) struct SharedPerProcess<T: 'static>(loom::lazy_static::Lazy<PerProcess<T>>);
 

@@ -31,7 +31,7 @@ impl Call {
         matches!(self, Self::Read | Self::ReadAt(_) | Self::Receive)
     }
 
-    /// The same call for what follows `moved` bytes.
+    /// This call for what follows `moved` bytes.
     pub(crate) fn behind(self, moved: usize) -> Self {
         match self {
             Self::ReadAt(offset) => Self::ReadAt(offset.saturating_add(moved as u64)),

@@ -30,7 +30,7 @@ pub(super) fn seal(file: &OwnedFd) -> Result<(), Refusal> {
     add(file, seals)
 }
 
-/// The same for memory that may be sealed further later.
+/// Seals memory so that it may be sealed further later.
 pub(super) fn seal_for_now(file: &OwnedFd) -> Result<(), Refusal> {
     add(file, SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_FUTURE_WRITE)
 }

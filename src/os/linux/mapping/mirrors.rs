@@ -66,7 +66,7 @@ impl Mirrors {
         Self::open_on(backing, name, len, wants_huge_pages, None)
     }
 
-    /// The same with memory that other processes may be given, whose descriptors stay open.
+    /// Maps `len` bytes of fresh memory that other processes may be given, whose descriptors stay open.
     pub(crate) fn open_shared(name: &str, len: usize, wants_huge_pages: bool) -> Result<Self, Refusal> {
         Self::open_on(&Backing::Memfd, name, len, wants_huge_pages, Some(SharedFile::create(name, len)?))
     }

@@ -1,4 +1,4 @@
-//! What the groups of this process have promised and the machine has not had to give yet.
+//! The overcommitment of this process: what its groups have promised and the machine has not had to give yet.
 //!
 //! A large request is accounted for and then faulted in as it is touched. Until it is, the kernel still counts its memory
 //! as available, so whoever asks how much is available must know of it.

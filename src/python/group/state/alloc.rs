@@ -61,7 +61,7 @@ impl GroupState {
         Ok(self.group.try_alloc_many(columns).map(|runs| Runs { runs, epoch: self.epoch }))
     }
 
-    /// The same with memory that may have to be committed first; see [`crate::MemGroup::alloc_many_slow`].
+    /// Room for a whole list in memory that may have to be committed first; see [`crate::MemGroup::alloc_many_slow`].
     pub(crate) fn alloc_many_slow(&self, columns: &Columns) -> Result<Result<Runs, crate::Error>, Unavailable> {
         self.check_open()?;
         Ok(self.group.alloc_many_slow(columns).map(|runs| Runs { runs, epoch: self.epoch }))

@@ -20,7 +20,7 @@ impl GroupState {
         Ok(self.find_shared(addresses)?.or(private))
     }
 
-    /// The same for memory that is not private.
+    /// The bytes at these addresses, if they live in memory of the group that is not private.
     pub(crate) fn find_shared(&self, addresses: &Range<usize>) -> Result<Option<(LiveBlock<'_>, Mirror)>, Unavailable> {
         self.check_open()?;
         Ok(self.group.locate(addresses).map(|(slot, mirror, address)| {

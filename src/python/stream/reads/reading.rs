@@ -106,7 +106,7 @@ impl Caller for Progress<'_, '_> {
     }
 }
 
-/// The same while a list is read into that is pinned.
+/// Lets other threads run, hears signals and tells how far the work is, while a list is read into that is pinned.
 pub(super) struct PinnedCaller<'a, 'py> {
     pub(super) progress: &'a Progress<'a, 'py>,
     pub(super) pinned: &'a Pinned<'a>,
