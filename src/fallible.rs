@@ -1,7 +1,7 @@
 //! Vectors that grow with what a caller passes: where there is no memory for one, that is an error.
 //!
-//! The allocator refuses where address space is used up. It never refuses for lack of memory: the kernel promises that, and
-//! kills when it is touched. So the machine and the cgroups are asked before a large vector is made.
+//! The allocator refuses where address space is used up. It never refuses for lack of memory: the kernel promises that,
+//! and kills when it is touched. So the machine and the cgroups are asked before a large vector is made.
 
 use std::ffi::CStr;
 
@@ -16,8 +16,8 @@ pub(crate) fn check(bytes: usize) -> Result<(), Error> {
     headroom::check(bytes, true).map_err(|shortage| shortage.refusing(bytes))
 }
 
-/// Makes room for `more` elements: for no others where the vector has none yet, else for half as many again at least, so that
-/// elements which come one by one are seldom moved.
+/// Makes room for `more` elements: for no others where the vector has none yet, else for half as many again at least,
+/// so that elements which come one by one are seldom moved.
 ///
 /// # Errors
 /// [`Error::Table`], or as [`check`].

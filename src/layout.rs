@@ -17,7 +17,8 @@ pub const MAX_ALIGN: usize = 4096;
 /// No slot is larger than this (64 TiB): both its mirrors must fit in a 47-bit address space.
 pub const MAX_SLOT_BYTES: usize = 1 << 46;
 
-/// First and smallest commit window. The call costs 0.4 µs, and 2 µs each page that it finds in vain, so it begins small.
+/// First and smallest commit window. The call costs 0.4 µs, and 2 µs each page that it finds in vain, so it begins
+/// small.
 const MIN_WINDOW: usize = 16 * 1024;
 
 /// Largest commit window. `cargo bench -- windows` says what a fresh page costs, in µs on one machine:
@@ -27,9 +28,9 @@ const MIN_WINDOW: usize = 16 * 1024;
 /// | memfd | 2.15 | 2.40 | 2.38 | 2.29 | 2.25 | 2.27 | 2.27 | 2.26 |
 /// | anonymous | 1.29 | 1.30 | 1.21 | 1.17 | 1.14 | 1.16 | 1.17 | 1.17 |
 ///
-/// A page costs what finding and clearing it costs: windows are there so that running out is an error and no signal, and past
-/// 128 KiB a wider one saves nothing. It only makes those wait who need the same slot's next window, and finds memory that
-/// nobody may use; 256 KiB leaves room for machines whose calls cost more.
+/// A page costs what finding and clearing it costs: windows are there so that running out is an error and no signal,
+/// and past 128 KiB a wider one saves nothing. It only makes those wait who need the same slot's next window, and finds
+/// memory that nobody may use; 256 KiB leaves room for machines whose calls cost more.
 pub const MAX_WINDOW: usize = 256 * 1024;
 
 /// Largest chunk of an owner handle, for the same reason.
@@ -164,16 +165,16 @@ pub struct HugePages {
 /// The share of what a group has handed out that may be committed for the sake of huge pages alone.
 const HUGE_SHARE: usize = 8;
 
-/// The most bytes of one block that are made huge pages as it is handed out. More is faulted in as it is touched: whoever
-/// asks for that much at once may never touch most of it.
+/// The most bytes of one block that are made huge pages as it is handed out. More is faulted in as it is touched:
+/// whoever asks for that much at once may never touch most of it.
 pub const MAX_HUGE_REQUEST: usize = 64 * 1024 * 1024;
 
 impl HugePages {
-    /// Huge pages of `size` bytes in a group that has slots from `base` bytes on, has handed out `handed_out` bytes, and in
-    /// its other slots has committed `wasted` bytes for the sake of huge pages that nobody uses.
+    /// Huge pages of `size` bytes in a group that has slots from `base` bytes on, has handed out `handed_out` bytes,
+    /// and in its other slots has committed `wasted` bytes for the sake of huge pages that nobody uses.
     ///
-    /// An eighth of what was handed out may be wasted, or of the base, which says how large the group is going to be. A base
-    /// of a huge page and more begins with one.
+    /// An eighth of what was handed out may be wasted, or of the base, which says how large the group is going to be. A
+    /// base of a huge page and more begins with one.
     pub fn new(size: usize, base: usize, handed_out: usize, wasted: usize) -> Self {
         let first = if base >= size && handed_out <= size { size } else { 0 };
         let share = handed_out.max(base) / HUGE_SHARE;
@@ -187,8 +188,8 @@ impl HugePages {
 
     /// The same commit with the end of a huge page for its end, if the allowance is enough for that.
     ///
-    /// A huge page that was begun with small ones for the most part goes on so up to its end, and nothing is committed ahead
-    /// beyond that, so that the next one can be whole.
+    /// A huge page that was begun with small ones for the most part goes on so up to its end, and nothing is committed
+    /// ahead beyond that, so that the next one can be whole.
     pub fn widen(self, small: Commit, ready: usize, capacity: usize) -> Commit {
         let first = first_huge_page(ready, self.size);
         if small.needed <= first {
@@ -200,14 +201,15 @@ impl HugePages {
     }
 }
 
-/// Where the huge pages of `size` bytes begin that a slot committed up to `ready` can be committed in: small pages are made one
-/// huge page later, too, while they are no more than half of it. To make more of them one costs what it saves.
+/// Where the huge pages of `size` bytes begin that a slot committed up to `ready` can be committed in: small pages are
+/// made one huge page later, too, while they are no more than half of it. To make more of them one costs what it saves.
 pub fn first_huge_page(ready: usize, size: usize) -> usize {
     let begun = ready / size * size;
     if ready - begun <= size / 2 { begun } else { begun + size }
 }
 
-/// Size of the chunk that an owner handle takes next, after `taken` bytes, from a group with slots from `base` bytes on.
+/// Size of the chunk that an owner handle takes next, after `taken` bytes, from a group with slots from `base` bytes
+/// on.
 ///
 /// Half a slot, and the other half, and on to the next slot: alone in its group, a handle fills every slot, and a small
 /// group stays small. At most a mebibyte, and 32 KiB to begin with, however large the slots are.
@@ -218,8 +220,8 @@ pub fn chunk(taken: usize, base: usize) -> usize {
 
 /// Whether a slot is to be made of nothing but huge pages, of `size` bytes each, in a group with that limit.
 ///
-/// Nothing smaller can be committed of it then, so neither the slot nor the limit may be small beside one: at most an eighth
-/// of such a slot is committed in vain, and at most a sixty-fourth of the limit cannot be used.
+/// Nothing smaller can be committed of it then, so neither the slot nor the limit may be small beside one: at most an
+/// eighth of such a slot is committed in vain, and at most a sixty-fourth of the limit cannot be used.
 pub fn is_for_huge_pages(capacity: usize, limit: Option<usize>, size: usize) -> bool {
     capacity >= size.saturating_mul(8) && limit.is_none_or(|limit| limit >= size.saturating_mul(64))
 }

@@ -1,9 +1,9 @@
 //! Allocate-only memory groups: hand out memory, protect it without a system call, free all of it in one shot.
 //!
 //! A [`MemGroup`] is for code that hunts for variable-sized data, keeps it briefly, inspects it and throws it all away.
-//! Its memory is up to 32 *slots*, each twice the size of the one before, and each mapped twice: a read-write *mirror* and
-//! a read-only *mirror*. To *protect* a block is to hand out its address in the read-only mirror, which costs an addition
-//! and works for one byte as well as for a gigabyte.
+//! Its memory is up to 32 *slots*, each twice the size of the one before, and each mapped twice: a read-write *mirror*
+//! and a read-only *mirror*. To *protect* a block is to hand out its address in the read-only mirror, which costs an
+//! addition and works for one byte as well as for a gigabyte.
 //!
 //! The rooms of the crate, from the top down; each calls only what is below it:
 //!

@@ -1,8 +1,8 @@
 //! Every interleaving of threads that open slots, commit them, and hand memory over from one group to the next.
 //!
-//! Loom runs each test once for each order in which the threads' steps can be seen. Slots lie on the heap (`os::heap`); what
-//! an owner does to its bytes is a touch of their page's cell, which loom objects to unless it is known that the last owner is
-//! done. So blocks are whole pages here, or have a page to themselves.
+//! Loom runs each test once for each order in which the threads' steps can be seen. Slots lie on the heap (`os::heap`);
+//! what an owner does to its bytes is a touch of their page's cell, which loom objects to unless it is known that the
+//! last owner is done. So blocks are whole pages here, or have a page to themselves.
 
 use loom::thread;
 

@@ -1,5 +1,5 @@
-//! What threads and mirrors share: loom's own in its place (`--cfg loom`), so that every interleaving is tried, and a barrier
-//! against what compilers know of two addresses.
+//! What threads and mirrors share: loom's own in its place (`--cfg loom`), so that every interleaving is tried, and a
+//! barrier against what compilers know of two addresses.
 
 use std::ptr::NonNull;
 
@@ -59,8 +59,8 @@ pub(crate) fn take<T>(place: &mut AtomicPtr<T>) -> *mut T {
 
 /// Bytes that others may write to at any time, borrowed for as long as one search by memchr takes, which wants a slice.
 ///
-/// Whoever writes to them meanwhile makes the search find what was never there, or miss it, as in any memory that others write to;
-/// memchr keeps every offset within the slice whatever the bytes are, so that is the worst.
+/// Whoever writes to them meanwhile makes the search find what was never there, or miss it, as in any memory that
+/// others write to; memchr keeps every offset within the slice whatever the bytes are, so that is the worst.
 ///
 /// # Safety
 /// So many bytes must be mapped there for 'a.

@@ -17,7 +17,8 @@ impl Estimates {
         Self { home: criterion_home(), since }
     }
 
-    /// Median time of an iteration of `benchmark` in a criterion group, in nanoseconds; `None` unless this run measured it.
+    /// Median time of an iteration of `benchmark` in a criterion group, in nanoseconds; `None` unless this run measured
+    /// it.
     pub fn median(&self, group: &str, benchmark: &str) -> Option<f64> {
         let path = self.home.join(group).join(benchmark).join("new/estimates.json");
         if path.metadata().ok()?.modified().ok()? < self.since {

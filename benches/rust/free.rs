@@ -1,5 +1,5 @@
-//! The end: of a group of few large objects, of one of many small ones, and of boxes of the same sizes. Nothing is kept warm
-//! here: a group's memory goes back to the kernel.
+//! The end: of a group of few large objects, of one of many small ones, and of boxes of the same sizes. Nothing is kept
+//! warm here: a group's memory goes back to the kernel.
 
 use std::time::Duration;
 

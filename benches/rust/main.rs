@@ -8,8 +8,8 @@
 //! cargo bench -- --test            each benchmark once, nothing measured
 //! ```
 //!
-//! `python benches/run.py` runs this and the Python suite. It sets `MEMGROUP_BENCH_ROWS` to the path of a file, which gets
-//! the rows as JSON.
+//! `python benches/run.py` runs this and the Python suite. It sets `MEMGROUP_BENCH_ROWS` to the path of a file, which
+//! gets the rows as JSON.
 
 mod alloc;
 mod cycle;

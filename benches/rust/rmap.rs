@@ -12,8 +12,8 @@ const WORK: &str = "rmap-history";
 /// Operations in one iteration. Each is one call that succeeds: a fork, an exit or a write, about a third of each.
 const OPERATIONS: usize = HISTORIES * LENGTH;
 
-/// Histories in one iteration. Each has a family of its own: before 3.19, one that lives long is slow, in a kernel as here,
-/// because its chains grow with every generation.
+/// Histories in one iteration. Each has a family of its own: before 3.19, one that lives long is slow, in a kernel as
+/// here, because its chains grow with every generation.
 const HISTORIES: usize = 100;
 
 /// Operations that are counted in one history. Making the first process and ending the last ones comes on top.

@@ -1,5 +1,5 @@
-//! What a fresh page costs: faulted in as it is touched, committed ahead in windows, or as part of a huge page. The sizes
-//! of windows in `layout` are chosen by this.
+//! What a fresh page costs: faulted in as it is touched, committed ahead in windows, or as part of a huge page. The
+//! sizes of windows in `layout` are chosen by this.
 
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};

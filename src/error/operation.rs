@@ -76,7 +76,8 @@ impl fmt::Display for Operation {
 }
 
 impl Operation {
-    /// What a user can do where this operation fails with that code, to follow the error; empty where nothing is known to help.
+    /// What a user can do where this operation fails with that code, to follow the error; empty where nothing is known
+    /// to help.
     pub(super) fn remedy(self, code: i32) -> &'static str {
         use Operation::{
             AddSeals, CreateMemfd, ExcludeFromDumps, FindDirectory, HandleSignals, Lock, MakeTemporary, Map,

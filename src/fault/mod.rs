@@ -7,8 +7,8 @@
 //! | `objects` | whose addresses were given out |
 //! | `report` | the words |
 //!
-//! Where slots lie is always written down, a few stores as a slot is opened; so the report can be switched on at any time, and
-//! costs nothing on any path that allocates or protects. Objects are written down while it is on.
+//! Where slots lie is always written down, a few stores as a slot is opened; so the report can be switched on at any
+//! time, and costs nothing on any path that allocates or protects. Objects are written down while it is on.
 
 pub(crate) mod objects;
 mod pool;
@@ -20,11 +20,11 @@ pub(crate) use registry::SlotRegistration;
 use crate::error::Error;
 use crate::os::signals;
 
-/// Has the process say on standard error what happened before it dies of an access to group memory: a store into a read-only
-/// mirror, an access to the guard pages around a mirror, or to what a group has given back.
+/// Has the process say on standard error what happened before it dies of an access to group memory: a store into a
+/// read-only mirror, an access to the guard pages around a mirror, or to what a group has given back.
 ///
-/// The process dies all the same, of the same signal (SIGSEGV or SIGBUS), and handlers that others have installed, before or
-/// after, still run. Faults anywhere else are passed on in silence.
+/// The process dies all the same, of the same signal (SIGSEGV or SIGBUS), and handlers that others have installed,
+/// before or after, still run. Faults anywhere else are passed on in silence.
 ///
 /// ```
 /// memgroup::enable_fault_report()?;

@@ -1,8 +1,8 @@
 //! The objects whose addresses were given out, as far as a layer above says which: a signal handler looks them up.
 //!
-//! A store into a read-only mirror, or a stale access, comes by an address that somebody was given. In Python that is when a
-//! block becomes an exporter, and it is one for as long as it lives; so the exporters are all the objects there are to be
-//! named, and neither `alloc` nor `protect` need write anything down.
+//! A store into a read-only mirror, or a stale access, comes by an address that somebody was given. In Python that is
+//! when a block becomes an exporter, and it is one for as long as it lives; so the exporters are all the objects there
+//! are to be named, and neither `alloc` nor `protect` need write anything down.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -58,8 +58,8 @@ pub(super) enum Relation {
 /// How far from an object an address may be to be taken for one that was meant to be in it.
 const NEAR_BYTES: usize = 4096;
 
-/// The smallest object at an address, or else the one that ends or begins nearest to it, of those within a range. It neither
-/// waits nor allocates.
+/// The smallest object at an address, or else the one that ends or begins nearest to it, of those within a range. It
+/// neither waits nor allocates.
 pub(super) fn find(address: usize, within: &Range<usize>) -> Option<FoundObject> {
     let found = OBJECTS.iter().filter_map(ObjectNote::look);
     let found = found.filter(|&(start, len)| within.start <= start && start + len <= within.end);

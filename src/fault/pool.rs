@@ -8,14 +8,14 @@ const FIRST_CHUNK_ENTRIES: usize = 64;
 /// Enough for all numbers that a record can have.
 const CHUNKS: usize = 26;
 
-/// Records of atomics, found by number. No method waits for anybody: one that is interrupted, by a signal or for good by a
-/// fork, keeps at most the record that it was about to hand out or to take back.
+/// Records of atomics, found by number. No method waits for anybody: one that is interrupted, by a signal or for good
+/// by a fork, keeps at most the record that it was about to hand out or to take back.
 pub(super) struct Pool<T> {
     chunks: [AtomicPtr<Record<T>>; CHUNKS],
     /// How many records were ever handed out.
     claimed: AtomicU32,
-    /// The first free record, its number plus 1; above it, so that nobody takes an old look for a new one, how often that
-    /// changed.
+    /// The first free record, its number plus 1; above it, so that nobody takes an old look for a new one, how often
+    /// that changed.
     free: AtomicU64,
 }
 
@@ -32,8 +32,8 @@ impl<T: Default> Pool<T> {
         Self { chunks, claimed: AtomicU32::new(0), free: AtomicU64::new(0) }
     }
 
-    /// A record that is the caller's until it is [released](Self::release), with what was last in it; `None` without memory
-    /// for more.
+    /// A record that is the caller's until it is [released](Self::release), with what was last in it; `None` without
+    /// memory for more.
     pub(super) fn claim(&self) -> Option<u32> {
         self.claim_free().or_else(|| self.claim_new())
     }
@@ -123,7 +123,8 @@ fn after(free: u64, first: u32) -> u64 {
 
 /// The chunk that a record stands in, and where in it.
 fn place(number: u32) -> (usize, usize) {
-    // GilChunk c begins with number FIRST * (2^c - 1): with FIRST added, the highest bit tells c, the rest is the offset.
+    // GilChunk c begins with number FIRST * (2^c - 1): with FIRST added, the highest bit tells c, the rest is the
+    // offset.
     let shifted = number as usize + FIRST_CHUNK_ENTRIES;
     let chunk = shifted.ilog2() - FIRST_CHUNK_ENTRIES.ilog2();
     (chunk as usize, shifted - (FIRST_CHUNK_ENTRIES << chunk))

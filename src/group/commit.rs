@@ -7,8 +7,8 @@ use crate::layout::MAX_HUGE_REQUEST;
 use crate::slot::{Slot, cache};
 
 /// Takes bytes of a slot, and commits more of it if need be: where the cursor stood before, and the offset of the first
-/// byte. `Ok(None)` if the slot has not that much room. No more than `most_huge` bytes are made huge pages at once; the others
-/// are faulted in as they are touched.
+/// byte. `Ok(None)` if the slot has not that much room. No more than `most_huge` bytes are made huge pages at once; the
+/// others are faulted in as they are touched.
 ///
 /// Only the thread that holds the lock of the slot's table may call this; others may call `try_alloc` meanwhile.
 pub(crate) fn alloc_locked(

@@ -58,14 +58,15 @@ impl Options {
         self
     }
 
-    /// A name for messages and for `/proc/PID/maps`, where memory that was kept from another group goes on under its name.
+    /// A name for messages and for `/proc/PID/maps`, where memory that was kept from another group goes on under its
+    /// name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Whether the group holds secrets: locked in memory, left out of core dumps, and overwritten with zeros when the group is
-    /// reset or freed.
+    /// Whether the group holds secrets: locked in memory, left out of core dumps, and overwritten with zeros when the
+    /// group is reset or freed.
     ///
     /// ```
     /// let group = memgroup::Options::new().secret(true).open()?;
@@ -76,15 +77,16 @@ impl Options {
         self.secret = secret;
         self
     }
-    /// Whether other processes may be given what the group holds, to read it: see [`MemGroup::send`](crate::MemGroup::send).
-    /// Such a group keeps two descriptors for each of its slots, and its memory is never kept for other groups.
+    /// Whether other processes may be given what the group holds, to read it: see
+    /// [`MemGroup::send`](crate::MemGroup::send). Such a group keeps two descriptors for each of its slots, and its
+    /// memory is never kept for other groups.
     pub fn shared(mut self, shared: bool) -> Self {
         self.shared = shared;
         self
     }
 
-    /// Whether large slots are committed in huge pages where the kernel gives them, as they are unless this says `false`. The
-    /// environment variable `MEMGROUP_HUGE_PAGES=0` says so for a whole process.
+    /// Whether large slots are committed in huge pages where the kernel gives them, as they are unless this says
+    /// `false`. The environment variable `MEMGROUP_HUGE_PAGES=0` says so for a whole process.
     pub fn huge_pages(mut self, huge_pages: bool) -> Self {
         self.huge_pages = huge_pages;
         self

@@ -1,5 +1,5 @@
-//! Where a request is placed: in the current slot, in the tails of earlier ones, or in the first later one that is large
-//! enough, which is opened for it.
+//! Where a request is placed: in the current slot, in the tails of earlier ones, or in the first later one that is
+//! large enough, which is opened for it.
 
 use super::slot_table::SlotTable;
 use super::{MemGroup, commit};
@@ -27,8 +27,8 @@ impl MemGroup {
         Ok(Taken { address: unsafe { slot.at(offset) }, slot })
     }
 
-    /// Takes room for `size` bytes or more: `alloc_in` is asked of one slot after the other, and whether it may commit more of
-    /// it. The caller holds the lock of the table.
+    /// Takes room for `size` bytes or more: `alloc_in` is asked of one slot after the other, and whether it may commit
+    /// more of it. The caller holds the lock of the table.
     pub(crate) fn alloc_locked<'g, T>(
         &'g self,
         table: &'g SlotTable,
@@ -100,10 +100,11 @@ impl MemGroup {
     }
 }
 
-/// Whether slot `index`, where a request of `size` bytes went that the current slot had no room for, is to be the current one.
+/// Whether slot `index`, where a request of `size` bytes went that the current slot had no room for, is to be the
+/// current one.
 ///
-/// The current slot is left when it is as good as full. A request that is only too large for what is left of it jumps over,
-/// and small ones stay.
+/// The current slot is left when it is as good as full. A request that is only too large for what is left of it jumps
+/// over, and small ones stay.
 pub(crate) fn becomes_current(current: Option<SlotRef<'_>>, size: usize, index: SlotIndex) -> bool {
     current.map_or(index.get() == 0, |slot| slot.is_done_by(size, index))
 }

@@ -10,14 +10,16 @@ use crate::os::fork;
 use crate::slot::{Slot, SlotRef};
 use crate::sync::{self, Arc, AtomicPtr, Mutex, MutexGuard, Ordering};
 
-/// Up to 32 slots, the one that small requests are served from, and the lock under which slots are opened and committed.
+/// Up to 32 slots, the one that small requests are served from, and the lock under which slots are opened and
+/// committed.
 #[derive(Default)]
 pub(crate) struct SlotTable {
     /// Null until the first slot is opened.
     current: AtomicPtr<Slot>,
     /// Each null or one reference of an [`Arc`].
     slots: [AtomicPtr<Slot>; MAX_SLOTS],
-    /// Null, or one reference to a slot that is not open to all yet. A child whose parent was opening it ends it with the others.
+    /// Null, or one reference to a slot that is not open to all yet. A child whose parent was opening it ends it with
+    /// the others.
     newcomer: AtomicPtr<Slot>,
     opening: Mutex<()>,
     borrowed: BorrowedSlots,

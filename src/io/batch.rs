@@ -6,8 +6,8 @@ use libc::iovec;
 
 use crate::os::iovecs::MAX_IOVECS;
 
-/// One call moves no more bytes than this, so that a signal need not wait for gigabytes. A thousand calls a second and more
-/// could be made of that size, so they cost nothing.
+/// One call moves no more bytes than this, so that a signal need not wait for gigabytes. A thousand calls a second and
+/// more could be made of that size, so they cost nothing.
 const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// Stretches of memory in the order in which bytes go into them or come out, less what is done already.
@@ -23,8 +23,8 @@ pub(crate) struct Batch {
 unsafe impl Send for Batch {}
 
 impl Batch {
-    /// Adds an iovec, as one with the last where it lies behind that. Returns how many of its bytes there was room for; 0
-    /// where it has some means that the batch is full.
+    /// Adds an iovec, as one with the last where it lies behind that. Returns how many of its bytes there was room for;
+    /// 0 where it has some means that the batch is full.
     #[inline(always)]
     pub(crate) fn push(&mut self, start: *mut u8, len: usize) -> usize {
         let len = len.min(MAX_BATCH_BYTES - self.bytes.min(MAX_BATCH_BYTES));
@@ -66,8 +66,8 @@ impl Batch {
         }
     }
 
-    /// How many of the next `moved` bytes, of which there must be so many, lie at some addresses. No iovec must lie there
-    /// only partly.
+    /// How many of the next `moved` bytes, of which there must be so many, lie at some addresses. No iovec must lie
+    /// there only partly.
     pub(crate) fn moved_within(&self, addresses: Range<usize>, mut moved: usize) -> usize {
         let mut within = 0;
         for iovec in self.pending() {

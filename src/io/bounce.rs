@@ -1,8 +1,8 @@
-//! The bounce buffer, which small pieces go through together: to the kernel a piece costs about as much as some hundred bytes do, and to
-//! copy it here costs far less.
+//! The bounce buffer, which small pieces go through together: to the kernel a piece costs about as much as some hundred
+//! bytes do, and to copy it here costs far less.
 //!
-//! They are bytes of a group, which others may write at any time, so they are copied by the C library. Those of secret groups
-//! never come here: the buffer is ordinary memory, and keeps what passed through it.
+//! They are bytes of a group, which others may write at any time, so they are copied by the C library. Those of secret
+//! groups never come here: the buffer is ordinary memory, and keeps what passed through it.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
@@ -12,8 +12,8 @@ use libc::iovec;
 
 use super::batch::Batch;
 
-/// Pieces of fewer bytes are copied. Ten thousand of 16 to 512 bytes go through a socket in half the time then, of 512 to
-/// 1,024 in nine tenths; of 1,024 to 2,048 it takes longer.
+/// Pieces of fewer bytes are copied. Ten thousand of 16 to 512 bytes go through a socket in half the time then, of 512
+/// to 1,024 in nine tenths; of 1,024 to 2,048 it takes longer.
 pub(super) const BOUNCE_BELOW_BYTES: usize = 1024;
 
 /// With fewer pieces there is little to be won.
@@ -158,8 +158,8 @@ impl Filling<'_> {
     }
 }
 
-/// Memory for [`MAX_BYTES`] bytes at the start of a page, for descriptors that want that, and with a page on either side, so that
-/// no piece ends where the buffer begins.
+/// Memory for [`MAX_BYTES`] bytes at the start of a page, for descriptors that want that, and with a page on either
+/// side, so that no piece ends where the buffer begins.
 #[derive(Debug)]
 struct BounceBuffer(NonNull<u8>);
 

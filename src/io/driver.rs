@@ -1,4 +1,5 @@
-//! The drivers of many files or ranges that are read into one list: each runs to its end, and calls back for what only its caller can do.
+//! The drivers of many files or ranges that are read into one list: each runs to its end, and calls back for what only
+//! its caller can do.
 
 use std::os::fd::RawFd;
 
@@ -82,8 +83,8 @@ pub(crate) fn announced<C: Caller>(caller: &C, paths: &CStrings, largest: usize)
     }
 }
 
-/// Reads many files, each into an object of the size that it announced. What files of a secret group have beyond that is kept
-/// as secret as the group is.
+/// Reads many files, each into an object of the size that it announced. What files of a secret group have beyond that
+/// is kept as secret as the group is.
 ///
 /// # Errors
 /// As [`fallible::reserve`], and what stops the caller.
@@ -126,8 +127,8 @@ pub(crate) struct RangesRead {
     pub(crate) abandoned: usize,
 }
 
-/// Reads many ranges of a file: object i of the list gets what lies at `offsets[i]`. There must be an offset for each object,
-/// less than 2^63.
+/// Reads many ranges of a file: object i of the list gets what lies at `offsets[i]`. There must be an offset for each
+/// object, less than 2^63.
 ///
 /// # Errors
 /// As [`fallible::reserve`], and what stops the caller.

@@ -15,16 +15,16 @@ use crate::os::temporary::Temporary;
 use crate::scratch::Scratch;
 use crate::slot::{LiveSlots, Mirror};
 
-/// Offered to each read behind the object, and left untouched unless there is more than was announced: so one call reads a
-/// file and finds that this was all of it.
+/// Offered to each read behind the object, and left untouched unless there is more than was announced: so one call
+/// reads a file and finds that this was all of it.
 pub(crate) const SPILL_BYTES: usize = 64 * 1024;
 
-/// Most bytes that are read of a file beyond what it announced, which is nothing for those of /proc: some of them go on for
-/// longer than any memory lasts, as /proc/self/pagemap does.
+/// Most bytes that are read of a file beyond what it announced, which is nothing for those of /proc: some of them go on
+/// for longer than any memory lasts, as /proc/self/pagemap does.
 const MAX_UNANNOUNCED_BYTES: usize = 64 << 20;
 
-/// So many files are opened at once and asked then, which saves looking up each path a second time. A process may commonly
-/// have a thousand descriptors, and others need some.
+/// So many files are opened at once and asked then, which saves looking up each path a second time. A process may
+/// commonly have a thousand descriptors, and others need some.
 const MAX_OPEN_FILES: usize = 128;
 
 /// What is told of some files, each by its number.
@@ -162,8 +162,8 @@ struct Current {
     got: usize,
     /// Bytes beyond it.
     rest: Scratch<u8>,
-    /// Whether a place in it can be named. What a fork copies of a descriptor shares the place where it is read, so that parent
-    /// and child would each miss what the other reads.
+    /// Whether a place in it can be named. What a fork copies of a descriptor shares the place where it is read, so
+    /// that parent and child would each miss what the other reads.
     is_seekable: bool,
 }
 
@@ -196,8 +196,8 @@ pub(crate) struct Longer {
 }
 
 impl<'a> Files<'a> {
-    /// The objects of `layout` must be of the sizes that were announced, and lie in `slots`. What files of a secret group have
-    /// beyond them is kept as secret as the group is.
+    /// The objects of `layout` must be of the sizes that were announced, and lie in `slots`. What files of a secret
+    /// group have beyond them is kept as secret as the group is.
     ///
     /// # Errors
     /// There is no memory for what files have beyond their objects, or it cannot be locked.
@@ -333,7 +333,8 @@ impl<'a> Files<'a> {
                 _ => Unreadable::Refused(libc::ENOMEM),
             })?;
         }
-        // A read that left room behind the object has met the end; where there was more than announced, so has one of none.
+        // A read that left room behind the object has met the end; where there was more than announced, so has one of
+        // none.
         let is_whole = current.got == span.len && current.rest.is_empty() && read <= room;
         if read > 0 && !(is_whole && self.batch.bytes() > room) {
             return Ok(None);

@@ -93,8 +93,8 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// `most` is how many bytes may be read beyond the frame that is wanted; where that is less than a prefix, no more than the
-    /// prefix is read where one is wanted.
+    /// `most` is how many bytes may be read beyond the frame that is wanted; where that is less than a prefix, no more
+    /// than the prefix is read where one is wanted.
     ///
     /// # Errors
     /// As [`fallible::reserve`]: there is no memory for so many.

@@ -1,8 +1,8 @@
 //! Scatter-gather input and output: whole lists through a descriptor, many ranges of a file or many files into a list.
 //!
-//! What is done is cut into calls that the kernel takes ([`batch`]), for which small pieces are put together ([`bounce`]). All of
-//! it can stop anywhere, for a signal above all, and go on there. Nobody waits in here with a lock: whoever calls sees to it
-//! that the memory stays.
+//! What is done is cut into calls that the kernel takes ([`batch`]), for which small pieces are put together
+//! ([`bounce`]). All of it can stop anywhere, for a signal above all, and go on there. Nobody waits in here with a
+//! lock: whoever calls sees to it that the memory stays.
 
 mod batch;
 mod bounce;
@@ -29,7 +29,8 @@ pub(crate) use transfer::{Rest, Stop, Transfer};
 pub struct TransferError {
     /// Bytes moved before. With so many more as its `start`, a method ending in `_from` goes on there.
     pub moved: usize,
-    /// Why it went no further; of the kind [`WouldBlock`](io::ErrorKind::WouldBlock) where the descriptor does not wait.
+    /// Why it went no further; of the kind [`WouldBlock`](io::ErrorKind::WouldBlock) where the descriptor does not
+    /// wait.
     pub error: io::Error,
 }
 
@@ -40,7 +41,8 @@ impl From<TransferError> for io::Error {
     }
 }
 
-/// Moves all bytes of a list from `start` on. Those that cannot be moved are the error's, and a signal is no reason to stop.
+/// Moves all bytes of a list from `start` on. Those that cannot be moved are the error's, and a signal is no reason to
+/// stop.
 ///
 /// # Safety
 /// The list must lie in those slots. Where bytes come in, nothing may be borrowed there.
@@ -74,7 +76,8 @@ unsafe fn move_all(
     }
 }
 
-/// The methods of a list that move its bytes: a pair for each call, one that moves all bytes and one that begins at a byte.
+/// The methods of a list that move its bytes: a pair for each call, one that moves all bytes and one that begins at a
+/// byte.
 ///
 /// They are sound for types that own the bytes of their layout, where calls that read into it borrow it uniquely.
 macro_rules! transfers {
@@ -136,7 +139,8 @@ impl List<'_> {
         /// As [`readv`](Self::readv), from a socket. From one that knows messages it takes exactly one.
         ///
         /// # Errors
-        /// As [`readv`](Self::readv); with EMSGSIZE where a message was longer than the list, and the rest of it is lost.
+        /// As [`readv`](Self::readv); with EMSGSIZE where a message was longer than the list, and the rest of it is
+        /// lost.
         fn recvmsg, recvmsg_from([&mut] self, socket) => Call::Receive;
 
         /// Writes the bytes of all allocations, in order, to a file, pipe or socket.

@@ -1,5 +1,5 @@
-//! Many ranges of one file, each into an object of a list: in the order of the file, and those that lie close together in
-//! one call. Much is read by several threads.
+//! Many ranges of one file, each into an object of a list: in the order of the file, and those that lie close together
+//! in one call. Much is read by several threads.
 
 use std::num::NonZero;
 use std::os::fd::RawFd;
@@ -13,8 +13,8 @@ use crate::list::ListLayout;
 use crate::os::iovecs::{self, Call};
 use crate::slot::{LiveSlots, Mirror};
 
-/// Bytes between two ranges that are rather read, and forgotten, than made the end of a call: reading so many takes about as
-/// long as a call.
+/// Bytes between two ranges that are rather read, and forgotten, than made the end of a call: reading so many takes
+/// about as long as a call.
 const MAX_GAP_BYTES: u64 = 4096;
 
 /// An object that did not get all of its range.
@@ -216,7 +216,8 @@ impl Lane {
         }
     }
 
-    /// Makes a batch of what comes next, as far as it hangs together. Returns up to which object, in the order of the file.
+    /// Makes a batch of what comes next, as far as it hangs together. Returns up to which object, in the order of the
+    /// file.
     unsafe fn fill(&mut self, job: &Job<'_>) -> usize {
         let columns = job.layout.columns();
         while self.next < self.end && columns.size(job.object(self.next)) == 0 {

@@ -41,8 +41,8 @@ pub struct ReadError {
 }
 
 impl MemGroup {
-    /// Many ranges of a file, each an offset and a size, into one list. Those that lie close together are read in one call,
-    /// and much is read by several threads.
+    /// Many ranges of a file, each an offset and a size, into one list. Those that lie close together are read in one
+    /// call, and much is read by several threads.
     ///
     /// # Errors
     /// As [`alloc_many`](Self::alloc_many), and nothing is read then. What cannot be read ends nothing: it is in the
@@ -84,8 +84,8 @@ impl MemGroup {
     /// Many files whole into one list. First their sizes are asked, then room is made for all, then they are read.
     ///
     /// A file that has become longer or shorter by the time that it is read is whole all the same, and so is one that
-    /// announces no size, as those of /proc: up to 64 MiB beyond what was announced. Only regular files are read; a fifo or a
-    /// device is never waited for.
+    /// announces no size, as those of /proc: up to 64 MiB beyond what was announced. Only regular files are read; a
+    /// fifo or a device is never waited for.
     ///
     /// # Errors
     /// As [`read_ranges`](Self::read_ranges).

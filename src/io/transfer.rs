@@ -34,8 +34,8 @@ pub(crate) enum Stop {
     Failed(i32),
 }
 
-/// Who says whether a list's memory is still mapped while nobody else keeps it so: the kernel finds out by itself, but what is
-/// copied here must be.
+/// Who says whether a list's memory is still mapped while nobody else keeps it so: the kernel finds out by itself, but
+/// what is copied here must be.
 pub(crate) trait Keeper {
     /// The list's slots, at least as reserved addresses.
     fn slots(&self) -> LiveSlots<'_>;
@@ -123,8 +123,8 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
             if self.is_message && !self.rest.is_empty() {
                 return Stop::TooManyIovecs;
             }
-            // An empty message is one, too; a stream that is asked for nothing would wait for something to come. Others are
-            // asked once, to hear that the descriptor is a good one.
+            // An empty message is one, too; a stream that is asked for nothing would wait for something to come. Others
+            // are asked once, to hear that the descriptor is a good one.
             if is_empty && !self.is_message && (self.moved > 0 || matches!(self.call, Call::Receive | Call::Send)) {
                 return Stop::Done;
             }
@@ -154,8 +154,8 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
                 Err(libc::EINTR) => return Stop::Pause,
                 Err(libc::EAGAIN) => {
                     let Some(deadline) = self.deadline else { return Stop::WouldBlock };
-                    // Also where the kernel says again and again that the descriptor is ready, for what only others read
-                    // (a socket's queue of errors).
+                    // Also where the kernel says again and again that the descriptor is ready, for what only others
+                    // read (a socket's queue of errors).
                     if Instant::now() >= deadline {
                         return Stop::TimedOut;
                     }
@@ -196,7 +196,8 @@ impl<P: Deref<Target = ListLayout>> Transfer<P> {
         keeper.while_there(|| unsafe { rest.fill(keeper.slots(), batch, Some(bounce)) })
     }
 
-    /// Puts what has just arrived where it belongs, if it went by way of a buffer. Whether the memory was there for that.
+    /// Puts what has just arrived where it belongs, if it went by way of a buffer. Whether the memory was there for
+    /// that.
     ///
     /// # Safety
     /// The list must lie in the keeper's slots, and nothing be borrowed there.
@@ -280,8 +281,8 @@ impl<P: Deref<Target = ListLayout>> Rest<P> {
         }
     }
 
-    /// Has a batch take whole objects that are small, as far as they come one after the other in a run and there is room. Those
-    /// that lie together without padding are better left there once they are no small piece any more.
+    /// Has a batch take whole objects that are small, as far as they come one after the other in a run and there is
+    /// room. Those that lie together without padding are better left there once they are no small piece any more.
     ///
     /// # Safety
     /// The list must lie in those slots, and its objects be mapped.

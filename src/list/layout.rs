@@ -178,8 +178,8 @@ impl ListLayout {
         (0..part.len()).map(move |index| self.object_near(&mut run, part.object(index)))
     }
 
-    /// The bytes of the object at an index of `part`, and of those behind it as far as no padding lies between; how many
-    /// objects that are. `run` is where the caller was last, and is kept up.
+    /// The bytes of the object at an index of `part`, and of those behind it as far as no padding lies between; how
+    /// many objects that are. `run` is where the caller was last, and is kept up.
     #[inline(always)]
     pub(crate) fn span_at(&self, part: Part, index: usize, run: &mut usize) -> (Span, usize) {
         let object = part.object(index);
@@ -192,8 +192,8 @@ impl ListLayout {
         (Span { len, ..span }, count)
     }
 
-    /// The runs of objects that follow one another: the index of the first in each, and their bytes, from the beginning of the
-    /// first to the end of the last. `None` if the objects do not follow one another.
+    /// The runs of objects that follow one another: the index of the first in each, and their bytes, from the beginning
+    /// of the first to the end of the last. `None` if the objects do not follow one another.
     ///
     /// # Errors
     /// As [`fallible::reserve`].

@@ -10,8 +10,8 @@ use crate::layout::MAX_SLOTS;
 use crate::slot::{LiveSlots, Slot, SlotRef};
 
 impl MemGroup {
-    /// Takes room for all objects of `columns`: the runs that they go to. On an error nothing is taken, but for what could
-    /// not be [given back](Slot::give_back) because others have taken bytes behind it meanwhile.
+    /// Takes room for all objects of `columns`: the runs that they go to. On an error nothing is taken, but for what
+    /// could not be [given back](Slot::give_back) because others have taken bytes behind it meanwhile.
     ///
     /// # Errors
     /// As [`alloc`](MemGroup::alloc).
@@ -130,8 +130,8 @@ impl Taking<'_> {
         Ok(())
     }
 
-    /// Whether a run begins just where the objects before it would have it begin, and nobody took the padding in between:
-    /// the cursor stood `before` where they ended.
+    /// Whether a run begins just where the objects before it would have it begin, and nobody took the padding in
+    /// between: the cursor stood `before` where they ended.
     fn continues(&self, last: &Run, run: &Run, before: usize) -> bool {
         let began = self.columns.start(last.first);
         let distance = self.columns.start(run.first) - began;

@@ -2,8 +2,8 @@
 //! [`Backing`], [`fork`], [`fork_zeroed`] memory, [`regular`] files, [`iovecs`], [`messages`], [`headroom`], the
 //! [`signals`] of faults, the limits of the system and, where a call was refused, a [`Refusal`].
 //!
-//! There are two folders with the same names in them: `linux`, and `heap`, which stands in for it where the tools that run
-//! the tests know no mappings. This is the one place that chooses.
+//! There are two folders with the same names in them: `linux`, and `heap`, which stands in for it where the tools that
+//! run the tests know no mappings. This is the one place that chooses.
 //!
 //! What this rests on (order of sealing, what populates, what survives a fork) was checked on Linux 6.18.
 
@@ -115,7 +115,8 @@ impl Unlocked {
 
 /// Bytes in a page.
 pub(crate) fn page_size() -> usize {
-    // Relaxed, and not a OnceLock: threads that come here at once find the same number, and a fork leaves no one waiting.
+    // Relaxed, and not a OnceLock: threads that come here at once find the same number, and a fork leaves no one
+    // waiting.
     static PAGE: AtomicUsize = AtomicUsize::new(0);
     match PAGE.load(Ordering::Relaxed) {
         0 => {

@@ -255,7 +255,8 @@ impl Check<'_> {
         }
     }
 
-    /// The anon_vmas of a chain, which is followed no further than there are entries: a broken one can go round for ever.
+    /// The anon_vmas of a chain, which is followed no further than there are entries: a broken one can go round for
+    /// ever.
     fn chain(&self, vma: Ix<Vma>) -> impl Iterator<Item = Ix<AnonVma>> {
         self.machine.chain(vma).take(self.machine.links.len())
     }

@@ -148,7 +148,8 @@ impl Machine {
         Ok(self.vma_row(place))
     }
 
-    /// The page that a process has at an address, in memory or in swap, without touching it; `None` if there is none yet.
+    /// The page that a process has at an address, in memory or in swap, without touching it; `None` if there is none
+    /// yet.
     ///
     /// # Errors
     /// [`Error::Exited`], [`Error::Unmapped`].

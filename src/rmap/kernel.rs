@@ -32,8 +32,8 @@ impl Kernel {
         releases.iter().any(|release| self.version[..2] == release[..2] && self.version[2] >= release[2])
     }
 
-    /// The kernel that runs, by what `uname` says of its release and its build: Debian's releases name only the series, and its
-    /// builds the kernel.
+    /// The kernel that runs, by what `uname` says of its release and its build: Debian's releases name only the series,
+    /// and its builds the kernel.
     ///
     /// # Errors
     /// [`UnknownKernel`], if the release is no version.

@@ -1,9 +1,9 @@
-//! Reverse mapping: how Linux finds every mapping of an anonymous page across forked processes, in each of the designs it
-//! has had. A model that runs; it knows nothing of groups and asks nothing of the kernel.
+//! Reverse mapping: how Linux finds every mapping of an anonymous page across forked processes, in each of the designs
+//! it has had. A model that runs; it knows nothing of groups and asks nothing of the kernel.
 //!
-//! A [`Machine`] follows the [`Rules`] of one [`Policy`]. Its processes map pages, touch them, fork and exit; what the kernel
-//! would allocate, free and look at is done and counted. [`Machine::check`] says which invariants do not hold, which for the
-//! design of 2.6.34-rc1 is the bug that was found in it:
+//! A [`Machine`] follows the [`Rules`] of one [`Policy`]. Its processes map pages, touch them, fork and exit; what the
+//! kernel would allocate, free and look at is done and counted. [`Machine::check`] says which invariants do not hold,
+//! which for the design of 2.6.34-rc1 is the bug that was found in it:
 //!
 //! ```
 //! use memgroup::rmap::{Machine, Mmap, Policy};
@@ -112,8 +112,8 @@ names! {
     PageId(records::page::Page);
 }
 
-/// What a machine has, and what it ever made or did. The difference of two is what the operations between them cost: what was
-/// freed is what was made less what there is more of.
+/// What a machine has, and what it ever made or did. The difference of two is what the operations between them cost:
+/// what was freed is what was made less what there is more of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Processes that live.

@@ -24,8 +24,8 @@ pub struct Mremap {
 }
 
 impl Machine {
-    /// Moves pages of a process to other addresses. They keep their index, by which a walk finds them. Returns the VMA that
-    /// has them now, which can be a neighbour that has grown.
+    /// Moves pages of a process to other addresses. They keep their index, by which a walk finds them. Returns the VMA
+    /// that has them now, which can be a neighbour that has grown.
     ///
     /// # Errors
     /// [`Error::Exited`], [`Error::Range`], [`Error::Overlap`], [`Error::Unmapped`], [`Error::Spans`], [`Error::Full`],

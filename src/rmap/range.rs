@@ -87,10 +87,12 @@ impl Machine {
         Ok(VmaId(self.vmas.id(vma)))
     }
 
-    /// Puts a VMA where nothing is mapped, or lets its neighbours grow over it. `from` is the VMA that it is a moved part of.
+    /// Puts a VMA where nothing is mapped, or lets its neighbours grow over it. `from` is the VMA that it is a moved
+    /// part of.
     pub(super) fn place(&mut self, new: Vma, from: Option<Ix<Vma>>) -> Ix<Vma> {
         let process = new.process;
-        // Without an anon_vma there is nothing to hand on. With one, it cannot be a neighbour: the indices do not continue.
+        // Without an anon_vma there is nothing to hand on. With one, it cannot be a neighbour: the indices do not
+        // continue.
         let from = from.filter(|&from| self.vmas[from].anon_vma.is_some());
         let position = self.processes[process].position(&self.vmas, new.start);
         let vmas = &self.processes[process].vmas;
@@ -176,7 +178,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Gives a mapped range new traits, VMA by VMA: a neighbour that is alike takes the part over, or else it is cut out.
+    /// Gives a mapped range new traits, VMA by VMA: a neighbour that is alike takes the part over, or else it is cut
+    /// out.
     fn change(&mut self, process: Ix<Process>, start: u64, end: u64, traits_of: impl Fn(&Vma) -> Traits) {
         let mut from = start;
         while let Some(vma) = self.first_in(process, from, end) {
@@ -235,8 +238,8 @@ impl Machine {
         true
     }
 
-    /// Whether a VMA can grow over a range that is alike, of another VMA or of none: they have the same anon_vma, or one has
-    /// none, and the other's chain has nothing from a parent.
+    /// Whether a VMA can grow over a range that is alike, of another VMA or of none: they have the same anon_vma, or
+    /// one has none, and the other's chain has nothing from a parent.
     fn can_grow_over(&self, vma: Ix<Vma>, of: Option<Ix<Vma>>, over: Over) -> bool {
         let grown = &self.vmas[vma];
         let other = of.map(|other| &self.vmas[other]);
@@ -407,7 +410,8 @@ impl Machine {
         Ok(())
     }
 
-    /// The entries in the chains of the VMAs at the ends of a range, and the positions of its VMAs and their neighbours.
+    /// The entries in the chains of the VMAs at the ends of a range, and the positions of its VMAs and their
+    /// neighbours.
     fn around(&self, process: Ix<Process>, (start, end): (u64, u64)) -> (usize, std::ops::Range<usize>) {
         let [first, last] = [start, end].map(|page| self.processes[process].position(&self.vmas, page));
         let vmas = &self.processes[process].vmas;

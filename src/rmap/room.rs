@@ -119,7 +119,8 @@ mod tests {
         }
     }
 
-    /// Does an operation with memory for nothing, for one vector, for two, and so on until it succeeds. How often it failed.
+    /// Does an operation with memory for nothing, for one vector, for two, and so on until it succeeds. How often it
+    /// failed.
     fn starve(machine: &mut Machine, operation: &dyn Fn(&mut Machine) -> Outcome) -> u32 {
         let before = (machine.counts(), machine.graph());
         for given in 0.. {

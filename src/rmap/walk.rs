@@ -34,8 +34,8 @@ pub struct SwapOut {
 impl Machine {
     /// The full walk of a page, as it is done to ask whether it was used lately.
     ///
-    /// It comes to nobody while nobody maps the page, as after [`swap_out`](Self::swap_out) until somebody touches it again;
-    /// only a page of a shared mapping is found all the same, by the mapping, in every design with a way back.
+    /// It comes to nobody while nobody maps the page, as after [`swap_out`](Self::swap_out) until somebody touches it
+    /// again; only a page of a shared mapping is found all the same, by the mapping, in every design with a way back.
     ///
     /// # Errors
     /// [`Error::NoPage`], [`Error::NoMemory`].
@@ -69,8 +69,8 @@ impl Machine {
         Ok(visits)
     }
 
-    /// How many VMAs are looked at to unmap a page: the walk ends with its last page table entry. 0 for a page that nobody
-    /// maps.
+    /// How many VMAs are looked at to unmap a page: the walk ends with its last page table entry. 0 for a page that
+    /// nobody maps.
     ///
     /// # Errors
     /// [`Error::NoPage`].
@@ -155,7 +155,8 @@ impl Machine {
         matches!(entry, Some(Entry::Present { page: shown, .. }) if shown == page)
     }
 
-    /// Every VMA that a walk of the page looks at, in its order, and the page's address there if its range holds the page.
+    /// Every VMA that a walk of the page looks at, in its order, and the page's address there if its range holds the
+    /// page.
     fn each_place(
         &self,
         page: Ix<Page>,

@@ -124,8 +124,8 @@ fn crash_group(backing: Backing) -> MemGroup {
     Options::new().name("crash").backing(backing).open().unwrap()
 }
 
-/// Runs an attack on a protected page in a child, and expects the report, SIGSEGV, and the bytes as they were: the child
-/// shares them.
+/// Runs an attack on a protected page in a child, and expects the report, SIGSEGV, and the bytes as they were: the
+/// child shares them.
 fn is_reported(backing: Backing, attack: impl FnOnce(NonNull<c_void>)) {
     let group = crash_group(backing);
     let (protected, address) = protected(&group);

@@ -237,7 +237,8 @@ fn inject(kind: Kind, scenario: &Scenario, tally: &mut Tally) {
     }
     let mut before = Belongings::now();
     for (index, call) in CALLS.iter().enumerate() {
-        // Where no files are made, only what the kernel says of itself is opened, and if it says nothing the reason is all one.
+        // Where no files are made, only what the kernel says of itself is opened, and if it says nothing the reason is
+        // all one.
         let is_all_one = call.name == "openat" && kind != Kind::Directory;
         for &error in call.errors.iter().take(if is_all_one { 2 } else { call.errors.len() }) {
             for n in 1.. {
@@ -253,8 +254,8 @@ fn inject(kind: Kind, scenario: &Scenario, tally: &mut Tally) {
                     Err(other) => unreachable!("{at}: {other}"),
                 }
                 assert_eq!(before.descriptors, after.descriptors, "{at}");
-                // Memory that the kernel refuses to unmap stays, so that no other mapping gets its addresses: both mirrors, of which
-                // perhaps a part is locked and shown on its own, and the guards.
+                // Memory that the kernel refuses to unmap stays, so that no other mapping gets its addresses: both
+                // mirrors, of which perhaps a part is locked and shown on its own, and the guards.
                 if call.name == "munmap" {
                     assert!(after.mirrors <= before.mirrors + 5, "{at}: {before:?} {after:?}");
                 } else {

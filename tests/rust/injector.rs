@@ -37,7 +37,8 @@ pub const CALLS: &[Call] = &[
         number: libc::SYS_mmap,
         errors: &[libc::ENOMEM, libc::EAGAIN, libc::EACCES, libc::EPERM, libc::ENODEV, libc::ENFILE],
         is_ours: |arguments| {
-            // Not the heap: that is private, and reserved or in halves of 128 MiB; nor what is larger than a page otherwise.
+            // Not the heap: that is private, and reserved or in halves of 128 MiB; nor what is larger than a page
+            // otherwise.
             let ours = libc::MAP_SHARED | libc::MAP_FIXED;
             let is_reserved = arguments[3] as i32 & libc::MAP_NORESERVE == 0;
             let may_be_a_heap = is_reserved || arguments[1].is_power_of_two();

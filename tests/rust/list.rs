@@ -218,7 +218,8 @@ fn a_list_that_finds_no_room_gives_everything_back() {
     let group = Options::new().base(64 * KIB).limit(MIB).open().unwrap();
     group.alloc(100).unwrap();
     let (before, window) = (allocated(&group), group.stats().committed);
-    // Less than the limit altogether. But the first object goes to slot 0, where a window is committed, and the others jump.
+    // Less than the limit altogether. But the first object goes to slot 0, where a window is committed, and the others
+    // jump.
     for last in [100 * KIB, 200 * KIB] {
         let sizes = [KIB, MIB - window / 2 - last, last];
         let Err(Error::Limit { wanted, .. }) = group.alloc_many(&sizes) else { panic!("not refused") };

@@ -497,8 +497,8 @@ fn a_copy_on_write_removes_no_chain_entry() {
 
 // The headline of 2010
 
-/// 1 process, `width` children, `width` children of each, each of which has copied the page; and what is walked to unmap the
-/// page of the first, of a child, of a grandchild.
+/// 1 process, `width` children, `width` children of each, each of which has copied the page; and what is walked to
+/// unmap the page of the first, of a child, of a grandchild.
 fn headline(policy: Policy, width: u64) -> (Machine, [u64; 3]) {
     let (mut machine, first) = family_of(policy, 1);
     write_all(&mut machine, first);

@@ -1,4 +1,5 @@
-//! Random histories of the reverse-mapping model: the checker after every operation, and the designs against each other.
+//! Random histories of the reverse-mapping model: the checker after every operation, and the designs against each
+//! other.
 
 use memgroup::rmap::{Advice, Machine, Mmap, Mremap, PageId, Policy, ProcessId, Prot};
 use proptest::prelude::*;

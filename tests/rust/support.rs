@@ -37,7 +37,8 @@ pub fn scaled(full: usize, little: usize) -> usize {
     if cfg!(miri) { little } else { full }
 }
 
-/// How many cases a test of random histories tries; as many times more as the environment variable `MEMGROUP_FUZZ` says.
+/// How many cases a test of random histories tries; as many times more as the environment variable `MEMGROUP_FUZZ`
+/// says.
 pub fn cases(usual: u32) -> u32 {
     let factor = std::env::var("MEMGROUP_FUZZ").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
     if cfg!(miri) { 2 } else { usual.saturating_mul(factor) }

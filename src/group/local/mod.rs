@@ -18,16 +18,18 @@ use crate::os::fork_zeroed::{ForkZeroed, Wipeable};
 use crate::slot::{SlotPtr, SlotRef};
 use crate::sync::opaque;
 
-/// Alignment of chunks: a cache line, so that no two handles write to the same one. Sizes of chunks are multiples of it.
+/// Alignment of chunks: a cache line, so that no two handles write to the same one. Sizes of chunks are multiples of
+/// it.
 const CHUNK_ALIGN: usize = 64;
 
 /// A request that may need more than this fraction of a chunk goes to the group.
 const LARGE_SHARE: usize = 4;
 
-/// A handle on a group for one thread: it takes chunks from the group and allocates from them without an atomic operation.
+/// A handle on a group for one thread: it takes chunks from the group and allocates from them without an atomic
+/// operation.
 ///
-/// Several threads with a handle each touch no common cache line while their chunks last. What a handle hands out lives as
-/// long as the borrow of the group, not of the handle. See [`MemGroup::local`].
+/// Several threads with a handle each touch no common cache line while their chunks last. What a handle hands out lives
+/// as long as the borrow of the group, not of the handle. See [`MemGroup::local`].
 ///
 /// The handle itself takes a page of memory.
 pub struct Local<'g> {
@@ -291,8 +293,8 @@ impl<'g> Local<'g> {
         start + size == self.room.get().last.get().addr() + 1 && start >= self.first.get()
     }
 
-    /// Lets the last allocation, at `address`, end `size` bytes behind its start: false, and nothing happens, if the chunk
-    /// has not so many.
+    /// Lets the last allocation, at `address`, end `size` bytes behind its start: false, and nothing happens, if the
+    /// chunk has not so many.
     ///
     /// # Safety
     /// It must be [the last](Self::is_last), and what is cut off be nobody's.

@@ -11,8 +11,8 @@ impl<'g> Local<'g> {
     /// `value`, moved into the group. It is never dropped: what it owns elsewhere is not freed.
     ///
     /// # Errors
-    /// As [`alloc_layout`](Self::alloc_layout). The value is dropped then; [`alloc_value_with`](Self::alloc_value_with) makes
-    /// it only when there is room.
+    /// As [`alloc_layout`](Self::alloc_layout). The value is dropped then; [`alloc_value_with`](Self::alloc_value_with)
+    /// makes it only when there is room.
     #[inline]
     pub fn alloc_value<T>(&self, value: T) -> Result<&'g mut T, Error> {
         self.alloc_value_with(|| value)
@@ -72,12 +72,12 @@ impl<'g> Local<'g> {
         self.alloc_slice_fill_with(len, |_| value)
     }
 
-    /// `len` values that `make` returns for the indices from 0. They are never dropped, unless `make` panics: then those
-    /// made so far are.
+    /// `len` values that `make` returns for the indices from 0. They are never dropped, unless `make` panics: then
+    /// those made so far are.
     ///
     /// # Errors
-    /// As [`alloc_layout`](Self::alloc_layout), and [`Error::TooLarge`] if there can be no slice of that length; `make` is
-    /// not called then.
+    /// As [`alloc_layout`](Self::alloc_layout), and [`Error::TooLarge`] if there can be no slice of that length; `make`
+    /// is not called then.
     #[inline]
     pub fn alloc_slice_fill_with<T>(&self, len: usize, mut make: impl FnMut(usize) -> T) -> Result<&'g mut [T], Error> {
         let mut filling = PartlyFilled::new(self, len)?;
@@ -103,8 +103,8 @@ impl<'g> Local<'g> {
     }
 }
 
-/// Room that is being filled. Dropped before it is full, it drops what was pushed, and the room is free again if nothing
-/// was taken behind it.
+/// Room that is being filled. Dropped before it is full, it drops what was pushed, and the room is free again if
+/// nothing was taken behind it.
 struct PartlyFilled<'l, 'g, T> {
     local: &'l Local<'g>,
     start: NonNull<T>,

@@ -1,8 +1,10 @@
-//! Lists as Arrow lays out strings: a table of views into few stretches of memory, or one stretch and a table of offsets.
+//! Lists as Arrow lays out strings: a table of views into few stretches of memory, or one stretch and a table of
+//! offsets.
 //!
-//! A view is 16 bytes: a length and, of up to 12 bytes, these themselves; of more, the first four, a number of a *window*
-//! and where in it they begin. Lengths and offsets are 32 bits wide and have a sign, so a window reaches [`MAX_OFFSET`] bytes far, and
-//! a slot that is larger takes several. Nothing but the tables is written here, and no byte of a record moves.
+//! A view is 16 bytes: a length and, of up to 12 bytes, these themselves; of more, the first four, a number of a
+//! *window* and where in it they begin. Lengths and offsets are 32 bits wide and have a sign, so a window reaches
+//! [`MAX_OFFSET`] bytes far, and a slot that is larger takes several. Nothing but the tables is written here, and no
+//! byte of a record moves.
 
 pub(crate) mod offsets;
 pub(crate) mod utf8;

@@ -28,8 +28,8 @@ fn nbytes(layout: &ListLayout, part: Part) -> usize {
     (0..part.len()).map(|index| layout.columns().size(part.object(index))).sum()
 }
 
-/// The bytes of some objects where they lie one behind the other in one slot, with nothing between them; `None` where they
-/// do not, or have none.
+/// The bytes of some objects where they lie one behind the other in one slot, with nothing between them; `None` where
+/// they do not, or have none.
 pub(crate) fn adjoining(layout: &ListLayout, part: Part) -> Option<Span> {
     let mut whole: Option<Span> = None;
     for span in layout.spans(part).filter(|span| span.len > 0) {

@@ -29,8 +29,8 @@ pub(crate) unsafe fn check_utf8(live: LiveSlots<'_>, layout: &ListLayout, part: 
     Ok(())
 }
 
-/// Looks whether records are UTF-8. They are copied into a place of its own first, a part at a time: what may change while
-/// it is looked at can be nothing to the compiler.
+/// Looks whether records are UTF-8. They are copied into a place of its own first, a part at a time: what may change
+/// while it is looked at can be nothing to the compiler.
 pub(super) struct Utf8(Scratch<u8>);
 
 /// Bytes looked at in one go: what a fast cache holds.

@@ -8,8 +8,8 @@ use crate::os;
 use crate::scratch::Scratch;
 use crate::slot::LiveSlots;
 
-/// Four words at the alignment that consumers want: how many bytes the record has, and all of them and zeros; or the first four,
-/// the number of the window and the offset in it.
+/// Four words at the alignment that consumers want: how many bytes the record has, and all of them and zeros; or the
+/// first four, the number of the window and the offset in it.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct View([u32; 4]);

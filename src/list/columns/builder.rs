@@ -79,8 +79,8 @@ impl Builder {
         Ok(())
     }
 
-    /// Adds at most `many` objects, for which there must be room. What is wrong with a size shows at the end: asking at each
-    /// would take as long as all the rest.
+    /// Adds at most `many` objects, for which there must be room. What is wrong with a size shows at the end: asking at
+    /// each would take as long as all the rest.
     #[inline(always)]
     fn chunk(&mut self, sizes: &mut impl Iterator<Item = usize>, many: usize) -> Result<(), UnfitSize> {
         let before = self.len();

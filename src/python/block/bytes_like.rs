@@ -92,8 +92,8 @@ impl<'py> BytesLike<'py> {
         }
     }
 
-    /// These bytes, copied if they lie anywhere, perhaps in the group: who writes there would write to what is still to be
-    /// read.
+    /// These bytes, copied if they lie anywhere, perhaps in the group: who writes there would write to what is still to
+    /// be read.
     pub(crate) fn apart(self, py: Python<'py>, group: &MemGroup) -> PyResult<Self> {
         match &self {
             Self::Exported(buffer) if !buffer.is_c_contiguous() && buffer.may_live_in(py, group) => {
@@ -145,7 +145,8 @@ impl Source<'_> {
     /// Copies all of them to the start of `to`; those that lie in order may overlap with it.
     ///
     /// # Safety
-    /// The bytes-like object must be there, and `to` mapped, writable, as long, and apart from an object that lies anywhere.
+    /// The bytes-like object must be there, and `to` mapped, writable, as long, and apart from an object that lies
+    /// anywhere.
     pub(crate) unsafe fn copy_to(self, to: Bytes) {
         match self {
             // SAFETY: the bytes are there, and `to` mapped, writable and as long, by contract.

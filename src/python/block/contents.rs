@@ -90,7 +90,8 @@ impl MemBlock {
         })
     }
 
-    /// Sets the bytes at some offsets, all of which are within the block, to those of a bytes-like object that is as long.
+    /// Sets the bytes at some offsets, all of which are within the block, to those of a bytes-like object that is as
+    /// long.
     ///
     /// They are copied before, for they may be the same bytes, of which one would be read after it was set.
     fn set_each(

@@ -1,9 +1,9 @@
 //! The free list: memory of dead blocks, kept for the next ones.
 //!
-//! Taking memory from Python's allocator and putting it back is a third of the time that making and dropping a block takes;
-//! of a million blocks kept at once it is more than half, for the allocator gives its memory back to the kernel and has to
-//! fault it in again. Like CPython's own lists of this kind this one relies on the GIL; a build without one goes to the
-//! allocator.
+//! Taking memory from Python's allocator and putting it back is a third of the time that making and dropping a block
+//! takes; of a million blocks kept at once it is more than half, for the allocator gives its memory back to the kernel
+//! and has to fault it in again. Like CPython's own lists of this kind this one relies on the GIL; a build without one
+//! goes to the allocator.
 
 use std::ffi::c_void;
 use std::ptr::null_mut;

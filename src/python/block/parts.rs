@@ -1,4 +1,5 @@
-//! The methods of a block that give a part of it, with the meaning that they have for bytes. A part is a block over the same bytes.
+//! The methods of a block that give a part of it, with the meaning that they have for bytes. A part is a block over the
+//! same bytes.
 
 use std::ops::Range;
 

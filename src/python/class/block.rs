@@ -32,7 +32,8 @@ native_methods! {
     ///     ValueError: Another type is requested, the group is anonymous, or the block is freed.
     __arrow_c_array__ "($self, requested_schema=None)" => by_name(; requested_schema;) |block| arrow::export_block(block, given(requested_schema));
 
-    /// The block as a DLPack tensor of uint8 with one dimension. It counts as a view for as long as its consumer keeps it.
+    /// The block as a DLPack tensor of uint8 with one dimension. It counts as a view for as long as its consumer keeps
+    /// it.
     ///
     /// Args:
     ///     stream: None: main memory has no streams.

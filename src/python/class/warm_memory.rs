@@ -53,10 +53,9 @@ pub(crate) fn warm_memory(py: Python<'_>) -> WarmMemory {
 
 /// Set the most bytes that are kept warm for the next groups; 0 keeps none.
 ///
-/// What is more than that goes back to the kernel at once, the oldest first. The objects of dead blocks are kept too, for a
-/// quarter of the limit. A program begins with the value of the
-/// environment variable MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the memory that the
-/// machine and its cgroups allow, whichever is less.
+/// What is more than that goes back to the kernel at once, the oldest first. The objects of dead blocks are kept too,
+/// for a quarter of the limit. A program begins with the value of the environment variable MEMGROUP_WARM_LIMIT, or else
+/// with 256 MiB or a sixteenth of the memory that the machine and its cgroups allow, whichever is less.
 ///
 /// Args:
 ///     bytes: The limit.

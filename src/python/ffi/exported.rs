@@ -20,15 +20,15 @@ pub(crate) struct Elements<'a> {
 }
 
 impl Elements<'_> {
-    /// Fills the buffer that Python asks an object for, after `count` has noted that there is one more. Only memoryviews can ask:
-    /// others may not want all that lays elements out.
+    /// Fills the buffer that Python asks an object for, after `count` has noted that there is one more. Only
+    /// memoryviews can ask: others may not want all that lays elements out.
     ///
     /// # Errors
     /// BufferError: The elements are not to be written, or less than all is asked for. And what `count` raises.
     ///
     /// # Safety
-    /// `view` must be one that Python passes to `__getbuffer__`, and the elements, with their format, shape and strides, be in
-    /// place for as long as `exporter` lives and the buffer is counted.
+    /// `view` must be one that Python passes to `__getbuffer__`, and the elements, with their format, shape and
+    /// strides, be in place for as long as `exporter` lives and the buffer is counted.
     pub(crate) unsafe fn export(
         &self,
         exporter: &Bound<'_, PyAny>,

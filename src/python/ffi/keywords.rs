@@ -26,8 +26,8 @@ impl<const N: usize> Signature<N> {
     /// Sorts arguments by parameter.
     ///
     /// # Safety
-    /// The arguments must be those that CPython passes to a method with METH_FASTCALL and METH_KEYWORDS, `given` objects and
-    /// then one for each of `names`, null or a tuple of strings, and outlive the result.
+    /// The arguments must be those that CPython passes to a method with METH_FASTCALL and METH_KEYWORDS, `given`
+    /// objects and then one for each of `names`, null or a tuple of strings, and outlive the result.
     pub(crate) unsafe fn read<'a, 'py>(
         &self,
         py: Python<'py>,

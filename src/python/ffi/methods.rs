@@ -8,8 +8,8 @@ use pyo3::types::PyType;
 
 /// A C function that Python calls with an object of a class: `|object, argument: kind, ...| -> kind body`.
 ///
-/// Each kind is a type that C and Rust share, or `object` (`&Bound<PyAny>` in the body), or `nullable` (`Option` of that). The body
-/// gives a `PyResult`; of `object`, a result of anything that can be made one.
+/// Each kind is a type that C and Rust share, or `object` (`&Bound<PyAny>` in the body), or `nullable` (`Option` of
+/// that). The body gives a `PyResult`; of `object`, a result of anything that can be made one.
 macro_rules! native_fn {
     (@type object) => { *mut pyo3::ffi::PyObject };
     (@type nullable) => { *mut pyo3::ffi::PyObject };
@@ -48,11 +48,12 @@ macro_rules! native_fn {
     }};
 }
 
-/// Defines the table `METHODS` of a class: for each method its documentation, name and signature, how it is called, and its body.
+/// Defines the table `METHODS` of a class: for each method its documentation, name and signature, how it is called, and
+/// its body.
 ///
-/// `no_arguments |object| body`, `by_position |object, arguments| body`, or `by_name(required; optional; by_name_only) |object| body`,
-/// which finds each argument under its parameter's name, as an `Option` but for those that are required. `function(name)` is
-/// a C function as CPython calls it with arguments by name.
+/// `no_arguments |object| body`, `by_position |object, arguments| body`, or `by_name(required; optional; by_name_only)
+/// |object| body`, which finds each argument under its parameter's name, as an `Option` but for those that are
+/// required. `function(name)` is a C function as CPython calls it with arguments by name.
 macro_rules! native_methods {
     (@call $class:ty, $name:ident, no_arguments |$this:ident| $body:expr) => {
         $crate::python::ffi::methods::no_arguments(

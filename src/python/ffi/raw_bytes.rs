@@ -1,6 +1,6 @@
-//! Bytes of a group as Python sees them: shared with views, other threads and other processes, any of which may write at
-//! any time. So they are moved and compared through raw pointers, by the C library, and borrowed by searches alone, for as long as
-//! one takes.
+//! Bytes of a group as Python sees them: shared with views, other threads and other processes, any of which may write
+//! at any time. So they are moved and compared through raw pointers, by the C library, and borrowed by searches alone,
+//! for as long as one takes.
 
 use std::cmp::Ordering;
 use std::ptr::NonNull;
@@ -9,7 +9,8 @@ use memchr::memmem;
 
 use crate::sync::shared_bytes;
 
-/// The most that is copied at once where a pattern is repeated, or one pattern more: so much stays in a processor's cache.
+/// The most that is copied at once where a pattern is repeated, or one pattern more: so much stays in a processor's
+/// cache.
 const MAX_REPEATED_BYTES: usize = 1 << 15;
 
 /// Where some bytes begin, for closures that run detached.

@@ -27,9 +27,9 @@ impl TrampolineResult for ffi::Py_ssize_t {
 
 /// Runs what Python called: an error is raised, and so is a panic.
 ///
-/// This is pyo3's trampoline but for one thing: pyo3 is not told that the thread is attached, which costs as much as a short
-/// call itself. So a [`Py`] or [`PyErr`] dropped in `body` would be let go later, wherever pyo3 is next told: an error that is
-/// not passed on has to be dropped in [`attached`]. A [`Bound`] goes at once.
+/// This is pyo3's trampoline but for one thing: pyo3 is not told that the thread is attached, which costs as much as a
+/// short call itself. So a [`Py`] or [`PyErr`] dropped in `body` would be let go later, wherever pyo3 is next told: an
+/// error that is not passed on has to be dropped in [`attached`]. A [`Bound`] goes at once.
 ///
 /// # Safety
 /// The thread must be attached, as it is when Python calls.

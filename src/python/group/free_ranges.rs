@@ -1,8 +1,8 @@
 //! What arrays have left between others that live: bytes of a slot, for the next array of that size.
 //!
-//! An expression makes temporaries and lets them go in another order than a cursor can take back. A few places are enough for
-//! them, and for a loop that replaces its arrays; what no place is left for stays taken until the group is reset. Like the
-//! chunk it is for threads that hold the GIL: without one it keeps nothing.
+//! An expression makes temporaries and lets them go in another order than a cursor can take back. A few places are
+//! enough for them, and for a loop that replaces its arrays; what no place is left for stays taken until the group is
+//! reset. Like the chunk it is for threads that hold the GIL: without one it keeps nothing.
 
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};

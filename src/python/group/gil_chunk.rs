@@ -1,8 +1,8 @@
 //! Bytes taken from the shared group in advance, to be handed out without an atomic operation.
 //!
-//! Threads that hold the GIL need no such operation among themselves, and it takes a fifth of the time of an `alloc`. So
-//! they take what is ready in the current slot all at once, and share it out. Whoever allocates without the GIL goes to the
-//! slot, as do all threads of a build without one.
+//! Threads that hold the GIL need no such operation among themselves, and it takes a fifth of the time of an `alloc`.
+//! So they take what is ready in the current slot all at once, and share it out. Whoever allocates without the GIL goes
+//! to the slot, as do all threads of a build without one.
 
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -13,8 +13,8 @@ use crate::layout;
 use crate::os::fork;
 use crate::slot::{Slot, SlotPtr, SlotRef};
 
-/// A run of bytes of one slot, taken and not handed out. Only touched by threads that hold the GIL: the atomics are here
-/// to be plain loads and stores.
+/// A run of bytes of one slot, taken and not handed out. Only touched by threads that hold the GIL: the atomics are
+/// here to be plain loads and stores.
 #[derive(Default)]
 pub(crate) struct GilChunk {
     /// In the read-write mirror; null if there is no chunk.
@@ -103,8 +103,9 @@ impl GilChunk {
     }
 }
 
-/// What [`alloc_attached`](crate::python::group::state::GroupState::alloc_attached) gave last: who wants more of the same does not say how much that
-/// was. Like the chunk it is for threads that hold the GIL; without one it knows nothing.
+/// What [`alloc_attached`](crate::python::group::state::GroupState::alloc_attached) gave last: who wants more of the
+/// same does not say how much that was. Like the chunk it is for threads that hold the GIL; without one it knows
+/// nothing.
 #[derive(Default)]
 pub(crate) struct Last {
     start: AtomicUsize,

@@ -1,8 +1,8 @@
 //! Buffers of other objects that groups show, and how they are given back.
 //!
-//! To release a buffer may run any Python code, and a slot may die anywhere: under the lock of a group, with forks held off, in a
-//! thread that Python does not know. So a lender that dies is only put on a list, which threads go through that are attached
-//! and hold nothing: whoever ended a group or let a block go, or else the main thread, soon.
+//! To release a buffer may run any Python code, and a slot may die anywhere: under the lock of a group, with forks held
+//! off, in a thread that Python does not know. So a lender that dies is only put on a list, which threads go through
+//! that are attached and hold nothing: whoever ended a group or let a block go, or else the main thread, soon.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};

@@ -1,7 +1,7 @@
 //! Who may touch a group when.
 //!
-//! Python threads share a group, and any of them may end it. The lock lets many in at once to use it and only one to end
-//! it. On builds with a GIL those who hold it need no lock among themselves, so the hot path pays nothing.
+//! Python threads share a group, and any of them may end it. The lock lets many in at once to use it and only one to
+//! end it. On builds with a GIL those who hold it need no lock among themselves, so the hot path pays nothing.
 
 use std::cell::UnsafeCell;
 use std::sync::{PoisonError, RwLock};

@@ -7,8 +7,8 @@ use crate::os::memory_facts::{CgroupFacts, HugePageFacts, read};
 
 /// Return what the kernel says of memory now, in bytes; None stands for what it does not say.
 ///
-/// The cgroups are those of this process, its own first. `reclaimable` is the part of `usage` that the kernel gives up before
-/// it kills a process.
+/// The cgroups are those of this process, its own first. `reclaimable` is the part of `usage` that the kernel gives up
+/// before it kills a process.
 #[pyfunction]
 pub(crate) fn memory_facts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let known = py.detach(read);

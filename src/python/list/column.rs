@@ -1,7 +1,7 @@
 //! The columns of a list for Python: memoryviews of unsigned 64-bit integers.
 //!
-//! They show copies. By the table itself every access to the list is bounded, and there are consumers that write to what is
-//! said to be read-only.
+//! They show copies. By the table itself every access to the list is bounded, and there are consumers that write to
+//! what is said to be read-only.
 
 use std::ffi::c_int;
 

@@ -7,7 +7,8 @@ use crate::python::ffi::raw_bytes::Bytes;
 use crate::scratch::Scratch;
 use crate::slot::{LiveSlots, Mirror};
 
-/// Some objects of a list that is there, and the bytes of another bytes-like object, for work inside the lock of the group.
+/// Some objects of a list that is there, and the bytes of another bytes-like object, for work inside the lock of the
+/// group.
 #[derive(Clone, Copy)]
 pub(super) struct LiveList<'a> {
     /// Those that the list lies in.

@@ -1,5 +1,5 @@
-//! The sizes of a list, as users pass them: a buffer of integers, or anything that yields them. Offsets in a file come in
-//! the same ways.
+//! The sizes of a list, as users pass them: a buffer of integers, or anything that yields them. Offsets in a file come
+//! in the same ways.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;

@@ -16,11 +16,12 @@ native_methods! {
 
     /// Return a context manager within which numpy allocates the memory of its arrays in the group.
     ///
-    /// That memory is private: a forked child has a copy of it, and it cannot be protected (`protect(array(x))` protects a copy).
+    /// That memory is private: a forked child has a copy of it, and it cannot be protected (`protect(array(x))`
+    /// protects a copy).
     ///
-    /// It holds for what the `with` block itself calls: not for other threads, nor for other asyncio tasks but those that are
-    /// started in it. Each array that is made so counts as a view for as long as it lives, and may outlive the block. Where the
-    /// group has no memory left, or has ended, numpy raises MemoryError.
+    /// It holds for what the `with` block itself calls: not for other threads, nor for other asyncio tasks but those
+    /// that are started in it. Each array that is made so counts as a view for as long as it lives, and may outlive the
+    /// block. Where the group has no memory left, or has ended, numpy raises MemoryError.
     ///
     /// Raises:
     ///     ImportError: numpy is not installed.
@@ -30,8 +31,8 @@ native_methods! {
 
 /// While it is entered, numpy allocates in the group.
 ///
-/// The same one may be entered many times, in other threads and tasks too: who entered what, and what numpy did before, is
-/// in a context variable, as is what numpy does.
+/// The same one may be entered many times, in other threads and tasks too: who entered what, and what numpy did before,
+/// is in a context variable, as is what numpy does.
 #[pyclass(frozen, module = "memgroup")]
 struct NumpyMemory {
     group: Py<MemGroup>,

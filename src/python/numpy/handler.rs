@@ -1,15 +1,15 @@
 //! numpy's arrays in a group: the functions that numpy calls to allocate (NEP 49).
 //!
-//! numpy does not say what it allocates for: it may be an array of objects, of pointers into this very process. So all of it is
-//! private memory, which a forked child has a copy of and no end of the group takes away from an array.
+//! numpy does not say what it allocates for: it may be an array of objects, of pointers into this very process. So all
+//! of it is private memory, which a forked child has a copy of and no end of the group takes away from an array.
 //!
-//! Each array that numpy allocates here counts as a view, and holds its slot by a reference of its own, as an exporter does.
-//! Nothing is noted anywhere else: where it is, is found by its address when it dies. What it leaves is for the next arrays
-//! ([`FreeRanges`](crate::python::group::free_ranges::FreeRanges)), so that the temporaries of an expression share their memory; what does not fit them
-//! stays until the group is reset.
+//! Each array that numpy allocates here counts as a view, and holds its slot by a reference of its own, as an exporter
+//! does. Nothing is noted anywhere else: where it is, is found by its address when it dies. What it leaves is for the
+//! next arrays ([`FreeRanges`](crate::python::group::free_ranges::FreeRanges)), so that the temporaries of an
+//! expression share their memory; what does not fit them stays until the group is reset.
 //!
-//! numpy takes an error for no answer but null, and calls with locks of its own held. So nothing here raises, runs Python
-//! code, or lets the GIL go.
+//! numpy takes an error for no answer but null, and calls with locks of its own held. So nothing here raises, runs
+//! Python code, or lets the GIL go.
 
 use std::ffi::{c_char, c_void};
 use std::ptr::{NonNull, null_mut};
@@ -75,8 +75,8 @@ unsafe extern "C" fn drop_handler(capsule: *mut PyObject) {
 
 /// Works on a group, attached: numpy may call without the GIL, and from any thread.
 ///
-/// pyo3's own way would let go of what others have dropped, which may run Python code; and it refuses while the interpreter
-/// ends, when arrays still die.
+/// pyo3's own way would let go of what others have dropped, which may run Python code; and it refuses while the
+/// interpreter ends, when arrays still die.
 ///
 /// # Safety
 /// `context` must be the group of a handler.

@@ -149,8 +149,8 @@ fn full<'py>(
     space.into_array(slf, api)
 }
 
-/// The elements to fill with, converted before memory is taken as far as that runs code of the user's: it may free the group by
-/// force.
+/// The elements to fill with, converted before memory is taken as far as that runs code of the user's: it may free the
+/// group by force.
 fn without_objects<'py>(
     api: &Api,
     elements: Bound<'py, PyAny>,

@@ -63,8 +63,8 @@ pub(super) struct Space<'py> {
 }
 
 impl<'py> Space<'py> {
-    /// Copies elements there, under the group's lock: another thread may have freed the group by force. The strides are of each
-    /// dimension of the array to come.
+    /// Copies elements there, under the group's lock: another thread may have freed the group by force. The strides are
+    /// of each dimension of the array to come.
     pub(super) fn fill(
         &self,
         slf: &Bound<'py, MemGroup>,

@@ -26,7 +26,8 @@ use crate::rmap::{self, Kernel, Policy, Rules};
 pub(super) struct Machine {
     policy: Policy,
     kernel: Option<Kernel>,
-    /// What threads of this process wait for. A child begins with another, whoever of its parent's threads had this one.
+    /// What threads of this process wait for. A child begins with another, whoever of its parent's threads had this
+    /// one.
     turn: PerProcess<Mutex<()>>,
     /// The generation of the process in which a thread changes the model, or 0.
     worker: AtomicU32,

@@ -73,7 +73,8 @@ pub(super) fn collected<T>(things: impl Iterator<Item = T>, number: u64) -> Resu
     Ok(all)
 }
 
-/// Refuses beforehand what would take more memory than there is: where Python itself finds none for an integer, pyo3 panics.
+/// Refuses beforehand what would take more memory than there is: where Python itself finds none for an integer, pyo3
+/// panics.
 pub(super) fn has_memory_for(things: usize, each: usize) -> Result<(), Error> {
     fallible::reserve(&mut Vec::<u8>::new(), things.saturating_mul(each)).map_err(|_| Error::NoMemory)
 }

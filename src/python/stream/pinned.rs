@@ -13,8 +13,8 @@ use crate::python::group::raw::Claim;
 use crate::python::list::object::MemList;
 use crate::slot::{LiveSlots, Slot, SlotPtr};
 
-/// Keeps the slots of a list where they are, for a call that may wait for as long as its peer likes. Nobody waits for it:
-/// it counts as a view, so that `free` and `reset` refuse, and a gentle end leaves its memory to it. What
+/// Keeps the slots of a list where they are, for a call that may wait for as long as its peer likes. Nobody waits for
+/// it: it counts as a view, so that `free` and `reset` refuse, and a gentle end leaves its memory to it. What
 /// `free(force=True)` takes away stays reserved, and the kernel answers EFAULT.
 ///
 /// It counts in the process that made it: in a child forked meanwhile by another thread, nobody is within the call.

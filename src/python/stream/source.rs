@@ -1,5 +1,5 @@
-//! What streams come from and go to, be it for lists, frames or asyncio: a descriptor, or an object that has one. And what is
-//! raised where the kernel refuses.
+//! What streams come from and go to, be it for lists, frames or asyncio: a descriptor, or an object that has one. And
+//! what is raised where the kernel refuses.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -36,8 +36,8 @@ fn no_descriptor(source: &Bound<'_, PyAny>) -> PyErr {
     PyTypeError::new_err(format!("needs a file descriptor or an object with fileno() that gives one, not {name}"))
 }
 
-/// The descriptor, asked each time: an object that was closed meanwhile must not lend the number of its old one, which may be
-/// somebody else's by now.
+/// The descriptor, asked each time: an object that was closed meanwhile must not lend the number of its old one, which
+/// may be somebody else's by now.
 pub(crate) fn descriptor(source: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     match number(source)? {
         none if none < 0 => Err(os_error(libc::EBADF, None)),
@@ -98,8 +98,8 @@ pub(crate) fn deadline(source: &Bound<'_, PyAny>) -> PyResult<Option<Instant>> {
     Ok(timeout.filter(|time| !time.is_zero()).and_then(|time| Instant::now().checked_add(time)))
 }
 
-/// Waits for something to read from a socket with a timeout, as the socket's own methods would: `until` is set the first
-/// time, and holds for all of a call.
+/// Waits for something to read from a socket with a timeout, as the socket's own methods would: `until` is set the
+/// first time, and holds for all of a call.
 ///
 /// # Errors
 /// TimeoutError: nothing came in time. BlockingIOError: there is no timeout to wait for. What a signal handler raises.

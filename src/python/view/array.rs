@@ -118,7 +118,8 @@ impl<'a, 'py> Array<'a, 'py> {
 
     /// A view of another array, of this one's class and made from this one, as numpy's functions give it.
     ///
-    /// It keeps the other array before the class learns of it: an `__array_finalize__` that raises leaves nothing behind.
+    /// It keeps the other array before the class learns of it: an `__array_finalize__` that raises leaves nothing
+    /// behind.
     pub(crate) fn wrap(&self, plain: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         plain.get_type().call_method1("__array_wrap__", (self.object, plain))
     }
@@ -144,7 +145,8 @@ impl<'a, 'py> Array<'a, 'py> {
         Ok(broadcast)
     }
 
-    /// Whether one element is seen at several places, as in what `np.broadcast_to` gives: numpy lets nobody write to those.
+    /// Whether one element is seen at several places, as in what `np.broadcast_to` gives: numpy lets nobody write to
+    /// those.
     pub(crate) fn repeats(&self) -> bool {
         self.shape().iter().zip(self.strides()).any(|(&extent, stride)| extent > 1 && stride == 0)
     }

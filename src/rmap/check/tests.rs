@@ -5,8 +5,8 @@ use super::*;
 use crate::rmap::records::arena::Id;
 use crate::rmap::records::vma::Traits;
 
-/// A parent that wrote page 16 and a child that then wrote page 17. They map 16 and 17, and shared with each other 20; the
-/// parent wrote 24 of its own later.
+/// A parent that wrote page 16 and a child that then wrote page 17. They map 16 and 17, and shared with each other 20;
+/// the parent wrote 24 of its own later.
 struct Two {
     machine: Machine,
     parent: Ix<Process>,

@@ -31,7 +31,8 @@ impl Default for AnonVma {
     }
 }
 
-/// The most VMAs that become members of an anon_vma by one change of ranges: three at each of two ranges, and one that moves.
+/// The most VMAs that become members of an anon_vma by one change of ranges: three at each of two ranges, and one that
+/// moves.
 const MOST_NEW_MEMBERS: usize = 7;
 
 /// Members in the order of insertion.

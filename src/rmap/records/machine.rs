@@ -17,8 +17,8 @@ pub const MAX_PROCESSES: usize = 1 << 22;
 
 /// Processes that fork, and how one design finds who maps a page.
 ///
-/// Every operation does what the kernel does to the objects of reverse mapping, and counts what it makes, frees and looks at
-/// (see [`counts`](Self::counts)). Nothing is timed, and there is no memory behind the pages.
+/// Every operation does what the kernel does to the objects of reverse mapping, and counts what it makes, frees and
+/// looks at (see [`counts`](Self::counts)). Nothing is timed, and there is no memory behind the pages.
 pub struct Machine {
     pub(in crate::rmap) rules: Rules,
     pub(in crate::rmap) processes: Arena<Process>,
@@ -85,8 +85,8 @@ impl Machine {
         Ok(self.name(process))
     }
 
-    /// A child of a process: the same VMAs but for DONTFORK, chains as the design says, and page tables copied where there
-    /// is an anon_vma.
+    /// A child of a process: the same VMAs but for DONTFORK, chains as the design says, and page tables copied where
+    /// there is an anon_vma.
     ///
     /// # Errors
     /// [`Error::Exited`], [`Error::TooManyProcesses`], [`Error::Full`], [`Error::NoMemory`].

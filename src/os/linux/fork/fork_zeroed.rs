@@ -21,8 +21,8 @@ pub(crate) unsafe trait Wipeable {}
 // SAFETY: an integer.
 unsafe impl Wipeable for AtomicU32 {}
 
-/// A `T` in a page of its own that the kernel wipes in every forked child (`MADV_WIPEONFORK`): no handler has to run, so no
-/// way of forking gets past it, and asking costs one load.
+/// A `T` in a page of its own that the kernel wipes in every forked child (`MADV_WIPEONFORK`): no handler has to run,
+/// so no way of forking gets past it, and asking costs one load.
 pub(crate) struct ForkZeroed<T> {
     value: NonNull<T>,
     owned: PhantomData<T>,

@@ -6,8 +6,9 @@ use std::sync::PoisonError;
 use super::SharedPerProcess;
 use crate::sync::{Condvar, Mutex, MutexGuard, per_thread};
 
-/// The longest that a fork waits for holders, where there is a clock. They take microseconds; one that hangs in the kernel must
-/// not hang the forking thread, which may hold Python's GIL. A fork that goes ahead leaves what they had in the child.
+/// The longest that a fork waits for holders, where there is a clock. They take microseconds; one that hangs in the
+/// kernel must not hang the forking thread, which may hold Python's GIL. A fork that goes ahead leaves what they had in
+/// the child.
 #[cfg(not(loom))]
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -22,8 +23,8 @@ per_thread! {
 /// Keeps this process from forking for as long as the result lives, and waits for a fork that is under way: one that is
 /// counted then has happened, and one that is not has not begun. `None` if there is no memory to tell processes apart.
 ///
-/// Holders do not wait for each other, and a thread may hold off forks again while it does. A holder must not wait for a thread
-/// that may fork, nor for Python's GIL.
+/// Holders do not wait for each other, and a thread may hold off forks again while it does. A holder must not wait for
+/// a thread that may fork, nor for Python's GIL.
 pub(crate) fn hold_off() -> Option<NoFork> {
     let lock = LOCK.get()?;
     let is_outermost = DEPTH.with(|depth| depth.replace(depth.get() + 1)) == 0;
@@ -45,8 +46,8 @@ impl Drop for NoFork {
     }
 }
 
-/// Waits for all holders and keeps further ones waiting, until [`ForkLock::end`]. `None` if that cannot be, or if this very
-/// thread is a holder, which a signal handler that forks has interrupted.
+/// Waits for all holders and keeps further ones waiting, until [`ForkLock::end`]. `None` if that cannot be, or if this
+/// very thread is a holder, which a signal handler that forks has interrupted.
 pub(super) fn begin() -> Option<&'static ForkLock> {
     let lock = LOCK.get().filter(|_| DEPTH.with(Cell::get) == 0)?;
     lock.begin();

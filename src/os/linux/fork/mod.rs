@@ -1,10 +1,12 @@
 //! Which process of a family of forks this is.
 //!
-//! Memory of a memfd is shared after `fork`: parent and child must never hand out the same bytes. So a process allocates
-//! only from slots of its own *generation*. The generation is a word in a page that the kernel wipes in every forked child
-//! (`MADV_WIPEONFORK`): no handler has to run, so no way of forking gets past it, and asking costs one load.
+//! Memory of a memfd is shared after `fork`: parent and child must never hand out the same bytes. So a process
+//! allocates only from slots of its own *generation*. The generation is a word in a page that the kernel wipes in every
+//! forked child (`MADV_WIPEONFORK`): no handler has to run, so no way of forking gets past it, and asking costs one
+//! load.
 //!
-//! What a parent must know of its forks it learns from handlers (`pthread_atfork(3)`), which raw `clone(2)` does not call.
+//! What a parent must know of its forks it learns from handlers (`pthread_atfork(3)`), which raw `clone(2)` does not
+//! call.
 
 pub(crate) mod fork_zeroed;
 mod lock;
@@ -39,7 +41,8 @@ pub(crate) fn count() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// What is to be done around a fork by the thread that forks, with all others held off: before, and afterwards in the parent.
+/// What is to be done around a fork by the thread that forks, with all others held off: before, and afterwards in the
+/// parent.
 pub(crate) struct AroundForks {
     pub(crate) before: fn(),
     pub(crate) after: fn(),
@@ -69,7 +72,8 @@ thread_local! {
     static FORKING: Cell<Option<Forking>> = const { Cell::new(None) };
 }
 
-// Two threads that come first may both register the handlers: of each kind, the second to run for one fork does nothing.
+// Two threads that come first may both register the handlers: of each kind, the second to run for one fork does
+// nothing.
 
 extern "C" fn before_fork() {
     if FORKING.get().is_none()
@@ -136,8 +140,8 @@ fn make_word() -> Result<NonNull<AtomicU32>, Refusal> {
     }
 }
 
-/// Registers the handlers: before the word is there, so that there is no group whose forks go uncounted. Nobody waits for
-/// another thread that is about to, which a fork might leave behind.
+/// Registers the handlers: before the word is there, so that there is no group whose forks go uncounted. Nobody waits
+/// for another thread that is about to, which a fork might leave behind.
 fn handle_forks() -> Result<(), Refusal> {
     static ARE_REGISTERED: AtomicBool = AtomicBool::new(false);
     if ARE_REGISTERED.load(Ordering::Acquire) {

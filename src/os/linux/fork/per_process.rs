@@ -6,8 +6,9 @@ use crate::sync::{self, AtomicPtr, Ordering};
 
 /// A value that every process of a family of forks has for itself.
 ///
-/// A child finds a new value where it would find its parent's, so it does not matter in what state a fork caught that one:
-/// half changed, or a lock held by a thread that the child does not have. The parent's value is kept, untouched, behind it.
+/// A child finds a new value where it would find its parent's, so it does not matter in what state a fork caught that
+/// one: half changed, or a lock held by a thread that the child does not have. The parent's value is kept, untouched,
+/// behind it.
 pub(crate) struct PerProcess<T> {
     /// Never null; made by [`Box::into_raw`].
     newest: AtomicPtr<Owned<T>>,
@@ -42,7 +43,8 @@ impl<T> PerProcess<T> {
     /// This process's value, made now if it had none.
     pub(crate) fn get_or_make(&self, make: impl FnOnce() -> T) -> Result<&T, Refusal> {
         let generation = establish()?;
-        // Acquire pairs with the exchange below. The pointer itself is passed on: one made from a reference could not be freed.
+        // Acquire pairs with the exchange below. The pointer itself is passed on: one made from a reference could not
+        // be freed.
         let theirs = self.newest.load(Ordering::Acquire);
         // SAFETY: never null, and freed only through a unique reference to self.
         let newest = unsafe { &*theirs };

@@ -52,8 +52,8 @@ pub(crate) struct Moved {
 /// Makes one call, with the code of the error as in `errno(3)`.
 ///
 /// # Safety
-/// The memory of the iovecs must be in address space that nobody else gets for as long as this takes: reserved, at least, for the
-/// kernel answers EFAULT to what it may not touch. Where bytes come in, nothing may be borrowed there.
+/// The memory of the iovecs must be in address space that nobody else gets for as long as this takes: reserved, at
+/// least, for the kernel answers EFAULT to what it may not touch. Where bytes come in, nothing may be borrowed there.
 pub(crate) unsafe fn transfer(fd: RawFd, call: Call, iovecs: &[libc::iovec]) -> Result<Moved, i32> {
     let (first, many) = (iovecs.as_ptr(), iovecs.len() as libc::c_int);
     let offset = |offset: u64| libc::off_t::try_from(offset).unwrap_or(libc::off_t::MAX);

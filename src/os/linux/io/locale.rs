@@ -3,8 +3,8 @@
 use std::ffi::{CStr, CString};
 use std::ptr;
 
-/// Whether text is UTF-8 in the locale that the environment names. Python may have replaced the variables since the process
-/// began, so those are read that it began with.
+/// Whether text is UTF-8 in the locale that the environment names. Python may have replaced the variables since the
+/// process began, so those are read that it began with.
 pub(crate) fn is_utf8() -> bool {
     let environment = std::fs::read("/proc/self/environ").unwrap_or_default();
     let value = |name: &str| {

@@ -40,9 +40,9 @@ pub(crate) fn kind_of(file: BorrowedFd<'_>) -> Result<Kind, i32> {
 
 /// Opens a file for reading, or says by its code what stands against it.
 ///
-/// Never blocks, nor acquires a terminal: a fifo or a device may be where a file was a moment ago. EAGAIN says that somebody
-/// has a lease of the file (`fcntl(2)`, F_SETLEASE), and was just asked to give it up: [wait](wait_for_lease) and try again.
-/// The kernel sees to it that this ends (/proc/sys/fs/lease-break-time).
+/// Never blocks, nor acquires a terminal: a fifo or a device may be where a file was a moment ago. EAGAIN says that
+/// somebody has a lease of the file (`fcntl(2)`, F_SETLEASE), and was just asked to give it up: [wait](wait_for_lease)
+/// and try again. The kernel sees to it that this ends (/proc/sys/fs/lease-break-time).
 pub(crate) fn open_at_once(path: &CStr) -> Result<Temporary, i32> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     Temporary::open(|| open(path, flags, Mode::empty())).map_err(|errno| errno as i32)

@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError, TryLockError};
 
 use crate::os::fork::{SharedPerProcess, hold_off};
 
-/// An open file that nobody but the thread that opened it knows of. A child that another thread forks closes its copy, which
-/// nobody would use there.
+/// An open file that nobody but the thread that opened it knows of. A child that another thread forks closes its copy,
+/// which nobody would use there.
 #[derive(Debug)]
 pub(crate) struct Temporary(Option<OwnedFd>);
 
@@ -47,7 +47,8 @@ impl Drop for Temporary {
         let _no_fork = hold_off();
         let Some(file) = self.0.take() else { return };
         Descriptors::of_this_process(|noted| {
-            // The last first: descriptors are mostly closed soon. A child that its own thread forked has not written it down.
+            // The last first: descriptors are mostly closed soon. A child that its own thread forked has not written it
+            // down.
             if let Some(at) = noted.iter().rposition(|&(_, fd)| fd == file.as_raw_fd()) {
                 noted.swap_remove(at);
             }
@@ -68,7 +69,8 @@ impl Descriptors {
         DESCRIPTORS.get()
     }
 
-    /// Closes, in a child, what its parent's other threads had. Async-signal-safe: it takes a lock that is free, and closes.
+    /// Closes, in a child, what its parent's other threads had. Async-signal-safe: it takes a lock that is free, and
+    /// closes.
     pub(in crate::os) fn close_those_of_others(&self) {
         // Not free only where the fork did not wait for its holder.
         let noted = match self.0.try_lock() {

@@ -1,5 +1,5 @@
-//! Directories and the files in them, opened relative to a directory: a path may be of any length, and nothing is followed
-//! that took the place of what was listed.
+//! Directories and the files in them, opened relative to a directory: a path may be of any length, and nothing is
+//! followed that took the place of what was listed.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -156,7 +156,8 @@ pub(crate) fn entries(directory: &OwnedFd) -> Result<Vec<Entry>, i32> {
     Ok(entries)
 }
 
-/// Reads as many bytes as there are at once, 0 at the end; waits for what is no regular file, until `is_stopped` says so.
+/// Reads as many bytes as there are at once, 0 at the end; waits for what is no regular file, until `is_stopped` says
+/// so.
 pub(crate) fn read(file: &OwnedFd, into: &mut [u8], is_stopped: impl Fn() -> bool) -> Result<usize, i32> {
     loop {
         match nix::unistd::read(file, into) {

@@ -19,8 +19,9 @@ const VARIABLE: &str = "MEMGROUP_HUGE_PAGES";
 pub(crate) struct Offer {
     /// Bytes in a huge page, a power of two.
     pub(crate) size: usize,
-    /// Whether the kernel hands them out as memory is touched, unless it is told not to. Else they are asked for, window by
-    /// window: of anonymous memory by `MADV_HUGEPAGE`, of a memfd by `MADV_COLLAPSE`, for which `never` is no hindrance.
+    /// Whether the kernel hands them out as memory is touched, unless it is told not to. Else they are asked for,
+    /// window by window: of anonymous memory by `MADV_HUGEPAGE`, of a memfd by `MADV_COLLAPSE`, for which `never` is no
+    /// hindrance.
     pub(crate) is_unasked: bool,
 }
 
@@ -36,8 +37,8 @@ pub(crate) fn offer(backing: &Backing) -> Option<Offer> {
     }
 }
 
-/// Asks for huge pages in memory of the process's own that is going to be written from end to end: where it is new, that
-/// takes half the time. Without, or where it is too small, nothing happens.
+/// Asks for huge pages in memory of the process's own that is going to be written from end to end: where it is new,
+/// that takes half the time. Without, or where it is too small, nothing happens.
 pub(crate) fn ask_for<T>(memory: &mut [MaybeUninit<T>]) {
     let Some(Offer { size: page, is_unasked: false }) = offer(&Backing::Anonymous) else { return };
     let bytes = memory.as_mut_ptr_range();
@@ -79,7 +80,8 @@ fn chosen(setting: &str) -> Option<&str> {
     setting.split('[').nth(1)?.split(']').next()
 }
 
-/// What a setting such as `always [madvise] never` means for pages of `size` bytes, of which `none` says that there are none.
+/// What a setting such as `always [madvise] never` means for pages of `size` bytes, of which `none` says that there are
+/// none.
 fn parse(setting: &str, none: &str, size: usize) -> Option<Offer> {
     let chosen = chosen(setting);
     match chosen {
@@ -90,8 +92,8 @@ fn parse(setting: &str, none: &str, size: usize) -> Option<Offer> {
     }
 }
 
-/// An offer that is looked up once. Not a OnceLock, which a fork might catch half-way; two threads that come here at once
-/// find the same.
+/// An offer that is looked up once. Not a OnceLock, which a fork might catch half-way; two threads that come here at
+/// once find the same.
 struct Once(AtomicUsize);
 
 /// Low bits beside the size, which is a power of two of at least a page.
@@ -120,9 +122,9 @@ impl Once {
     }
 }
 
-/// What the process has learned of making huge pages. After a refusal nothing is tried for a while, and twice as long after the
-/// next: so a machine without huge pages pays for one try. Where making them takes longer than touching small ones, nothing is
-/// tried for some times as long as that took.
+/// What the process has learned of making huge pages. After a refusal nothing is tried for a while, and twice as long
+/// after the next: so a machine without huge pages pays for one try. Where making them takes longer than touching small
+/// ones, nothing is tried for some times as long as that took.
 pub(super) struct Trials {
     /// Milliseconds since the process's first commit; before them nothing is tried.
     not_before: AtomicU64,
@@ -221,8 +223,8 @@ fn milliseconds() -> u64 {
     nanoseconds(libc::CLOCK_MONOTONIC_COARSE) / 1_000_000
 }
 
-/// Does something, and says how many nanoseconds of the processor's time that took: a stall to find huge pages is work, and a
-/// busy machine is no reason to do without them.
+/// Does something, and says how many nanoseconds of the processor's time that took: a stall to find huge pages is work,
+/// and a busy machine is no reason to do without them.
 pub(super) fn timed<R>(work: impl FnOnce() -> R) -> (R, u64) {
     let begun = nanoseconds(libc::CLOCK_THREAD_CPUTIME_ID);
     let result = work();

@@ -1,5 +1,5 @@
-//! Pages for bytes of secrets on their way: locked in memory, left out of core dumps and of forked children, overwritten in the
-//! end.
+//! Pages for bytes of secrets on their way: locked in memory, left out of core dumps and of forked children,
+//! overwritten in the end.
 
 use std::ffi::c_void;
 use std::num::NonZero;

@@ -1,5 +1,5 @@
-//! Address space set aside for the mirrors of a slot, with guards around each: pages without access, which belong to nobody,
-//! so that whoever runs over the end of a mirror, or before its beginning, is stopped there.
+//! Address space set aside for the mirrors of a slot, with guards around each: pages without access, which belong to
+//! nobody, so that whoever runs over the end of a mirror, or before its beginning, is stopped there.
 
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
@@ -16,8 +16,8 @@ use nix::sys::mman::{
 use crate::error::Operation;
 use crate::os::{Refusal, page_size};
 
-/// A range of addresses in which nothing is mapped but what is put there. All of it is unmapped, in one call, when this is
-/// dropped.
+/// A range of addresses in which nothing is mapped but what is put there. All of it is unmapped, in one call, when this
+/// is dropped.
 #[derive(Debug)]
 pub(super) struct Reserved {
     start: NonNull<c_void>,
@@ -31,8 +31,8 @@ pub(super) struct Reserved {
 }
 
 impl Reserved {
-    /// Room for `many` mappings of `room` bytes, a multiple of the page size. Each begins at a multiple of `align`, a power
-    /// of two and at least a page, and has at least a page without access before and behind it.
+    /// Room for `many` mappings of `room` bytes, a multiple of the page size. Each begins at a multiple of `align`, a
+    /// power of two and at least a page, and has at least a page without access before and behind it.
     pub(super) fn new(room: usize, many: usize, align: usize) -> Result<Self, Refusal> {
         let too_much = Refusal { operation: Operation::Map, errno: Errno::ENOMEM };
         let stride = room.checked_next_multiple_of(align).and_then(|room| room.checked_add(align)).ok_or(too_much)?;
@@ -60,8 +60,8 @@ impl Reserved {
         })
     }
 
-    /// Says whether the kernel refuses to make a read-only mapping writable: once for `is_known`, which is of one kind of file,
-    /// for the answer is always the same.
+    /// Says whether the kernel refuses to make a read-only mapping writable: once for `is_known`, which is of one kind
+    /// of file, for the answer is always the same.
     pub(super) fn check_read_only(&self, mapping: NonNull<u8>, is_known: &AtomicBool) -> Result<(), Refusal> {
         // Relaxed: only the answer matters, and two threads that ask at once get the same.
         if is_known.load(Ordering::Relaxed) {
@@ -77,8 +77,8 @@ impl Reserved {
         Ok(())
     }
 
-    /// Reserves addresses again after a mapping with `MAP_FIXED` was refused there. The kernel may have unmapped what it was to
-    /// replace, and another thread may have something there since.
+    /// Reserves addresses again after a mapping with `MAP_FIXED` was refused there. The kernel may have unmapped what
+    /// it was to replace, and another thread may have something there since.
     fn close_hole(&self, place: NonZeroUsize, len: NonZeroUsize) {
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | MapFlags::MAP_FIXED_NOREPLACE;
         // SAFETY: MAP_FIXED_NOREPLACE replaces nothing.
@@ -95,7 +95,8 @@ impl Reserved {
         let (place, len) = self.place(index)?;
         let start = self.start.with_addr(place);
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // Not mapped anew over the reservation: the kernel does not hold that against RLIMIT_DATA, but what comes after it.
+        // Not mapped anew over the reservation: the kernel does not hold that against RLIMIT_DATA, but what comes after
+        // it.
         // SAFETY: the place is within what self reserved, private memory that nobody uses yet.
         unsafe { mprotect(start, len.get(), access) }.map_err(Refusal::of(Operation::Protect))?;
         Ok(start.cast())

@@ -1,7 +1,8 @@
-//! How much memory the machine and the cgroups of this process can still give, shared out among all groups of the process.
+//! How much memory the machine and the cgroups of this process can still give, shared out among all groups of the
+//! process.
 //!
-//! It is a snapshot: others commit at the same time, so it can be wrong the moment it is taken. Where the kernel does not say,
-//! everything is granted.
+//! It is a snapshot: others commit at the same time, so it can be wrong the moment it is taken. Where the kernel does
+//! not say, everything is granted.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -51,8 +52,8 @@ pub(crate) enum Shortage {
     Cgroup(CgroupRoom),
 }
 
-/// Bytes that are being committed. Nobody else is promised them while it lives; then they are in memory, or in the ledger of
-/// promises, or were not to be had.
+/// Bytes that are being committed. Nobody else is promised them while it lives; then they are in memory, or in the
+/// ledger of promises, or were not to be had.
 #[derive(Debug)]
 pub(crate) struct Claim {
     account: Option<&'static Ledger>,
@@ -77,8 +78,8 @@ impl Drop for Claim {
     }
 }
 
-/// Claims bytes that are about to be committed, or says who cannot give them. What may not be swapped out finds no room in swap
-/// either, though others could go there.
+/// Claims bytes that are about to be committed, or says who cannot give them. What may not be swapped out finds no room
+/// in swap either, though others could go there.
 pub(crate) fn claim(bytes: usize, may_swap: bool) -> Result<Claim, Shortage> {
     let Some(account) = ACCOUNT.get() else { return Ok(Claim::NOTHING) };
     if !account.spend(bytes) {
@@ -119,8 +120,8 @@ impl Ledger {
         is_fresh && self.allowance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
-    /// Asks the machine and the cgroups whether they can give so many bytes beside those that are pending, and those that this
-    /// process has promised and not yet touched. If so, does what is to be done before anybody else may ask.
+    /// Asks the machine and the cgroups whether they can give so many bytes beside those that are pending, and those
+    /// that this process has promised and not yet touched. If so, does what is to be done before anybody else may ask.
     fn ask<R>(&self, bytes: usize, may_swap: bool, then: impl FnOnce() -> R) -> Result<R, Shortage> {
         // Files are read. Before the lock, which holders may wait for.
         let _no_fork = fork::hold_off();
@@ -185,8 +186,8 @@ impl MachineMemory {
     }
 }
 
-/// Pages that were freed a moment ago wait on lists of each CPU, hundreds of megabytes of them, and the kernel does not call
-/// them available, though it takes them before it gives up. Without them, memory just given back would be refused.
+/// Pages that were freed a moment ago wait on lists of each CPU, hundreds of megabytes of them, and the kernel does not
+/// call them available, though it takes them before it gives up. Without them, memory just given back would be refused.
 fn on_cpu_lists() -> usize {
     fs::read_to_string("/proc/zoneinfo").map_or(0, |zones| count_listed(&zones).saturating_mul(page_size()))
 }

@@ -1,7 +1,7 @@
 //! The overcommitment of this process: what its groups have promised and the machine has not had to give yet.
 //!
-//! A large request is accounted for and then faulted in as it is touched. Until it is, the kernel still counts its memory
-//! as available, so whoever asks how much is available must know of it.
+//! A large request is accounted for and then faulted in as it is touched. Until it is, the kernel still counts its
+//! memory as available, so whoever asks how much is available must know of it.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -39,8 +39,8 @@ const WORDS: usize = 16;
 
 /// Looks for the registers that the kernel saved for another handler of a fault, above that address in the stack.
 ///
-/// Nobody says where they are, for a handler that does not ask for them, as that of Python's faulthandler, is not told. But
-/// what the kernel writes for every handler has marks enough.
+/// Nobody says where they are, for a handler that does not ask for them, as that of Python's faulthandler, is not told.
+/// But what the kernel writes for every handler has marks enough.
 pub(super) fn faulted_above(stack: usize) -> Option<Faulted> {
     const CHUNK: usize = WORDS * size_of::<u64>();
     let first = stack / CHUNK * CHUNK;
@@ -144,15 +144,15 @@ mod arch {
 mod arch {
     use super::{Access, Context, Faulted, c_void, read};
 
-    /// Where the registers stand in the `ucontext`, as words: the address of the fault, x0 to x30, the stack pointer, the
-    /// program counter.
+    /// Where the registers stand in the `ucontext`, as words: the address of the fault, x0 to x30, the stack pointer,
+    /// the program counter.
     const REGISTERS: usize = std::mem::offset_of!(libc::ucontext_t, uc_mcontext);
     const STACK: usize = 32;
     const AT: usize = 33;
 
-    /// Behind them (and the processor state), at the next multiple of 16, are records: a magic number and a length of four
-    /// bytes each, then the contents. The first is of the vector registers, and always as long. That of one is the syndrome:
-    /// what kind of fault it was.
+    /// Behind them (and the processor state), at the next multiple of 16, are records: a magic number and a length of
+    /// four bytes each, then the contents. The first is of the vector registers, and always as long. That of one is the
+    /// syndrome: what kind of fault it was.
     const RECORDS: usize = REGISTERS + (35 * size_of::<u64>()).next_multiple_of(16);
     pub(super) const MARK: u64 = 528 << 32 | 0x4650_8001;
     const SYNDROME: u32 = 0x4553_5201;
@@ -197,7 +197,8 @@ mod arch {
         match syndrome >> 26 & 0x3f {
             // Aborts of an instruction, from below and from the same level.
             0x20 | 0x21 => Access::Execute,
-            // Aborts of data; one bit says whether it was a write, another that it was the cache that was to be cleaned.
+            // Aborts of data; one bit says whether it was a write, another that it was the cache that was to be
+            // cleaned.
             0x24 | 0x25 if syndrome & 1 << 6 != 0 && syndrome & 1 << 8 == 0 => Access::Write,
             0x24 | 0x25 => Access::Read,
             _ => Access::Unknown,

@@ -1,15 +1,15 @@
 //! Seeing faults before the process dies of them, in a signal handler that leaves everything else as it was.
 //!
-//! A handler of ours takes SIGSEGV and SIGBUS, shows the fault to whoever wants to see it, and hands on to whoever had the
-//! signal before. All that runs in it is async-signal-safe: loads, stores and system calls.
+//! A handler of ours takes SIGSEGV and SIGBUS, shows the fault to whoever wants to see it, and hands on to whoever had
+//! the signal before. All that runs in it is async-signal-safe: loads, stores and system calls.
 //!
-//! Who was there before may be the default: then it is put back, and the same signal is queued again for the thread, with all
-//! that was known of it, so that the process dies of just that as the handler returns. (To let the instruction fault again
-//! would do, too, were it certain to: another thread may map something there meanwhile.) Or it is a function: then it is
-//! called, with the mask it asked for.
+//! Who was there before may be the default: then it is put back, and the same signal is queued again for the thread,
+//! with all that was known of it, so that the process dies of just that as the handler returns. (To let the instruction
+//! fault again would do, too, were it certain to: another thread may map something there meanwhile.) Or it is a
+//! function: then it is called, with the mask it asked for.
 //!
-//! Who comes later and hands on in its turn (Python's faulthandler) does so by `raise`, which tells nothing of the fault. But what
-//! the kernel saved when it called that handler is on the stack, so that is looked for.
+//! Who comes later and hands on in its turn (Python's faulthandler) does so by `raise`, which tells nothing of the
+//! fault. But what the kernel saved when it called that handler is on the stack, so that is looked for.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
@@ -164,8 +164,8 @@ extern "C" fn handle<const LEVEL: usize>(signal: c_int, info: *mut libc::siginfo
     hand_on(&BEFORE[LEVEL][index], signal, info, context);
 }
 
-/// Shows a fault, unless it is the last one once more: somebody in front has handed it on, or somebody behind returned and
-/// changed nothing.
+/// Shows a fault, unless it is the last one once more: somebody in front has handed it on, or somebody behind returned
+/// and changed nothing.
 fn show(fault: &Fault) {
     static LAST: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
     let watcher = WATCHER.load(Ordering::Acquire);

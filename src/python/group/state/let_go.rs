@@ -14,10 +14,10 @@ pub(crate) struct LetGo {
 }
 
 impl LetGo {
-    /// Gives the memory back, but for slots that exporters hold. Those stay as they are until the exporters die, with secrets
-    /// overwritten; with `force` their memory goes too, and their addresses stay reserved without access. Private memory stays
-    /// even so: numpy has to let go of the objects in there, and makes no object of zeros. Returns how many committed bytes
-    /// exporters still hold.
+    /// Gives the memory back, but for slots that exporters hold. Those stay as they are until the exporters die, with
+    /// secrets overwritten; with `force` their memory goes too, and their addresses stay reserved without access.
+    /// Private memory stays even so: numpy has to let go of the objects in there, and makes no object of zeros. Returns
+    /// how many committed bytes exporters still hold.
     pub(crate) fn give_back(self) -> usize {
         let shared = |slot: &&Arc<Slot>| Arc::strong_count(slot) > 1;
         let end = if self.force { revoke } else { set_aside };
@@ -28,7 +28,8 @@ impl LetGo {
 
 fn revoke(slot: &Slot) -> usize {
     // SAFETY: only LetGo calls this, which GroupState::free makes: nobody allocates from the slot any more. This layer makes no Rust
-    // reference into group memory, and its raw accesses are over: they hold the group's lock, or are a view's that was overruled.
+    // reference into group memory, and its raw accesses are over: they hold the group's lock, or are a view's that was
+    // overruled.
     unsafe { slot.revoke() };
     0
 }

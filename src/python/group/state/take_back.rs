@@ -8,8 +8,9 @@ use super::GroupState;
 use crate::python::group::raw::{LiveBlock, RawBlock};
 use crate::slot::{LiveSlots, SlotPtr};
 
-/// What an allocator of somebody else's needs, which may neither wait nor raise. The caller counts the views, and holds the
-/// slots. Sizes are multiples of the alignment, so that what is taken in turn lies one behind the other without a gap.
+/// What an allocator of somebody else's needs, which may neither wait nor raise. The caller counts the views, and holds
+/// the slots. Sizes are multiples of the alignment, so that what is taken in turn lies one behind the other without a
+/// gap.
 impl GroupState {
     /// Bytes by whatever path gives some, without letting go of the GIL. `None` if there are none to be had.
     pub(crate) fn alloc_attached(&self, attached: Python<'_>, size: usize, align: usize) -> Option<LiveBlock<'_>> {
@@ -42,7 +43,8 @@ impl GroupState {
         Some(RawBlock { address, len: size, slot, epoch: self.epoch })
     }
 
-    /// The slot that an address in a read-write mirror is in, even of a slot that the group has let go, if anyone holds it.
+    /// The slot that an address in a read-write mirror is in, even of a slot that the group has let go, if anyone holds
+    /// it.
     pub(crate) fn slot_of(&self, address: usize) -> Option<SlotPtr> {
         let bytes = address..address + 1;
         let current = self.group.current().filter(|slot| slot.locate(&bytes).is_some());
@@ -54,12 +56,12 @@ impl GroupState {
         aside.find(|slot| slot.locate(&bytes).is_some()).and_then(|slot| SlotPtr::new(Arc::as_ptr(&slot).cast_mut()))
     }
 
-    /// Takes bytes back that nobody else knows: at once if they were handed out last, else to be left to others. Returns
-    /// whether it took them.
+    /// Takes bytes back that nobody else knows: at once if they were handed out last, else to be left to others.
+    /// Returns whether it took them.
     ///
     /// # Safety
-    /// They must be `size` bytes of that slot, which somebody holds, got from [`alloc_attached`](Self::alloc_attached) and
-    /// nobody's any more.
+    /// They must be `size` bytes of that slot, which somebody holds, got from [`alloc_attached`](Self::alloc_attached)
+    /// and nobody's any more.
     pub(crate) unsafe fn take_back(&self, attached: Python<'_>, slot: SlotPtr, address: usize, size: usize) -> bool {
         // SAFETY: somebody holds the slot, by contract, so it lives for as long as this call.
         let slots = unsafe { LiveSlots::new() };
@@ -98,12 +100,12 @@ impl GroupState {
         unsafe { known.give_back(start, end, true) }
     }
 
-    /// Makes bytes longer or shorter where they are, which only those that were handed out last can be. Returns how many
-    /// there were before, if it did.
+    /// Makes bytes longer or shorter where they are, which only those that were handed out last can be. Returns how
+    /// many there were before, if it did.
     ///
     /// # Safety
-    /// They must be bytes of that slot, which somebody holds, got from [`alloc_attached`](Self::alloc_attached) and still
-    /// the caller's.
+    /// They must be bytes of that slot, which somebody holds, got from [`alloc_attached`](Self::alloc_attached) and
+    /// still the caller's.
     pub(crate) unsafe fn resize(
         &self,
         attached: Python<'_>,

@@ -9,7 +9,8 @@ use crate::python::group::object::MemGroup;
 use crate::python::group::raw::RawBlock;
 use crate::slot::{Mirror, Slot};
 
-/// A body that is not complete. It counts as a view of the process that began it, and its slot stays, until this is dropped.
+/// A body that is not complete. It counts as a view of the process that began it, and its slot stays, until this is
+/// dropped.
 pub(super) struct UnfinishedBody {
     /// Nobody else has it yet. It was made beforehand, so that nothing is in the way once its bytes are there.
     pub(super) block: Py<MemBlock>,

@@ -284,12 +284,14 @@ fn read(descriptor: RawFd, body: Bytes, ahead: Bytes) -> Result<usize, i32> {
     let stretches = [body, ahead].map(|bytes| iovec { iov_base: bytes.start.cast(), iov_len: bytes.len });
     let stretches = if body.len == 0 { &stretches[1..] } else { &stretches[..] };
     // SAFETY: the one is the rest of a body that nobody else was given. Its slot is held, so its addresses are mapped or
-    // at least reserved, whatever becomes of the group. The other is the reader's own, which nobody else is the receiver of.
+    // at least reserved, whatever becomes of the group. The other is the reader's own, which nobody else is the
+    // receiver of.
     unsafe { iovecs::transfer(descriptor, Call::Read, stretches) }.map(|moved| moved.bytes)
 }
 
 impl ReaderState {
-    /// The rest of a message that was begun before a fork is the parent's to receive: both would write it to the same bytes.
+    /// The rest of a message that was begun before a fork is the parent's to receive: both would write it to the same
+    /// bytes.
     fn check_process(&self) -> PyResult<()> {
         match &self.filling {
             Some(filling) if filling.generation != fork::generation() => Err(PyRuntimeError::new_err(

@@ -68,8 +68,8 @@ impl<'py> RangesFile<'py> {
         os_error(code, Some(&self.name))
     }
 
-    /// The exception where nothing can be read at all: the file is not open for reading, or no place in it can be named. So
-    /// for one range as for all, unless it became so in the midst of it.
+    /// The exception where nothing can be read at all: the file is not open for reading, or no place in it can be
+    /// named. So for one range as for all, unless it became so in the midst of it.
     pub(super) fn unreadable(&self, unread: &[Unread], layout: &ListLayout) -> Option<PyErr> {
         let (first, sizes) = (unread.first()?, layout.columns());
         let Why::Refused(code @ (libc::EBADF | libc::ESPIPE | libc::EISDIR)) = first.why else { return None };

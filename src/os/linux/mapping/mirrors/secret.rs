@@ -29,8 +29,8 @@ impl Mirrors {
 
     /// Commits the bytes `start..end` (whole pages) and locks them in memory, from where they cannot be swapped out.
     ///
-    /// One mirror is enough: it is the pages that stay. Only what is committed is locked, so that the limit is not spent on
-    /// address space; nothing was written there yet, so nothing could be swapped out before.
+    /// One mirror is enough: it is the pages that stay. Only what is committed is locked, so that the limit is not
+    /// spent on address space; nothing was written there yet, so nothing could be swapped out before.
     pub(crate) fn commit_locked(&self, start: usize, end: usize) -> Result<(), Unlocked> {
         debug_assert!(start <= end && end <= self.len);
         // SAFETY: start is within the mapping (or at its end, with a length of 0), so the sum stays in bounds.

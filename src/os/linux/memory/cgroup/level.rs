@@ -9,7 +9,8 @@ use crate::os::memory_facts::CgroupFacts;
 /// From here on a limit of the first version is none: it counts in whole pages and cannot say "max".
 const UNLIMITED: usize = 1 << 62;
 
-/// What the rest of the program may need between two questions, and the kernel for its tables: this share of a limit, ...
+/// What the rest of the program may need between two questions, and the kernel for its tables: this share of a limit,
+/// ...
 const RESERVED_SHARE: usize = 32;
 
 /// ... but no less, ...
@@ -63,7 +64,8 @@ impl Level {
         level.number(level.memory().usage).map(|_| level)
     }
 
-    /// Whether it also accounts for what the cgroups below it use. Those of the first version did not have to, before Linux 5.11.
+    /// Whether it also accounts for what the cgroups below it use. Those of the first version did not have to, before
+    /// Linux 5.11.
     pub(super) fn covers_those_below(&self) -> bool {
         self.version == Version::Two || self.number("memory.use_hierarchy") != Some(0)
     }
@@ -93,7 +95,8 @@ impl Level {
         Some(CgroupRoom { limit_file, limit, usage, available: available.saturating_sub(reserve) })
     }
 
-    /// What it has, with a limit or without; `None` if it is gone. Its path is told from the one of `mounts` it lies below.
+    /// What it has, with a limit or without; `None` if it is gone. Its path is told from the one of `mounts` it lies
+    /// below.
     pub(super) fn facts(&self, mounts: &[&Path]) -> Option<CgroupFacts> {
         let account = self.memory();
         let below = mounts.iter().find_map(|mount| self.directory.strip_prefix(mount).ok())?;
@@ -113,8 +116,9 @@ impl Level {
         }
     }
 
-    /// Page cache that goes before anybody is killed. Files read once are on the inactive list; the active one holds what is in
-    /// use, programs among it, and half of it has to do. Dirty pages can only go once they are written, so they do not count.
+    /// Page cache that goes before anybody is killed. Files read once are on the inactive list; the active one holds
+    /// what is in use, programs among it, and half of it has to do. Dirty pages can only go once they are written, so
+    /// they do not count.
     fn reclaimable(&self) -> usize {
         let Ok(stat) = fs::read_to_string(self.directory.join("memory.stat")) else { return 0 };
         reclaimable(self.version, &stat)

@@ -1,4 +1,5 @@
-//! The memory cgroups that this process is in: each of their levels can be why the kernel kills it. And those that count processes.
+//! The memory cgroups that this process is in: each of their levels can be why the kernel kills it. And those that
+//! count processes.
 
 mod level;
 mod places;
@@ -23,7 +24,8 @@ pub(super) struct Levels {
 impl Levels {
     /// The level that has the least room, if any has a limit.
     ///
-    /// No descriptor is kept: a program may close those that it did not open, and give their numbers to files of its own.
+    /// No descriptor is kept: a program may close those that it did not open, and give their numbers to files of its
+    /// own.
     pub(super) fn tightest(&mut self, look: Look) -> Option<CgroupRoom> {
         self.refresh();
         self.found.iter().filter_map(|level| level.room(look)).min_by_key(|room| room.available)

@@ -1,4 +1,5 @@
-//! Where the cgroups of a process are that a controller accounts by, from what `/proc/self/cgroup` and `/proc/self/mountinfo` say. Nothing is opened.
+//! Where the cgroups of a process are that a controller accounts by, from what `/proc/self/cgroup` and
+//! `/proc/self/mountinfo` say. Nothing is opened.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -19,13 +20,14 @@ pub(super) struct Places {
     pub(super) levels: Vec<PathBuf>,
 }
 
-/// All places for a controller (`memory`, say), of both versions where a machine has both. A hierarchy may be mounted several times: the mount that shows most
-/// of its levels comes first.
+/// All places for a controller (`memory`, say), of both versions where a machine has both. A hierarchy may be mounted
+/// several times: the mount that shows most of its levels comes first.
 pub(super) fn places(controller: &[u8], cgroup: &[u8], mountinfo: &[u8]) -> Vec<Places> {
     let mut found: Vec<(usize, Places)> = Vec::new();
     for mount in mountinfo.split(|&byte| byte == b'\n').filter_map(|line| Mount::parse(controller, line)) {
         let Some(path) = own_path(controller, cgroup, mount.version) else { continue };
-        // A cgroup that lies outside of what is mounted, or of the cgroup namespace, is not to be seen through this mount.
+        // A cgroup that lies outside of what is mounted, or of the cgroup namespace, is not to be seen through this
+        // mount.
         let Ok(below) = path.strip_prefix(&mount.root) else { continue };
         if below.components().any(|part| !matches!(part, Component::Normal(_))) {
             continue;
