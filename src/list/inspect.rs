@@ -114,7 +114,7 @@ impl<'a> Records<'a> {
         let mut at = 0;
         while let Some(hit) = stretch.bytes.get(at..).and_then(|rest| finder.find(rest)) {
             let hit = at + hit;
-            object = columns.last_starting_by(object..end, origin + hit);
+            object = columns.last_starting_by(object..end, origin + hit, origin + stretch.bytes.len());
             let start = columns.start(object) - origin;
             let is_within = hit + width <= start + columns.size(object);
             if is_within && found(object, hit - start) {

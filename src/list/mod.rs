@@ -10,6 +10,7 @@ mod gaps;
 pub(crate) mod inspect;
 pub(crate) mod layout;
 mod reserve;
+pub(crate) mod rounds;
 pub(crate) mod split;
 
 use std::fmt;

@@ -1,7 +1,7 @@
 """Many allocations made in one call."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, SupportsIndex, TypeAlias, final, overload
 
 from _typeshed import FileDescriptorLike, ReadableBuffer
@@ -59,20 +59,61 @@ class MemList(Sequence[MemBlock]):
         """
     def count(self, value: object) -> int:
         """Return how many blocks have just the bytes of `value`, any bytes-like object."""
-    def contains(self, value: ReadableBuffer, /) -> memoryview:
+    def contains(
+        self,
+        value: ReadableBuffer,
+        /,
+        *,
+        threads: SupportsIndex | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> memoryview:
         """Return for each block whether `value` occurs in it: a memoryview of format "?".
 
         All blocks are searched in one go, without a block object, and while other Python threads run. What
         occurs only across two blocks does not count. Like the other methods that inspect a list it takes any
         bytes-like object, and gives a read-only memoryview, one item for each block.
+
+        Args:
+            value: Any bytes-like object.
+            threads: The most threads that search at once: by default 1 for a list of a few megabytes, and for
+                a larger one as many as there are processors for this process: affinity and cgroups count.
+            progress: Called with the number of blocks done and of all, a few times a second and at the end.
         """
-    def startswith(self, value: ReadableBuffer, /) -> memoryview:
+    def startswith(
+        self,
+        value: ReadableBuffer,
+        /,
+        *,
+        threads: SupportsIndex | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> memoryview:
         """Return for each block whether it begins with `value`: a memoryview of format "?"."""
-    def endswith(self, value: ReadableBuffer, /) -> memoryview:
+    def endswith(
+        self,
+        value: ReadableBuffer,
+        /,
+        *,
+        threads: SupportsIndex | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> memoryview:
         """Return for each block whether it ends with `value`: a memoryview of format "?"."""
-    def find(self, value: ReadableBuffer, /) -> memoryview:
+    def find(
+        self,
+        value: ReadableBuffer,
+        /,
+        *,
+        threads: SupportsIndex | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> memoryview:
         """Return where in each block `value` occurs first, or -1: a memoryview of format "q"."""
-    def count_in(self, value: ReadableBuffer, /) -> memoryview:
+    def count_in(
+        self,
+        value: ReadableBuffer,
+        /,
+        *,
+        threads: SupportsIndex | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> memoryview:
         """Return how often `value` occurs in each block, not overlapping: a memoryview of format "q"."""
     def take(self, which: ReadableBuffer | Iterable[SupportsIndex], /) -> MemList:
         """Return some of the blocks as a list over the same bytes, 16 bytes for each.

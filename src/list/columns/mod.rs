@@ -191,9 +191,9 @@ impl Columns {
         }
     }
 
-    /// The last of some objects that begins there or before; the first does.
+    /// The last of some objects that begins there or before; the first does. `extent` is where the last of them ends, about.
     #[inline]
-    pub(crate) fn last_starting_by(&self, objects: Range<usize>, at: usize) -> usize {
+    pub(crate) fn last_starting_by(&self, objects: Range<usize>, at: usize, extent: usize) -> usize {
         match &self.sizes {
             Sizes::Each { starts, .. } => {
                 let behind = &starts[objects.start + 1..objects.end];
@@ -201,7 +201,13 @@ impl Columns {
                 let near = behind.len().min(NEAR_OBJECTS);
                 let count = match behind[..near].iter().position(|&start| start > at) {
                     Some(count) => count,
-                    None => near + behind[near..].partition_point(|&start| start <= at),
+                    None => {
+                        // Objects are of about one size, so it is where that says, or not far. Each look further costs a
+                        // cache line that nobody has touched before.
+                        let origin = starts[objects.start + near];
+                        let guess = (at - origin).saturating_mul(behind.len() - near) / (extent - origin).max(1);
+                        near + partition_near(&behind[near..], at, guess)
+                    }
                 };
                 objects.start + count
             }
@@ -258,6 +264,28 @@ impl Columns {
         let nbytes = own.iter().sum();
         Ok(Self { sizes: Sizes::Each { starts, sizes: own }, len, align, nbytes, extent: end })
     }
+}
+
+/// How many of some ascending numbers are at most `at`, with a guess.
+fn partition_near(numbers: &[usize], at: usize, guess: usize) -> usize {
+    let is_before = |index: usize| numbers[index] <= at;
+    let (mut low, mut high, mut step) = (0, numbers.len(), NEAR_OBJECTS);
+    let mut look = guess.min(high.saturating_sub(1));
+    while low < high {
+        if is_before(look) {
+            low = look + 1;
+            look = low.saturating_add(step);
+        } else {
+            high = look;
+            look = high.saturating_sub(step);
+        }
+        // From both sides there is a bound: halve what is between.
+        if look >= high || look < low {
+            look = low + (high - low) / 2;
+        }
+        step *= 2;
+    }
+    low
 }
 
 /// So many objects are looked at one by one before the rest is halved.

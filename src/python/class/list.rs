@@ -11,10 +11,10 @@ use crate::os::iovecs::Call;
 use crate::python::block::object::MemBlock;
 use crate::python::export::arrow::{self, ArrowArray, Type};
 use crate::python::export::pickle;
-use crate::python::ffi::arguments;
+use crate::python::ffi::arguments::{self, Threads};
 use crate::python::ffi::memory::has_memory_for_objects;
 use crate::python::ffi::text::{plural, show_size};
-use crate::python::list::inspect;
+use crate::python::list::inspect::{self, How};
 use crate::python::list::iterator::Blocks;
 use crate::python::list::object::MemList;
 use crate::python::stream::transfer::{self, Offset, Start};
@@ -163,33 +163,64 @@ impl MemList {
     /// All blocks are searched in one go, without a block object, and while other Python threads run. What
     /// occurs only across two blocks does not count. Like the other methods that inspect a list it takes any
     /// bytes-like object, and gives a read-only memoryview, one item for each block.
-    #[pyo3(signature = (value, /))]
-    fn contains<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
-        inspect::contains(self, value)
+    ///
+    /// Args:
+    ///     value: Any bytes-like object.
+    ///     threads: The most threads that search at once: by default 1 for a list of a few megabytes, and for a larger
+    ///         one as many as there are processors for this process: affinity and cgroups count.
+    ///     progress: Called with the number of blocks done and of all, a few times a second and at the end.
+    #[pyo3(signature = (value, /, *, threads=None, progress=None))]
+    fn contains<'py>(
+        &self,
+        value: &Bound<'py, PyAny>,
+        threads: Option<Threads>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyMemoryView>> {
+        inspect::contains(self, value, &How { threads, progress })
     }
 
     /// Return for each block whether it begins with `value`: a memoryview of format "?".
-    #[pyo3(signature = (value, /))]
-    fn startswith<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
-        inspect::startswith(self, value)
+    #[pyo3(signature = (value, /, *, threads=None, progress=None))]
+    fn startswith<'py>(
+        &self,
+        value: &Bound<'py, PyAny>,
+        threads: Option<Threads>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyMemoryView>> {
+        inspect::startswith(self, value, &How { threads, progress })
     }
 
     /// Return for each block whether it ends with `value`: a memoryview of format "?".
-    #[pyo3(signature = (value, /))]
-    fn endswith<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
-        inspect::endswith(self, value)
+    #[pyo3(signature = (value, /, *, threads=None, progress=None))]
+    fn endswith<'py>(
+        &self,
+        value: &Bound<'py, PyAny>,
+        threads: Option<Threads>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyMemoryView>> {
+        inspect::endswith(self, value, &How { threads, progress })
     }
 
     /// Return where in each block `value` occurs first, or -1: a memoryview of format "q".
-    #[pyo3(signature = (value, /))]
-    fn find<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
-        inspect::find(self, value)
+    #[pyo3(signature = (value, /, *, threads=None, progress=None))]
+    fn find<'py>(
+        &self,
+        value: &Bound<'py, PyAny>,
+        threads: Option<Threads>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyMemoryView>> {
+        inspect::find(self, value, &How { threads, progress })
     }
 
     /// Return how often `value` occurs in each block, not overlapping: a memoryview of format "q".
-    #[pyo3(signature = (value, /))]
-    fn count_in<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
-        inspect::count_in(self, value)
+    #[pyo3(signature = (value, /, *, threads=None, progress=None))]
+    fn count_in<'py>(
+        &self,
+        value: &Bound<'py, PyAny>,
+        threads: Option<Threads>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyMemoryView>> {
+        inspect::count_in(self, value, &How { threads, progress })
     }
 
     /// Return some of the blocks as a list over the same bytes, 16 bytes for each.

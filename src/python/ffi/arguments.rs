@@ -152,6 +152,21 @@ impl<'py> FromPyObject<'_, 'py> for Count {
     }
 }
 
+/// A number of threads.
+#[derive(Clone, Copy)]
+pub(crate) struct Threads(pub(crate) usize);
+
+impl<'py> FromPyObject<'_, 'py> for Threads {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match usize::try_from(integer(&object, "threads must be an integer or None")?) {
+            Ok(threads) if threads > 0 => Ok(Self(threads)),
+            _ => Err(PyValueError::new_err(format!("threads must be at least 1, not {}", shown(&object)))),
+        }
+    }
+}
+
 /// The most bytes a group may commit.
 pub(crate) struct Limit(pub(crate) usize);
 

@@ -9,6 +9,7 @@ pub(crate) mod memory;
 pub(crate) mod methods;
 pub(crate) mod native_type;
 pub(crate) mod numpy_api;
+pub(crate) mod progress;
 pub(crate) mod raw_bytes;
 pub(crate) mod text;
 pub(crate) mod trampoline;

@@ -11,19 +11,18 @@ use pyo3::types::{PyBool, PyByteArray, PyBytes, PyList, PyMemoryView, PyString};
 
 use crate::fallible;
 use crate::list::inspect::{Records, taken};
+use crate::list::rounds::{self, Rounds};
 use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::BytesLike;
-use crate::python::ffi::arguments::{self, type_name};
+use crate::python::ffi::arguments::{self, Threads, type_name};
 use crate::python::ffi::memory::has_memory_for_objects;
+use crate::python::ffi::progress::Progress;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::ffi::text::plural;
 use crate::python::list::answers::{Answer, Answers};
 use crate::python::list::object::MemList;
 use crate::python::list::sizes;
 use crate::scratch::Scratch;
-
-/// So many bytes are inspected between two looks at whether a signal has come.
-const SIGNAL_CHECK_BYTES: usize = 64 << 20;
 
 /// What is looked for, in a copy that nobody changes meanwhile.
 fn needle(list: &MemList, value: &Bound<'_, PyAny>) -> PyResult<Scratch<u8>> {
@@ -39,57 +38,95 @@ fn needle(list: &MemList, value: &Bound<'_, PyAny>) -> PyResult<Scratch<u8>> {
     Ok(copy)
 }
 
-/// The indices of a list in pieces of about [`SIGNAL_CHECK_BYTES`].
-fn pieces(list: &MemList, py: Python<'_>) -> PyResult<impl Iterator<Item = Range<usize>> + use<>> {
-    let (len, nbytes) = (list.len(), list.nbytes(py)?);
-    let many = (SIGNAL_CHECK_BYTES / (nbytes / len.max(1) + 16)).max(1);
-    Ok((0..len).step_by(many).map(move |start| start..(start + many).min(len)))
+/// How a list is inspected.
+#[derive(Default)]
+pub(crate) struct How<'a, 'py> {
+    /// As many threads as the machine has processors for, where nobody says how many.
+    pub(crate) threads: Option<Threads>,
+    pub(crate) progress: Option<&'a Bound<'py, PyAny>>,
 }
 
-/// One answer for each record.
-fn answers<'py, T: Answer>(
+/// One answer for each record, which is `otherwise` unless the work on some of them says something else.
+fn in_rounds<'py, T: Answer>(
     list: &MemList,
-    value: &Bound<'py, PyAny>,
+    py: Python<'py>,
+    how: &How<'_, 'py>,
     otherwise: T,
-    work: impl Fn(Records<'_>, Range<usize>, &[u8], &mut [T]) + Sync,
+    work: impl Fn(Records<'_>, Range<usize>, &mut [T]) + Sync,
 ) -> PyResult<Bound<'py, PyMemoryView>> {
-    let py = value.py();
-    let needle = needle(list, value)?;
+    let progress = Progress::new(py, how.progress, list.len())?;
+    let nbytes = list.nbytes(py)?;
+    let threads = how.threads.map_or_else(|| rounds::threads_for(list.len(), nbytes), |Threads(threads)| threads);
     let mut answers = fallible::filled(otherwise, list.len())?;
-    for indices in pieces(list, py)? {
-        let (work, needle, some) = (&work, &needle, &mut answers[indices.clone()]);
-        list.with_records(py, None, SIGNAL_CHECK_BYTES.min(indices.len() * 16), move |records| {
-            work(records, indices, needle, some);
+    let rounds = Rounds::new(&mut answers, nbytes);
+    let mut is_done = false;
+    while !is_done {
+        let (rounds, work) = (&rounds, &work);
+        is_done = list.with_records(py, None, list.many(nbytes / list.len().max(1)), move |records| {
+            rounds.run(threads, |indices, some| work(records, indices, some))
         })?;
         py.check_signals()?;
+        progress.tell(rounds.done())?;
     }
     Answers::view(py, answers)
 }
 
-pub(crate) fn contains<'py>(list: &MemList, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
-    answers(list, value, false, |records, indices, needle, mask| records.contains(indices, needle, mask))
+/// The same for what is done with a needle.
+fn answers<'py, T: Answer>(
+    list: &MemList,
+    value: &Bound<'py, PyAny>,
+    how: &How<'_, 'py>,
+    otherwise: T,
+    work: impl Fn(Records<'_>, Range<usize>, &[u8], &mut [T]) + Sync,
+) -> PyResult<Bound<'py, PyMemoryView>> {
+    let needle = needle(list, value)?;
+    in_rounds(list, value.py(), how, otherwise, |records, indices, some| work(records, indices, &needle, some))
 }
 
-pub(crate) fn startswith<'py>(list: &MemList, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
-    answers(list, value, false, |records, indices, needle, mask| {
+pub(crate) fn contains<'py>(
+    list: &MemList,
+    value: &Bound<'py, PyAny>,
+    how: &How<'_, 'py>,
+) -> PyResult<Bound<'py, PyMemoryView>> {
+    answers(list, value, how, false, |records, indices, needle, mask| records.contains(indices, needle, mask))
+}
+
+pub(crate) fn startswith<'py>(
+    list: &MemList,
+    value: &Bound<'py, PyAny>,
+    how: &How<'_, 'py>,
+) -> PyResult<Bound<'py, PyMemoryView>> {
+    answers(list, value, how, false, |records, indices, needle, mask| {
         records.each(indices, |at, record| mask[at] = record.starts_with(needle));
     })
 }
 
-pub(crate) fn endswith<'py>(list: &MemList, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
-    answers(list, value, false, |records, indices, needle, mask| {
+pub(crate) fn endswith<'py>(
+    list: &MemList,
+    value: &Bound<'py, PyAny>,
+    how: &How<'_, 'py>,
+) -> PyResult<Bound<'py, PyMemoryView>> {
+    answers(list, value, how, false, |records, indices, needle, mask| {
         records.each(indices, |at, record| mask[at] = record.ends_with(needle));
     })
 }
 
-pub(crate) fn find<'py>(list: &MemList, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
-    answers(list, value, -1_i64, |records, indices, needle, offsets| {
+pub(crate) fn find<'py>(
+    list: &MemList,
+    value: &Bound<'py, PyAny>,
+    how: &How<'_, 'py>,
+) -> PyResult<Bound<'py, PyMemoryView>> {
+    answers(list, value, how, -1_i64, |records, indices, needle, offsets| {
         records.find(indices, needle, |at, offset| offsets[at] = offset as i64);
     })
 }
 
-pub(crate) fn count_in<'py>(list: &MemList, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
-    answers(list, value, 0_i64, |records, indices, needle, counts| {
+pub(crate) fn count_in<'py>(
+    list: &MemList,
+    value: &Bound<'py, PyAny>,
+    how: &How<'_, 'py>,
+) -> PyResult<Bound<'py, PyMemoryView>> {
+    answers(list, value, how, 0_i64, |records, indices, needle, counts| {
         records.count(indices, needle, counts, |count| count as i64);
     })
 }
@@ -100,15 +137,9 @@ pub(crate) fn mask<'py>(
     py: Python<'py>,
     is_so: impl Fn(&[u8]) -> bool + Sync,
 ) -> PyResult<Bound<'py, PyMemoryView>> {
-    let mut mask = fallible::filled(false, list.len())?;
-    for indices in pieces(list, py)? {
-        let (is_so, some) = (&is_so, &mut mask[indices.clone()]);
-        list.with_records(py, None, SIGNAL_CHECK_BYTES, move |records| {
-            records.each(indices, |at, record| some[at] = is_so(record));
-        })?;
-        py.check_signals()?;
-    }
-    Answers::view(py, mask)
+    in_rounds(list, py, &How::default(), false, |records, indices, mask| {
+        records.each(indices, |at, record| mask[at] = is_so(record));
+    })
 }
 
 /// The blocks that a mask or indices name, as a list over the same bytes.

@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyMemoryError, PyOSError};
 use pyo3::prelude::*;
 
 use super::paths::{encoded, names};
-use super::reading::{PinnedCaller, Progress, Reading};
+use super::reading::{PinnedCaller, Reading};
 use super::result::ReadResult;
 use crate::error::Error;
 use crate::fallible::CStrings;
@@ -13,6 +13,7 @@ use crate::io::files::{Longer, SPILL_BYTES, Unreadable};
 use crate::io::transfer::{Keeper, address};
 use crate::layout::DEFAULT_ALIGN;
 use crate::list::{Builder, Span};
+use crate::python::ffi::progress::Progress;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::LiveBlock;

@@ -4,12 +4,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::file::RangesFile;
-use super::reading::{PinnedCaller, Progress, Reading};
+use super::reading::{PinnedCaller, Reading};
 use super::result::ReadResult;
 use crate::io::driver::{self, RangesRead};
 use crate::io::ranges::Unread;
 use crate::io::transfer::Keeper;
 use crate::layout::DEFAULT_ALIGN;
+use crate::python::ffi::progress::Progress;
 use crate::python::group::object::MemGroup;
 use crate::python::list::sizes;
 use crate::python::stream::pinned::Pinned;

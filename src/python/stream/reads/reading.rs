@@ -1,14 +1,13 @@
 //! A list that is being read into.
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::result::ReadResult;
 use crate::io::driver::Caller;
 use crate::list::{Builder, Change, ListLayout};
-use crate::python::ffi::arguments::described;
 use crate::python::ffi::memory::{has_memory_for_objects, tuple_of_numbers};
+use crate::python::ffi::progress::Progress;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::Claim;
 use crate::python::group::state::Runs;
@@ -67,28 +66,6 @@ impl<'py> Reading<'py> {
             unannounced: tuple_of_numbers(py, &unannounced)?.unbind(),
             abandoned,
         })
-    }
-}
-
-/// Told how far long work is.
-pub(super) struct Progress<'a, 'py> {
-    py: Python<'py>,
-    callback: Option<&'a Bound<'py, PyAny>>,
-    total: usize,
-}
-
-impl<'a, 'py> Progress<'a, 'py> {
-    pub(super) fn new(py: Python<'py>, callback: Option<&'a Bound<'py, PyAny>>, total: usize) -> PyResult<Self> {
-        match callback {
-            Some(callback) if !callback.is_callable() => {
-                Err(PyTypeError::new_err(format!("progress must be a function or None, not {}", described(callback))))
-            }
-            _ => Ok(Self { py, callback, total }),
-        }
-    }
-
-    pub(super) fn tell(&self, done: usize) -> PyResult<()> {
-        self.callback.map_or(Ok(()), |callback| callback.call1((done, self.total)).map(drop))
     }
 }
 
