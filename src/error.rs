@@ -180,7 +180,7 @@ pub enum Error {
     Unenforced,
 
     /// The bytes are not this group's.
-    #[error("this does not live in this group: protect and unprotect take what the same group allocated")]
+    #[error("this does not live in this group: protect, unprotect and send take what the same group allocated")]
     Foreign,
 
     /// The group has no read-only mirror.

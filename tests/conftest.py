@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, settings
 
 # Fixtures that several files share, beside those here.
 pytest_plugins = [
-    f"support.{module}" for module in ("ends", "faults", "forkcosts", "gathering", "pickles", "transfers")
+    f"support.{module}"
+    for module in ("ends", "faults", "forkcosts", "gathering", "pickles", "sharing", "transfers")
 ]
 
 

@@ -43,6 +43,19 @@ pub(super) enum SlotState {
     Kept,
     /// A group shows it, and somebody else owns it.
     Borrowed,
+    /// The same of another process, whose group the name is of.
+    Received,
+    /// A group has it, and nobody can write to it any more.
+    Frozen,
+}
+
+impl SlotState {
+    const ALL: [Self; 6] = [Self::InUse, Self::Freed, Self::Kept, Self::Borrowed, Self::Received, Self::Frozen];
+
+    /// Whether somebody else owns the memory.
+    pub(super) fn is_borrowed(self) -> bool {
+        matches!(self, Self::Borrowed | Self::Received)
+    }
 }
 
 /// The record of a slot's memory: it lasts as long as the addresses are reserved.
@@ -94,6 +107,16 @@ impl SlotRegistration {
             });
         }
         self.set(SlotState::InUse);
+    }
+
+    /// The memory is another process's, of a group of the name that was given.
+    pub(crate) fn is_received(&self) {
+        self.set(SlotState::Received);
+    }
+
+    /// Nobody can write to the memory any more.
+    pub(crate) fn is_frozen(&self) {
+        self.set(SlotState::Frozen);
     }
 
     /// The memory is about to be given back, and the addresses stay.
@@ -183,7 +206,7 @@ pub(super) fn find(address: usize) -> Option<SlotSnapshot> {
     let mut found = REGISTRY.iter().filter_map(|entry| entry.read_snapshot(address));
     found
         .find(|snapshot| {
-            let is_borrowed = snapshot.state == SlotState::Borrowed;
+            let is_borrowed = snapshot.state.is_borrowed();
             borrowed = borrowed.or(is_borrowed.then_some(*snapshot));
             !is_borrowed
         })
@@ -219,18 +242,12 @@ impl SlotRecord {
         if !(get(&self.start)..get(&self.end)).contains(&address) {
             return None;
         }
-        let state = match self.state.load(Ordering::Relaxed) {
-            state if state == SlotState::InUse as u32 => SlotState::InUse,
-            state if state == SlotState::Freed as u32 => SlotState::Freed,
-            state if state == SlotState::Borrowed as u32 => SlotState::Borrowed,
-            // Where it was kept when the process forked, the child does not have it.
-            state
-                if state == SlotState::Kept as u32 && self.generation.load(Ordering::Relaxed) == fork::generation() =>
-            {
-                SlotState::Kept
-            }
-            _ => return None,
-        };
+        let number = self.state.load(Ordering::Relaxed);
+        let state = SlotState::ALL.into_iter().find(|&state| state as u32 == number)?;
+        // Where it was kept when the process forked, the child does not have it.
+        if state == SlotState::Kept && self.generation.load(Ordering::Relaxed) != fork::generation() {
+            return None;
+        }
         Some(SlotSnapshot {
             state,
             read_write: get(&self.read_write),

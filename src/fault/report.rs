@@ -157,6 +157,7 @@ impl<'a> Report<'a> {
         // An anonymous slot has one mapping, so nobody calls it a mirror.
         let mirror = match (snapshot.state, read_only) {
             (SlotState::Borrowed, _) => "borrowed memory",
+            (SlotState::Received, _) => "received memory",
             (_, None) => "memory",
             _ => mirror,
         };
@@ -173,13 +174,18 @@ impl<'a> Report<'a> {
         };
         let (at, of) = (self.fault.address, Where(self));
         write!(to, "{alarm}memgroup:{plain} {strong}{access} at {at:#x}, {of} of ")?;
-        if snapshot.state != SlotState::Borrowed {
+        if !snapshot.state.is_borrowed() {
             write!(to, "slot {} of ", snapshot.index)?;
         }
-        let freed = if snapshot.state == SlotState::Freed { "freed " } else { "" };
-        writeln!(to, "the {freed}group {}{plain}", Name(self.name))?;
+        let kind = match snapshot.state {
+            SlotState::Freed => "freed ",
+            SlotState::Frozen => "frozen ",
+            SlotState::Received => "other process's ",
+            SlotState::InUse | SlotState::Kept | SlotState::Borrowed => "",
+        };
+        writeln!(to, "the {kind}group {}{plain}", Name(self.name))?;
         let mut line = |name: &str, text: &dyn fmt::Display| writeln!(to, "  {label}{name:<7}{plain} {text}");
-        let piece = if snapshot.state == SlotState::Borrowed { "memory" } else { "slot" };
+        let piece = if snapshot.state.is_borrowed() { "memory" } else { "slot" };
         match self.zone {
             Zone::Mirror(offset) => line(piece, &format_args!("offset {offset} of {}", ByteCount(snapshot.capacity)))?,
             _ => line(piece, &format_args!("{} long", ByteCount(snapshot.capacity)))?,
@@ -208,10 +214,10 @@ impl<'a> Report<'a> {
             (SlotState::Kept, _) => {
                 "the group has ended, its memory is kept warm for another; an address of it was still in use"
             }
-            (SlotState::InUse, Zone::Before(_)) => {
+            (SlotState::InUse | SlotState::Frozen, Zone::Before(_)) => {
                 "guard page: nothing of the group is there; somebody went down too far"
             }
-            (SlotState::InUse, Zone::Behind(_)) => {
+            (SlotState::InUse | SlotState::Frozen, Zone::Behind(_)) => {
                 "guard page: nothing of the group is there; somebody went on too far"
             }
             _ if self.fault.signal == libc::SIGBUS => match self.fault.code {
@@ -223,6 +229,10 @@ impl<'a> Report<'a> {
                     "the kernel has no memory for the page: its file was cut short, or the disk or the machine is full"
                 }
             },
+            (SlotState::Received, _) => {
+                "another process has sent the memory to be read: nobody but that process can write to it"
+            }
+            (SlotState::Frozen, _) => "the group is frozen: nobody can write to its memory any more",
             _ if self.is_protected() => "the object is protected: nobody can write through the read-only mirror",
             (SlotState::Borrowed, _) => {
                 "the owner of the borrowed memory mapped it without that access, or has unmapped it"
@@ -240,9 +250,11 @@ impl<'a> Report<'a> {
                 "copy what outlasts free(force=True), or call free() without force, which spares what is in use"
             }
             (SlotState::Kept, _) => "keep the block for as long as its address is used, or copy it",
-            (SlotState::InUse, Zone::Before(_) | Zone::Behind(_)) => {
+            (SlotState::InUse | SlotState::Frozen, Zone::Before(_) | Zone::Behind(_)) => {
                 "keep indices, lengths and strides within the object"
             }
+            (SlotState::Received, _) => "write into a copy: group.copy(data), in a group of this process",
+            (SlotState::Frozen, _) => "write before freeze(), or into a copy",
             (SlotState::Borrowed, _) => {
                 "copy what others may cut short or unmap: group.copy(data), or read it into the group"
             }

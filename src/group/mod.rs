@@ -447,6 +447,27 @@ impl MemGroup {
         self.is_shared
     }
 
+    /// The other processes that can write to the group's memory, as far as they can be found.
+    pub(crate) fn other_writers(&self) -> Vec<u32> {
+        let mut writers: Vec<_> = self.slots().flat_map(|slot| slot.other_writers()).collect();
+        writers.sort_unstable();
+        writers.dedup();
+        writers
+    }
+
+    /// Makes all memory of the group what nobody can write to, for ever. What is allocated then is in new slots.
+    ///
+    /// # Errors
+    /// [`Error::Os`], of which EBUSY says that another process can write. Some slots may be frozen then, or be to be read only; to
+    /// try again goes on with the others.
+    ///
+    /// # Safety
+    /// No unique Rust reference into the group's memory may be left, and nobody may allocate meanwhile.
+    pub(crate) unsafe fn freeze(&self) -> Result<(), Error> {
+        // SAFETY: the caller's promise.
+        self.slots().try_for_each(|slot| unsafe { slot.freeze() })
+    }
+
     /// The open slots, those inherited across forks behind this process's own.
     pub(crate) fn slots(&self) -> impl Iterator<Item = SlotRef<'_>> {
         self.tables.iter().flat_map(SlotTable::iter)

@@ -32,6 +32,10 @@ impl ListLayout {
             let objects = self.objects_of(run, &reach);
             // SAFETY: the list's runs lie in these slots, by contract.
             let slot = unsafe { slots.get(self.runs()[run].slot) };
+            // Nothing can be cleared there.
+            if slot.is_frozen() {
+                return self.is_unpadded(part);
+            }
             // Fresh memory is zero.
             if self.gaps().are_untouched && slot.is_fresh() {
                 continue;

@@ -3,6 +3,7 @@
 //! | room | what it holds |
 //! | --- | --- |
 //! | `class` | what Python calls of `MemGroup`, `MemBlock` and `MemList` |
+//! | `share` | objects sent to other processes, and received |
 //! | `numpy` | arrays in a group, and numpy's own allocations |
 //! | `search` | the search of `memgroup gather` |
 //! | `stream` | files, pipes, sockets, frames |
@@ -26,6 +27,7 @@ mod list;
 mod numpy;
 mod rmap;
 mod search;
+mod share;
 mod stream;
 mod view;
 

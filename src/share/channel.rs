@@ -148,6 +148,14 @@ impl Channel {
         lock(&self.outbox).flush(fd)
     }
 
+    /// To how many receivers, each by a socket of its own, this process has announced a file.
+    pub(crate) fn receivers_of(file: &SharedFile) -> usize {
+        let Some(_no_fork) = fork::hold_off() else { return 0 };
+        let Some(channels) = CHANNELS.get().map(|channels| lock(channels)) else { return 0 };
+        let segment = SegmentId(file.id());
+        channels.open.values().filter(|channel| lock(&channel.outbox).announced.contains_key(&segment)).count()
+    }
+
     /// Receives an object. `wait` waits until there is something to read; what it raises ends the call. A message of which a part
     /// has come then goes on with the next call.
     ///

@@ -16,6 +16,10 @@ pub enum ShareError {
     #[error("a group whose objects are sent must be made for it (Options::shared)")]
     NotShared,
 
+    /// The group has only borrowed the memory.
+    #[error("memory that the group has borrowed cannot be sent: send a copy of it (MemGroup::copy)")]
+    Borrowed,
+
     /// The socket is none that descriptors travel over.
     #[error("objects of shared groups travel over Unix sockets alone: make it with AF_UNIX (socket.socketpair())")]
     Family,

@@ -5,6 +5,7 @@
 
 pub(crate) mod channel;
 mod error;
+pub(crate) mod list;
 pub(crate) mod wire;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -16,7 +17,7 @@ use crate::group::{MemGroup, Protected};
 use crate::os::iovecs::{self, Call};
 use crate::os::{ReceivedFile, SharedFile};
 use crate::slot::Slot;
-use channel::Channel;
+use channel::{Arrived, Channel};
 pub use error::ShareError;
 pub use wire::Malformed;
 use wire::{Extent, Object, SegmentId};
@@ -125,10 +126,16 @@ impl RemoteBlock {
 
 /// Names bytes of a slot, and sees to it that they can be read at no cost to their reader.
 pub(crate) fn extent(slot: &Slot, offset: usize, len: usize) -> Result<(Extent, Arc<SharedFile>), ShareError> {
-    let file = slot.shared().ok_or(ShareError::NotShared)?;
+    let file = file_of(slot)?;
     slot.fill_holes(offset, offset + len)?;
     let segment = SegmentId(file.id());
     Ok((Extent { segment, offset: offset as u64, len: len as u64 }, Arc::clone(file)))
+}
+
+/// The file of a slot that can be sent.
+fn file_of(slot: &Slot) -> Result<&Arc<SharedFile>, ShareError> {
+    let is_borrowed = slot.owner().is_some();
+    slot.shared().ok_or(if is_borrowed { ShareError::Borrowed } else { ShareError::NotShared })
 }
 
 /// Where bytes are that a message names: an offset in the memory, and how many. They are all there, and in memory.

@@ -1,7 +1,7 @@
 //! The messages that carry handles: values on one side, bytes on the other. No descriptor, no memory, no system call.
 //!
 //! A message is a header of [`HEADER`] bytes, which alone names a block, and for everything else a body whose length the header
-//! gives. All numbers are little-endian. What [`Header::decode`] and [`Message::decode`] return is consistent in itself: no
+//! gives. All numbers are little-endian. What [`Message::decode`] returns is consistent in itself: no
 //! sum overflows, no number is out of its range. Whether the memory that it names is there is for the receiver to find out.
 //!
 //! | header | | body | |
@@ -115,6 +115,12 @@ pub(crate) struct Message {
 #[error("{0}")]
 pub struct Malformed(&'static str);
 
+impl Malformed {
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self(what)
+    }
+}
+
 type Result<T> = std::result::Result<T, Malformed>;
 
 fn check(holds: bool, otherwise: &'static str) -> Result<()> {
@@ -192,6 +198,7 @@ impl Message {
         let (header, body) = bytes.split_first_chunk().ok_or(Malformed("it is shorter than a header"))?;
         let header = Header::decode(header)?;
         check(body.len() == header.body, "its length is not what its header says")?;
+        header.check()?;
         let mut rest = Reader(body);
         let announced = (0..header.announced).map(|_| rest.announcement()).collect::<Result<_>>()?;
         let retired = (0..header.retired).map(|_| rest.segment()).collect::<Result<_>>()?;
@@ -223,7 +230,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header that these bytes are.
+    /// The header that these bytes are, as far as it says where the message ends.
     ///
     /// # Errors
     /// They are none.
@@ -237,13 +244,18 @@ impl Header {
         let [kind, dimensions, _] = rest.take()?;
         let (body, announced, retired) = (rest.u32()? as usize, rest.u16()?, rest.u16()?);
         let extent = Extent { segment: rest.segment()?, offset: rest.u64()?, len: rest.u64()? };
-        check((KIND_BLOCK..=KIND_LIST).contains(&kind), "it is of an unknown kind")?;
         check(body <= MAX_BODY, TOO_LONG)?;
+        Ok(Self { kind, dimensions: dimensions.into(), body, announced, retired, extent })
+    }
+
+    /// Finds what is wrong with the rest, which does not say where the message ends.
+    fn check(&self) -> Result<()> {
+        let &Self { kind, dimensions, announced, retired, extent, .. } = self;
+        check((KIND_BLOCK..=KIND_LIST).contains(&kind), "it is of an unknown kind")?;
         check(announced <= MAX_DESCRIPTORS, "it announces more memory than a message carries descriptors")?;
         check(retired <= MAX_RETIRED, "it retires too much memory at once")?;
-        check(usize::from(dimensions) <= MAX_DIMENSIONS, TOO_MANY_DIMENSIONS)?;
-        check(extent.is_possible(), "its bytes are beyond the end of any slot")?;
-        Ok(Self { kind, dimensions: dimensions.into(), body, announced, retired, extent })
+        check(dimensions <= MAX_DIMENSIONS, TOO_MANY_DIMENSIONS)?;
+        check(extent.is_possible(), "its bytes are beyond the end of any slot")
     }
 }
 
@@ -254,6 +266,11 @@ impl Extent {
 }
 
 impl View {
+    /// A row of so many bytes.
+    pub(crate) fn of_bytes(len: usize) -> Self {
+        Self { origin: 0, item_size: 1, shape: vec![len as i64], strides: vec![1], format: b"B".to_vec() }
+    }
+
     fn encode(&self, bytes: &mut Vec<u8>) {
         for number in [self.origin, self.item_size] {
             bytes.extend_from_slice(&number.to_le_bytes());

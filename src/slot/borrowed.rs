@@ -3,8 +3,10 @@
 use std::any::Any;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use crate::fault::SlotRegistration;
+use crate::os::ReceivedFile;
 
 /// What keeps borrowed memory in place. It is dropped when nobody uses the memory any more: by any thread, perhaps one that
 /// holds off forks, so it must not wait for another.
@@ -45,6 +47,13 @@ impl BorrowedMemory {
 
     /// Writes down where it is, for a group of that name.
     pub(super) fn place(&self, group: &str) -> SlotRegistration {
-        SlotRegistration::of_borrowed(self.start.addr().get(), self.len, group)
+        let received = self.owner.downcast_ref::<Arc<ReceivedFile>>();
+        let name = received.and_then(|file| file.name());
+        let name = name.as_deref().unwrap_or(group);
+        let place = SlotRegistration::of_borrowed(self.start.addr().get(), self.len, name);
+        if received.is_some() {
+            place.is_received();
+        }
+        place
     }
 }

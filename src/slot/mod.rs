@@ -247,7 +247,9 @@ impl Slot {
 
     /// The offset behind a request that would be placed now; `None` if the slot has not that much room.
     pub(crate) fn end_of(&self, size: usize, align: usize) -> Option<usize> {
-        layout::place(self.cursor.used(), size, align).map(|place| place.end).filter(|&end| end <= self.capacity)
+        layout::place(self.cursor.used(), size, align)
+            .map(|place| place.end)
+            .filter(|&end| end <= self.capacity && !self.is_frozen())
     }
 
     /// Takes the bytes from `start` up to `end` back, unless something behind them is taken. `used` says whether any of them
@@ -274,7 +276,7 @@ impl Slot {
     pub(crate) fn can_grow(&self, end: usize, to: usize) -> Option<usize> {
         let base = self.read_write.addr().get();
         let to = to - base;
-        (to <= self.capacity && self.cursor.used() == end - base).then_some(to)
+        (to <= self.capacity && self.cursor.used() == end - base && !self.is_frozen()).then_some(to)
     }
 
     /// Makes the bytes from `start` to `end` longer for their owner, up to `to`, where that is committed; false, and nothing
@@ -477,9 +479,33 @@ impl Slot {
         self.own()?.mirrors.shared()
     }
 
-    /// Whether other processes may read the memory: it is not to be used again.
+    /// Whether other processes may read the memory, or nobody can write to it any more: it is not to be used again.
     pub(crate) fn is_given_away(&self) -> bool {
-        self.shared().is_some_and(|shared| shared.is_announced())
+        self.shared().is_some_and(|shared| shared.is_given_away())
+    }
+
+    /// Whether nobody can write to the memory any more.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.shared().is_some_and(|shared| shared.is_frozen())
+    }
+
+    /// The other processes that can write to the memory, as far as they can be found.
+    pub(crate) fn other_writers(&self) -> Vec<u32> {
+        let may_have_some = self.is_shared_with_a_child() || !self.is_own();
+        self.shared().filter(|_| may_have_some).map_or_else(Vec::new, |shared| shared.other_writers())
+    }
+
+    /// Makes the memory what nobody can write to, and hands out no more of it; see [`Mirrors::freeze`].
+    ///
+    /// # Safety
+    /// No unique Rust reference into the slot may be left, and nobody may allocate from it meanwhile.
+    pub(crate) unsafe fn freeze(&self) -> Result<(), Error> {
+        let Some(memory) = self.own() else { return Ok(()) };
+        let _rest = self.cursor.bump_rest();
+        // SAFETY: no unique reference into the mirrors is left, as the contract says.
+        let frozen = unsafe { memory.mirrors.freeze() };
+        memory.place.is_frozen();
+        frozen.map_err(|refusal| refusal.during(format!("freezing slot {}", self.index.get())))
     }
 
     /// Finds memory for what of the bytes `start..end`, all handed out, was never touched, so that others can read them.

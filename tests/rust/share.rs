@@ -520,7 +520,7 @@ fn hostile_messages_are_refused_with_the_reason_and_leave_nothing() {
             assert!(said.contains("beyond its end"), "{said}");
         }
         for (offset, len) in [(u64::MAX, 1), (1, u64::MAX), (u64::MAX, u64::MAX), (1 << 46, 1)] {
-            assert!(matches!(refusal_out_of_step(&one(offset, len), &[fd]), ShareError::Malformed(_)));
+            assert!(matches!(refusal(&one(offset, len), &[fd]), ShareError::Malformed(_)));
         }
 
         // Twice the same number for different memory.

@@ -46,11 +46,13 @@ class MemGroup:
         secret: Whether what the group holds is locked in memory, left out of core dumps, and overwritten with
             zeros when the group is reset, freed or ends.
         huge_pages: Whether large slots are committed in huge pages where the kernel gives them.
+        shared: Whether other processes may be given what the group holds, by `send`. It takes two descriptors
+            for each slot, and the group's memory is not kept for later groups.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: `base` is 0, negative or absurd, `limit` negative, `name` unusable, or `backing` a
-            directory for secrets.
+        ValueError: `base` is 0, negative or absurd, `limit` negative, `name` unusable, `backing` a directory
+            for secrets, or a shared group is secret or of another backing than "memfd".
         OSError: `backing` names a directory that is missing or cannot be written to.
     """
 
@@ -63,6 +65,7 @@ class MemGroup:
         *,
         secret: bool = False,
         huge_pages: bool = True,
+        shared: bool = False,
     ) -> Self: ...
     @property
     def name(self) -> str:
@@ -76,6 +79,12 @@ class MemGroup:
     @property
     def backing(self) -> str:
         """Where the memory comes from: "memfd", "anonymous" or a directory."""
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may be given what it holds, by `send`."""
+    @property
+    def frozen(self) -> bool:
+        """Whether nobody can write to what it holds."""
     @property
     def secret(self) -> bool:
         """Whether what it holds is locked in memory, left out of core dumps, and overwritten at the end."""
@@ -488,6 +497,63 @@ class MemGroup:
     def unprotect(self, obj: memoryview, /) -> memoryview: ...
     @overload
     def unprotect(self, obj: _Array, /) -> _Array: ...
+    def send(self, sock: FileDescriptorLike, obj: MemBlock | MemList | memoryview | NDArray[Any], /) -> None:
+        """Hand an object to the process at the other end of a Unix socket, which takes it by `recv`: no copy.
+
+        What arrives is read-only, and shows the same bytes: what is written to them later the other process
+        sees, until `freeze`. A slot's descriptor goes over a socket once; each later message has 64 bytes and
+        a few more. Memory that was sent is not used again by `reset`, nor by later groups.
+
+        Args:
+            sock: A connected Unix socket, or anything else with `fileno()` that is one. The socket's timeout
+                holds.
+            obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory.
+
+        Raises:
+            TypeError: `obj` is none of these, its elements refer to objects, or `sock` has no descriptor.
+            ValueError: The group was made without `shared=True`, `obj` does not live in it, `sock` is no Unix
+                socket, or the group is freed.
+            OSError: The socket refuses it: TimeoutError, BlockingIOError, BrokenPipeError and others.
+            MemoryError: What of the memory was never touched cannot be committed, or the table of a list.
+        """
+
+    def recv(self, sock: FileDescriptorLike, /) -> Any:
+        """Receive the next object that the process at the other end of a Unix socket has sent.
+
+        Waits for it, and copies nothing.
+
+        It is a block, a list, a memoryview or an array, as it was sent; read-only, and borrowed by the group
+        until this is reset or ends. Nothing is taken on trust: what could make reading it a crash is refused,
+        and the next message is the one behind it.
+
+        Args:
+            sock: A connected Unix socket, or anything else with `fileno()` that is one. The socket's timeout
+                holds.
+
+        Raises:
+            TypeError: `sock` has no descriptor.
+            ValueError: What came is refused, `sock` is no Unix socket, the group is secret, or it is freed.
+            EOFError: The other end was closed.
+            ConnectionError: It was closed in the midst of a message.
+            OSError: The socket refuses it (TimeoutError, BlockingIOError and others), or there are too many
+                open files.
+            ImportError: What came is an array, and numpy is not installed.
+            MemoryError: There is no memory for the columns of a list.
+        """
+
+    def freeze(self) -> None:
+        """Make the group's memory what nobody can write to any more, in this process or another, for ever.
+
+        The read-write mirror is given up and the memory sealed (F_SEAL_WRITE), which every process that has
+        it can check. All objects are read-only from then on, and nothing can be allocated until a `reset`.
+
+        Raises:
+            BufferError: Memoryviews, arrays or blocks that ever gave out their address can still write.
+            OSError: Another process, such as a forked child, can still write (EBUSY), or the kernel refuses
+                it.
+            ValueError: The group was made without `shared=True`, or it is freed.
+        """
+
     def reset(self) -> None:
         """Empty the group and keep its memory, warm, for what comes next. Blocks from before are freed.
 

@@ -29,6 +29,9 @@ class SlotStats:
     @property
     def protected(self) -> int:
         """Bytes that `protect` has handed out; what was protected twice counts twice."""
+    @property
+    def receivers(self) -> int:
+        """Sockets over which `send` has handed the slot to another process."""
     def as_dict(self) -> dict[str, int]:
         """Return the same as a dict, for JSON."""
 

@@ -135,10 +135,18 @@ impl MemBlock {
             ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start.cast(), len as ffi::Py_ssize_t, readonly, flags)
         };
         if filled != 0 {
-            this.body.group.get().remove_view();
+            this.remove_view();
             return Err(PyErr::fetch(slf.py()));
         }
         Ok(())
+    }
+}
+
+/// Ends a view of a block that shows that mirror.
+fn remove_view(group: &MemGroup, mirror: Mirror) {
+    match mirror {
+        Mirror::ReadWrite => group.remove_view(),
+        Mirror::ReadOnly => group.remove_protected_view(),
     }
 }
 
@@ -187,13 +195,16 @@ impl MemBlock {
         // SAFETY: it is a MemBlock that nobody else refers to, by contract.
         let body = unsafe { &raw const (*this).body };
         // SAFETY: nobody reads it after this.
-        let Body { group, raw, exported, is_view, .. } = unsafe { body.read() };
+        let Body { group, raw, mirror, exported, is_view } = unsafe { body.read() };
         // SAFETY: it is an object, and alive until its memory is given back below.
         let kind = unsafe { ffi::Py_TYPE(this.cast()) };
         let was_exporter = exported.end();
         if was_exporter {
+            if mirror == Mirror::ReadWrite {
+                group.get().remove_writer();
+            }
             if is_view.into_inner() {
-                group.get().remove_view();
+                remove_view(group.get(), mirror);
             }
             // SAFETY: hold_slot took the reference that is given back here.
             unsafe { Arc::decrement_strong_count(raw.slot.as_ptr().cast_const()) };
@@ -243,7 +254,10 @@ impl MemBlock {
         let group = self.body.group.get();
         group.while_there(py, self.held(), |live| {
             self.hold_slot(live);
-            group.add_view();
+            match self.body.mirror {
+                Mirror::ReadWrite => group.add_view(),
+                Mirror::ReadOnly => group.add_protected_view(),
+            }
         })
     }
 
@@ -261,7 +275,7 @@ impl MemBlock {
 
     /// Ends a view that [`add_view`](Self::add_view) counted.
     pub(crate) fn remove_view(&self) {
-        self.body.group.get().remove_view();
+        remove_view(self.body.group.get(), self.body.mirror);
     }
 
     /// Ends what [`MemGroup::add_pin`] counted.
@@ -274,6 +288,9 @@ impl MemBlock {
         if !self.body.exported.swap(&self.body.raw) {
             // `delete` drops it.
             let _held = Arc::into_raw(live.share_slot());
+            if self.body.mirror == Mirror::ReadWrite {
+                self.body.group.get().add_writer();
+            }
         }
     }
 
@@ -297,10 +314,10 @@ impl MemBlock {
         self.body.group.get().access(py, self.held(), None, many, move |live| work(live.bytes()))
     }
 
-    /// Whether the block shows the read-only mirror.
+    /// Whether nobody can write to the bytes where the block shows them.
     #[inline(always)]
     pub(crate) fn is_protected(&self) -> bool {
-        self.body.mirror == Mirror::ReadOnly
+        self.body.mirror == Mirror::ReadOnly || self.body.group.get().is_frozen()
     }
 
     /// Whether the bytes are still there: asked before anything else, so that no use of a freed block goes unnoticed.
@@ -319,6 +336,9 @@ impl MemBlock {
         match self.while_there(py, |live| live.slot().is_writable()) {
             Ok(false) => {
                 "this block shows memory that was borrowed to be read: the group's copy(block) gives a writable one"
+            }
+            _ if self.body.group.get().is_frozen() => {
+                "the group of this block is frozen: nothing in it can be written any more"
             }
             _ => "this block is protected: the group's unprotect() gives a writable one",
         }

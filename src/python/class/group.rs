@@ -20,6 +20,7 @@ use crate::python::group::stats::{GroupStats, SlotStats};
 use crate::python::list::copying;
 use crate::python::list::object::MemList;
 use crate::python::list::sizes;
+use crate::python::share;
 use crate::python::stream::frames::arguments::{Prefix, ReadAhead};
 use crate::python::stream::frames::object::FrameReader;
 use crate::python::stream::reads::{self, ReadResult};
@@ -39,9 +40,10 @@ impl MemGroup {
     #[new]
     #[pyo3(
         signature = (
-            base=Base(crate::DEFAULT_BASE), limit=None, backing=Backing::Memfd, name=None, *, secret=false, huge_pages=true
+            base=Base(crate::DEFAULT_BASE), limit=None, backing=Backing::Memfd, name=None, *, secret=false, huge_pages=true,
+            shared=false,
         ),
-        text_signature = "(base=65536, limit=None, backing='memfd', name=None, *, secret=False, huge_pages=True)",
+        text_signature = "(base=65536, limit=None, backing='memfd', name=None, *, secret=False, huge_pages=True, shared=False)",
     )]
     fn new(
         base: Base,
@@ -50,8 +52,10 @@ impl MemGroup {
         #[pyo3(from_py_with = arguments::name)] name: Option<String>,
         #[pyo3(from_py_with = flags::secret)] secret: bool,
         #[pyo3(from_py_with = flags::huge_pages)] huge_pages: bool,
+        #[pyo3(from_py_with = flags::shared)] shared: bool,
     ) -> PyResult<Self> {
-        let options = Options::new().base(base.0).limit(limit.map(|limit| limit.0)).huge_pages(huge_pages);
+        let options =
+            Options::new().base(base.0).limit(limit.map(|limit| limit.0)).huge_pages(huge_pages).shared(shared);
         let options =
             options.name(name.as_deref().unwrap_or(if secret { "secret" } else { "memgroup" })).secret(secret);
         let group = options.backing(backing.clone()).open().map_err(|error| match backing {
@@ -282,6 +286,64 @@ impl MemGroup {
         protect::through(slf, obj, Mirror::ReadWrite)
     }
 
+    /// Hand an object to the process at the other end of a Unix socket, which takes it by `recv`: no copy.
+    ///
+    /// What arrives is read-only, and shows the same bytes: what is written to them later the other process sees, until
+    /// `freeze`. A slot's descriptor goes over a socket once; each later message has 64 bytes and a few more. Memory that was
+    /// sent is not used again by `reset`, nor by later groups.
+    ///
+    /// Args:
+    ///     sock: A connected Unix socket, or anything else with `fileno()` that is one. The socket's timeout holds.
+    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory.
+    ///
+    /// Raises:
+    ///     TypeError: `obj` is none of these, its elements refer to objects, or `sock` has no descriptor.
+    ///     ValueError: The group was made without `shared=True`, `obj` does not live in it, `sock` is no Unix
+    ///         socket, or the group is freed.
+    ///     OSError: The socket refuses it: TimeoutError, BlockingIOError, BrokenPipeError and others.
+    ///     MemoryError: What of the memory was never touched cannot be committed, or the table of a list.
+    #[pyo3(signature = (sock, obj, /))]
+    fn send(slf: &Bound<'_, Self>, sock: &Bound<'_, PyAny>, obj: &Bound<'_, PyAny>) -> PyResult<()> {
+        share::send::send(slf, sock, obj)
+    }
+
+    /// Receive the next object that the process at the other end of a Unix socket has sent.
+    ///
+    /// Waits for it, and copies nothing.
+    ///
+    /// It is a block, a list, a memoryview or an array, as it was sent; read-only, and borrowed by the group until this is
+    /// reset or ends. Nothing is taken on trust: what could make reading it a crash is refused, and the next message is the
+    /// one behind it.
+    ///
+    /// Args:
+    ///     sock: A connected Unix socket, or anything else with `fileno()` that is one. The socket's timeout holds.
+    ///
+    /// Raises:
+    ///     TypeError: `sock` has no descriptor.
+    ///     ValueError: What came is refused, `sock` is no Unix socket, the group is secret, or it is freed.
+    ///     EOFError: The other end was closed.
+    ///     ConnectionError: It was closed in the midst of a message.
+    ///     OSError: The socket refuses it (TimeoutError, BlockingIOError and others), or there are too many open files.
+    ///     ImportError: What came is an array, and numpy is not installed.
+    ///     MemoryError: There is no memory for the columns of a list.
+    #[pyo3(signature = (sock, /))]
+    fn recv<'py>(slf: &Bound<'py, Self>, sock: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        share::receive::receive(slf, sock)
+    }
+
+    /// Make the group's memory what nobody can write to any more, in this process or another, for ever.
+    ///
+    /// The read-write mirror is given up and the memory sealed (F_SEAL_WRITE), which every process that has it can check. All
+    /// objects are read-only from then on, and nothing can be allocated until a `reset`.
+    ///
+    /// Raises:
+    ///     BufferError: Memoryviews, arrays or blocks that ever gave out their address can still write.
+    ///     OSError: Another process, such as a forked child, can still write (EBUSY), or the kernel refuses it.
+    ///     ValueError: The group was made without `shared=True`, or it is freed.
+    fn freeze(&self, py: Python<'_>) -> PyResult<()> {
+        self.make_immutable(py)
+    }
+
     /// Whether the bytes of an object (a block, a list, or anything that exports a buffer) live in this group.
     fn __contains__(slf: &Bound<'_, Self>, obj: &Bound<'_, PyAny>) -> PyResult<bool> {
         locate::holds(slf, obj)
@@ -339,12 +401,13 @@ impl MemGroup {
     /// Raises:
     ///     ValueError: The group is freed.
     fn stats(&self, py: Python<'_>) -> PyResult<GroupStats> {
-        let (stats, held, protected) = self.try_with_state(py, |state| {
+        let (stats, held, protected, receivers) = self.try_with_state(py, |state| {
             let (stats, held) = state.stats(py)?;
-            Ok((stats, held, state.protected().collect::<Vec<_>>()))
+            Ok((stats, held, state.protected().collect::<Vec<_>>(), state.receivers().collect::<Vec<_>>()))
         })?;
-        let slots = stats.slots.into_iter().zip(&protected);
-        let slots = slots.map(|(slot, &protected)| Bound::new(py, SlotStats::new(slot, protected)));
+        let slots = stats.slots.into_iter().zip(protected.iter().zip(receivers));
+        let slots =
+            slots.map(|(slot, (&protected, receivers))| Bound::new(py, SlotStats::new(slot, protected, receivers)));
         let slots = slots.collect::<PyResult<Vec<_>>>()?;
         Ok(GroupStats {
             slots: PyTuple::new(py, slots)?.unbind(),
@@ -395,6 +458,18 @@ impl MemGroup {
         self.is_secret(py)
     }
 
+    /// Whether other processes may be given what it holds, by `send`.
+    #[getter]
+    fn shared(&self, py: Python<'_>) -> bool {
+        self.with_state(py, |state| state.group().is_shared())
+    }
+
+    /// Whether nobody can write to what it holds.
+    #[getter]
+    fn frozen(&self) -> bool {
+        self.is_frozen()
+    }
+
     /// Whether the group has ended, gently or not.
     #[getter]
     fn freed(&self, py: Python<'_>) -> bool {
@@ -411,7 +486,14 @@ impl MemGroup {
         }
         let backing = self.with_state(py, |state| {
             let group = state.group();
-            group.backing().describe() + if group.is_secret() { ", secret" } else { "" }
+            let kind = if group.is_secret() {
+                ", secret"
+            } else if group.is_shared() {
+                ", shared"
+            } else {
+                ""
+            };
+            group.backing().describe() + kind + if self.is_frozen() { ", frozen" } else { "" }
         });
         let (blocks, slots, views) = (self.blocks(), stats.slots.len(), self.views());
         let borrowed =

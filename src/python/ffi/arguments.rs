@@ -67,7 +67,7 @@ pub(crate) mod flags {
         )*};
     }
 
-    flags!(counts_prefix, force, huge_pages, secret, zero);
+    flags!(counts_prefix, force, huge_pages, secret, shared, zero);
 }
 
 fn flag(object: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {

@@ -162,6 +162,12 @@ impl Api {
         })
     }
 
+    /// Whether an object is an element type.
+    pub(crate) fn is_dtype(&self, object: &Bound<'_, PyAny>) -> bool {
+        // SAFETY: both are alive.
+        unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), self.descr_type) != 0 }
+    }
+
     /// The element type that an argument of numpy's own functions means.
     #[inline(always)]
     pub(crate) fn descr<'py>(&self, py: Python<'py>, dtype: Option<&Bound<'py, PyAny>>) -> PyResult<Descr<'py>> {

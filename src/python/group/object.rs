@@ -2,17 +2,19 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 
-use crate::list::Columns;
+use crate::list::{Columns, ListLayout};
 use crate::os::fork::{self, PerProcess};
 use crate::python::group::lender::{Lender, ReleaseDue, release_due};
 use crate::python::group::lock::GroupLock;
 use crate::python::group::raw::{Claim, Held, LiveBlock, RawBlock, count};
 use crate::python::group::state::{EndRefused, GroupState, LetGo, Runs, Unavailable};
+use crate::share::list::Described;
+use crate::share::{self, ShareError};
 use crate::slot::LiveSlots;
 
 /// Work on this many bytes lets other Python threads run meanwhile.
@@ -33,17 +35,24 @@ const DETACH_ABOVE_BYTES: usize = 256 * 1024;
 ///     secret: Whether what the group holds is locked in memory, left out of core dumps, and overwritten with zeros
 ///         when the group is reset, freed or ends.
 ///     huge_pages: Whether large slots are committed in huge pages where the kernel gives them.
+///     shared: Whether other processes may be given what the group holds, by `send`. It takes two descriptors for each slot,
+///         and the group's memory is not kept for later groups.
 ///
 /// Raises:
 ///     TypeError: An argument is of the wrong type.
-///     ValueError: `base` is 0, negative or absurd, `limit` negative, `name` unusable, or `backing` a directory for
-///         secrets.
+///     ValueError: `base` is 0, negative or absurd, `limit` negative, `name` unusable, `backing` a directory for
+///         secrets, or a shared group is secret or of another backing than "memfd".
 ///     OSError: `backing` names a directory that is missing or cannot be written to.
 #[pyclass(frozen, weakref, module = "memgroup")]
 pub(crate) struct MemGroup {
     lock: GroupLock<GroupState>,
     /// Shared with what outlives the group: memory lent to consumers that know nothing of Python.
     views: Arc<AtomicUsize>,
+    /// Those of the views that cannot write, and blocks that can and may have given their address away.
+    protected_views: AtomicUsize,
+    writers: AtomicUsize,
+    /// Whether nobody can write to the group's memory, which its blocks then show as protected ones do.
+    is_frozen: AtomicBool,
     /// Views that no object but a call of this process has: a child has none of its parent's threads, so none of theirs.
     pins: PerProcess<AtomicUsize>,
     blocks: Tally,
@@ -76,6 +85,9 @@ impl MemGroup {
         Ok(Self {
             lock: GroupLock::new(GroupState::new(group))?,
             views: Arc::default(),
+            protected_views: AtomicUsize::new(0),
+            writers: AtomicUsize::new(0),
+            is_frozen: AtomicBool::new(false),
             pins: PerProcess::new(AtomicUsize::new(0)).map_err(crate::os::Refusal::in_preparation)?,
             blocks: Tally::default(),
             requested: Tally::default(),
@@ -287,6 +299,50 @@ impl MemGroup {
         self.views.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Counts a view that cannot write.
+    pub(crate) fn add_protected_view(&self) {
+        self.protected_views.fetch_add(1, Ordering::Relaxed);
+        self.add_view();
+    }
+
+    pub(crate) fn remove_protected_view(&self) {
+        self.remove_view();
+        self.protected_views.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a block that may have given out an address to write to.
+    pub(crate) fn add_writer(&self) {
+        self.writers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn remove_writer(&self) {
+        self.writers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether nobody can write to the group's memory.
+    #[inline(always)]
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.is_frozen.load(Ordering::Relaxed)
+    }
+
+    /// How many views and blocks there are by which somebody can write.
+    fn writers(&self) -> usize {
+        let views = self.views().saturating_sub(self.protected_views.load(Ordering::Relaxed));
+        views.max(self.writers.load(Ordering::Relaxed))
+    }
+
+    /// Takes the right to write away from everybody.
+    ///
+    /// # Errors
+    /// BufferError, OSError, ValueError: see `MemGroup.freeze`.
+    pub(crate) fn make_immutable(&self, py: Python<'_>) -> PyResult<()> {
+        let frozen = self.lock.exclusive(py, |state| {
+            let _no_fork = fork::hold_off();
+            state.freeze(py, self.writers(), || self.is_frozen.store(true, Ordering::Relaxed))
+        });
+        frozen.map_err(|refusal| refusal.error(&self.name(py)))
+    }
+
     /// Counts a view of this process alone. Returns the process's generation, for [`remove_pin`](Self::remove_pin).
     pub(crate) fn add_pin(&self) -> u32 {
         // The page that tells processes apart is there since new(), so nothing is refused.
@@ -342,6 +398,7 @@ impl MemGroup {
     pub(crate) fn begin_anew(&self, py: Python<'_>) -> PyResult<()> {
         let reset = |state: &mut GroupState| {
             let let_go = state.reset(py, self.views())?;
+            self.is_frozen.store(false, Ordering::Relaxed);
             self.blocks.clear();
             self.requested.clear();
             Ok(let_go)
@@ -398,6 +455,21 @@ impl MemGroup {
             self.lock.exclusive(py, GroupState::open_private)?;
         }
         Ok(())
+    }
+
+    /// Describes a list for another process; see [`share::list::describe`].
+    pub(crate) fn describe_list(
+        &self,
+        py: Python<'_>,
+        claim: Claim,
+        layout: &ListLayout,
+    ) -> PyResult<Result<Described, ShareError>> {
+        let described = self.lock.detached(py, |state| {
+            let slots = state.check(claim)?;
+            // SAFETY: the list was just found in those slots.
+            Ok(unsafe { share::list::describe(state.group(), layout, slots) })
+        });
+        self.or_unavailable(py, described)
     }
 
     /// Short work on the group by an attached thread, whatever has become of it.

@@ -24,12 +24,14 @@ pub(crate) struct SlotStats {
     mapped: usize,
     /// Bytes that `protect` has handed out; what was protected twice counts twice.
     protected: usize,
+    /// Sockets over which `send` has handed the slot to another process.
+    receivers: usize,
 }
 
 impl SlotStats {
-    pub(crate) fn new(slot: crate::SlotStats, protected: usize) -> Self {
+    pub(crate) fn new(slot: crate::SlotStats, protected: usize, receivers: usize) -> Self {
         let crate::SlotStats { index, capacity, allocated, committed, huge, mapped } = slot;
-        Self { index, capacity, allocated, committed, huge, mapped, protected }
+        Self { index, capacity, allocated, committed, huge, mapped, protected, receivers }
     }
 }
 
@@ -46,7 +48,7 @@ impl SlotStats {
 }
 
 impl SlotStats {
-    fn numbers(&self) -> [(&'static str, usize); 7] {
+    fn numbers(&self) -> [(&'static str, usize); 8] {
         [
             ("index", self.index),
             ("capacity", self.capacity),
@@ -55,6 +57,7 @@ impl SlotStats {
             ("huge", self.huge),
             ("mapped", self.mapped),
             ("protected", self.protected),
+            ("receivers", self.receivers),
         ]
     }
 }

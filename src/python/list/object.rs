@@ -2,7 +2,7 @@
 //!
 //! What Python calls is in `class`, what is done with the bytes in `contents`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -10,7 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyMemoryView;
 
 use crate::Error;
-use crate::list::inspect::Records;
+use crate::list::inspect::{Records, taken};
 use crate::list::{Columns, ListLayout, Part, Span};
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
@@ -20,6 +20,8 @@ use crate::python::group::raw::{Claim, RawBlock, count};
 use crate::python::group::state::Runs;
 use crate::python::list::column::Column;
 use crate::python::list::live::LiveList;
+use crate::share::ShareError;
+use crate::share::list::Described;
 use crate::slot::Mirror;
 
 /// Many allocations made in one call: a sequence of blocks that compares by content.
@@ -36,6 +38,8 @@ pub(crate) struct MemList {
     mirror: Mirror,
     /// What `sizes` and `offsets` show, once somebody has asked.
     columns: [PyOnceLock<Py<Column>>; 2],
+    /// What other processes are told of it, once it was sent.
+    described: OnceLock<Described>,
 }
 
 impl MemList {
@@ -92,7 +96,15 @@ impl MemList {
     fn new(group: &Bound<'_, MemGroup>, layout: ListLayout, epoch: u64) -> Self {
         let part = Part::all(layout.columns().len());
         let (group, layout) = (group.clone().unbind(), Arc::new(layout));
-        Self { group, layout, part, epoch, mirror: Mirror::ReadWrite, columns: [PyOnceLock::new(), PyOnceLock::new()] }
+        Self {
+            group,
+            layout,
+            part,
+            epoch,
+            mirror: Mirror::ReadWrite,
+            columns: [PyOnceLock::new(), PyOnceLock::new()],
+            described: OnceLock::new(),
+        }
     }
 
     pub(crate) fn group(&self) -> &Py<MemGroup> {
@@ -184,6 +196,22 @@ impl MemList {
         })
     }
 
+    /// What other processes are told of the list. Made by the first call, which writes its columns to the group.
+    pub(crate) fn described(&self, py: Python<'_>) -> PyResult<Result<Described, ShareError>> {
+        self.check(py)?;
+        if let Some(described) = self.described.get() {
+            return Ok(Ok(described.clone()));
+        }
+        let whole = match self.part == Part::all(self.layout.columns().len()) {
+            true => None,
+            false => Some(py.detach(|| taken(&self.layout, self.part, 0..self.part.len()))?),
+        };
+        let layout = whole.as_ref().unwrap_or(&self.layout);
+        let described = self.group.get().describe_list(py, self.claim(), layout)?;
+        // Two threads that come first have described it twice, and either will do.
+        Ok(described.inspect(|described| drop(self.described.set(described.clone()))))
+    }
+
     /// Whether the list is of that group.
     pub(crate) fn belongs_to(&self, group: &Py<MemGroup>) -> bool {
         self.group.is(group)
@@ -228,13 +256,21 @@ impl MemList {
     }
 
     pub(crate) fn is_protected(&self) -> bool {
-        self.mirror == Mirror::ReadOnly
+        self.mirror == Mirror::ReadOnly || self.group.get().is_frozen()
     }
 
     fn shared(&self, py: Python<'_>) -> Self {
         let Self { part, epoch, mirror, .. } = *self;
         let (group, layout) = (self.group.clone_ref(py), Arc::clone(&self.layout));
-        Self { group, layout, part, epoch, mirror, columns: [PyOnceLock::new(), PyOnceLock::new()] }
+        Self {
+            group,
+            layout,
+            part,
+            epoch,
+            mirror,
+            columns: [PyOnceLock::new(), PyOnceLock::new()],
+            described: OnceLock::new(),
+        }
     }
 
     pub(crate) fn with_part<'py>(&self, py: Python<'py>, part: Part) -> PyResult<Bound<'py, Self>> {

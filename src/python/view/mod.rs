@@ -4,5 +4,5 @@ pub(crate) mod array;
 pub(crate) mod borrow;
 pub(crate) mod locate;
 pub(crate) mod protect;
-mod protect_array;
-mod strided_view;
+pub(crate) mod protect_array;
+pub(crate) mod strided_view;

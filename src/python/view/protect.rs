@@ -1,6 +1,6 @@
 //! `protect` and `unprotect`: the memory of an object through the other mirror.
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
@@ -21,6 +21,12 @@ pub(crate) fn through<'py>(
     object: &Bound<'py, PyAny>,
     to: Mirror,
 ) -> PyResult<Bound<'py, PyAny>> {
+    if to == Mirror::ReadWrite && slf.get().is_frozen() {
+        let name = slf.get().name(slf.py());
+        return Err(PyValueError::new_err(format!(
+            "the group {name:?} is frozen: nothing in it can be written any more"
+        )));
+    }
     if let Ok(block) = object.cast::<MemBlock>() {
         return moved_block(slf, block, to).map(Bound::into_any);
     }

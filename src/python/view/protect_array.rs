@@ -20,7 +20,7 @@ pub(crate) fn through<'py>(
     // Most arrays are of numpy's own class, and the rest should not have to import numpy.ma.
     let is_plain = array.is_plain();
     if !is_plain {
-        refuse_masked(array.object, to)?;
+        refuse_masked(array.object, verb(to))?;
     }
     let contents = array.contents()?;
     let block = block_of(slf, array.object, &contents, to)?;
@@ -35,11 +35,12 @@ pub(crate) fn through<'py>(
     if is_plain { Ok(plain) } else { array.wrap(&plain) }
 }
 
-fn refuse_masked(object: &Bound<'_, PyAny>, to: Mirror) -> PyResult<()> {
+/// Raises for what is two arrays; `verb` is what was asked for.
+pub(crate) fn refuse_masked(object: &Bound<'_, PyAny>, verb: &str) -> PyResult<()> {
     if !is_masked(object)? {
         return Ok(());
     }
-    let (verb, masked) = (verb(to), type_name(object));
+    let masked = type_name(object);
     Err(PyTypeError::new_err(format!(
         "cannot {verb} a {masked}, which is two arrays: {verb} its .data and its .mask, and join what you get with \
          np.ma.array(data, mask=mask, copy=False)"

@@ -16,6 +16,8 @@ use crate::python::block::buffer::Buffer;
 use crate::python::block::object::{Get, MemBlock};
 use crate::python::block::strided::reach;
 use crate::python::ffi::exported::Elements;
+use crate::python::group::raw::RawBlock;
+use crate::share::wire;
 
 /// What a memoryview or an array shows.
 pub(crate) struct Contents {
@@ -50,6 +52,34 @@ impl ViewLayout {
         let addresses = reach(origin, item_size, &shape, &strides)
             .ok_or_else(|| PyBufferError::new_err("the buffer reaches beyond the address space"))?;
         Ok(Self { origin, addresses, item_size, format: buffer.format().to_owned(), shape, strides })
+    }
+
+    /// A memoryview of a block's bytes, as another process has told their layout.
+    pub(crate) fn of_wire<'py>(block: Bound<'py, MemBlock>, view: wire::View) -> PyResult<Bound<'py, PyMemoryView>> {
+        let RawBlock { address, len, .. } = block.get().raw();
+        // As Python itself shows a block.
+        if view == wire::View::of_bytes(len) {
+            return PyMemoryView::from(block.as_any());
+        }
+        let format = CString::new(view.format)?;
+        // Those of a message fit, and what they reach is within its bytes.
+        let numbers = |numbers: Vec<i64>| numbers.into_iter().map(|number| number as isize).collect();
+        let (shape, strides) = (numbers(view.shape), numbers(view.strides));
+        let start = address.addr().get();
+        let (origin, addresses) = (start + view.origin as usize, start..start + len);
+        Self { origin, addresses, item_size: view.item_size as isize, format, shape, strides }.view_of(block)
+    }
+
+    /// The same as it is told to other processes.
+    pub(crate) fn to_wire(&self) -> wire::View {
+        let numbers = |numbers: &[isize]| numbers.iter().map(|&number| number as i64).collect();
+        wire::View {
+            origin: self.origin.wrapping_sub(self.addresses.start) as u64,
+            item_size: self.item_size as u64,
+            shape: numbers(&self.shape),
+            strides: numbers(&self.strides),
+            format: self.format.to_bytes().to_vec(),
+        }
     }
 
     /// What the buffer shows.

@@ -65,6 +65,12 @@ impl Mirrors {
         None
     }
 
+    /// # Safety
+    /// None here.
+    pub(crate) unsafe fn freeze(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     pub(crate) fn fill_holes(&self, _start: usize, _end: usize) -> Result<(), Refusal> {
         Ok(())
     }

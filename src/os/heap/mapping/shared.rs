@@ -27,12 +27,20 @@ impl SharedFile {
         match *self {}
     }
 
-    pub(crate) fn is_announced(&self) -> bool {
+    pub(crate) fn is_given_away(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
         match *self {}
     }
 
     pub(crate) fn ended() -> u64 {
         0
+    }
+
+    pub(crate) fn other_writers(&self) -> Vec<u32> {
+        match *self {}
     }
 }
 
@@ -59,6 +67,10 @@ impl ReceivedFile {
     }
 
     pub(crate) fn len(&self) -> usize {
+        match *self {}
+    }
+
+    pub(crate) fn name(&self) -> Option<String> {
         match *self {}
     }
 

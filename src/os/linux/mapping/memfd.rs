@@ -30,9 +30,14 @@ pub(super) fn seal(file: &OwnedFd) -> Result<(), Refusal> {
     add(file, seals)
 }
 
-/// Seals memory so that it may be sealed further later.
+/// Seals memory so that it can be [frozen](freeze) later.
 pub(super) fn seal_for_now(file: &OwnedFd) -> Result<(), Refusal> {
     add(file, SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_FUTURE_WRITE)
+}
+
+/// Forbids all writing for ever. EBUSY says that a process still maps it writable.
+pub(super) fn freeze(file: &OwnedFd) -> Result<(), Refusal> {
+    add(file, SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL)
 }
 
 fn add(file: &OwnedFd, seals: SealFlag) -> Result<(), Refusal> {

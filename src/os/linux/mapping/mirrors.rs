@@ -211,6 +211,21 @@ impl Mirrors {
         self.shared.as_ref()
     }
 
+    /// Makes the memory what nobody can write to, for ever: the addresses of the read-write mirror are to be read only from now on,
+    /// also where the kernel then refuses the rest, which it does (EBUSY) while another process can write.
+    ///
+    /// # Safety
+    /// No unique Rust reference into either mirror may be left.
+    pub(crate) unsafe fn freeze(&self) -> Result<(), Refusal> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        if !shared.is_frozen() {
+            // In the place of the other: what is mapped there reads as before, and stops whoever writes.
+            self.reserved.map(0, &shared.reader(), ProtFlags::PROT_READ)?;
+            shared.close_to_writers();
+        }
+        shared.freeze()
+    }
+
     /// Finds memory for what of the bytes `start..end` was never touched, so that others can read them.
     pub(crate) fn fill_holes(&self, start: usize, end: usize) -> Result<(), Refusal> {
         let (Some(shared), Some(read_only)) = (&self.shared, self.read_only) else { return Ok(()) };

@@ -1,5 +1,6 @@
 //! Memory that several processes map: what its owner keeps of it, and what another process makes of a descriptor.
 
+use std::fs;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -14,7 +15,7 @@ use super::directory::reopened_read_only;
 use super::memfd;
 use super::reserved::Reserved;
 use crate::error::Operation;
-use crate::os::{Refusal, page_size};
+use crate::os::{MAX_NAME, Refusal, page_size};
 
 /// Bytes of the random number by which processes know a slot's memory.
 const ID_BYTES: usize = 16;
@@ -29,6 +30,9 @@ pub(crate) struct SharedFile {
     /// What other processes are given. It cannot write, and so cannot seal.
     reader: OwnedFd,
     is_announced: AtomicBool,
+    /// Whether this process has given up its writable mapping, and whether nobody can have one any more.
+    is_frozen: AtomicBool,
+    is_sealed: AtomicBool,
 }
 
 /// How many [`SharedFile`]s there were that are gone.
@@ -41,7 +45,8 @@ impl SharedFile {
         // Else the descriptors that others are given could be opened anew, to write, by their users.
         fchmod(&owner, Mode::S_IRUSR).map_err(Refusal::of(Operation::CreateMemfd))?;
         let reader = reopened_read_only(&owner)?;
-        Ok(Self { id: random()?, len, owner, reader, is_announced: AtomicBool::new(false) })
+        let [is_announced, is_frozen, is_sealed] = [const { AtomicBool::new(false) }; 3];
+        Ok(Self { id: random()?, len, owner, reader, is_announced, is_frozen, is_sealed })
     }
 
     pub(super) fn owner(&self) -> &OwnedFd {
@@ -68,10 +73,15 @@ impl SharedFile {
         self.is_announced.store(true, Ordering::Relaxed);
     }
 
-    /// Whether another process may map it.
-    pub(crate) fn is_announced(&self) -> bool {
+    /// Whether another process may map it, or this one cannot write to it any more: then it is not used again.
+    pub(crate) fn is_given_away(&self) -> bool {
         // Relaxed: who asks has the group to itself, and so has seen what was done.
-        self.is_announced.load(Ordering::Relaxed)
+        self.is_announced.load(Ordering::Relaxed) || self.is_frozen()
+    }
+
+    /// Whether this process cannot write to it any more.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.is_frozen.load(Ordering::Relaxed)
     }
 
     /// Whether all of a range is in memory, so that reading it finds nothing that has to be made.
@@ -79,9 +89,32 @@ impl SharedFile {
         is_solid(self.owner.as_fd(), range)
     }
 
+    /// Notes that the writable mapping of this process is gone.
+    pub(super) fn close_to_writers(&self) {
+        self.is_frozen.store(true, Ordering::Relaxed);
+    }
+
+    /// Seals it against every writer for ever. EBUSY says that a process still maps it writable.
+    pub(super) fn freeze(&self) -> Result<(), Refusal> {
+        if !self.is_sealed.load(Ordering::Relaxed) {
+            memfd::freeze(&self.owner)?;
+            self.is_sealed.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// A number that grows whenever one of them ends.
     pub(crate) fn ended() -> u64 {
         ENDED.load(Ordering::Acquire)
+    }
+
+    /// The processes that can write to it, this one aside, as far as this one may look.
+    pub(crate) fn other_writers(&self) -> Vec<u32> {
+        let Ok(status) = fstat(&self.owner) else { return Vec::new() };
+        let inode = status.st_ino.to_string();
+        let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+        let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+        ids.filter(|&id| id != std::process::id() && maps_writable(id, &inode)).collect()
     }
 }
 
@@ -89,6 +122,17 @@ impl Drop for SharedFile {
     fn drop(&mut self) {
         ENDED.fetch_add(1, Ordering::Release);
     }
+}
+
+/// Whether a process maps the memfd with that inode so that it can write to it.
+fn maps_writable(process: u32, inode: &str) -> bool {
+    let Ok(maps) = fs::read_to_string(format!("/proc/{process}/maps")) else { return false };
+    maps.lines().any(|line| {
+        // Addresses, access, offset, device, inode, path.
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let is_writable = words.next().is_some_and(|access| access.as_bytes().get(1) == Some(&b'w'));
+        is_writable && words.nth(2) == Some(inode) && words.next().is_some_and(|path| path.starts_with("/memfd:"))
+    })
 }
 
 /// A number that nobody guesses.
@@ -176,6 +220,13 @@ impl ReceivedFile {
         self.len
     }
 
+    /// The name of the group that it is of, as far as it is known, and fits.
+    pub(crate) fn name(&self) -> Option<String> {
+        let path = fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd())).ok()?;
+        let name = path.to_str()?.strip_prefix("/memfd:")?;
+        Some(name.strip_suffix(" (deleted)").unwrap_or(name).to_owned()).filter(|name| name.len() <= MAX_NAME)
+    }
+
     /// Whether a descriptor is of the same memory.
     pub(crate) fn is_same(&self, other: BorrowedFd<'_>) -> bool {
         // All memfds of a machine are of one file system.
@@ -228,13 +279,18 @@ mod tests {
         let short = sealed(page, SealFlag::F_SEAL_SHRINK).unwrap();
         assert_eq!(ReceivedFile::map(short, page + 1).unwrap_err(), Unfit::Short(page as u64));
         for path in ["/proc/self/exe", "/dev/null", "/proc/self/stat", "/"] {
-            let file = OwnedFd::from(std::fs::File::open(path).unwrap());
+            let file = OwnedFd::from(fs::File::open(path).unwrap());
             assert_eq!(ReceivedFile::map(file, 1).unwrap_err(), Unfit::NotInMemory, "{path}");
         }
         let (_, pipe) = nix::unistd::pipe().unwrap();
         assert_eq!(ReceivedFile::map(pipe, 1).unwrap_err(), Unfit::NotInMemory);
         let fit = ReceivedFile::map(sealed(page, SealFlag::F_SEAL_SHRINK).unwrap(), 100).unwrap();
-        assert!(fit.len() == 100 && !fit.is_frozen() && fit.is_same(fit.file.as_fd()));
+        assert!(
+            fit.len() == 100
+                && !fit.is_frozen()
+                && fit.is_same(fit.file.as_fd())
+                && fit.name().as_deref() == Some("received-test")
+        );
     }
 
     #[test]
@@ -258,6 +314,7 @@ mod tests {
         assert_eq!(nix::unistd::write(shared.reader(), b"x"), Err(Errno::EBADF));
         let other = SharedFile::create("shared-test", page_size()).unwrap();
         assert_ne!(shared.id(), other.id());
+        assert!(shared.other_writers().is_empty());
         let ended = SharedFile::ended();
         drop(other);
         assert!(SharedFile::ended() > ended);

@@ -13,7 +13,7 @@ impl GroupState {
     #[inline(always)]
     pub(crate) fn try_alloc(&self, attached: Python<'_>, size: usize, align: usize) -> Option<RawBlock> {
         if cfg!(Py_GIL_DISABLED) {
-            self.check_open().ok()?;
+            self.check_allocates().ok()?;
             return self.group.try_alloc(size, align).map(|taken| self.raw(taken, size));
         }
         // An empty chunk has enough for nobody, and the chunk of a group that has ended is empty.
@@ -28,7 +28,7 @@ impl GroupState {
         size: usize,
         align: usize,
     ) -> Result<Option<RawBlock>, Unavailable> {
-        self.check_open()?;
+        self.check_allocates()?;
         self.gil_chunk.give_back(attached);
         let taken = self.group.try_alloc(size, align).map(|taken| self.raw(taken, size));
         if taken.is_some() {
@@ -39,7 +39,7 @@ impl GroupState {
 
     /// Bytes that may have to be committed first; see [`crate::MemGroup::alloc_slow`].
     pub(crate) fn alloc_slow(&self, size: usize, align: usize) -> Result<Result<RawBlock, crate::Error>, Unavailable> {
-        self.check_open()?;
+        self.check_allocates()?;
         Ok(self.group.alloc_slow(size, align).map(|taken| self.raw(taken, size)))
     }
 
@@ -56,14 +56,14 @@ impl GroupState {
 
     /// Room for a whole list in what is ready; see [`crate::MemGroup::try_alloc_many`].
     pub(crate) fn try_alloc_many(&self, attached: Python<'_>, columns: &Columns) -> Result<Option<Runs>, Unavailable> {
-        self.check_open()?;
+        self.check_allocates()?;
         self.gil_chunk.give_back(attached);
         Ok(self.group.try_alloc_many(columns).map(|runs| Runs { runs, epoch: self.epoch }))
     }
 
     /// Room for a whole list in memory that may have to be committed first; see [`crate::MemGroup::alloc_many_slow`].
     pub(crate) fn alloc_many_slow(&self, columns: &Columns) -> Result<Result<Runs, crate::Error>, Unavailable> {
-        self.check_open()?;
+        self.check_allocates()?;
         Ok(self.group.alloc_many_slow(columns).map(|runs| Runs { runs, epoch: self.epoch }))
     }
 

@@ -8,26 +8,29 @@
 //! | freed | freed | stays untouched until they die, secrets overwritten |
 //! | freed by force | freed | addresses stay reserved, without access, until they die |
 //!
-//! `alloc` hands out what is usable, `find` finds it again, `take_back` takes back what numpy has got, and `let_go` is what an end
+//! `alloc` hands out what is usable, until `freeze` ends that, and `attach` shows what other processes have sent. `find` finds it again, `take_back` takes back what numpy has got, and `let_go` is what an end
 //! leaves to be given back.
 //!
 //! Slots are kept by reference counts alone: the group holds one reference to each, every exporter another.
 
 mod alloc;
+mod attach;
 mod find;
+mod freeze;
 mod let_go;
 mod refusal;
 mod take_back;
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use pyo3::prelude::*;
 
 use crate::python::group::free_ranges::FreeRanges;
 use crate::python::group::gil_chunk::{GilChunk, Last};
 use crate::python::group::raw::Claim;
-use crate::slot::{LiveSlots, Slot};
+use crate::slot::{LiveSlots, Slot, SlotPtr};
 pub(crate) use alloc::Runs;
 pub(crate) use find::Known;
 pub(crate) use let_go::LetGo;
@@ -42,10 +45,14 @@ pub(crate) struct GroupState {
     last: Last,
     free_ranges: FreeRanges,
     phase: Phase,
+    /// Whether nothing can be written, and nothing allocated.
+    is_frozen: bool,
     /// Grows with every reset: a block is good in the epoch that it was made in.
     epoch: u64,
     /// Slots that the group has let go and that exporters may keep.
     aside: Vec<Weak<Slot>>,
+    /// The slots of what other processes have sent, by the address of its [`ReceivedFile`](crate::os::ReceivedFile).
+    attached: Mutex<HashMap<usize, SlotPtr>>,
     /// What numpy's arrays are allocated from, which may hold pointers to objects of this process: memory that a fork copies,
     /// and that is never taken away from those who hold it.
     private: Option<Box<Self>>,
@@ -67,8 +74,10 @@ impl GroupState {
             last: Last::default(),
             free_ranges: FreeRanges::default(),
             phase: Phase::Open,
+            is_frozen: false,
             epoch: 0,
             aside: Vec::new(),
+            attached: Mutex::default(),
             private: None,
         }
     }
@@ -164,6 +173,8 @@ impl GroupState {
         self.check_open().map_err(EndRefused::Unavailable)?;
         check_unseen(views, "reset")?;
         self.epoch += 1;
+        self.is_frozen = false;
+        self.forget_attached();
         self.free_ranges.clear(attached);
         self.gil_chunk.give_back(attached);
         let mut let_go = self.group.rewind();
@@ -178,6 +189,7 @@ impl GroupState {
     pub(crate) fn end(&mut self, attached: Python<'_>) -> Option<Vec<Arc<Slot>>> {
         self.check_open().ok()?;
         self.phase = Phase::Ended;
+        self.forget_attached();
         self.free_ranges.clear(attached);
         self.gil_chunk.give_back(attached);
         let mut let_go = self.group.release();
@@ -200,6 +212,7 @@ impl GroupState {
     /// Takes every slot away from a group that is freed from now on.
     fn let_go(&mut self, attached: Python<'_>) -> Vec<Arc<Slot>> {
         self.phase = Phase::Freed;
+        self.forget_attached();
         self.free_ranges.clear(attached);
         self.gil_chunk.give_back(attached);
         let mut slots = self.group.release();

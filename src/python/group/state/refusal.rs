@@ -15,6 +15,7 @@ pub(crate) enum Unavailable {
     Reset,
     Ended,
     Freed,
+    Frozen,
 }
 
 impl Unavailable {
@@ -24,6 +25,9 @@ impl Unavailable {
             Self::Reset => format!("this block was freed when its group {group:?} was reset: allocate a new one"),
             Self::Ended => format!("the group {group:?} has ended and is freed: use it within its with block"),
             Self::Freed => format!("the group {group:?} is freed: make a new one"),
+            Self::Frozen => format!(
+                "the group {group:?} is frozen, so that nothing more can be put into it: reset it, or use another group"
+            ),
         })
     }
 }
