@@ -96,88 +96,41 @@ impl Peer for AnonymousGroup {
     }
 }
 
-// SAFETY: as for GroupAlloc.
+// SAFETY: a group owns what it hands out until it is reset or dropped.
 unsafe impl Memory for AnonymousGroup {}
 
-impl Peer for Bump {
-    const NAME: &'static str = "bumpalo";
+/// Arenas of other crates.
+macro_rules! arenas {
+    ($($arena:ty, $name:literal => |$this:ident, $layout:ident| $alloc:expr;)*) => {$(
+        impl Peer for $arena {
+            const NAME: &'static str = $name;
 
-    fn new() -> Self {
-        Self::new()
-    }
+            fn new() -> Self {
+                Self::new()
+            }
 
-    #[inline(always)]
-    fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        or_exit(self.try_alloc_layout(layout)).as_ptr()
-    }
+            #[inline(always)]
+            fn alloc(&mut self, $layout: Layout) -> *mut u8 {
+                let $this = self;
+                or_exit($alloc).as_ptr().cast()
+            }
 
-    fn reset(&mut self) {
-        self.reset();
-    }
+            fn reset(&mut self) {
+                self.reset();
+            }
+        }
+
+        // SAFETY: an arena owns what it hands out until it is reset or dropped.
+        unsafe impl Memory for $arena {}
+    )*};
 }
 
-// SAFETY: an arena of bumpalo owns what it hands out until it is reset or dropped.
-unsafe impl Memory for Bump {}
-
-impl Peer for bump_scope::Bump {
-    const NAME: &'static str = "bump-scope";
-
-    fn new() -> Self {
-        Self::new()
-    }
-
-    #[inline(always)]
-    fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        or_exit((*self).allocate(layout)).as_ptr().cast()
-    }
-
-    fn reset(&mut self) {
-        self.reset();
-    }
+arenas! {
+    Bump, "bumpalo" => |arena, layout| arena.try_alloc_layout(layout);
+    bump_scope::Bump, "bump-scope" => |arena, layout| (*arena).allocate(layout);
+    BlinkAlloc, "blink-local" => |arena, layout| arena.allocate(layout);
+    SyncBlinkAlloc, "blink-sync" => |arena, layout| arena.allocate(layout);
 }
-
-// SAFETY: as for Bump.
-unsafe impl Memory for bump_scope::Bump {}
-
-impl Peer for BlinkAlloc {
-    const NAME: &'static str = "blink-local";
-
-    fn new() -> Self {
-        Self::new()
-    }
-
-    #[inline(always)]
-    fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        or_exit(self.allocate(layout)).as_ptr().cast()
-    }
-
-    fn reset(&mut self) {
-        self.reset();
-    }
-}
-
-// SAFETY: as for Bump.
-unsafe impl Memory for BlinkAlloc {}
-
-impl Peer for SyncBlinkAlloc {
-    const NAME: &'static str = "blink-sync";
-
-    fn new() -> Self {
-        Self::new()
-    }
-
-    #[inline(always)]
-    fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        or_exit(self.allocate(layout)).as_ptr().cast()
-    }
-
-    fn reset(&mut self) {
-        self.reset();
-    }
-}
-
-// SAFETY: as for Bump.
-unsafe impl Memory for SyncBlinkAlloc {}
 
 /// A box for every request. The owner has to remember all boxes to free them, so that is part of the cost.
 pub struct Boxes(Vec<Box<[MaybeUninit<u8>]>>);

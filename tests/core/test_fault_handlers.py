@@ -143,7 +143,7 @@ def test_a_python_signal_handler_may_replace_it(empty):
     crash(ended, "")
 
 
-HANDLER = """
+ACTION = """
     class Action(ctypes.Structure):
         _fields_ = [
             ("handler", ctypes.c_void_p),
@@ -151,6 +151,11 @@ HANDLER = """
             ("flags", ctypes.c_int),
             ("restorer", ctypes.c_void_p),
         ]
+"""
+
+HANDLER = (
+    ACTION
+    + """
 
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
@@ -168,6 +173,7 @@ HANDLER = """
         action.mask[0] = 1 << 9  # SIGUSR1
         assert libc.sigaction(11, ctypes.byref(action), None) == 0
 """
+)
 
 
 @pytest.mark.parametrize(("flags", "blocked"), [(0, True), (0x40000000, False)], ids=["plain", "SA_NODEFER"])
@@ -278,32 +284,25 @@ def test_reports_do_not_wait_for_a_reader_that_does_not_read(empty):
 def test_errno_survives_a_fault_that_is_handled(empty):
     # A handler that has repaired the cause returns: the program continues unchanged.
     ended = empty.child(
-        """
-        class Action(ctypes.Structure):
-            _fields_ = [
-            ("handler", ctypes.c_void_p),
-            ("mask", ctypes.c_ulong * 16),
-            ("flags", ctypes.c_int),
-            ("restorer", ctypes.c_void_p),
-        ]
+        ACTION
+        + """
+    @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+    def mend(number, info, context):
+        libc.mprotect(pointer(page), ctypes.c_size_t(PAGE), 3)
 
-        @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-        def mend(number, info, context):
-            libc.mprotect(pointer(page), ctypes.c_size_t(PAGE), 3)
-
-        page = libc.mmap(None, ctypes.c_size_t(PAGE), 0, 0x22, -1, 0)
-        action = Action(handler=ctypes.cast(mend, ctypes.c_void_p), flags=4)
-        assert libc.sigaction(11, ctypes.byref(action), None) == 0
-        memgroup.enable_fault_report()
-        group = MemGroup(name="crash")
-        for round in range(3):
-            ctypes.set_errno(77)
-            store(page, 5)
-            assert load(page) == 5
-            libc.mprotect(pointer(page), ctypes.c_size_t(PAGE), 0)
-        assert ctypes.get_errno() == 77
-        print("went on", flush=True)
-        """
+    page = libc.mmap(None, ctypes.c_size_t(PAGE), 0, 0x22, -1, 0)
+    action = Action(handler=ctypes.cast(mend, ctypes.c_void_p), flags=4)
+    assert libc.sigaction(11, ctypes.byref(action), None) == 0
+    memgroup.enable_fault_report()
+    group = MemGroup(name="crash")
+    for round in range(3):
+        ctypes.set_errno(77)
+        store(page, 5)
+        assert load(page) == 5
+        libc.mprotect(pointer(page), ctypes.c_size_t(PAGE), 0)
+    assert ctypes.get_errno() == 77
+    print("went on", flush=True)
+"""
     )
     assert (ended.status, ended.out, ended.err) == (0, "went on\n", "")
 
