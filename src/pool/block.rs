@@ -6,16 +6,14 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 use super::Pool;
-use super::local::LocalPool;
 use super::table::Node;
 use crate::error::{Error, Refused};
 use crate::sync::opaque;
 
-/// What hands out objects and takes them back: a [`Pool`] or a [`LocalPool`].
+/// What hands out objects and takes them back: a [`Pool`] or a [`LocalPool`](super::LocalPool).
 pub trait PoolHandle: sealed::TakesBack {}
 
 impl PoolHandle for Pool<'_> {}
-impl PoolHandle for LocalPool<'_> {}
 
 pub(super) mod sealed {
     use super::Node;

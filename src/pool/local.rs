@@ -5,7 +5,7 @@ use std::fmt;
 use std::ptr;
 
 use super::Pool;
-use super::block::{PoolBlock, sealed::TakesBack};
+use super::block::{PoolBlock, PoolHandle, sealed::TakesBack};
 use super::table::{Node, Table};
 use crate::error::Error;
 use crate::os::Refusal;
@@ -140,6 +140,8 @@ impl<'p> LocalPool<'p> {
         }
     }
 }
+
+impl PoolHandle for LocalPool<'_> {}
 
 impl TakesBack for LocalPool<'_> {
     #[inline(always)]

@@ -3,7 +3,6 @@
 
 use super::matcher::Matcher;
 use super::scan::{Line, Summary, Wanted};
-use super::text::matches;
 
 /// `{"path":"a","line":3,"offset":17,"text":"…","matches":[[0,4]]}`
 pub(super) fn line(chunk: &mut Vec<u8>, path: &[u8], line: &Line<'_>, matcher: &Matcher) {
@@ -12,7 +11,7 @@ pub(super) fn line(chunk: &mut Vec<u8>, path: &[u8], line: &Line<'_>, matcher: &
     chunk.extend_from_slice(format!(",\"line\":{},\"offset\":{},", line.number, line.offset).as_bytes());
     string(chunk, "text", line.bytes);
     chunk.extend_from_slice(b",\"matches\":[");
-    for (number, found) in matches(matcher, line.bytes).enumerate() {
+    for (number, found) in matcher.matches(line.bytes).enumerate() {
         let comma = if number == 0 { "" } else { "," };
         chunk.extend_from_slice(format!("{comma}[{},{}]", found.start, found.end).as_bytes());
     }

@@ -85,6 +85,17 @@ impl Matcher {
             Engine::Regex(_) => None,
         }
     }
+
+    /// The matches in a line that are not empty.
+    pub(super) fn matches(&self, line: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let found = self.find(line, at)?;
+            at = found.end.max(found.start + 1);
+            Some(found)
+        })
+        .filter(|found| !found.is_empty())
+    }
 }
 
 /// A literal, which may be no text at all.

@@ -76,24 +76,13 @@ impl Printer<'_> {
 
     fn coloured(&self, chunk: &mut Vec<u8>, line: &[u8]) {
         let mut at = 0;
-        for found in matches(self.matcher, line) {
+        for found in self.matcher.matches(line) {
             chunk.extend_from_slice(&line[at..found.start]);
             push(chunk, Some(MATCH), &line[found.clone()]);
             at = found.end;
         }
         chunk.extend_from_slice(&line[at..]);
     }
-}
-
-/// The matches in a line that are not empty.
-pub(super) fn matches(matcher: &Matcher, line: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let found = matcher.find(line, at)?;
-        at = found.end.max(found.start + 1);
-        Some(found)
-    })
-    .filter(|found| !found.is_empty())
 }
 
 fn push_number(chunk: &mut Vec<u8>, colour: Option<&[u8]>, number: u64) {

@@ -300,7 +300,7 @@ impl Store {
         }
     }
 
-    /// Unmaps what cannot be told something that it has to be told. Seldom: the kernel would have to be out of memory.
+    /// Evicts entries whose `madvise` failed. Seldom: the kernel would have to be out of memory.
     fn give_up_unless(&mut self, tell: impl Fn(&Memory) -> bool) {
         let deaf: Vec<u64> = self.kept.iter().filter(|(_, kept)| !tell(&kept.memory)).map(|(&age, _)| age).collect();
         deaf.into_iter().filter_map(|age| self.remove(age)).for_each(drop);

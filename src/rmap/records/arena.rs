@@ -153,23 +153,23 @@ impl<T: Default> Arena<T> {
         make_room(&mut self.free, to_free)
     }
 
-    /// Makes room for records, and lets `furnish` make sure of what these records will need besides.
+    /// Makes room for records, and lets `prepare` make sure of what these records will need besides.
     pub(in crate::rmap) fn make_room_with(
         &mut self,
         more: usize,
         what: &'static str,
-        mut furnish: impl FnMut(&mut T) -> Result<(), Error>,
+        mut prepare: impl FnMut(&mut T) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.make_room(more, what)?;
         let again = more.min(self.free.len());
         for ix in &self.free[self.free.len() - again..] {
-            furnish(&mut self.places[ix.get()].value)?;
+            prepare(&mut self.places[ix.get()].value)?;
         }
         for place in self.used..self.used + (more - again) {
             if place == self.places.len() {
                 put_last(&mut self.places, ArenaCell { value: T::default(), stamp: 0 });
             }
-            furnish(&mut self.places[place].value)?;
+            prepare(&mut self.places[place].value)?;
         }
         Ok(())
     }
@@ -284,13 +284,13 @@ mod tests {
     }
 
     #[test]
-    fn places_are_furnished_before_they_are_taken() {
+    fn places_are_initialised_before_they_are_taken() {
         let mut arena = Arena::<Vec<u8>>::new();
         arena.make_room(2, "vectors").unwrap();
         let (first, second) = (arena.take(), arena.take());
         arena.remove(first);
-        let furnish = |vector: &mut Vec<u8>| make_room(vector, 8);
-        arena.make_room_with(3, "vectors", furnish).unwrap();
+        let prepare = |vector: &mut Vec<u8>| make_room(vector, 8);
+        arena.make_room_with(3, "vectors", prepare).unwrap();
         assert_eq!((arena.len(), arena.places(), arena.iter().count()), (1, 2, 1));
         for _ in 0..3 {
             let next = arena.take();
