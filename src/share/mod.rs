@@ -46,7 +46,7 @@ impl MemGroup {
     pub fn send(&self, socket: impl AsFd, block: &Protected<'_>) -> Result<(), ShareError> {
         let slot = block.slot();
         if slot.group() != self.id() {
-            return Err(crate::Error::Foreign.into());
+            return Err(crate::error::Error::Foreign.into());
         }
         let start = block.as_ptr().addr();
         let offset = slot.offset_within(&(start..start + block.len())).unwrap_or_default();
@@ -111,8 +111,8 @@ impl RemoteBlock {
     /// A copy of the bytes.
     ///
     /// # Errors
-    /// [`Error::Table`](crate::Error::Table) and its kin: there is no memory for it.
-    pub fn to_vec(&self) -> Result<Vec<u8>, crate::Error> {
+    /// [`Error::Table`](crate::error::Error::Table) and its kin: there is no memory for it.
+    pub fn to_vec(&self) -> Result<Vec<u8>, crate::error::Error> {
         let mut copy: Vec<u8> = Vec::new();
         fallible::reserve(&mut copy, self.len)?;
         // SAFETY: len bytes are mapped there, as `range` found, and there is room for as many. Whoever writes to them meanwhile makes
