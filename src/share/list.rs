@@ -162,7 +162,7 @@ pub(crate) fn read(arrived: &Arrived) -> Result<(Columns, Vec<ArrivedRun>), Shar
     let columns = match wire.uniform {
         Some((size, stride)) => {
             let (size, stride) = (size as usize, stride as usize);
-            let columns = Columns::uniform(objects, size, align, crate::MAX_SLOT_BYTES);
+            let columns = Columns::uniform(objects, size, align, crate::layout::MAX_SLOT_BYTES);
             let columns = columns.ok().filter(|columns| columns.uniform_sizes() == Some((size, stride)));
             columns.ok_or(Malformed::new("its objects are not as far apart as their size and alignment say"))?
         }
