@@ -200,7 +200,8 @@ impl SlotSnapshot {
     }
 }
 
-/// The slot whose reserved addresses hold that one, its owner's rather than one that shows it. It neither waits nor allocates.
+/// The slot whose reserved addresses hold that one, its owner's rather than one that shows it. It neither waits nor
+/// allocates.
 pub(super) fn find(address: usize) -> Option<SlotSnapshot> {
     let mut borrowed = None;
     let mut found = REGISTRY.iter().filter_map(|entry| entry.read_snapshot(address));
@@ -221,8 +222,8 @@ impl SlotRecord {
     }
 
     fn read_snapshot(&'static self, address: usize) -> Option<SlotSnapshot> {
-        // An owner that is writing is opening or dropping a slot, which takes nanoseconds; but it may be the very thread
-        // that was interrupted, so nobody waits for it.
+        // An owner that is writing is opening or dropping a slot, which takes nanoseconds; but it may be the very
+        // thread that was interrupted, so nobody waits for it.
         for _ in 0..100 {
             // Acquire pairs with the last store of write.
             let version = self.version.load(Ordering::Acquire);

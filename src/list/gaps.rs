@@ -1,7 +1,7 @@
 //! Clearing what lies between the objects of a list's runs: padding, or bytes of other owners.
 //!
-//! A consumer that is given one window over many objects can read what lies between them. So the gaps that belong to the list are
-//! cleared before that, once, and gaps of other owners are never shown.
+//! A consumer that is given one window over many objects can read what lies between them. So the gaps that belong to
+//! the list are cleared before that, once, and gaps of other owners are never shown.
 
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -11,8 +11,8 @@ use super::layout::{ListLayout, Part};
 use crate::slot::LiveSlots;
 
 impl ListLayout {
-    /// Makes sure that what lies between the objects of a part, from the lowest to the highest, may be shown along with them:
-    /// clears it if it belongs to the list. Returns false, and changes nothing, if others own any of it.
+    /// Makes sure that what lies between the objects of a part, from the lowest to the highest, may be shown along with
+    /// them: clears it if it belongs to the list. Returns false, and changes nothing, if others own any of it.
     ///
     /// # Safety
     /// The list must lie in those slots, and be mapped.
@@ -64,8 +64,8 @@ impl ListLayout {
     /// Clears the gaps between consecutive objects of a run.
     ///
     /// # Safety
-    /// The memory must be there, the gaps belong to the list, and `first` be the address of the first object in the read-write
-    /// mirror.
+    /// The memory must be there, the gaps belong to the list, and `first` be the address of the first object in the
+    /// read-write mirror.
     unsafe fn clear_between(&self, objects: Range<usize>, first: NonNull<u8>) {
         let base = first.as_ptr().wrapping_sub(self.columns().start(objects.start));
         let mut end = self.columns().start(objects.start);

@@ -20,7 +20,8 @@ const MOST: usize = 128;
 /// A handle keeps at most this fraction of what the pool may have, so that few starve none.
 const MOST_OF_CAPACITY: usize = 8;
 
-/// A handle on a pool for one thread: it keeps some objects ready, and takes and gives back without an atomic operation.
+/// A handle on a pool for one thread: it keeps some objects ready, and takes and gives back without an atomic
+/// operation.
 ///
 /// What it hands out goes back to it. See [`Pool::local`].
 pub struct LocalPool<'p> {
@@ -50,7 +51,8 @@ impl<'p> LocalPool<'p> {
         Ok(Self { ready: ForkZeroed::new().map_err(Refusal::in_preparation)?, pool })
     }
 
-    /// An object: the one that was given back to this handle last, or else one of the pool. Its contents are unspecified.
+    /// An object: the one that was given back to this handle last, or else one of the pool. Its contents are
+    /// unspecified.
     ///
     /// # Errors
     /// As [`Pool::alloc`].

@@ -19,10 +19,11 @@ pub use local::LocalPool;
 use shape::Shape;
 use table::{Node, Table};
 
-/// Objects of one size in a group, each with an end of its own: what is dropped is handed out again, last in, first out.
+/// Objects of one size in a group, each with an end of its own: what is dropped is handed out again, last in, first
+/// out.
 ///
-/// Taking and giving back are lock-free and safe from any thread. Memory is taken from the group in chunks as it is needed,
-/// and goes with the group. See [`MemGroup::pool`].
+/// Taking and giving back are lock-free and safe from any thread. Memory is taken from the group in chunks as it is
+/// needed, and goes with the group. See [`MemGroup::pool`].
 pub struct Pool<'g> {
     group: &'g MemGroup,
     shape: Shape,
@@ -46,7 +47,8 @@ pub struct PoolStats {
 }
 
 impl MemGroup {
-    /// A pool of objects of one layout, of which at most `capacity` are in use at a time. Nothing is taken from the group yet.
+    /// A pool of objects of one layout, of which at most `capacity` are in use at a time. Nothing is taken from the
+    /// group yet.
     ///
     /// ```
     /// use std::alloc::Layout;
@@ -102,8 +104,8 @@ impl<'g> Pool<'g> {
 
     /// A handle of its own for a thread, with which taking and giving back take no atomic operation.
     ///
-    /// What it keeps ready is nobody else's: up to 128 objects, and no more than an eighth of the capacity. Dropping it gives
-    /// them back.
+    /// What it keeps ready is nobody else's: up to 128 objects, and no more than an eighth of the capacity. Dropping it
+    /// gives them back.
     ///
     /// ```
     /// let group = memgroup::MemGroup::new()?;

@@ -5,12 +5,13 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 /// No object. The number of an object is stored as one more.
 const NONE: u32 = 0;
 
-/// A stack of numbers, last in, first out. Below each number lies the one that its *link* names; the links are the caller's.
+/// A stack of numbers, last in, first out. Below each number lies the one that its *link* names; the links are the
+/// caller's.
 ///
-/// The head holds the number on top, and beside it a tag that every pop raises. Without the tag, a thread that has read the
-/// head and the link below could not see that others have since popped both and pushed the first again: it would make an
-/// object the top that somebody owns (the ABA problem). With it, that thread's exchange fails, unless just 2^32 pops came in
-/// between.
+/// The head holds the number on top, and beside it a tag that every pop raises. Without the tag, a thread that has read
+/// the head and the link below could not see that others have since popped both and pushed the first again: it would
+/// make an object the top that somebody owns (the ABA problem). With it, that thread's exchange fails, unless just 2^32
+/// pops came in between.
 #[derive(Debug, Default)]
 pub(super) struct FreeStack {
     head: AtomicU64,
@@ -20,7 +21,8 @@ impl FreeStack {
     /// Takes the number on top; `None` if there is none.
     #[inline(always)]
     pub(super) fn pop<'a>(&self, link: impl Fn(u32) -> &'a AtomicU32) -> Option<u32> {
-        // Acquire pairs with the Release in push: the link was written before, and so was what the object's last owner wrote.
+        // Acquire pairs with the Release in push: the link was written before, and so was what the object's last owner
+        // wrote.
         let mut head = self.head.load(Ordering::Acquire);
         loop {
             let index = number(head)?;
@@ -34,7 +36,8 @@ impl FreeStack {
         }
     }
 
-    /// Puts numbers on top that are linked with each other from `first` to `last`, whose link is this. They are the caller's.
+    /// Puts numbers on top that are linked with each other from `first` to `last`, whose link is this. They are the
+    /// caller's.
     #[inline(always)]
     pub(super) fn push(&self, first: u32, last: &AtomicU32) {
         let mut head = self.head.load(Ordering::Relaxed);
@@ -146,8 +149,8 @@ mod loom_tests {
         });
     }
 
-    /// One thread takes two objects and gives the first back, while the other takes one: if it had read the head before and
-    /// exchanged it after, the second object would be on top though it is taken.
+    /// One thread takes two objects and gives the first back, while the other takes one: if it had read the head before
+    /// and exchanged it after, the second object would be on top though it is taken.
     #[test]
     fn an_object_that_is_back_on_top_is_not_taken_for_what_was_there_before() {
         model(4, || {

@@ -1,5 +1,5 @@
-//! Results as JSON: one object in a line. What is no UTF-8 is there twice: as text in which U+FFFD stands for what is not, and
-//! as base64 of all its bytes.
+//! Results as JSON: one object in a line. What is no UTF-8 is there twice: as text in which U+FFFD stands for what is
+//! not, and as base64 of all its bytes.
 
 use super::matcher::Matcher;
 use super::scan::{Line, Summary, Wanted};
@@ -18,8 +18,8 @@ pub(super) fn line(chunk: &mut Vec<u8>, path: &[u8], line: &Line<'_>, matcher: &
     chunk.extend_from_slice(b"]}\n");
 }
 
-/// `{"path":"a","count":2}` of every file, or `{"path":"a"}` of one that matches; of lines, `{"path":"a","binary":true}` of a
-/// binary file that matches.
+/// `{"path":"a","count":2}` of every file, or `{"path":"a"}` of one that matches; of lines,
+/// `{"path":"a","binary":true}` of a binary file that matches.
 pub(super) fn file(chunk: &mut Vec<u8>, path: &[u8], summary: &Summary, wanted: Wanted) {
     let rest = match (wanted, summary.binary_match) {
         (Wanted::Count, _) => format!(",\"count\":{}", summary.matches),

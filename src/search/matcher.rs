@@ -127,8 +127,8 @@ fn parse(text: &str, syntax: Syntax) -> Result<Hir, PatternError> {
     parser.build().parse(text).map_err(|error| PatternError::Syntax(Box::new(error)))
 }
 
-/// The same expression within a line: what stands for any byte stands for no line feed, and the ends of the text are those of
-/// the line.
+/// The same expression within a line: what stands for any byte stands for no line feed, and the ends of the text are
+/// those of the line.
 fn in_one_line(hir: Hir) -> Result<Hir, PatternError> {
     let all = |parts: Vec<Hir>| parts.into_iter().map(in_one_line).collect::<Result<Vec<_>, _>>();
     Ok(match hir.into_kind() {

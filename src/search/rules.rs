@@ -18,7 +18,8 @@ pub(crate) struct Rules {
     above: Option<Arc<Rules>>,
     /// The bytes of a shown path that its own names follow.
     base: usize,
-    /// What leads from the directory of the rules to these names: nothing, unless the rules are of a directory above the root.
+    /// What leads from the directory of the rules to these names: nothing, unless the rules are of a directory above
+    /// the root.
     prefix: PathBuf,
 }
 

@@ -1,8 +1,8 @@
 //! What this process knows of a socket: which memory went over it, and which came.
 //!
-//! Memory is announced once: its descriptor goes with the first message that needs it, and later ones name it by its number. So
-//! both ends remember, for as long as the socket is open. Nothing here ever waits: who has nothing to read, or no room to write,
-//! is told so, and waits without a lock. A message that stops half-way goes on with the next call.
+//! Memory is announced once: its descriptor goes with the first message that needs it, and later ones name it by its
+//! number. So both ends remember, for as long as the socket is open. Nothing here ever waits: who has nothing to read,
+//! or no room to write, is told so, and waits without a lock. A message that stops half-way goes on with the next call.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -89,8 +89,9 @@ impl Channel {
         Ok(channel)
     }
 
-    /// Sends an object, and the memory that it lies in where that has not gone over this socket yet. `wait` waits until the socket
-    /// takes more; what it raises ends the call. A message of which a part has gone then goes on with the next call.
+    /// Sends an object, and the memory that it lies in where that has not gone over this socket yet. `wait` waits until
+    /// the socket takes more; what it raises ends the call. A message of which a part has gone then goes on with the
+    /// next call.
     ///
     /// # Errors
     /// [`ShareError::Malformed`] for more than a message can name, [`ShareError::Socket`].
@@ -156,12 +157,12 @@ impl Channel {
         channels.open.values().filter(|channel| lock(&channel.outbox).announced.contains_key(&segment)).count()
     }
 
-    /// Receives an object. `wait` waits until there is something to read; what it raises ends the call. A message of which a part
-    /// has come then goes on with the next call.
+    /// Receives an object. `wait` waits until there is something to read; what it raises ends the call. A message of
+    /// which a part has come then goes on with the next call.
     ///
     /// # Errors
-    /// Every one but [`ShareError::NotShared`]: why what came is refused. Nothing of it is kept, and the next message is the one
-    /// behind it.
+    /// Every one but [`ShareError::NotShared`]: why what came is refused. Nothing of it is kept, and the next message
+    /// is the one behind it.
     pub(crate) fn receive<E: From<ShareError>>(
         &self,
         fd: BorrowedFd<'_>,

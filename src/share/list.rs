@@ -1,7 +1,7 @@
 //! Lists in other processes: a list's columns are written to its group, so that a list of any length is one message.
 //!
-//! The table has where each object begins and then the size of each, if these are not all one, and behind them the runs, each of
-//! three numbers: its first object, which of the message's segments it lies in, and where.
+//! The table has where each object begins and then the size of each, if these are not all one, and behind them the
+//! runs, each of three numbers: its first object, which of the message's segments it lies in, and where.
 
 use std::ptr::NonNull;
 use std::sync::Arc;

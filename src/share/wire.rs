@@ -1,8 +1,8 @@
 //! The messages that carry handles: values on one side, bytes on the other. No descriptor, no memory, no system call.
 //!
-//! A message is a header of [`HEADER`] bytes, which alone names a block, and for everything else a body whose length the header
-//! gives. All numbers are little-endian. What [`Message::decode`] returns is consistent in itself: no
-//! sum overflows, no number is out of its range. Whether the memory that it names is there is for the receiver to find out.
+//! A message is a header of [`HEADER`] bytes, which alone names a block, and for everything else a body whose length
+//! the header gives. All numbers are little-endian. What [`Message::decode`] returns is consistent in itself: no sum
+//! overflows, no number is out of its range. Whether the memory that it names is there is for the receiver to find out.
 //!
 //! | header | | body | |
 //! | --- | --- | --- | --- |

@@ -1,4 +1,5 @@
-//! Addresses of a slot: one offset, two mirrors. Each mirror has a base of its own, and no address is made from the other's.
+//! Addresses of a slot: one offset, two mirrors. Each mirror has a base of its own, and no address is made from the
+//! other's.
 
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -72,7 +73,8 @@ impl Slot {
         let within = |base: NonNull<u8>| {
             let start = base.addr().get();
             let end = start + self.capacity;
-            // No bytes at the end of the mirror count as in it: no other mapping begins there, for guards stand between.
+            // No bytes at the end of the mirror count as in it: no other mapping begins there, for guards stand
+            // between.
             let is_within = start <= bytes.start && (bytes.start..=end).contains(&bytes.end);
             // SAFETY: the offset is at most the capacity, which the mirror holds.
             is_within.then(|| unsafe { base.add(bytes.start - start) })

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::fault::SlotRegistration;
 use crate::os::ReceivedFile;
 
-/// What keeps borrowed memory in place. It is dropped when nobody uses the memory any more: by any thread, perhaps one that
-/// holds off forks, so it must not wait for another.
+/// What keeps borrowed memory in place. It is dropped when nobody uses the memory any more: by any thread, perhaps one
+/// that holds off forks, so it must not wait for another.
 pub(crate) type Owner = Box<dyn Any + Send + Sync>;
 
 /// Memory of another owner.
@@ -34,8 +34,9 @@ impl BorrowedMemory {
     /// `len` bytes from `start` on, which `owner` keeps.
     ///
     /// # Safety
-    /// The bytes must be mapped and readable until the owner is dropped, and writable if `is_writable`. While it lives, no Rust
-    /// reference may claim them for itself: others may write to them at any time, and so may users of the slot if it is writable.
+    /// The bytes must be mapped and readable until the owner is dropped, and writable if `is_writable`. While it lives,
+    /// no Rust reference may claim them for itself: others may write to them at any time, and so may users of the slot
+    /// if it is writable.
     pub(crate) unsafe fn new(start: NonNull<u8>, len: usize, is_writable: bool, owner: Owner) -> Self {
         Self { start, len, is_writable, owner }
     }

@@ -53,8 +53,9 @@ impl Budget {
         self.limit.unwrap_or(usize::MAX).saturating_sub(self.committed())
     }
 
-    /// Accounts for `bytes` more, or says why that cannot be and accounts for nothing. The machine is asked for `cold` of
-    /// them only: the others it has given already, or they are in files on a disk. They are claimed until they are committed.
+    /// Accounts for `bytes` more, or says why that cannot be and accounts for nothing. The machine is asked for `cold`
+    /// of them only: the others it has given already, or they are in files on a disk. They are claimed until they are
+    /// committed.
     ///
     /// Only one thread at a time takes: the one that holds the lock of the table.
     pub(crate) fn take(&self, bytes: usize, cold: usize) -> Result<Claim, Error> {

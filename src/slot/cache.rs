@@ -1,10 +1,11 @@
 //! Warm memory: what groups leave behind, kept for those that come after them.
 //!
-//! A page that was used before costs a tenth of one that the kernel has yet to find and clear, and unmapping costs as much
-//! again. So the mirrors of a slot that ends go to a store that all groups of the process share, up to a bound, and the next
-//! slot with the same key is opened on them: no system call, no fault.
+//! A page that was used before costs a tenth of one that the kernel has yet to find and clear, and unmapping costs as
+//! much again. So the mirrors of a slot that ends go to a store that all groups of the process share, up to a bound,
+//! and the next slot with the same key is opened on them: no system call, no fault.
 //!
-//! What is kept belongs to nobody: a slot comes here when its last reference goes, so no exporter shows its bytes any more.
+//! What is kept belongs to nobody: a slot comes here when its last reference goes, so no exporter shows its bytes any
+//! more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -17,13 +18,15 @@ use crate::os::fork::{self, AroundForks, SharedPerProcess};
 use crate::os::{self, Backing, Mirrors};
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, shared};
 
-/// The bound where nobody sets one: this, or a share of the memory that the machine and its cgroups allow if that is less.
+/// The bound where nobody sets one: this, or a share of the memory that the machine and its cgroups allow if that is
+/// less.
 const DEFAULT_LIMIT_BYTES: usize = 256 * 1024 * 1024;
 
 /// The share.
 const DEFAULT_SHARE: usize = 16;
 
-/// The most slots kept. Each takes, with its guards, up to five of the mappings that a process may have (65,530 as Linux comes).
+/// The most slots kept. Each takes, with its guards, up to five of the mappings that a process may have (65,530 as
+/// Linux comes).
 const MAX_SLOTS_KEPT: usize = 1024;
 
 /// The environment variable that sets the bound, in bytes, for programs that cannot be changed.
@@ -55,11 +58,11 @@ pub fn warm_memory() -> WarmMemory {
     WarmMemory { limit: limit(), committed, slots }
 }
 
-/// Sets the most bytes that are kept warm; 0 keeps none. What is more than that goes back to the kernel at once, the oldest
-/// first.
+/// Sets the most bytes that are kept warm; 0 keeps none. What is more than that goes back to the kernel at once, the
+/// oldest first.
 ///
-/// As the program begins, the bound is what the environment variable `MEMGROUP_WARM_LIMIT` says, a number of bytes, or else
-/// 256 MiB or a sixteenth of the memory that the machine and its cgroups allow, whichever is less.
+/// As the program begins, the bound is what the environment variable `MEMGROUP_WARM_LIMIT` says, a number of bytes, or
+/// else 256 MiB or a sixteenth of the memory that the machine and its cgroups allow, whichever is less.
 pub fn set_warm_limit(bytes: usize) {
     // Whoever adds to the store after it was trimmed sees the new limit: both hold its lock.
     LIMIT.store(bytes.min(UNSET - 1), Ordering::Relaxed);
@@ -127,7 +130,8 @@ struct Kept {
 
 #[derive(Default)]
 struct Store {
-    /// By age, the oldest first. In boxes, because a tree that comes and goes with its only entry should be cheap to make.
+    /// By age, the oldest first. In boxes, because a tree that comes and goes with its only entry should be cheap to
+    /// make.
     kept: BTreeMap<u64, Box<Kept>>,
     /// The same, to find one by its key.
     shelves: BTreeSet<(CacheKey, u64)>,
@@ -144,8 +148,8 @@ pub(crate) fn take(key: CacheKey) -> Option<(CacheKey, Memory)> {
     in_store(|store, _| store.take(key))?
 }
 
-/// Keeps memory for another group, or gives it back to the kernel. `committed` is how far the slot was committed, `forks`
-/// how often the process had forked when it was opened.
+/// Keeps memory for another group, or gives it back to the kernel. `committed` is how far the slot was committed,
+/// `forks` how often the process had forked when it was opened.
 ///
 /// Nobody may use the memory any more.
 pub(crate) fn keep(key: CacheKey, mut memory: Memory, committed: usize, group: u64, forks: u32) {
@@ -163,10 +167,10 @@ pub(crate) fn keep(key: CacheKey, mut memory: Memory, committed: usize, group: u
 
 /// Finds out how far memory is there, and strikes it out of the ledger of promises.
 ///
-/// What was promised to a group is not promised to anybody once the group is gone. The next one has it accounted for again:
-/// all that lies beyond `resident` is asked of the machine as if it were new, and promised if it is not populated. So a kept slot
-/// neither hides memory that is still to be found (what is below `resident` the kernel has already counted) nor holds back any
-/// that nobody will touch.
+/// What was promised to a group is not promised to anybody once the group is gone. The next one has it accounted for
+/// again: all that lies beyond `resident` is asked of the machine as if it were new, and promised if it is not
+/// populated. So a kept slot neither hides memory that is still to be found (what is below `resident` the kernel has
+/// already counted) nor holds back any that nobody will touch.
 fn settle(memory: &mut Memory, committed: usize) {
     if committed > memory.resident {
         memory.resident = match memory.mirrors.settle() {
@@ -211,8 +215,8 @@ impl Drop for Suspended {
 
 static STORE: SharedPerProcess<Mutex<Store>> = SharedPerProcess::new();
 
-/// Works on this process's store, under its lock, and while no fork is under way. What the work gives up is unmapped when
-/// the lock is free again, for that takes long; a fork has to wait for the kernel to unmap in any case.
+/// Works on this process's store, under its lock, and while no fork is under way. What the work gives up is unmapped
+/// when the lock is free again, for that takes long; a fork has to wait for the kernel to unmap in any case.
 fn in_store<R>(work: impl FnOnce(&mut Store, &mut Vec<Kept>) -> R) -> Option<R> {
     static AROUND_FORKS: AroundForks = AroundForks { before: hide, after: show };
 
@@ -231,9 +235,9 @@ fn lock() -> Option<MutexGuard<'static, Store>> {
     Some(STORE.get()?.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-// What is kept is nobody's, and no child's either: it is hidden from the child while the process forks. Else each child would
-// hold on to what was kept at the time for as long as it lives, and see what the parent's next groups write there. The child
-// begins with an empty store and never looks at its copy of this one, whose addresses are free there.
+// What is kept is nobody's, and no child's either: it is hidden from the child while the process forks. Else each child
+// would hold on to what was kept at the time for as long as it lives, and see what the parent's next groups write
+// there. The child begins with an empty store and never looks at its copy of this one, whose addresses are free there.
 
 /// Before a fork.
 fn hide() {
@@ -258,8 +262,8 @@ impl Store {
         self.remove(age).map(|kept| (kept.key, kept.memory))
     }
 
-    /// Keeps memory if there is room for it. To make some, the oldest that other groups left goes; what the same group left
-    /// never does, so that of a group larger than the bound the same share is warm in every round.
+    /// Keeps memory if there is room for it. To make some, the oldest that other groups left goes; what the same group
+    /// left never does, so that of a group larger than the bound the same share is warm in every round.
     fn put(&mut self, newcomer: Kept, is_private: bool, limit: usize, given_up: &mut Vec<Kept>) {
         let mut leaving = Vec::new();
         let (mut committed, mut slots) = (self.committed + newcomer.memory.extent, self.kept.len() + 1);

@@ -71,15 +71,15 @@ impl Cursor {
     /// Takes a range back from its owner; false, and nothing happens, if something behind it is taken.
     ///
     /// That `used` may have left the range's end and come back meanwhile is harmless: all that it says is what is taken
-    /// *now*, and then nothing behind the end is, while the range is the caller's until the exchange. For the same reason a
-    /// bump that looked before and exchanges after it takes what is free.
+    /// *now*, and then nothing behind the end is, while the range is the caller's until the exchange. For the same
+    /// reason a bump that looked before and exchanges after it takes what is free.
     pub(crate) fn give_back(&self, taken: Range<usize>) -> bool {
         debug_assert!(taken.start <= taken.end);
         self.used.compare_exchange(taken.end, taken.start, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
-    /// Makes a range longer for its owner, up to `to`, which must be ready; false, and nothing happens, if something behind it
-    /// is taken.
+    /// Makes a range longer for its owner, up to `to`, which must be ready; false, and nothing happens, if something
+    /// behind it is taken.
     pub(crate) fn grow(&self, taken: Range<usize>, to: usize) -> bool {
         debug_assert!(taken.end <= to && to <= self.ready());
         // Acquire as in bump: what lies behind the range may have been somebody's.
@@ -142,8 +142,8 @@ mod tests {
         });
     }
 
-    /// Two threads bump, write, and give an end back, which others may take meanwhile: every byte has one owner at a time,
-    /// and who gets it next sees that the last one is done with it.
+    /// Two threads bump, write, and give an end back, which others may take meanwhile: every byte has one owner at a
+    /// time, and who gets it next sees that the last one is done with it.
     #[test]
     fn what_is_given_back_has_one_owner_again() {
         loom::model(|| {

@@ -33,8 +33,8 @@ impl SlotPtr {
     }
 }
 
-/// The right to follow a [`SlotPtr`], for as long as something keeps the slots where they are: the borrow of their group, its
-/// lock, or references to them.
+/// The right to follow a [`SlotPtr`], for as long as something keeps the slots where they are: the borrow of their
+/// group, its lock, or references to them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LiveSlots<'a>(PhantomData<&'a Slot>);
 
@@ -57,8 +57,9 @@ impl<'a> LiveSlots<'a> {
     }
 }
 
-/// A slot in a table, borrowed. It keeps the pointer that the table got from [`Arc::into_raw`], so that a layer above can
-/// take a reference of its own; from a plain `&Slot` it could not, for that has no say over the count beside the slot.
+/// A slot in a table, borrowed. It keeps the pointer that the table got from [`Arc::into_raw`], so that a layer above
+/// can take a reference of its own; from a plain `&Slot` it could not, for that has no say over the count beside the
+/// slot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SlotRef<'g> {
     slot: NonNull<Slot>,

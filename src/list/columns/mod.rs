@@ -123,7 +123,8 @@ impl Columns {
         }
     }
 
-    /// Columns as somebody else wrote them down, the first object at the beginning wherever it was; `None` if they are none.
+    /// Columns as somebody else wrote them down, the first object at the beginning wherever it was; `None` if they are
+    /// none.
     pub(crate) fn of_table(mut starts: Vec<usize>, sizes: Vec<usize>, align: usize) -> Option<Self> {
         if starts.len() != sizes.len() {
             return None;
@@ -158,11 +159,12 @@ impl Columns {
         }
     }
 
-    /// How many of the `most` objects from `first` on are to go on in a slot that `first` jumped to, where whatever needs
-    /// no more than `rest` bytes would have found room in the slot that was jumped over.
+    /// How many of the `most` objects from `first` on are to go on in a slot that `first` jumped to, where whatever
+    /// needs no more than `rest` bytes would have found room in the slot that was jumped over.
     ///
-    /// Large ones go on there, and so do small ones between them while they are together less than an eighth of what goes
-    /// there: a list of large and small by turns would else be torn into as many pieces. The last is always a large one.
+    /// Large ones go on there, and so do small ones between them while they are together less than an eighth of what
+    /// goes there: a list of large and small by turns would else be torn into as many pieces. The last is always a
+    /// large one.
     pub(crate) fn jumping(&self, first: usize, most: usize, rest: usize) -> usize {
         if let Sizes::One { .. } = self.sizes {
             return most;
@@ -191,7 +193,8 @@ impl Columns {
         }
     }
 
-    /// The last of some objects that begins there or before; the first does. `extent` is where the last of them ends, about.
+    /// The last of some objects that begins there or before; the first does. `extent` is where the last of them ends,
+    /// about.
     #[inline]
     pub(crate) fn last_starting_by(&self, objects: Range<usize>, at: usize, extent: usize) -> usize {
         match &self.sizes {
@@ -202,8 +205,8 @@ impl Columns {
                 let count = match behind[..near].iter().position(|&start| start > at) {
                     Some(count) => count,
                     None => {
-                        // Objects are of about one size, so it is where that says, or not far. Each look further costs a
-                        // cache line that nobody has touched before.
+                        // Objects are of about one size, so it is where that says, or not far. Each look further costs
+                        // a cache line that nobody has touched before.
                         let origin = starts[objects.start + near];
                         let guess = (at - origin).saturating_mul(behind.len() - near) / (extent - origin).max(1);
                         near + partition_near(&behind[near..], at, guess)
@@ -233,8 +236,8 @@ impl Columns {
 }
 
 impl Columns {
-    /// Other sizes for the same objects, and for each run, in order, where its first object is now to begin: those behind it
-    /// keep their distance. `runs` are the numbers of their first objects.
+    /// Other sizes for the same objects, and for each run, in order, where its first object is now to begin: those
+    /// behind it keep their distance. `runs` are the numbers of their first objects.
     ///
     /// # Errors
     /// [`Error::Table`]: there is no memory for a table, where there was none before.

@@ -59,9 +59,10 @@ impl MemList {
 
     /// Where each block begins, in bytes: a memoryview of unsigned 64-bit integers.
     ///
-    /// They count from the beginning of the first block that `alloc_many` made, as if all of them lay one behind the other
-    /// with the padding that alignment takes; within one entry of `slots` they really do. The view is read-only: a copy,
-    /// made when it is asked for first, and kept with the list. A slice shows the same numbers as the whole list.
+    /// They count from the beginning of the first block that `alloc_many` made, as if all of them lay one behind the
+    /// other with the padding that alignment takes; within one entry of `slots` they really do. The view is read-only:
+    /// a copy, made when it is asked for first, and kept with the list. A slice shows the same numbers as the whole
+    /// list.
     #[getter]
     fn offsets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         self.check(py)?;
@@ -70,8 +71,8 @@ impl MemList {
 
     /// Which slots the blocks are in: a tuple of `(slot, start, stop, offset)`.
     ///
-    /// The blocks `list[start:stop]` lie in slot number `slot` as `offsets` says, the first of them `offset` bytes from the
-    /// slot's beginning. Borrowed memory has no number: `slot` is -1, and `offset` counts from its beginning.
+    /// The blocks `list[start:stop]` lie in slot number `slot` as `offsets` says, the first of them `offset` bytes from
+    /// the slot's beginning. Borrowed memory has no number: `slot` is -1, and `offset` counts from its beginning.
     #[getter]
     fn slots<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let slots = self.slot_rows(py)?;

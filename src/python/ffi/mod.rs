@@ -1,5 +1,5 @@
-//! Between the C interfaces of Python and numpy and Rust: what users pass into what the crate takes, errors into Python's, slots of
-//! types that are made by hand into functions, and bytes that others may write into raw pointers.
+//! Between the C interfaces of Python and numpy and Rust: what users pass into what the crate takes, errors into
+//! Python's, slots of types that are made by hand into functions, and bytes that others may write into raw pointers.
 
 pub(crate) mod arguments;
 pub(crate) mod errors;

@@ -1,7 +1,7 @@
 //! The functions of numpy's C-API, found in the table that numpy offers for that.
 //!
-//! Only these are needed, so they are written out here: a binding to all of numpy would panic where numpy is missing or of
-//! another make, and users are to be told what to install.
+//! Only these are needed, so they are written out here: a binding to all of numpy would panic where numpy is missing or
+//! of another make, and users are to be told what to install.
 
 use std::ffi::{c_int, c_uint, c_void};
 
@@ -197,7 +197,8 @@ impl Api {
     /// Without strides, the elements lie in the order that the flags say.
     ///
     /// # Safety
-    /// The bytes must be as many as that layout reaches, for as long as `keeper` lives, and writable if the flags say so.
+    /// The bytes must be as many as that layout reaches, for as long as `keeper` lives, and writable if the flags say
+    /// so.
     #[inline(always)]
     pub(crate) unsafe fn new_array<'py>(
         &self,

@@ -27,7 +27,8 @@ pub(super) fn described(array: &Array<'_, '_>) -> PyResult<View> {
     })
 }
 
-/// An element type in words: one that stands for itself, or what `numpy.lib.format` writes to files of a structured one.
+/// An element type in words: one that stands for itself, or what `numpy.lib.format` writes to files of a structured
+/// one.
 fn name_of(descr: &Descr<'_>) -> PyResult<String> {
     let dtype = &descr.0;
     if dtype.getattr("names")?.is_none() && dtype.getattr("subdtype")?.is_none() {

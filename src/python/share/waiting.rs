@@ -32,7 +32,8 @@ impl<'a, 'py> Waiting<'a, 'py> {
     /// Waits until the socket can go on.
     ///
     /// # Errors
-    /// TimeoutError, or BlockingIOError where the socket does not wait; what a signal handler raises; OSError: it was closed.
+    /// TimeoutError, or BlockingIOError where the socket does not wait; what a signal handler raises; OSError: it was
+    /// closed.
     pub(super) fn wait(&mut self) -> PyResult<()> {
         /// Anything will do: a loop goes on.
         const A_WHILE: Duration = Duration::from_secs(60);

@@ -1,4 +1,5 @@
-//! What memoryviews and arrays show: how it lies in memory, where it is in a group, and the same through the other mirror.
+//! What memoryviews and arrays show: how it lies in memory, where it is in a group, and the same through the other
+//! mirror.
 
 pub(crate) mod array;
 pub(crate) mod borrow;

@@ -1,7 +1,7 @@
 //! Memoryviews of any shape through the other mirror.
 //!
-//! Python can cast and slice a memoryview but not lay one out: a `StridedView` exports one part of a block in the shape of a
-//! view of the same bytes.
+//! Python can cast and slice a memoryview but not lay one out: a `StridedView` exports one part of a block in the shape
+//! of a view of the same bytes.
 
 use std::ffi::{CString, c_int};
 use std::ops::Range;

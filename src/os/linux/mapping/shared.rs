@@ -189,7 +189,8 @@ pub(crate) enum Unfit {
 }
 
 impl ReceivedFile {
-    /// Maps the first `len` bytes of what another process has sent, if nothing that it does can make reading them a crash.
+    /// Maps the first `len` bytes of what another process has sent, if nothing that it does can make reading them a
+    /// crash.
     pub(crate) fn map(file: OwnedFd, len: usize) -> Result<Self, Unfit> {
         // Only files in memory have seals.
         let seals = fcntl(&file, FcntlArg::F_GET_SEALS).map_err(|_| Unfit::NotInMemory)?;
@@ -245,8 +246,8 @@ impl ReceivedFile {
     }
 }
 
-/// Whether a file that can be sealed is of a tmpfs. One of huge pages (hugetlbfs) is not: reading what its sender has not
-/// touched is a crash where there are no more of them.
+/// Whether a file that can be sealed is of a tmpfs. One of huge pages (hugetlbfs) is not: reading what its sender has
+/// not touched is a crash where there are no more of them.
 fn is_in_small_pages(file: &OwnedFd) -> bool {
     // SAFETY: integers, all of which may be 0.
     let mut status: libc::statfs = unsafe { std::mem::zeroed() };

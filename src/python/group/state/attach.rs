@@ -9,8 +9,8 @@ use crate::share::channel::Channel;
 use crate::slot::{BorrowedMemory, Owner, SlotPtr, SlotRef};
 
 impl GroupState {
-    /// The slots that show what another process has sent, in the order of `memory`: those that the group has already, or new ones.
-    /// All are of the epoch that comes with them.
+    /// The slots that show what another process has sent, in the order of `memory`: those that the group has already,
+    /// or new ones. All are of the epoch that comes with them.
     pub(crate) fn attach(
         &self,
         memory: &[Arc<ReceivedFile>],

@@ -28,8 +28,8 @@ impl GroupState {
         if self.is_frozen { Err(Unavailable::Frozen) } else { Ok(()) }
     }
 
-    /// Takes the right to write away from everybody, of whom `writers` may still use it. `note` is called once nothing more can be
-    /// written by this process, also where another still can.
+    /// Takes the right to write away from everybody, of whom `writers` may still use it. `note` is called once nothing
+    /// more can be written by this process, also where another still can.
     pub(crate) fn freeze(
         &mut self,
         attached: Python<'_>,
