@@ -5,6 +5,9 @@ use memchr::memmem::Finder;
 use super::columns::{Columns, PartsBuilder};
 use crate::error::Error;
 
+/// Bytes of a long text from the parts of which the number of all parts is guessed.
+const SAMPLE_BYTES: usize = 64 << 10;
+
 /// What parts are cut at.
 pub(crate) enum Cut<'a> {
     /// The ends of lines: LF, CR, and CR LF, which are kept or not.
@@ -42,6 +45,23 @@ impl<'a> Splitter<'a> {
     /// As [`crate::fallible::reserve`].
     pub(crate) fn run(&mut self, text: &[u8], bytes: usize) -> Result<bool, Error> {
         let stop = self.at.saturating_add(bytes);
+        if self.at == 0 && text.len() > 16 * SAMPLE_BYTES {
+            self.cut_up_to(text, SAMPLE_BYTES)?;
+            self.reserve_for_rest(text.len());
+        }
+        self.cut_up_to(text, stop)
+    }
+
+    /// Makes room for as many parts as the text has if it goes on as it begins, so that the table, which may have many megabytes, is
+    /// not moved as it grows. It grows all the same if there is no memory for that, or the guess is wrong.
+    fn reserve_for_rest(&mut self, len: usize) {
+        let rest = len - self.at.min(len);
+        let parts = self.parts.len() * (rest / self.at.max(1) + 1);
+        // A table as large as the text at most.
+        let _no_memory = self.parts.reserve((parts + parts / 16).min(rest / 16));
+    }
+
+    fn cut_up_to(&mut self, text: &[u8], stop: usize) -> Result<bool, Error> {
         match self.cut {
             Cut::Lines { keep_ends } => self.lines(text, stop, keep_ends),
             Cut::Whitespace => self.words(text, stop),

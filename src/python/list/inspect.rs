@@ -214,7 +214,7 @@ fn chosen(len: usize, which: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     for (at, item) in which.try_iter().map_err(no_iterable)?.enumerate() {
         let item = item?;
         match item.cast_exact::<PyBool>() {
-            Ok(flag) => fallible::push(&mut mask, usize::from(flag.is_true()))?,
+            Ok(flag) => fallible::push(&mut mask, u8::from(flag.is_true()))?,
             Err(_) => {
                 let rule = format!("indices[{at}] must be an integer");
                 fallible::push(&mut numbers, arguments::integer(&item, &rule)?)?;
@@ -234,7 +234,7 @@ fn neither(which: &Bound<'_, PyAny>) -> PyErr {
     ))
 }
 
-fn marked(len: usize, mask: impl ExactSizeIterator<Item = usize>) -> PyResult<Vec<usize>> {
+fn marked(len: usize, mask: impl ExactSizeIterator<Item = u8>) -> PyResult<Vec<usize>> {
     if mask.len() != len {
         let given = mask.len();
         return Err(PyValueError::new_err(format!(

@@ -162,8 +162,8 @@ pub(super) fn integers(buffer: &Buffer<'_>, what: &str) -> PyResult<Vec<isize>> 
 }
 
 /// The elements of a buffer of bytes.
-pub(super) fn bytes_of(buffer: &Buffer<'_>, what: &str) -> PyResult<Vec<usize>> {
-    let mut read = Numbers(Vec::new());
+pub(super) fn bytes_of(buffer: &Buffer<'_>, what: &str) -> PyResult<Vec<u8>> {
+    let mut read = Octets(Vec::new());
     Elements::of(buffer, what)?.read::<u8>(&mut read, false).map_err(|unfit| unfit.error)?;
     Ok(read.0)
 }
@@ -198,6 +198,16 @@ struct Numbers(Vec<usize>);
 impl Sink for Numbers {
     fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), UnfitSize> {
         fallible::extend(&mut self.0, numbers).map_err(|error| UnfitSize { object: 0, error })
+    }
+}
+
+/// Of a buffer of bytes, so that no number is larger.
+struct Octets(Vec<u8>);
+
+impl Sink for Octets {
+    fn extend(&mut self, numbers: impl ExactSizeIterator<Item = usize>) -> Result<(), UnfitSize> {
+        let octets = numbers.map(|number| number as u8);
+        fallible::extend(&mut self.0, octets).map_err(|error| UnfitSize { object: 0, error })
     }
 }
 
