@@ -190,6 +190,24 @@ GOALS = (
         ),
     ),
     Goal(
+        "1,000,000 lines read, split, searched, selected, as an Arrow column, freed: ≤ 0.6 × the best peer",
+        tuple(
+            python("whole-job", "time", "memgroup-borrow", peer, most=0.6)
+            for peer in ("bytes", "mmap-re", "pyarrow", "polars", "pandas")
+        ),
+    ),
+    Goal(
+        "`memgroup gather --find`, a tree of 1 GiB: ≤ 1.0 × `grep -rF`, ≤ 1.5 × ripgrep; peak ≤ 316 MiB",
+        (
+            python("search-tree", "time", "memgroup", "grep", most=1.0),
+            python("search-tree", "time", "memgroup", "grep-numbers", most=1.0),
+            python("search-tree", "time", "memgroup", "ripgrep", most=1.5),
+            python("search-tree", "time", "memgroup-1-thread", "ripgrep-1-thread", most=1.5),
+            python("count-tree", "time", "memgroup", "grep", most=1.0),
+            value("search-tree", "memgroup", "peak", (256 + 60) << 20, "bytes"),
+        ),
+    ),
+    Goal(
         "group made, 1,000 × 100 bytes, freed, again and again: ≥ 3 × faster than 1,000 bytearrays; no page"
         " fault after the first rounds",
         (

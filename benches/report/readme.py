@@ -88,6 +88,20 @@ ROWS = (
         "1,000 bytearrays",
     ),
     Row(
+        "a million lines read, split, searched, selected, as an Arrow column, freed",
+        "python/whole-job/time/memgroup-borrow/mmap-re",
+        "`mmap` + `re.finditer`",
+    ),
+    Row("", "python/whole-job/time/memgroup-borrow/pyarrow", "pyarrow"),
+    Row("", "python/whole-job/time/memgroup-borrow/polars", "polars"),
+    Row("", "python/whole-job/time/memgroup-borrow/bytes", "`bytes.splitlines` and a loop"),
+    Row(
+        "`memgroup gather --find` in a tree of 1 GiB, as a process",
+        "python/search-tree/time/memgroup/grep",
+        "`grep -rF`",
+    ),
+    Row("", "python/search-tree/time/memgroup/ripgrep", "ripgrep"),
+    Row(
         "64 MiB in blocks of 1 MiB, filled and freed",
         "python/fill-64MiB/time/memgroup-alloc/memset-whole",
         "`memset` of a warm buffer",

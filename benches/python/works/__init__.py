@@ -15,10 +15,12 @@ from works import (
     protect,
     segments,
     start,
+    whole,
 )
 
 WORKS: tuple[Work, ...] = (
     *one.WORKS,
+    *whole.WORKS,
     *million.WORKS,
     *cycle.WORKS,
     *fill.WORKS,
