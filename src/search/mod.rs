@@ -254,7 +254,7 @@ impl<F: Format> Shared<'_, F> {
         if self.job.wanted == Wanted::Lines && self.job.output == Some(facts.identity) {
             return self.complain(&file.path, &Problem::IsOutput);
         }
-        let mut scan = Scan::new(&opened, &facts, file.shown());
+        let mut scan = Scan::new(&opened, &facts, file.shown(), file.is_input());
         if let Err(problem) = scanner.scan(&mut scan, turn) {
             self.complain(file.shown(), &problem);
         }

@@ -64,11 +64,13 @@ pub(super) struct Scan<'a> {
     file: &'a OwnedFd,
     facts: &'a Facts,
     path: &'a [u8],
+    /// Whether any part of it can be read again: a regular file that announces its size, read from its beginning on.
+    is_stored: bool,
     /// Where in the file the window begins.
     offset: u64,
-    /// Line feeds before the byte `counted` of the window.
+    /// Line feeds before the byte `counted` of the file.
     lines: u64,
-    counted: usize,
+    counted: u64,
     is_binary: bool,
     /// Nothing more is wanted of the file.
     is_done: bool,
@@ -76,11 +78,12 @@ pub(super) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(file: &'a OwnedFd, facts: &'a Facts, path: &'a [u8]) -> Self {
+    pub(super) fn new(file: &'a OwnedFd, facts: &'a Facts, path: &'a [u8], is_input: bool) -> Self {
         Self {
             file,
             facts,
             path,
+            is_stored: !is_input && facts.kind == FileType::Regular && facts.size > 0,
             offset: 0,
             lines: 0,
             counted: 0,
@@ -96,7 +99,7 @@ impl<'a> Scan<'a> {
 
     /// Whether a file that announces its size has been read so far.
     fn is_read(&self) -> bool {
-        self.facts.kind == FileType::Regular && self.facts.size > 0 && self.summary.nbytes == self.facts.size
+        self.is_stored && self.summary.nbytes == self.facts.size
     }
 
     /// Notes a line that matches and is not shown. Of a binary file no more is wanted.
@@ -105,20 +108,38 @@ impl<'a> Scan<'a> {
         self.is_done = self.is_binary;
     }
 
-    /// Moves the window on to its byte `by`.
+    /// Moves the window on to its byte `by`. Lines that are not counted by then are read again if a line behind them matches.
     fn advance(&mut self, window: &[u8], by: usize, counts: bool) {
-        if counts {
-            self.lines += count(window.get(self.counted..by).unwrap_or_default());
+        let is_up_to_date = self.counted >= self.offset;
+        if counts && is_up_to_date && (self.summary.matches > 0 || !self.is_stored) {
+            self.count_to(window, by);
         }
         self.offset += by as u64;
-        self.counted = 0;
     }
 
-    /// Counts the lines up to one that begins at a byte of the window.
-    fn number(&mut self, window: &[u8], start: usize) -> u64 {
-        self.lines += count(&window[self.counted..start]);
-        self.counted = start;
-        self.lines + 1
+    /// Counts the lines up to a byte of the window, where all before the window are counted.
+    fn count_to(&mut self, window: &[u8], end: usize) {
+        let from = self.counted.saturating_sub(self.offset) as usize;
+        self.lines += count(window.get(from..end).unwrap_or_default());
+        self.counted = self.offset + end as u64;
+    }
+
+    /// The number of a line that begins at a byte of the window.
+    fn number(&mut self, window: &[u8], start: usize) -> Result<u64, Problem> {
+        self.number_at(self.offset)?;
+        self.count_to(window, start);
+        Ok(self.lines + 1)
+    }
+
+    /// The number of a line that begins at a byte of the file, none of the lines before which is in the window.
+    fn number_at(&mut self, start: u64) -> Result<u64, Problem> {
+        if self.counted < start {
+            let mut lines = 0;
+            read_pieces(self.file, self.counted..start, |piece| lines += count(piece))?;
+            self.lines += lines;
+            self.counted = start;
+        }
+        Ok(self.lines + 1)
     }
 }
 
@@ -167,7 +188,7 @@ impl<'g> Scanner<'g> {
             }
             let block = self.read(scan, kept)?;
             self.check_for_zeros(scan, &block);
-            let end = self.search(scan, &block, records);
+            let end = self.search(scan, &block, records)?;
             if scan.is_done || block.is_last || self.is_stopped.load(Ordering::Relaxed) {
                 return Ok(());
             }
@@ -193,11 +214,9 @@ impl<'g> Scanner<'g> {
         if scan.is_binary {
             end_lines_at_zeros(&mut self.window.bytes()[block.kept..block.filled]);
         } else if !block.is_last && !self.job.as_text {
-            let is_first = scan.offset == 0 && block.kept == 0;
-            let has_hole =
-                |read| scan.facts.kind == FileType::Regular && tree::has_hole_behind(scan.file, read, scan.facts.size);
-            if !self.finds_zeros(scan, block) && is_first && block.filled == READ && has_hole(block.filled as u64) {
-                scan.is_binary = true;
+            let is_first = scan.offset == 0 && block.kept == 0 && block.filled == READ;
+            if !self.finds_zeros(scan, block) && is_first && scan.is_stored {
+                scan.is_binary = tree::has_hole_behind(scan.file, READ as u64, scan.facts.size);
             }
         }
     }
@@ -213,7 +232,7 @@ impl<'g> Scanner<'g> {
     }
 
     /// Searches the lines that are complete; returns where they end.
-    fn search(&mut self, scan: &mut Scan<'_>, block: &Block, records: &mut impl Records) -> usize {
+    fn search(&mut self, scan: &mut Scan<'_>, block: &Block, records: &mut impl Records) -> Result<usize, Problem> {
         let mut is_checked = !block.is_last || self.job.as_text || scan.is_binary;
         let mut end = self.end_of_lines(block);
         let mut at = 0;
@@ -233,12 +252,12 @@ impl<'g> Scanner<'g> {
             let behind = memchr(b'\n', &window[found.start..end]).map_or(end, |feed| found.start + feed);
             at = behind + 1;
             scan.summary.matches += 1;
-            self.take(scan, start..behind, records);
+            self.take(scan, start..behind, records)?;
             if scan.is_done {
                 break;
             }
         }
-        end
+        Ok(end)
     }
 
     /// Where the last complete line of the window ends. The last of a file gets a line feed if it has none.
@@ -253,7 +272,7 @@ impl<'g> Scanner<'g> {
     }
 
     /// Does with a line that matches what is wanted of it.
-    fn take(&mut self, scan: &mut Scan<'_>, line: Range<usize>, records: &mut impl Records) {
+    fn take(&mut self, scan: &mut Scan<'_>, line: Range<usize>, records: &mut impl Records) -> Result<(), Problem> {
         let offset = scan.offset + line.start as u64;
         match self.job.wanted {
             Wanted::Count => {}
@@ -263,12 +282,14 @@ impl<'g> Scanner<'g> {
                 let window = self.window.bytes();
                 let bytes = &window[line.clone()];
                 if scan.is_binary || (is_encoding_checked && std::str::from_utf8(bytes).is_err()) {
-                    return scan.hide(offset);
+                    scan.hide(offset);
+                } else {
+                    let number = scan.number(window, line.start)?;
+                    records.line(scan.path, &Line { number, offset, bytes });
                 }
-                let number = scan.number(window, line.start);
-                records.line(scan.path, &Line { number, offset, bytes });
             }
         }
+        Ok(())
     }
 
     /// Whether a line that is no UTF-8 makes a file binary.
@@ -281,7 +302,7 @@ impl<'g> Scanner<'g> {
         let too_long = Problem::LongLine(kept);
         let room = self.window.bytes().len() - READ;
         let overlap = match self.matcher.longest() {
-            Some(longest) if scan.facts.kind == FileType::Regular && longest < room => longest.saturating_sub(1),
+            Some(longest) if scan.is_stored && longest < room => longest.saturating_sub(1),
             _ => return Err(too_long),
         };
         let start = scan.offset;
@@ -310,8 +331,6 @@ impl<'g> Scanner<'g> {
         tree::seek(scan.file, end + 1).map_err(Problem::Os)?;
         scan.summary.nbytes = scan.summary.nbytes.min(end + 1);
         scan.offset = end + 1;
-        scan.counted = 0;
-        scan.lines += 1;
         if is_match {
             scan.summary.matches += 1;
             self.take_long(scan, start..end, records)?;
@@ -328,9 +347,10 @@ impl<'g> Scanner<'g> {
                 let file = scan.file;
                 if scan.is_binary || (self.is_encoding_checked() && !is_utf8(file, line.clone())?) {
                     scan.hide(line.start);
-                } else if records
-                    .begin_long_line(scan.path, &Line { number: scan.lines, offset: line.start, bytes: &[] })
-                {
+                    return Ok(());
+                }
+                let number = scan.number_at(line.start)?;
+                if records.begin_long_line(scan.path, &Line { number, offset: line.start, bytes: &[] }) {
                     read_pieces(file, line, |piece| records.more(piece))?;
                     records.more(b"\n");
                 } else {

@@ -33,7 +33,8 @@ impl File {
         }
     }
 
-    fn is_input(&self) -> bool {
+    /// Whether it is standard input.
+    pub(crate) fn is_input(&self) -> bool {
         self.is_given && &*self.path == b"-"
     }
 

@@ -298,6 +298,11 @@ def test_what_gitignore_names_is_skipped_if_asked_for(place):
 def test_standard_input(place):
     done = run(COMMAND, "--find=two", "-", cwd=place, input=b"one\ntwo\n")
     assert (done.returncode, done.stdout) == (0, b"2:two\n")
+    place.joinpath("a").write_bytes(b"one\ntwo\n" * 50_000 + b"three\n")
+    with place.joinpath("a").open("rb") as file:
+        file.seek(4)
+        done = run(COMMAND, "--find=three", "-", cwd=place, stdin=file)
+    assert (done.returncode, done.stdout) == (0, b"100000:three\n")
     done = run(COMMAND, "--find=two", "-", "/dev/null", cwd=place, input=b"one\ntwo\n")
     assert (done.returncode, done.stdout) == (0, b"(standard input):2:two\n")
 
@@ -425,6 +430,15 @@ def test_paths_of_any_length_and_depth(place):
     assert messages == []
     numbers = [line.rpartition(b"hello ")[2] for line in output.splitlines()]
     assert numbers == [b"%d" % n for n in [*range(120), *reversed(range(120))]]
+
+
+def test_the_figures_of_a_search(place):
+    place.joinpath("a").write_text("hello\nhello\n")
+    place.joinpath("b").write_text("none\n")
+    done = run(COMMAND, "--stats", "--find=hello", "-c", cwd=place)
+    assert (done.returncode, done.stdout) == (0, b"a:2\nb:0\n")
+    assert done.stderr.startswith(b"Searched 2 files, 17 B\nFound 2 lines in 1 file\n\nSteps\n")
+    assert b"\n  search  " in done.stderr
 
 
 def test_nothing_heavy_is_imported(place):

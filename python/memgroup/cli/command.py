@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from memgroup._memgroup import __version__
 from memgroup.cli.help import HelpFormatter
 
+# Importing typing would take as long as a small search.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

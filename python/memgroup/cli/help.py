@@ -7,10 +7,12 @@ import os
 import re
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
+# Importing typing would take as long as a small search.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 # The beginning of a line: its indentation, or a term and the gap before its meaning.
 _START = re.compile(r" *\S+ {2,}| *")

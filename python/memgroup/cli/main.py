@@ -9,10 +9,11 @@ import errno
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 from memgroup.cli.status import EXIT_SIGINT, EXIT_SIGPIPE, UNUSABLE
 
+# Importing typing would take as long as a small search.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 

@@ -7,7 +7,8 @@ here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+# Importing typing would take as long as a small search.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from memgroup import GroupStats, MemGroup

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from memgroup.cli.arguments import SIZE_HELP, argument, count_or_all, positive
 from memgroup.display.text import read_size, show_text
 
+# Importing typing would take as long as a small search.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     _add_search(parser.add_argument_group("search").add_argument)
     _add_files(parser.add_argument_group("files and memory").add_argument)
-    _add_report(parser.add_argument_group("report (without --find)").add_argument)
+    _add_report(parser.add_argument_group("report").add_argument)
 
 
 def _add_search(add: _Add) -> None:
@@ -105,6 +105,7 @@ def _table_path(text: str) -> str:
 
 
 def _add_report(add: _Add) -> None:
+    add("--stats", action="store_true", help="report; with --find to standard error, behind what was found")
     add(
         "--largest",
         type=argument(count_or_all),

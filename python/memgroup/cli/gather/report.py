@@ -9,7 +9,7 @@ from memgroup.display.report import Bar, Column, Report, Table
 from memgroup.display.text import show_number, show_rate, show_seconds, show_share, show_size, show_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from memgroup import GroupStats, SlotStats
     from memgroup.cli.gather.inspect import Sizes
@@ -22,6 +22,14 @@ _MOST_COMPLAINTS = 20
 def report(outcome: Outcome) -> Report:
     """`outcome` for people."""
     return Report(_headline(outcome), tuple(_remarks(outcome)), tuple(_tables(outcome)))
+
+
+def searched(files: int, nbytes: int, lines: int, matching: int, problems: int, seconds: float) -> Report:
+    """The figures of a search, for people."""
+    headline = f"Searched {show_number(files, 'file')}, {show_size(nbytes)}"
+    found = f"Found {show_number(lines, 'line')} in {show_number(matching, 'file')}"
+    remarks = [f"{show_number(problems, 'file')} could not be read"] if problems else []
+    return Report(headline, (found, *remarks), (_steps({"search": seconds}, files, {"search": nbytes}),))
 
 
 def complaints(outcome: Outcome) -> Iterator[str]:
@@ -150,7 +158,12 @@ def _unused(stats: SlotStats | GroupStats) -> int:
 
 
 def _steps_table(outcome: Outcome) -> Table:
-    nbytes = {"read": outcome.nbytes}
+    note = "" if "protect" in outcome.seconds else "no protect: an anonymous group has no read-only mirror"
+    return _steps(outcome.seconds, outcome.files, {"read": outcome.nbytes}, note)
+
+
+def _steps(seconds: Mapping[str, float], files: int, nbytes: Mapping[str, int], note: str = "") -> Table:
+    """The time of each step, and the rates; `nbytes` are those that a step moves or looks at."""
     return Table(
         title="Steps",
         columns=(
@@ -160,11 +173,8 @@ def _steps_table(outcome: Outcome) -> Table:
             Column("files"),
             Column("bytes"),
         ),
-        rows=tuple(
-            _step_row(step, seconds, outcome.files, nbytes.get(step))
-            for step, seconds in outcome.seconds.items()
-        ),
-        note="" if "protect" in outcome.seconds else "no protect: an anonymous group has no read-only mirror",
+        rows=tuple(_step_row(step, time, files, nbytes.get(step)) for step, time in seconds.items()),
+        note=note,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from time import perf_counter
 
 from memgroup._memgroup import search_files
 from memgroup.cli.arguments import refuse
 from memgroup.cli.status import FOUND, NOT_FOUND, UNUSABLE
 
+# Importing typing would take as long as a small search.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
@@ -22,8 +24,9 @@ def search(options: argparse.Namespace) -> int:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.stdout.flush()
+    start = perf_counter()
     try:
-        _, _, matches, _, problems = search_files(
+        figures = search_files(
             [os.fsencode(path) for path in options.paths],
             [os.fsencode(text) for text in options.find],
             [*syntax(options)],
@@ -34,6 +37,12 @@ def search(options: argparse.Namespace) -> int:
         )
     except (ValueError, MemoryError) as error:
         refuse("gather", str(error))
+    if options.stats:
+        from memgroup.cli.gather.report import searched
+        from memgroup.cli.output import print_report
+
+        print_report(searched(*figures, perf_counter() - start), sys.stderr)
+    _, _, matches, _, problems = figures
     if problems and not (matches and options.quiet):
         return UNUSABLE
     return FOUND if matches else NOT_FOUND
