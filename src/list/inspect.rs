@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use memchr::memmem::Finder;
 
-use super::columns::PartsBuilder;
-use super::layout::{ListLayout, Part, Run, Span};
+use super::layout::{ListLayout, Part, Span};
+use super::layout_builder::LayoutBuilder;
 use super::{List, ProtectedList};
 use crate::error::Error;
 use crate::fallible;
@@ -171,8 +171,6 @@ fn is_dense(extent: usize, nbytes: usize, records: usize) -> bool {
 
 /// Places some objects of a part, in whatever order, as a list over the same bytes. `indices` must be within the part.
 ///
-/// Objects that follow one another in memory share a run; each that does not begins another.
-///
 /// # Errors
 /// [`Error::Table`]: there is no memory for the columns.
 pub(crate) fn taken(
@@ -180,26 +178,12 @@ pub(crate) fn taken(
     part: Part,
     indices: impl ExactSizeIterator<Item = usize>,
 ) -> Result<ListLayout, Error> {
-    let mut parts = PartsBuilder::new(indices.len())?;
-    let mut runs: Vec<Run> = Vec::new();
-    // Where the last run begins in the columns, and where in its slot its last object ends.
-    let (mut begin, mut end, mut near) = (0, 0, 0);
+    let mut builder = LayoutBuilder::new(indices.len())?;
+    let mut near = 0;
     for index in indices {
-        let span = layout.object_near(&mut near, part.object(index));
-        match runs.last() {
-            Some(run) if run.slot == span.slot && span.offset >= end => {
-                parts.push(begin + (span.offset - run.offset), span.len)?;
-            }
-            _ => {
-                begin = parts.end();
-                fallible::push(&mut runs, Run { first: parts.len(), slot: span.slot, offset: span.offset })?;
-                parts.push(begin, span.len)?;
-            }
-        }
-        end = span.offset + span.len.max(1);
+        builder.push(layout.object_near(&mut near, part.object(index)))?;
     }
-    let columns = parts.finish(layout.columns().align())?;
-    Ok(ListLayout::new(columns, runs.into_boxed_slice()).with_foreign_gaps())
+    builder.finish(layout.columns().align())
 }
 
 /// The methods that both kinds of list have.

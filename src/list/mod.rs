@@ -9,6 +9,7 @@ mod gap_state;
 mod gaps;
 pub(crate) mod inspect;
 pub(crate) mod layout;
+pub(crate) mod layout_builder;
 mod reserve;
 pub(crate) mod rounds;
 pub(crate) mod split;

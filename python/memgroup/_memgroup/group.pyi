@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Literal, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
+from typing import Any, Literal, Protocol, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 import numpy as np
 from _typeshed import FileDescriptorLike, ReadableBuffer
@@ -27,6 +27,12 @@ _Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 _Order: TypeAlias = Literal["C", "F"] | None
 
 _Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+class _HasArrowArray(Protocol):
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+
+class _HasArrowStream(Protocol):
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 @final
 class MemGroup:
@@ -117,6 +123,21 @@ class MemGroup:
             TypeError: An item has no bytes, or `items` is one bytes-like object itself.
             ValueError: `align` is no power of two up to 4096, or the group is freed.
             MemoryError: As `alloc`. All are copied or none.
+        """
+    def from_arrow(self, array: _HasArrowArray | _HasArrowStream, /) -> MemList:
+        """Return a list of the records of an Arrow array of bytes or text, without a copy.
+
+        The list shows the array's memory, which the group borrows: it is read-only, and the array is kept
+        until the group is reset or ends.
+
+        Args:
+            array: Anything with `__arrow_c_array__` or `__arrow_c_stream__`, as arrays and chunked arrays of
+                pyarrow and series of polars: binary, string, their large and view forms, or binary of a fixed
+                size.
+
+        Raises:
+            TypeError: `array` is no Arrow array, or one of another type.
+            ValueError: A record is null, the group is secret, or it is freed.
         """
     def borrow(self, buffer: ReadableBuffer, /) -> MemBlock:
         """Return a block that shows the memory of another object, without a copy: writable if the object is.

@@ -11,7 +11,7 @@ use crate::io::framing::{ByteOrder, Format};
 use crate::list::Columns;
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
-use crate::python::export::pickle;
+use crate::python::export::{arrow, pickle};
 use crate::python::ffi::arguments::{self, Align, Base, Count, Limit, Size, flags};
 use crate::python::ffi::errors::refused_by_kernel;
 use crate::python::ffi::text::{display, plural, show_size};
@@ -117,6 +117,23 @@ impl MemGroup {
     #[pyo3(signature = (buffer, /))]
     fn borrow<'py>(slf: &Bound<'py, Self>, buffer: &Bound<'py, PyAny>) -> PyResult<Bound<'py, MemBlock>> {
         borrow::borrow(slf, buffer)
+    }
+
+    /// Return a list of the records of an Arrow array of bytes or text, without a copy.
+    ///
+    /// The list shows the array's memory, which the group borrows: it is read-only, and the array is kept until the group is
+    /// reset or ends.
+    ///
+    /// Args:
+    ///     array: Anything with `__arrow_c_array__` or `__arrow_c_stream__`, as arrays and chunked arrays of pyarrow and
+    ///         series of polars: binary, string, their large and view forms, or binary of a fixed size.
+    ///
+    /// Raises:
+    ///     TypeError: `array` is no Arrow array, or one of another type.
+    ///     ValueError: A record is null, the group is secret, or it is freed.
+    #[pyo3(signature = (array, /))]
+    fn from_arrow<'py>(slf: &Bound<'py, Self>, array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, MemList>> {
+        arrow::from_arrow(slf, array)
     }
 
     /// Return many writable blocks from one call: all of them are allocated, or none.

@@ -4,6 +4,7 @@
 //! off, in a thread that Python does not know. So a lender that dies is only put on a list, which threads go through
 //! that are attached and hold nothing: whoever ended a group or let a block go, or else the main thread, soon.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
@@ -17,15 +18,23 @@ use pyo3::types::PyMemoryView;
 /// What keeps the memory of an object that exports a buffer: the owner of a slot's borrowed memory.
 pub(crate) struct Lender {
     /// Null once it was put on the list.
-    node: *mut DueBuffer,
+    node: *mut Node,
     /// What the buffer holds, for the garbage collector: not a reference of its own.
     exporter: Option<ManuallyDrop<Py<PyAny>>>,
 }
 
-struct DueBuffer {
-    buffer: Box<ffi::Py_buffer>,
+struct Node {
+    due: Due,
     /// The next on the list.
-    next: *mut DueBuffer,
+    next: *mut Node,
+}
+
+/// What is to be given back.
+enum Due {
+    /// A buffer that Python has filled, and that nobody else releases.
+    Buffer(Box<ffi::Py_buffer>),
+    /// Something whose drop gives it back.
+    Other(Box<dyn Any + Send + Sync>),
 }
 
 // SAFETY: it is an address that nobody follows but whoever takes it from the list, by an attached thread.
@@ -34,7 +43,7 @@ unsafe impl Send for Lender {}
 unsafe impl Sync for Lender {}
 
 /// Buffers to be released.
-static DUE: AtomicPtr<DueBuffer> = AtomicPtr::new(null_mut());
+static DUE: AtomicPtr<Node> = AtomicPtr::new(null_mut());
 
 impl Lender {
     /// # Safety
@@ -45,7 +54,16 @@ impl Lender {
         let exporter = exporter.map(|exporter| ManuallyDrop::new(exporter.unbind()));
         // To collect one that exports ends the process, in CPython up to 3.12 at least.
         let exporter = exporter.filter(|exporter| !exporter.bind(py).is_instance_of::<PyMemoryView>());
-        Self { node: Box::into_raw(Box::new(DueBuffer { buffer, next: null_mut() })), exporter }
+        Self::keeping(Due::Buffer(buffer), exporter)
+    }
+
+    /// Keeps what is not Python's, but may run Python code as it is dropped: an Arrow array, say.
+    pub(crate) fn of(other: impl Any + Send + Sync) -> Self {
+        Self::keeping(Due::Other(Box::new(other)), None)
+    }
+
+    fn keeping(due: Due, exporter: Option<ManuallyDrop<Py<PyAny>>>) -> Self {
+        Self { node: Box::into_raw(Box::new(Node { due, next: null_mut() })), exporter }
     }
 
     /// What the buffer holds.
@@ -106,11 +124,14 @@ fn release_all(_attached: Python<'_>) {
         }
         while !next.is_null() {
             // SAFETY: Lender::new made it of a Box, and only whoever takes it from the list has it.
-            let mut due = unsafe { Box::from_raw(next) };
-            next = due.next;
-            // SAFETY: Python has filled the buffer, by the contract of `new`; it is released once, here, by an attached
-            // thread.
-            unsafe { ffi::PyBuffer_Release(&mut *due.buffer) };
+            let node = *unsafe { Box::from_raw(next) };
+            next = node.next;
+            match node.due {
+                // SAFETY: Python has filled the buffer, by the contract of `new`; it is released once, here, by an attached
+                // thread.
+                Due::Buffer(mut buffer) => unsafe { ffi::PyBuffer_Release(&mut *buffer) },
+                Due::Other(other) => drop(other),
+            }
         }
     }
     IS_RELEASING.set(false);

@@ -5,9 +5,11 @@
 
 mod class;
 mod export;
+mod import;
 mod interface;
 mod types;
 
 pub(crate) use class::ArrowArray;
 pub(crate) use export::{export_block, export_list, schema_of_block, schema_of_list};
+pub(crate) use import::from_arrow;
 pub(crate) use types::Type;
