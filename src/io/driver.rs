@@ -26,12 +26,6 @@ pub(crate) trait Caller {
     }
 }
 
-/// A caller that has room for files which are longer than their objects.
-pub(crate) trait Relocate: Caller {
-    /// Copies such a file to where there is room for it. Where there is none, it keeps what it has.
-    fn relocate(&mut self, longer: &Longer) -> Result<Option<Span>, Self::Error>;
-}
-
 /// What came of many files. Everything is in the order of the files.
 #[derive(Default)]
 pub(crate) struct FilesRead {
@@ -83,16 +77,18 @@ pub(crate) fn announced<C: Caller>(caller: &C, paths: &CStrings, largest: usize)
     }
 }
 
-/// Reads many files, each into an object of the size that it announced. What files of a secret group have beyond that
-/// is kept as secret as the group is.
+/// Reads many files, each into an object of the size that it announced. What files of a secret group have beyond that is
+/// kept as secret as the group is. `relocate` copies a file that is longer than its object to where there is room for it;
+/// where there is none, the file keeps what it has.
 ///
 /// # Errors
 /// As [`fallible::reserve`], and what stops the caller.
 ///
 /// # Safety
 /// The list must lie in the slots, and nothing be borrowed there.
-pub(crate) unsafe fn read_files<C: Relocate>(
-    caller: &mut C,
+pub(crate) unsafe fn read_files<C: Caller>(
+    caller: &C,
+    mut relocate: impl FnMut(&Longer) -> Result<Option<Span>, C::Error>,
     paths: &CStrings,
     announced: Announced,
     slots: LiveSlots<'_>,
@@ -107,7 +103,7 @@ pub(crate) unsafe fn read_files<C: Relocate>(
             FilesStop::Done => break,
             FilesStop::Pause => caller.pause(files.done())?,
             FilesStop::Longer(longer) => {
-                if let Some(span) = caller.relocate(&longer)? {
+                if let Some(span) = relocate(&longer)? {
                     read.moved(layout, &longer, span)?;
                 }
             }

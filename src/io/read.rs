@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::driver::{self, Caller, FilesRead, RangesRead, Relocate};
+use super::driver::{self, Caller, FilesRead, RangesRead};
 use super::files::{Longer, SPILL_BYTES, Unreadable};
 use super::ranges::Why;
 use super::transfer::address;
@@ -106,12 +106,18 @@ impl MemGroup {
         }
         let mut announced = driver::announced(&self, &encoded, self.largest())?;
         let layout = self.placed_for(std::mem::take(&mut announced.sizes).into_iter())?;
-        let mut caller = Relocator { group: self, layout: &layout, errors: Vec::new() };
+        let mut errors = Vec::new();
+        let relocate = |longer: &Longer| match self.relocated(&layout, longer) {
+            Ok(span) => Ok(Some(span)),
+            Err(error) => {
+                let error = io::Error::new(io::ErrorKind::OutOfMemory, error);
+                fallible::push(&mut errors, ReadError { index: longer.object, error }).map(|()| None)
+            }
+        };
         let (slots, is_secret) = (self.live_slots(), self.is_secret());
         // SAFETY: the list lies in the slots of the group, which is borrowed, and nobody else was given it.
-        let read = unsafe { driver::read_files(&mut caller, &encoded, announced, slots, &layout, is_secret) }?;
+        let read = unsafe { driver::read_files(&self, relocate, &encoded, announced, slots, &layout, is_secret) }?;
         let FilesRead { unreadable, changes, changed, abandoned, .. } = read;
-        let mut errors = caller.errors;
         let unreadable = unreadable.into_iter().map(|(index, why)| ReadError { index, error: why.into() });
         fallible::extend(&mut errors, unreadable)?;
         errors.sort_unstable_by_key(|error| error.index);
@@ -126,29 +132,15 @@ impl MemGroup {
         let runs = self.alloc_many_raw(&columns)?;
         Ok(ListLayout::new(columns, runs))
     }
-}
 
-/// Nothing stops it.
-impl Caller for &MemGroup {
-    type Error = Error;
-}
-
-/// Puts files that are longer than their objects where there is room for them.
-struct Relocator<'a> {
-    group: &'a MemGroup,
-    layout: &'a ListLayout,
-    /// Of the files that there is no room for.
-    errors: Vec<ReadError>,
-}
-
-impl Relocator<'_> {
-    fn relocated(&self, longer: &Longer) -> Result<Span, Error> {
-        let object = self.layout.object(longer.object);
+    /// Puts a file that is longer than its object where there is room for it.
+    fn relocated(&self, layout: &ListLayout, longer: &Longer) -> Result<Span, Error> {
+        let object = layout.object(longer.object);
         let len = object.len + longer.rest.len();
-        let taken = self.group.alloc_raw(len, DEFAULT_ALIGN)?;
+        let taken = self.alloc_raw(len, DEFAULT_ALIGN)?;
         let to = taken.address.as_ptr();
         // SAFETY: the object is one of the group's.
-        let from = unsafe { address(self.group.live_slots(), object, Mirror::ReadWrite) };
+        let from = unsafe { address(self.live_slots(), object, Mirror::ReadWrite) };
         // SAFETY: the object is there, nobody else was given it, and what was just taken is longer and elsewhere.
         unsafe { std::ptr::copy_nonoverlapping(from, to, object.len) };
         let behind = to.wrapping_add(object.len);
@@ -159,18 +151,8 @@ impl Relocator<'_> {
 }
 
 /// Nothing stops it.
-impl Caller for Relocator<'_> {
+impl Caller for &MemGroup {
     type Error = Error;
-}
-
-impl Relocate for Relocator<'_> {
-    fn relocate(&mut self, longer: &Longer) -> Result<Option<Span>, Error> {
-        self.relocated(longer).map(Some).or_else(|error| {
-            let error = io::Error::new(io::ErrorKind::OutOfMemory, error);
-            fallible::push(&mut self.errors, ReadError { index: longer.object, error })?;
-            Ok(None)
-        })
-    }
 }
 
 impl From<Unreadable> for io::Error {

@@ -8,7 +8,7 @@ use super::reading::{PinnedCaller, Reading};
 use super::result::ReadResult;
 use crate::error::Error;
 use crate::fallible::CStrings;
-use crate::io::driver::{self, Caller, FilesRead, Relocate};
+use crate::io::driver::{self, FilesRead};
 use crate::io::files::{Longer, SPILL_BYTES, Unreadable};
 use crate::io::transfer::{Keeper, address};
 use crate::layout::DEFAULT_ALIGN;
@@ -42,10 +42,10 @@ pub(crate) fn read_files<'py>(
     let reading = Reading::new(group, builder)?;
     let pinned = Pinned::new(py, group.get(), reading.claim(), &reading.layout)?;
     let caller = PinnedCaller { progress: &progress, pinned: &pinned };
-    let mut caller = Relocator { caller, reading: &reading };
+    let relocate = |longer: &Longer| relocated(&reading, &pinned, longer);
     let (slots, is_secret) = (pinned.slots(), group.get().is_secret(py));
     // SAFETY: the slots of the list are pinned, and this layer makes no Rust reference into group memory.
-    let read = unsafe { driver::read_files(&mut caller, &paths, announced, slots, &reading.layout, is_secret) }?;
+    let read = unsafe { driver::read_files(&caller, relocate, &paths, announced, slots, &reading.layout, is_secret) }?;
     progress.tell(paths.len())?;
     let FilesRead { unreadable, changes, changed, unannounced, abandoned } = read;
     group.get().check(py, reading.claim())?;
@@ -53,48 +53,28 @@ pub(crate) fn read_files<'py>(
     reading.finish(&changes, changed, unannounced, abandoned)
 }
 
-/// Puts files that are longer than their objects where there is room for them. Where there is none, the error says so.
-struct Relocator<'a, 'py> {
-    caller: PinnedCaller<'a, 'py>,
-    reading: &'a Reading<'py>,
-}
-
-impl Caller for Relocator<'_, '_> {
-    type Error = PyErr;
-
-    fn blocking<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.caller.blocking(work)
-    }
-
-    fn pause(&self, done: usize) -> PyResult<()> {
-        self.caller.pause(done)
-    }
-}
-
-impl Relocate for Relocator<'_, '_> {
-    fn relocate(&mut self, longer: &Longer) -> PyResult<Option<Span>> {
-        let (reading, slots) = (self.reading, self.caller.pinned.slots());
-        let (py, group) = (reading.group.py(), reading.group.get());
-        let object = reading.layout.object(longer.object);
-        let block = match group.alloc_raw(py, object.len + longer.rest.len(), DEFAULT_ALIGN) {
-            Ok(block) => block,
-            Err(error) if error.is_instance_of::<PyMemoryError>(py) => {
-                return reading.errors.set_item(longer.object, error.into_value(py)).map(|()| None);
-            }
-            Err(error) => return Err(error),
-        };
-        let rest = Bytes::new(longer.rest.as_ptr().cast_mut(), longer.rest.len());
-        let copy = move |to: LiveBlock<'_>| {
-            // SAFETY: the object is one of the list, the slots of which are pinned.
-            let from = Bytes::new(unsafe { address(slots, object, Mirror::ReadWrite) }, object.len);
-            // SAFETY: access has just checked that the list is there, and the new block, which is longer.
-            unsafe { to.bytes().copy_from(from) };
-            // SAFETY: the new block has as many bytes behind the object's as rest has.
-            unsafe { to.bytes().tail(object.len).copy_from(rest) };
-            to.span()
-        };
-        group.access(py, block.into(), Some(reading.claim()), block.len, copy).map(Some)
-    }
+/// Puts a file that is longer than its object where there is room for it. Where there is none, the error says so.
+fn relocated(reading: &Reading<'_>, pinned: &Pinned<'_>, longer: &Longer) -> PyResult<Option<Span>> {
+    let (py, group, slots) = (reading.group.py(), reading.group.get(), pinned.slots());
+    let object = reading.layout.object(longer.object);
+    let block = match group.alloc_raw(py, object.len + longer.rest.len(), DEFAULT_ALIGN) {
+        Ok(block) => block,
+        Err(error) if error.is_instance_of::<PyMemoryError>(py) => {
+            return reading.errors.set_item(longer.object, error.into_value(py)).map(|()| None);
+        }
+        Err(error) => return Err(error),
+    };
+    let rest = Bytes::new(longer.rest.as_ptr().cast_mut(), longer.rest.len());
+    let copy = move |to: LiveBlock<'_>| {
+        // SAFETY: the object is one of the list, the slots of which are pinned.
+        let from = Bytes::new(unsafe { address(slots, object, Mirror::ReadWrite) }, object.len);
+        // SAFETY: access has just checked that the list is there, and the new block, which is longer.
+        unsafe { to.bytes().copy_from(from) };
+        // SAFETY: the new block has as many bytes behind the object's as rest has.
+        unsafe { to.bytes().tail(object.len).copy_from(rest) };
+        to.span()
+    };
+    group.access(py, block.into(), Some(reading.claim()), block.len, copy).map(Some)
 }
 
 fn unreadable_error(why: Unreadable, name: &Bound<'_, PyAny>) -> PyErr {
