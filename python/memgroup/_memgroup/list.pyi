@@ -7,6 +7,7 @@ from typing import Any, Literal, SupportsIndex, TypeAlias, final, overload
 from _typeshed import FileDescriptorLike, ReadableBuffer
 from memgroup._memgroup.arrow import ArrowArray
 from memgroup._memgroup.block import MemBlock
+from numpy.typing import DTypeLike, NDArray
 
 _ArrowType: TypeAlias = Literal[
     "binary_view", "string_view", "large_binary", "large_string", "binary", "string"
@@ -59,6 +60,20 @@ class MemList(Sequence[MemBlock]):
         """
     def count(self, value: object) -> int:
         """Return how many blocks have just the bytes of `value`, any bytes-like object."""
+    def __array__(self, dtype: DTypeLike | None = None, *, copy: bool | None = None) -> NDArray[Any]:
+        """Return a list of one size as a matrix of bytes, with a row for each block, over the same memory.
+
+        numpy calls it: `np.asarray(list)`. The array is read-only if the list is protected. Only where the
+        blocks lie in several slots or at no one distance is it made of a copy, a new block of the group.
+
+        Args:
+            dtype: What elements are to be converted to; they are of uint8.
+            copy: As of `np.asarray`: True for a copy, False for none.
+
+        Raises:
+            ValueError: The blocks are of several sizes, `copy` is False and one is needed, or the list is
+                freed.
+        """
     def contains(
         self,
         value: ReadableBuffer,

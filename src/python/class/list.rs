@@ -17,6 +17,7 @@ use crate::python::ffi::text::{plural, show_size};
 use crate::python::list::inspect::{self, How};
 use crate::python::list::iterator::Blocks;
 use crate::python::list::object::MemList;
+use crate::python::numpy::matrix;
 use crate::python::stream::transfer::{self, Offset, Start};
 
 /// The most that an element of `MemList.slots` takes.
@@ -157,6 +158,26 @@ impl MemList {
     /// Return how many blocks have just the bytes of `value`, any bytes-like object.
     fn count(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.count_equal(py, value)
+    }
+
+    /// Return a list of one size as a matrix of bytes, with a row for each block, over the same memory.
+    ///
+    /// numpy calls it: `np.asarray(list)`. The array is read-only if the list is protected. Only where the blocks lie in
+    /// several slots or at no one distance is it made of a copy, a new block of the group.
+    ///
+    /// Args:
+    ///     dtype: What elements are to be converted to; they are of uint8.
+    ///     copy: As of `np.asarray`: True for a copy, False for none.
+    ///
+    /// Raises:
+    ///     ValueError: The blocks are of several sizes, `copy` is False and one is needed, or the list is freed.
+    #[pyo3(signature = (dtype=None, *, copy=None))]
+    fn __array__<'py>(
+        slf: &Bound<'py, Self>,
+        dtype: Option<&Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        matrix::array_of(slf, dtype, copy)
     }
 
     /// Return for each block whether `value` occurs in it: a memoryview of format "?".

@@ -280,8 +280,13 @@ impl MemList {
     /// The block at an index, which must be less than the length.
     #[inline]
     pub(crate) fn block<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Bound<'py, MemBlock>> {
+        self.block_of(py, self.layout.object(self.part.object(at)))
+    }
+
+    #[inline]
+    fn block_of<'py>(&self, py: Python<'py>, span: Span) -> PyResult<Bound<'py, MemBlock>> {
         let group = self.group.bind(py);
-        let Span { slot, offset, len } = self.layout.object(self.part.object(at));
+        let Span { slot, offset, len } = span;
         let raw = group.get().while_slots_there(py, self.claim(), |slots| {
             // SAFETY: it is a slot of the list.
             let there = unsafe { slots.get(slot) };
@@ -290,6 +295,32 @@ impl MemList {
             address.map(|address| RawBlock { address, len, slot, epoch: self.epoch })
         })?;
         MemBlock::new(group, raw.ok_or(Error::NoMirror)?, self.mirror)
+    }
+
+    /// The size of all blocks, if they are of one.
+    pub(crate) fn size_of_all(&self) -> Option<usize> {
+        let size = |at| self.columns().size(self.part.object(at));
+        let first = if self.len() == 0 { 0 } else { size(0) };
+        let is_one = self.columns().uniform_sizes().is_some() || (1..self.len()).all(|at| size(at) == first);
+        is_one.then_some(first)
+    }
+
+    /// One block over all of the list's, which are of one size, if they lie at one distance in one slot.
+    pub(crate) fn rows<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Option<Rows<'py>>> {
+        let (layout, part) = (&self.layout, self.part);
+        if layout.runs_of(part.reach()).len() != 1 {
+            return Ok(None);
+        }
+        let start = |at| layout.columns().start(part.object(at)) as isize;
+        let distance = if self.len() < 2 { size as isize } else { start(1) - start(0) };
+        let are_at_one = |at: &usize| start(*at) - start(at - 1) == distance;
+        if layout.columns().uniform_sizes().is_none() && !(1..self.len()).all(|at| are_at_one(&at)) {
+            return Ok(None);
+        }
+        let lowest = if distance < 0 { self.len() - 1 } else { 0 };
+        let len = (self.len() - 1) * distance.unsigned_abs() + size;
+        let block = self.block_of(py, Span { len, ..layout.object(part.object(lowest)) })?;
+        Ok(Some(Rows { block, first: if distance < 0 { len - size } else { 0 }, distance }))
     }
 
     /// Works on the list, and on another bytes-like object, if both are still there.
@@ -333,6 +364,14 @@ impl MemList {
     pub(super) fn many(&self, bytes: usize) -> usize {
         self.part.len().saturating_mul(bytes.max(1))
     }
+}
+
+/// Blocks of one size as the rows of a matrix: one block over all of them, where in it the first begins, and how far it is from
+/// one to the next.
+pub(crate) struct Rows<'py> {
+    pub(crate) block: Bound<'py, MemBlock>,
+    pub(crate) first: usize,
+    pub(crate) distance: isize,
 }
 
 const NO_BYTES: Bytes = Bytes { start: std::ptr::dangling_mut(), len: 0 };

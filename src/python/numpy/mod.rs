@@ -8,6 +8,7 @@ pub(super) mod context;
 mod copy;
 mod handler;
 pub(super) mod make;
+pub(super) mod matrix;
 mod order;
 mod request;
 mod signature;

@@ -54,6 +54,22 @@ impl ViewLayout {
         Ok(Self { origin, addresses, item_size, format: buffer.format().to_owned(), shape, strides })
     }
 
+    /// Rows of bytes within a block: how many and how long, where the first begins, and how far it is from one to the next.
+    pub(crate) fn of_rows(block: &Bound<'_, MemBlock>, first: usize, shape: [usize; 2], distance: isize) -> Self {
+        let RawBlock { address, len, .. } = block.get().raw();
+        let start = address.addr().get();
+        let shape = shape.map(|extent| extent as isize).to_vec();
+        let strides = vec![distance, 1];
+        Self {
+            origin: start + first,
+            addresses: start..start + len,
+            item_size: 1,
+            format: c"B".to_owned(),
+            shape,
+            strides,
+        }
+    }
+
     /// A memoryview of a block's bytes, as another process has told their layout.
     pub(crate) fn of_wire<'py>(block: Bound<'py, MemBlock>, view: wire::View) -> PyResult<Bound<'py, PyMemoryView>> {
         let RawBlock { address, len, .. } = block.get().raw();
