@@ -28,6 +28,11 @@ from memgroup._memgroup import (
 )
 from memgroup._pickle import loads_into
 
+# What type checkers take for true: importing typing would take longer than all of the rest.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memgroup._processes import job_reducers
+
 __all__ = [
     "ArrowArray",
     "Batch",
@@ -43,7 +48,17 @@ __all__ = [
     "disable_fault_report",
     "enable_fault_report",
     "gather",
+    "job_reducers",
     "loads_into",
     "set_warm_limit",
     "warm_memory",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Return `job_reducers`, without importing multiprocessing before somebody asks for it."""
+    if name == "job_reducers":
+        from memgroup._processes import job_reducers
+
+        return job_reducers
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

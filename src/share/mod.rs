@@ -5,6 +5,7 @@
 
 pub(crate) mod channel;
 mod error;
+pub(crate) mod handles;
 pub(crate) mod list;
 pub(crate) mod wire;
 

@@ -7,6 +7,7 @@ from memgroup._memgroup.block import MemBlock
 from memgroup._memgroup.cache import WarmMemory, set_warm_limit, warm_memory
 from memgroup._memgroup.fault import disable_fault_report, enable_fault_report
 from memgroup._memgroup.group import MemGroup
+from memgroup._memgroup.handles import handle_of, handle_segments, object_of_handle, shared_descriptor
 from memgroup._memgroup.io import FrameReader, ReadResult, non_blocking, read_nonblocking, write_nonblocking
 from memgroup._memgroup.list import MemList
 from memgroup._memgroup.memory import memory_facts
@@ -36,14 +37,18 @@ __all__ = [
     "disable_fault_report",
     "enable_fault_report",
     "gathered",
+    "handle_of",
+    "handle_segments",
     "list_of_pieces",
     "memory_facts",
     "non_blocking",
+    "object_of_handle",
     "pieces",
     "read_nonblocking",
     "search_files",
     "search_rows",
     "set_warm_limit",
+    "shared_descriptor",
     "warm_memory",
     "write_nonblocking",
 ]

@@ -62,6 +62,9 @@ impl MemGroup {
             Backing::Directory(directory) => refused_by_kernel(error, Some(directory.into_os_string())),
             _ => error.into(),
         })?;
+        if shared {
+            Python::attach(share::register_reducers)?;
+        }
         Self::of(group)
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn receive<'py>(slf: &Bound<'py, MemGroup>, socket: &Bound<'py, PyAny
 }
 
 /// What a message hands over, as an object of the group.
-fn object_of<'py>(slf: &Bound<'py, MemGroup>, arrived: Arrived) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn object_of<'py>(slf: &Bound<'py, MemGroup>, arrived: Arrived) -> PyResult<Bound<'py, PyAny>> {
     if let Object::List(..) = arrived.object {
         return list_of(slf, &arrived).map(Bound::into_any);
     }

@@ -188,7 +188,7 @@ fn live_of<'a>(slf: &Bound<'_, MemGroup>, state: &'a GroupState, block: &MemBloc
 }
 
 /// What a memoryview or an array was made from, and keeps; `None` if it was made from nothing, or is neither.
-fn parent_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub(crate) fn parent_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     if let Some(array) = Array::of(object)? {
         return Ok(array.base());
     }

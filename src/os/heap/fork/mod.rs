@@ -11,7 +11,7 @@ mod per_process;
 use crate::os::Refusal;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicUsize, shared};
-pub(crate) use lock::hold_off;
+pub(crate) use lock::{NoFork, hold_off};
 pub(crate) use per_process::{PerProcess, SharedPerProcess};
 
 pub(crate) struct AroundForks {

@@ -24,7 +24,7 @@ use crate::os::Refusal;
 use crate::os::temporary::Descriptors;
 use fork_zeroed::ForkZeroed;
 use lock::ForkLock;
-pub(crate) use lock::hold_off;
+pub(crate) use lock::{NoFork, hold_off};
 pub(crate) use per_process::{PerProcess, SharedPerProcess};
 
 /// The word that a fork zeroes, once there is one. The page behind it is never unmapped.
