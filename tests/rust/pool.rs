@@ -2,12 +2,13 @@
 
 use std::alloc::Layout;
 use std::collections::HashSet;
-use std::sync::Barrier;
 
 use memgroup::{Backing, Error, MemGroup, Options, PoolBlock, PoolHandle};
 use proptest::prelude::*;
 
-use crate::support::{alone, backings, cases, forked, group_of, scaled};
+#[cfg(not(heap))]
+use crate::support::{alone, backings, forked};
+use crate::support::{cases, group_of, scaled};
 
 fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).unwrap()
@@ -245,7 +246,7 @@ fn forks_under_load_leave_every_object_one_owner() {
     alone("pool::forks_under_load_leave_every_object_one_owner", || {
         let group = MemGroup::new().unwrap();
         let pool = group.pool(layout(32, 16), None).unwrap();
-        let (together, done) = (Barrier::new(3), std::sync::atomic::AtomicBool::new(false));
+        let (together, done) = (std::sync::Barrier::new(3), std::sync::atomic::AtomicBool::new(false));
         let done = &done;
         std::thread::scope(|scope| {
             for owner in 1..=2u8 {
