@@ -23,6 +23,7 @@ from memgroup._memgroup import (
     __version__,
     disable_fault_report,
     enable_fault_report,
+    prewarm,
     set_warm_limit,
     warm_memory,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "gather",
     "job_reducers",
     "loads_into",
+    "prewarm",
     "set_warm_limit",
     "warm_memory",
 ]

@@ -6,6 +6,7 @@ pub(crate) mod commit;
 pub(crate) mod local;
 mod options;
 mod placement;
+pub(crate) mod prewarm;
 pub(crate) mod slot_table;
 
 use std::alloc::Layout;
@@ -25,6 +26,7 @@ pub use block::{Block, Protected};
 pub use local::Local;
 pub use options::Options;
 pub(crate) use placement::becomes_current;
+pub use prewarm::{prewarm, prewarm_in_background};
 use slot_table::SlotTable;
 
 /// A group of allocations that share one end: memory is handed out, never taken back singly, and freed in one shot.

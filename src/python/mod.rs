@@ -72,6 +72,7 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(share::handle::handle_segments, module)?,
         wrap_pyfunction!(share::handle::object_of_handle, module)?,
         wrap_pyfunction!(share::handle::shared_descriptor, module)?,
+        wrap_pyfunction!(class::warm_memory::prewarm, module)?,
         wrap_pyfunction!(class::warm_memory::set_warm_limit, module)?,
         wrap_pyfunction!(class::warm_memory::warm_memory, module)?,
         wrap_pyfunction!(group::memory_facts::memory_facts, module)?,

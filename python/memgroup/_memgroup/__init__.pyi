@@ -4,7 +4,7 @@ from typing import Final
 
 from memgroup._memgroup.arrow import ArrowArray
 from memgroup._memgroup.block import MemBlock
-from memgroup._memgroup.cache import WarmMemory, set_warm_limit, warm_memory
+from memgroup._memgroup.cache import WarmMemory, prewarm, set_warm_limit, warm_memory
 from memgroup._memgroup.fault import disable_fault_report, enable_fault_report
 from memgroup._memgroup.group import MemGroup
 from memgroup._memgroup.handles import handle_of, handle_segments, object_of_handle, shared_descriptor
@@ -44,6 +44,7 @@ __all__ = [
     "non_blocking",
     "object_of_handle",
     "pieces",
+    "prewarm",
     "read_nonblocking",
     "search_files",
     "search_rows",

@@ -42,3 +42,20 @@ def set_warm_limit(bytes: SupportsIndex) -> None:  # noqa: A002  # what it count
         TypeError: `bytes` is no integer.
         ValueError: It is negative.
     """
+
+def prewarm(bytes: SupportsIndex, *, background: bool = False) -> None:  # noqa: A002  # as in set_warm_limit
+    """Fill the warm memory, so that the next groups find memory that costs nothing to touch.
+
+    It serves groups whose `base` is the default. What is already kept may go to make room.
+
+    Args:
+        bytes: How many, at most the limit of `set_warm_limit`.
+        background: Whether a thread does it while the caller goes on. If the machine has less memory, less
+            is warm then, and nobody is told.
+
+    Raises:
+        MemoryError: The machine has less. What it had is warm.
+        OSError: No thread can be started.
+        TypeError: `bytes` is no integer, or `background` no bool.
+        ValueError: `bytes` is negative or more than the limit.
+    """

@@ -1,11 +1,11 @@
 //! What is kept warm between groups, and how much may be.
 
-use pyo3::exceptions::PyRuntimeWarning;
+use pyo3::exceptions::{PyRuntimeWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 
 use crate::python::block::object::FREE_LIST;
-use crate::python::ffi::arguments::WarmLimit;
+use crate::python::ffi::arguments::{PrewarmSize, WarmLimit, flags};
 use crate::python::ffi::text::listed;
 use crate::slot::cache;
 
@@ -68,6 +68,39 @@ pub(crate) fn warm_memory(py: Python<'_>) -> WarmMemory {
 pub(crate) fn set_warm_limit(py: Python<'_>, bytes: WarmLimit) {
     py.detach(|| cache::set_warm_limit(bytes.0));
     limit_handles(py);
+}
+
+/// Fill the warm memory, so that the next groups find memory that costs nothing to touch.
+///
+/// It serves groups whose `base` is the default. What is already kept may go to make room.
+///
+/// Args:
+///     bytes: How many, at most the limit of `set_warm_limit`.
+///     background: Whether a thread does it while the caller goes on. If the machine has less memory, less
+///         is warm then, and nobody is told.
+///
+/// Raises:
+///     MemoryError: The machine has less. What it had is warm.
+///     OSError: No thread can be started.
+///     TypeError: `bytes` is no integer, or `background` no bool.
+///     ValueError: `bytes` is negative or more than the limit.
+#[pyfunction]
+#[pyo3(signature = (bytes, *, background=false), text_signature = "(bytes, *, background=False)")]
+pub(crate) fn prewarm(
+    py: Python<'_>,
+    bytes: PrewarmSize,
+    #[pyo3(from_py_with = flags::background)] background: bool,
+) -> PyResult<()> {
+    let (bytes, limit) = (bytes.0, py.detach(cache::warm_memory).limit);
+    if bytes > limit {
+        let message =
+            format!("prewarm({bytes}): no more than {limit} bytes are kept warm; raise that by set_warm_limit()");
+        return Err(PyValueError::new_err(message));
+    }
+    match background {
+        true => Ok(crate::prewarm_in_background(bytes)?),
+        false => Ok(py.detach(|| crate::prewarm(bytes))?),
+    }
 }
 
 /// Makes the limit count for the objects of dead blocks too.

@@ -67,7 +67,7 @@ pub(crate) mod flags {
         )*};
     }
 
-    flags!(counts_prefix, force, huge_pages, secret, shared, zero);
+    flags!(background, counts_prefix, force, huge_pages, secret, shared, zero);
 }
 
 fn flag(object: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
@@ -186,6 +186,17 @@ impl<'py> FromPyObject<'_, 'py> for WarmLimit {
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         not_negative(&object, "the warm limit must be an integer").map(Self)
+    }
+}
+
+/// How many bytes to make warm.
+pub(crate) struct PrewarmSize(pub(crate) usize);
+
+impl<'py> FromPyObject<'_, 'py> for PrewarmSize {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        not_negative(&object, "the bytes to make warm must be an integer").map(Self)
     }
 }
 
