@@ -66,7 +66,7 @@ pub use group::{Block, Local, MemGroup, Options, Protected, Stats, prewarm, prew
 pub use io::{ReadError, ReadOutcome, TransferError};
 pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLOTS};
 pub use list::{List, ProtectedList};
-pub use os::Backing;
+pub use os::{Backing, HugePageObstacle};
 pub use pool::{LocalPool, Pool, PoolBlock, PoolHandle, PoolStats, ProtectedPoolBlock};
 pub use share::{Malformed, RemoteBlock, ShareError, receive};
 pub use slot::{SlotStats, WarmMemory, set_warm_limit, warm_memory};

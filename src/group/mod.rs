@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::error::{Error, Refused};
 use crate::layout::{DEFAULT_ALIGN, MAX_ALIGN, SlotSizes};
 use crate::os::fork::{self, PerProcess};
-use crate::os::{self, Backing, Refusal};
+use crate::os::{self, Backing, HugePageObstacle, Refusal};
 use crate::slot::budget::Budget;
 use crate::slot::cache;
 use crate::slot::{BorrowedMemory, LiveSlots, Mirror, Owner, Slot, SlotRef, SlotStats, Taken};
@@ -67,6 +67,8 @@ pub struct Stats {
     pub committed: usize,
     /// Those of them that are in huge pages.
     pub huge: usize,
+    /// Why no more of them are; `None` if nothing stood in the way but sizes.
+    pub huge_obstacle: Option<HugePageObstacle>,
     /// Address space taken by the mirrors.
     pub mapped: usize,
     /// Of other owners, shown by the group; see [`borrow`](MemGroup::borrow). In no other figure.
@@ -305,6 +307,7 @@ impl MemGroup {
         Stats {
             allocated: slots.iter().map(|slot| slot.allocated).sum(),
             huge: slots.iter().map(|slot| slot.huge).sum(),
+            huge_obstacle: self.huge_page_obstacle(),
             mapped: slots.iter().map(|slot| slot.mapped).sum(),
             committed: self.budget.committed(),
             borrowed: self.borrowed_slots().map(|slot| slot.capacity()).sum(),
@@ -376,6 +379,14 @@ impl MemGroup {
     pub(crate) fn check_commit(&self, bytes: usize, cold: usize) -> Result<(), Error> {
         let cold = if matches!(self.backing, Backing::Directory(_)) { 0 } else { cold };
         cache::retry_after_eviction(|| self.budget.check(bytes, cold))
+    }
+
+    fn huge_page_obstacle(&self) -> Option<HugePageObstacle> {
+        match &self.budget {
+            budget if budget.is_secret() => Some(HugePageObstacle::Secret),
+            budget if !budget.wants_huge_pages() => Some(HugePageObstacle::TurnedOff),
+            _ => os::huge_page_obstacle(&self.backing),
+        }
     }
 
     /// Whether what is allocated can be seen through a read-only mirror.

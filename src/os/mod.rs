@@ -16,15 +16,20 @@ mod system;
 
 pub(crate) mod memory_facts;
 
+mod obstacle;
+
 pub(crate) use system::fork::{self, fork_zeroed};
 pub(crate) use system::io::{iovecs, messages, regular, temporary};
 #[cfg(feature = "search")]
 pub(crate) use system::io::{locale, tree};
 pub(crate) use system::mapping::{
-    Locked, Mirrors, ReceivedFile, SharedFile, Unfit, Unlocked, ask_for_huge_pages, check_backing, huge_page_offer,
+    Locked, Mirrors, ReceivedFile, SharedFile, Unfit, Unlocked, ask_for_huge_pages, check_backing, huge_page_obstacle,
+    huge_page_offer,
 };
 pub(crate) use system::memory::headroom;
 pub(crate) use system::signals;
+
+pub use obstacle::HugePageObstacle;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};

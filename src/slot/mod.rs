@@ -589,7 +589,12 @@ impl Slot {
 fn may_be_huge(mirrors: &Mirrors, claim: &Claim, from: usize, to: usize) -> bool {
     const SPARE_HUGE_PAGES: usize = 4;
     mirrors.huge_page().is_some_and(|size| {
-        layout::first_huge_page(from, size) + size <= to && claim.has_spare(size.saturating_mul(SPARE_HUGE_PAGES))
+        let fits = layout::first_huge_page(from, size) + size <= to;
+        let has_spare = claim.has_spare(size.saturating_mul(SPARE_HUGE_PAGES));
+        if fits && !has_spare {
+            mirrors.skip_huge_pages();
+        }
+        fits && has_spare
     })
 }
 

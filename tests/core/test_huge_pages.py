@@ -1,6 +1,7 @@
 """Large slots in huge pages, as seen and steered from Python."""
 
 import os
+import tempfile
 from typing import cast
 
 import pytest
@@ -23,6 +24,10 @@ def test_an_option_turns_them_off():
     with MemGroup(16 * MIB, huge_pages=False) as group:
         group.alloc(8 * MIB)[:] = bytes(8 * MIB)
         assert group.stats().huge == 0
+        assert (
+            group.stats().huge_obstacle
+            == "huge pages are turned off, by huge_pages=False or MEMGROUP_HUGE_PAGES=0"
+        )
     with pytest.raises(TypeError, match="huge_pages must be True or False"):
         MemGroup(huge_pages=cast("bool", 1))
 
@@ -70,3 +75,25 @@ def test_a_small_group_commits_no_huge_page():
                 each.alloc(100)
         assert group.stats().committed == small.stats().committed
         assert group.stats().huge == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "obstacle"),
+    [
+        ({"secret": True}, "secrets are in small pages"),
+        ({"backing": tempfile.gettempdir()}, "the file system of the directory chooses the pages"),
+    ],
+)
+def test_stats_tell_why_there_are_none(options, obstacle):
+    with MemGroup(**options) as group:
+        assert (group.stats().huge, group.stats().huge_obstacle) == (0, obstacle)
+
+
+def test_there_are_huge_pages_or_there_is_a_reason(child):
+    said = child.output("""
+        group = MemGroup(16 << 20)
+        group.alloc(8 << 20)
+        stats = group.stats()
+        print(bool(stats.huge) or bool(stats.huge_obstacle))
+    """)
+    assert said.strip() == "True"

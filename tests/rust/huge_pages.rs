@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use memgroup::{Backing, MemGroup, Options, set_warm_limit};
+use memgroup::{Backing, HugePageObstacle, MemGroup, Options, set_warm_limit};
 use proptest::prelude::*;
 
 use crate::injector::{CALLS, failing, watched};
@@ -178,7 +178,8 @@ fn whatever_the_kernel_says_small_pages_do_and_nothing_is_tried_again_soon() {
             second.fill(4);
             let other = large_group(Backing::Memfd);
             other.alloc(4 * HUGE).unwrap().fill(5);
-            is_filled(&first, 3) && is_filled(&second, 4) && group.stats().huge + other.stats().huge == 0
+            let is_told = matches!(group.stats().huge_obstacle, Some(HugePageObstacle::Refused { .. }));
+            is_told && is_filled(&first, 3) && is_filled(&second, 4) && group.stats().huge + other.stats().huge == 0
         };
         let injected = watched(|| {
             if !forked(|| large_group(Backing::Memfd).alloc(HUGE).is_ok() && are_to_be_had()) {

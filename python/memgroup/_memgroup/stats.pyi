@@ -58,6 +58,9 @@ class GroupStats:
     def huge(self) -> int:
         """What of that is in huge pages."""
     @property
+    def huge_obstacle(self) -> str | None:
+        """Why no more of it is in huge pages; None if nothing stood in the way but sizes."""
+    @property
     def mapped(self) -> int:
         """Address space taken by the mirrors."""
     @property

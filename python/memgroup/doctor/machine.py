@@ -6,6 +6,7 @@ import os
 import resource
 from typing import TYPE_CHECKING
 
+from memgroup import MemGroup
 from memgroup.display.text import show_number, show_size
 from memgroup.doctor.findings import OPTIONAL, Finding
 
@@ -140,10 +141,20 @@ def _huge_pages(chosen: str | None, size: int, setting: str, of: str, none: str,
         meaning = f"large {of} slots use small pages: MEMGROUP_HUGE_PAGES=0 is set"
         return Finding(MEMORY, name, OPTIONAL, chosen or "none", meaning, facts)
     if chosen and chosen != none and size:
-        meaning = f"large {of} slots use pages of {show_size(size)}, far cheaper; stats().huge says how much"
-        return Finding(MEMORY, name, "ok", chosen, meaning, facts)
+        obstacle = _huge_page_obstacle(of, size)
+        tried = f"a trial got none: {obstacle}" if obstacle else "stats().huge says how much"
+        meaning = f"large {of} slots use pages of {show_size(size)}, far cheaper; {tried}"
+        return Finding(MEMORY, name, "ok", chosen, meaning, facts | {"obstacle": obstacle})
     meaning = (
         f"large {of} slots use small pages; for cheaper ones set "
         f"/sys/kernel/mm/transparent_hugepage/{setting} to {wanted}"
     )
     return Finding(MEMORY, name, OPTIONAL, chosen or "none", meaning, facts)
+
+
+def _huge_page_obstacle(backing: str, size: int) -> str | None:
+    """Try to get a huge page, and return why there was none."""
+    with MemGroup(size, backing=backing) as group:
+        group.alloc(size)
+        stats = group.stats()
+    return None if stats.huge else stats.huge_obstacle

@@ -435,6 +435,7 @@ impl MemGroup {
             allocated: stats.allocated,
             committed: stats.committed,
             huge: stats.huge,
+            huge_obstacle: stats.huge_obstacle.map(|obstacle| obstacle.to_string()),
             mapped: stats.mapped,
             protected: protected.into_iter().fold(0, usize::saturating_add),
             blocks: self.blocks(),

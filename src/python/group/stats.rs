@@ -77,6 +77,8 @@ pub(crate) struct GroupStats {
     pub(crate) committed: usize,
     /// What of that is in huge pages.
     pub(crate) huge: usize,
+    /// Why no more of it is in huge pages; None if nothing stood in the way but sizes.
+    pub(crate) huge_obstacle: Option<String>,
     /// Address space taken by the mirrors.
     pub(crate) mapped: usize,
     /// What `protect` has handed out since the group was made or reset.

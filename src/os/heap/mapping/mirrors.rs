@@ -100,6 +100,8 @@ impl Mirrors {
         None
     }
 
+    pub(crate) fn skip_huge_pages(&self) {}
+
     pub(crate) fn huge_bytes(&self, _committed: usize) -> usize {
         0
     }

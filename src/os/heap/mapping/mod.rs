@@ -10,7 +10,7 @@ pub(crate) use locked::Locked;
 pub(crate) use mirrors::{Mirrors, Unlocked};
 pub(crate) use shared::{ReceivedFile, SharedFile, Unfit};
 
-use crate::os::{Backing, Refusal};
+use crate::os::{Backing, HugePageObstacle, Refusal};
 
 pub(crate) fn check_backing(_backing: &Backing) -> Result<(), Refusal> {
     Ok(())
@@ -24,6 +24,10 @@ pub(crate) struct Offer {
 
 pub(crate) fn huge_page_offer(_backing: &Backing) -> Option<Offer> {
     None
+}
+
+pub(crate) fn huge_page_obstacle(_backing: &Backing) -> Option<HugePageObstacle> {
+    Some(HugePageObstacle::NoneOffered)
 }
 
 pub(crate) fn ask_for_huge_pages<T>(_memory: &mut [MaybeUninit<T>]) {}

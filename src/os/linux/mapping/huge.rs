@@ -4,12 +4,13 @@ use std::ffi::c_void;
 use std::fs;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use nix::errno::Errno;
 use nix::sys::mman::{MmapAdvise, madvise};
 
 use crate::os::memory_facts::HugePageFacts;
-use crate::os::{Backing, fork};
+use crate::os::{Backing, HugePageObstacle, fork};
 
 /// The environment variable that turns huge pages off, by the value 0, for programs that cannot be changed.
 const VARIABLE: &str = "MEMGROUP_HUGE_PAGES";
@@ -37,6 +38,20 @@ pub(crate) fn offer(backing: &Backing) -> Option<Offer> {
     }
 }
 
+/// Why memory of that backing is not in huge pages, as far as the process knows.
+pub(crate) fn obstacle(backing: &Backing) -> Option<HugePageObstacle> {
+    match backing {
+        Backing::Directory(_) => Some(HugePageObstacle::Files),
+        _ if is_turned_off() => Some(HugePageObstacle::TurnedOff),
+        _ if offer(backing).is_none() => Some(HugePageObstacle::NoneOffered),
+        _ => TRIALS.obstacle(),
+    }
+}
+
+fn is_turned_off() -> bool {
+    std::env::var_os(VARIABLE).is_some_and(|value| value == "0")
+}
+
 /// Asks for huge pages in memory of the process's own that is going to be written from end to end: where it is new,
 /// that takes half the time. Without, or where it is too small, nothing happens.
 pub(crate) fn ask_for<T>(memory: &mut [MaybeUninit<T>]) {
@@ -56,7 +71,7 @@ pub(crate) fn ask_for<T>(memory: &mut [MaybeUninit<T>]) {
 const SETTINGS: &str = "/sys/kernel/mm/transparent_hugepage";
 
 fn look_up(setting: &str, none: &str) -> Option<Offer> {
-    if std::env::var_os(VARIABLE).is_some_and(|value| value == "0") {
+    if is_turned_off() {
         return None;
     }
     let _no_fork = fork::hold_off(); // files are read
@@ -135,7 +150,12 @@ pub(super) struct Trials {
     /// How many times in a row making huge pages took longer, and how many nanoseconds all of them took.
     slow: AtomicU32,
     lost: AtomicU64,
+    /// What stood in the way last: an error, or one of the numbers below; 0 for nothing yet.
+    obstacle: AtomicI32,
 }
+
+const SLOW: i32 = -1;
+const HEADROOM: i32 = -2;
 
 pub(super) static TRIALS: Trials = Trials::new();
 
@@ -161,6 +181,7 @@ impl Trials {
             touch: AtomicU64::new(0),
             slow: AtomicU32::new(0),
             lost: AtomicU64::new(0),
+            obstacle: AtomicI32::new(0),
         }
     }
 
@@ -172,8 +193,24 @@ impl Trials {
         not_before == 0 || milliseconds() >= not_before
     }
 
+    /// What stood in the way last.
+    fn obstacle(&self) -> Option<HugePageObstacle> {
+        match self.obstacle.load(Ordering::Relaxed) {
+            0 => None,
+            SLOW => Some(HugePageObstacle::Slow),
+            HEADROOM => Some(HugePageObstacle::Headroom),
+            code => Some(HugePageObstacle::Refused { code }),
+        }
+    }
+
+    /// Notes that nothing was tried, for too little memory was left.
+    pub(super) fn skipped(&self) {
+        self.obstacle.store(HEADROOM, Ordering::Relaxed);
+    }
+
     /// Notes that the kernel refused.
-    pub(super) fn refused(&self) {
+    pub(super) fn refused(&self, errno: Errno) {
+        self.obstacle.store(errno as i32, Ordering::Relaxed);
         let pause = self.pause.load(Ordering::Relaxed);
         self.pause_for(pause);
         self.pause.store(pause.saturating_mul(2), Ordering::Relaxed);
@@ -208,6 +245,7 @@ impl Trials {
         let lost = self.lost.fetch_add(took, Ordering::Relaxed).saturating_add(took);
         if self.slow.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_SLOW {
             self.forget_slow();
+            self.obstacle.store(SLOW, Ordering::Relaxed);
             self.pause_for(lost.saturating_mul(PAUSE_FACTOR) / 1_000_000 + 1);
         }
     }
@@ -276,8 +314,9 @@ mod tests {
     fn after_a_refusal_nothing_is_tried_for_a_while_that_doubles() {
         let trials = Trials::new();
         assert!(trials.are_due());
-        trials.refused();
+        trials.refused(Errno::EBUSY);
         assert!(!trials.are_due());
+        assert_eq!(trials.obstacle(), Some(HugePageObstacle::Refused { code: Errno::EBUSY as i32 }));
         assert_eq!(trials.pause.load(Ordering::Relaxed), 2 * FIRST_PAUSE_MS);
         trials.not_before.store(milliseconds(), Ordering::Relaxed);
         assert!(trials.are_due());
@@ -295,6 +334,7 @@ mod tests {
         assert!(trials.are_due());
         trials.made(512, 600_000_000);
         let pause = trials.not_before.load(Ordering::Relaxed) - milliseconds();
+        assert_eq!(trials.obstacle(), Some(HugePageObstacle::Slow));
         assert!((5_000..=9601).contains(&pause), "{pause}"); // on a slow machine some of it is over
         assert_eq!(trials.pause.load(Ordering::Relaxed), FIRST_PAUSE_MS);
         trials.not_before.store(0, Ordering::Relaxed);

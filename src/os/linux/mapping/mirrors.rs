@@ -188,6 +188,11 @@ impl Mirrors {
         (size > 0 && TRIALS.are_due()).then_some(size)
     }
 
+    /// Notes that none were tried, for too little memory was left.
+    pub(crate) fn skip_huge_pages(&self) {
+        TRIALS.skipped();
+    }
+
     /// How many of the first `committed` bytes are in huge pages.
     pub(crate) fn huge_bytes(&self, committed: usize) -> usize {
         match self.granule == page_size() {
@@ -320,8 +325,8 @@ impl Mirrors {
                 TRIALS.made(range.len() / page_size(), took);
                 self.huge_bytes.fetch_add(range.len(), Ordering::Relaxed);
             }
-            Err(_) => {
-                TRIALS.refused();
+            Err(errno) => {
+                TRIALS.refused(errno);
                 self.huge_page.store(0, Ordering::Relaxed);
             }
         }

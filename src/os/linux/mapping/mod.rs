@@ -8,7 +8,9 @@ mod mirrors;
 mod reserved;
 mod shared;
 
-pub(crate) use huge::{ask_for as ask_for_huge_pages, huge_page_facts, offer as huge_page_offer};
+pub(crate) use huge::{
+    ask_for as ask_for_huge_pages, huge_page_facts, obstacle as huge_page_obstacle, offer as huge_page_offer,
+};
 pub(crate) use locked::Locked;
 pub(crate) use mirrors::{Mirrors, Unlocked};
 pub(crate) use shared::{ReceivedFile, SharedFile, Unfit};
