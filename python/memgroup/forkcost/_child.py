@@ -66,7 +66,7 @@ class Memory:
 
     def _add(self, backing: Backing, nbytes: int) -> None:
         group = MemGroup(nbytes, backing=backing.kind, name="forkcost", huge_pages=backing.huge)
-        block = group.alloc(nbytes)
+        block = group.alloc_many(count=1, size=nbytes)[0]  # gets its huge pages at once, however long it is
         whole = -(-nbytes // _PAGE) * _PAGE
         # The kernel would merge adjacent private mappings.
         fence(block.address - _PAGE)

@@ -111,13 +111,15 @@ def _remarks(measured: Sequence[Measurement]) -> Iterator[str]:
 
 
 def _why_not(one: Measurement) -> str:
-    """The kernel's setting, if it is readable."""
-    setting = _SETTINGS / ("shmem_enabled" if _shared(one) else "enabled")
+    """The kernel's setting, if it is readable and stands in the way."""
+    name, none = ("shmem_enabled", "deny") if _shared(one) else ("enabled", "never")
+    setting = _SETTINGS / name
     try:
         chosen = setting.read_text().partition("[")[2].partition("]")[0]
     except OSError:
         return ""
-    return f"; {setting.name} of transparent_hugepage is {chosen}" if chosen else ""
+    refused = f"{setting.name} of transparent_hugepage is {chosen}"
+    return f"; {refused}" if chosen == none else "; free memory may be in pieces"
 
 
 def _forks(measured: Sequence[Measurement]) -> Table:
