@@ -78,10 +78,14 @@ impl Channel {
     /// # Errors
     /// [`ShareError::Family`], or [`ShareError::Socket`] for what is no socket.
     pub(crate) fn of(fd: BorrowedFd<'_>) -> Result<Arc<Self>, ShareError> {
-        let socket = Socket::of(fd).map_err(ShareError::Socket)?.ok_or(ShareError::Family)?;
         let out_of_memory = || ShareError::Socket(libc::ENOMEM);
         let _no_fork = fork::hold_off().ok_or_else(out_of_memory)?;
         let mut channels = lock(CHANNELS.get().ok_or_else(out_of_memory)?);
+        let cookie = messages::cookie(fd);
+        if let Some(channel) = cookie.ok().and_then(|cookie| channels.open.get(&cookie)) {
+            return Ok(Arc::clone(channel));
+        }
+        let socket = Socket::of(fd).map_err(ShareError::Socket)?.ok_or(ShareError::Family)?;
         let (channel, closed) = channels.get(socket);
         drop(channels);
         // Unmaps, which takes a while.

@@ -27,6 +27,11 @@ pub(crate) struct Socket {
     pub(crate) is_stream: bool,
 }
 
+/// The number of a socket, and nothing else about it; an error for what is none, and where sandboxes do not know such numbers.
+pub(crate) fn cookie(fd: BorrowedFd<'_>) -> Result<u64, i32> {
+    option(fd, libc::SO_COOKIE)
+}
+
 impl Socket {
     /// What is behind a descriptor; `None` for a socket of another family, which carries no descriptors.
     ///
@@ -37,7 +42,7 @@ impl Socket {
         let kind: libc::c_int = option(fd, libc::SO_TYPE)?;
         let inode = fstat(fd).map_err(|errno| errno as i32)?.st_ino;
         // Sandboxes that stand in for the kernel do not all know the cookie.
-        let cookie = option::<u64>(fd, libc::SO_COOKIE).unwrap_or(inode);
+        let cookie = cookie(fd).unwrap_or(inode);
         Ok((family == libc::AF_UNIX).then_some(Self { cookie, inode, is_stream: kind == libc::SOCK_STREAM }))
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -30,6 +30,7 @@ pub(crate) struct SharedFile {
     /// What other processes are given. It cannot write, and so cannot seal.
     reader: OwnedFd,
     is_announced: AtomicBool,
+    solid: Solid,
     /// Whether this process has given up its writable mapping, and whether nobody can have one any more.
     is_frozen: AtomicBool,
     is_sealed: AtomicBool,
@@ -46,7 +47,7 @@ impl SharedFile {
         fchmod(&owner, Mode::S_IRUSR).map_err(Refusal::of(Operation::CreateMemfd))?;
         let reader = reopened_read_only(&owner)?;
         let [is_announced, is_frozen, is_sealed] = [const { AtomicBool::new(false) }; 3];
-        Ok(Self { id: random()?, len, owner, reader, is_announced, is_frozen, is_sealed })
+        Ok(Self { id: random()?, len, owner, reader, is_announced, solid: Solid::new(), is_frozen, is_sealed })
     }
 
     pub(super) fn owner(&self) -> &OwnedFd {
@@ -86,7 +87,8 @@ impl SharedFile {
 
     /// Whether all of a range is in memory, so that reading it finds nothing that has to be made.
     pub(crate) fn is_solid(&self, range: Range<usize>) -> Result<bool, Refusal> {
-        is_solid(self.owner.as_fd(), range)
+        // Its seals let nobody make holes in it.
+        self.solid.covers(self.owner.as_fd(), range, true)
     }
 
     /// Notes that the writable mapping of this process is gone.
@@ -143,19 +145,39 @@ fn random() -> Result<[u8; ID_BYTES], Refusal> {
     Errno::result(came).map(|_| id).map_err(Refusal::of(Operation::Random))
 }
 
-/// Whether there are no holes in a range of a file in memory.
-fn is_solid(file: BorrowedFd<'_>, range: Range<usize>) -> Result<bool, Refusal> {
-    if range.is_empty() {
-        return Ok(true);
+/// How far a file in memory is known to have no holes.
+#[derive(Debug)]
+struct Solid(AtomicUsize);
+
+impl Solid {
+    fn new() -> Self {
+        Self(AtomicUsize::new(0))
     }
+
+    /// Whether there are no holes in a range. What was found once is remembered of a file in which nobody can make holes.
+    fn covers(&self, file: BorrowedFd<'_>, range: Range<usize>, can_remember: bool) -> Result<bool, Refusal> {
+        // Relaxed: what was found once stays true.
+        let known = self.0.load(Ordering::Relaxed);
+        if range.is_empty() || range.end <= known {
+            return Ok(true);
+        }
+        let hole = next_hole(file, range.start)?;
+        if can_remember && range.start <= known {
+            self.0.fetch_max(hole, Ordering::Relaxed);
+        }
+        Ok(hole >= range.end)
+    }
+}
+
+/// The offset of the first hole of a file in memory from an offset on; that itself where it is behind the end.
+fn next_hole(file: BorrowedFd<'_>, offset: usize) -> Result<usize, Refusal> {
     // Slots are at most 2^46 bytes, so all offsets fit.
-    let start = libc::off_t::try_from(range.start).unwrap_or(libc::off_t::MAX);
+    let start = libc::off_t::try_from(offset).unwrap_or(libc::off_t::MAX);
     // SAFETY: the call takes numbers only. That it moves the file's position makes no difference to anybody.
     let hole = unsafe { libc::lseek(file.as_raw_fd(), start, libc::SEEK_HOLE) };
     match Errno::result(hole) {
-        Ok(hole) => Ok(usize::try_from(hole).is_ok_and(|hole| hole >= range.end)),
-        // Behind the end of the file.
-        Err(Errno::ENXIO) => Ok(false),
+        Ok(hole) => Ok(usize::try_from(hole).unwrap_or(0)),
+        Err(Errno::ENXIO) => Ok(offset),
         Err(errno) => Err(Refusal::of(Operation::FindHoles)(errno)),
     }
 }
@@ -167,6 +189,9 @@ pub(crate) struct ReceivedFile {
     len: usize,
     file: OwnedFd,
     inode: u64,
+    solid: Solid,
+    /// Whether its seals let nobody make holes in it.
+    is_whole: bool,
     _reserved: Reserved,
 }
 
@@ -197,9 +222,11 @@ impl ReceivedFile {
         if !is_in_small_pages(&file) {
             return Err(Unfit::NotInMemory);
         }
-        if !SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK) {
+        let seals = SealFlag::from_bits_truncate(seals);
+        if !seals.contains(SealFlag::F_SEAL_SHRINK) {
             return Err(Unfit::CanShrink);
         }
+        let is_whole = seals.intersects(SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_FUTURE_WRITE);
         let status = fstat(&file).map_err(Refusal::of(Operation::Map)).map_err(Unfit::Refused)?;
         let size = u64::try_from(status.st_size).unwrap_or(0);
         if size < len as u64 {
@@ -208,7 +235,7 @@ impl ReceivedFile {
         let whole = len.checked_next_multiple_of(page_size()).ok_or(Unfit::Short(size))?;
         let reserved = Reserved::new(whole, 1, page_size()).map_err(Unfit::Refused)?;
         let start = reserved.map(0, &file, ProtFlags::PROT_READ).map_err(Unfit::Refused)?;
-        Ok(Self { start, len, file, inode: status.st_ino, _reserved: reserved })
+        Ok(Self { start, len, file, inode: status.st_ino, solid: Solid::new(), is_whole, _reserved: reserved })
     }
 
     /// The first byte.
@@ -236,7 +263,7 @@ impl ReceivedFile {
 
     /// Whether all of a range is in memory: reading a hole would make it, at the reader's cost.
     pub(crate) fn is_solid(&self, range: Range<usize>) -> Result<bool, Refusal> {
-        is_solid(self.file.as_fd(), range)
+        self.solid.covers(self.file.as_fd(), range, self.is_whole)
     }
 
     /// Whether nobody can write to it any more, the sender neither.
@@ -304,6 +331,29 @@ mod tests {
         let solid = |range| received.is_solid(range).unwrap();
         assert!(solid(2 * page..3 * page) && solid(0..0) && solid(2 * page + 5..2 * page + 6));
         assert!(!solid(0..1) && !solid(2 * page..3 * page + 1) && !solid(4 * page..4 * page + 1));
+    }
+
+    #[test]
+    fn what_was_found_solid_is_remembered_only_where_nobody_can_make_holes() {
+        let page = page_size();
+        let write = |file: &OwnedFd, at: usize| {
+            let file = fs::File::from(file.try_clone().unwrap());
+            std::os::unix::fs::FileExt::write_at(&file, b"x", at as u64).unwrap();
+        };
+        for seals in [SealFlag::F_SEAL_SHRINK, SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_FUTURE_WRITE] {
+            let file = sealed(4 * page, SealFlag::empty()).unwrap();
+            (0..2).for_each(|number| write(&file, number * page));
+            fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).unwrap();
+            let owner = file.try_clone().unwrap();
+            let received = ReceivedFile::map(file, 4 * page).unwrap();
+            assert_eq!(received.is_solid(0..1), Ok(true));
+            let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+            // SAFETY: the call takes numbers only.
+            let punched = unsafe { libc::fallocate(owner.as_raw_fd(), mode, 0, page as i64) } == 0;
+            assert_eq!(received.is_solid(0..1), Ok(!punched));
+            assert_eq!(received.is_solid(page..2 * page), Ok(true));
+            assert_eq!(received.is_solid(page..2 * page + 1), Ok(false));
+        }
     }
 
     #[test]
