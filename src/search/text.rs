@@ -1,6 +1,8 @@
 //! Results as text, as grep prints them.
 
+use std::io::IsTerminal;
 use std::os::fd::BorrowedFd;
+use std::sync::{Mutex, PoisonError};
 
 use super::json;
 use super::matcher::Matcher;
@@ -44,6 +46,28 @@ pub(crate) struct Printer<'a> {
     /// Whether lines begin with their number.
     pub(crate) has_numbers: bool,
     pub(crate) matcher: &'a Matcher,
+    /// What is kept until there is more to write at once; nothing where somebody waits for each line.
+    pending: Option<Mutex<Vec<u8>>>,
+}
+
+/// Bytes that are written at once.
+const WRITE_BYTES: usize = 64 << 10;
+
+impl<'a> Printer<'a> {
+    /// Prints in a style; at once where the output is a terminal.
+    pub(crate) fn new(output: BorrowedFd<'a>, style: Style, matcher: &'a Matcher) -> Self {
+        let pending = (!output.is_terminal()).then(Mutex::default);
+        Self { output, style, has_paths: true, has_numbers: true, matcher, pending }
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// The code of the error.
+    pub(crate) fn finish(self) -> Result<(), i32> {
+        let pending = self.pending.map(|pending| pending.into_inner().unwrap_or_else(PoisonError::into_inner));
+        pending.map_or(Ok(()), |pending| tree::write_all(self.output, &pending))
+    }
 }
 
 /// The colours of grep, and what ends them.
@@ -153,7 +177,15 @@ impl Format for Printer<'_> {
     }
 
     fn write(&self, chunk: Vec<u8>) -> Result<(), i32> {
-        tree::write_all(self.output, &chunk)
+        let Some(pending) = &self.pending else { return tree::write_all(self.output, &chunk) };
+        let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.extend_from_slice(&chunk);
+        if pending.len() < WRITE_BYTES {
+            return Ok(());
+        }
+        let written = tree::write_all(self.output, &pending);
+        pending.clear();
+        written
     }
 }
 

@@ -55,8 +55,8 @@ pub(crate) fn search_files(
     // SAFETY: the caller keeps it open; a write to one that is not says so.
     let output = unsafe { BorrowedFd::borrow_raw(output) };
     let facts = tree::facts(output).map_err(|code| os_error(code, None))?;
-    let printer =
-        Printer { output, style, has_paths: has_paths(&paths), has_numbers: has("numbers"), matcher: &matcher };
+    let mut printer = Printer::new(output, style, &matcher);
+    (printer.has_paths, printer.has_numbers) = (has_paths(&paths), has("numbers"));
     let job = Job {
         roots: paths,
         ignores: has("ignore"),
@@ -68,7 +68,12 @@ pub(crate) fn search_files(
         threads,
         memory,
     };
-    let totals = py.detach(|| search(&job, &matcher, &printer, &AtomicBool::new(false))).map_err(raise)?;
+    let (outcome, rest) = py.detach(|| {
+        let outcome = search(&job, &matcher, &printer, &AtomicBool::new(false));
+        (outcome, printer.finish())
+    });
+    let totals = outcome.map_err(raise)?;
+    rest.map_err(Failure::Write).map_err(raise)?;
     Ok(figures(&totals))
 }
 
