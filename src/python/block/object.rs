@@ -350,13 +350,13 @@ impl MemBlock {
     }
 
     /// The block that shares a raw block of these bytes, through any mirror.
+    #[inline]
     fn sharing<'py>(&self, py: Python<'py>, raw: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
         let sharing = Self::new(self.body.group.bind(py), raw, mirror)?;
-        self.while_there(py, |live| {
-            if self.body.exported.get() {
-                sharing.get().hold_slot(live);
-            }
-        })?;
+        // What was freed meanwhile, the new block says itself when it is used.
+        if self.body.exported.get() {
+            self.while_there(py, |live| sharing.get().hold_slot(live))?;
+        }
         Ok(sharing)
     }
 }

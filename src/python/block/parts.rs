@@ -71,10 +71,17 @@ impl ByteSet {
     const EMPTY: Self = Self([0; 4]);
 
     const fn with(mut self, byte: u8) -> Self {
-        self.0[byte as usize / 64] |= 1 << (byte % 64);
+        self.add(byte);
         self
     }
 
+    // In place: a set that is passed on and back for each byte is copied each time.
+    #[inline(always)]
+    const fn add(&mut self, byte: u8) {
+        self.0[byte as usize / 64] |= 1 << (byte % 64);
+    }
+
+    #[inline(always)]
     const fn has(&self, byte: u8) -> bool {
         self.0[byte as usize / 64] >> (byte % 64) & 1 == 1
     }
@@ -82,8 +89,12 @@ impl ByteSet {
     /// # Safety
     /// The bytes must be mapped.
     unsafe fn of(bytes: Bytes) -> Self {
-        // SAFETY: each offset is less than the length, and the bytes are mapped, by contract.
-        (0..bytes.len).fold(Self::EMPTY, |set, at| set.with(unsafe { bytes.get(at) }))
+        let mut set = Self::EMPTY;
+        for at in 0..bytes.len {
+            // SAFETY: each offset is less than the length, and the bytes are mapped, by contract.
+            set.add(unsafe { bytes.get(at) });
+        }
+        set
     }
 }
 

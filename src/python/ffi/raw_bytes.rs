@@ -142,6 +142,7 @@ impl Bytes {
     ///
     /// # Safety
     /// The bytes must be mapped, and more than `at`.
+    #[inline(always)]
     pub(crate) unsafe fn get(self, at: usize) -> u8 {
         // SAFETY: the bytes are mapped and more than `at`, by contract. Volatile: somebody else may write at the same
         // time.
