@@ -44,7 +44,6 @@ pub struct Node<E = ()> {
     link: AtomicU32,
     /// While it is in use: how often the process had forked when it was taken.
     forks: AtomicU32,
-    #[cfg_attr(not(loom), expect(dead_code, reason = "what the Python layer keeps"))]
     extra: E,
 }
 
@@ -63,6 +62,8 @@ pub struct Table<E = ()> {
     /// Of the process that made it.
     generation: u32,
     stacks: [FreeNodes<E>; STACKS],
+    /// Objects that were given back by somebody who could not [tend](Self::tend) them.
+    returned: FreeStack,
     /// Each null or the first node of a boxed slice.
     segments: [AtomicPtr<Node<E>>; SEGMENTS],
     /// Null from some place on.
@@ -81,8 +82,10 @@ impl<E: Default> Table<E> {
     pub(crate) fn new(shape: Shape) -> Self {
         Self {
             shape,
-            generation: fork::generation(),
+            // A child may come here before it has one. Without one, none of the objects counts as this process's.
+            generation: fork::establish().unwrap_or_default(),
             stacks: std::array::from_fn(|_| FreeNodes { top: AtomicPtr::default(), stack: FreeStack::default() }),
+            returned: FreeStack::default(),
             segments: Default::default(),
             slots: Default::default(),
             made: AtomicUsize::new(0),
@@ -182,7 +185,16 @@ impl<E: Default> Table<E> {
     unsafe fn give_back_slow(&self, node: &Node<E>) {
         if self.may_reuse(node) {
             // SAFETY: nobody owns it, the bytes are mapped, and the table is this process's, as was just found.
-            unsafe { self.tend(node) };
+            let _damage = unsafe { self.tend(node) };
+        }
+    }
+
+    /// Takes an object back from somebody who cannot tell whether its bytes are still mapped: they are tended later.
+    pub(crate) fn return_untended(&self, node: &Node<E>) {
+        if self.is_plainly_free(node) {
+            self.push(node);
+        } else if self.may_reuse(node) {
+            self.returned.push(node.index(), &node.link);
         }
     }
 
@@ -199,14 +211,45 @@ impl<E: Default> Table<E> {
         !is_shared
     }
 
-    /// Overwrites what its owner left in an object, as far as the shape asks for it, and makes it free.
+    /// Tends what was [returned](Self::return_untended). Returns what somebody has written behind the end of an object.
+    ///
+    /// # Safety
+    /// The bytes of all objects must be mapped.
+    pub(crate) unsafe fn tend_returned(&self) -> Option<Damage> {
+        let mut damage = None;
+        while let Some(index) = self.returned.pop(|index| &self.node(index).link) {
+            // SAFETY: it was popped, so nobody owns it, and the bytes are mapped by the caller's promise.
+            damage = damage.or(unsafe { self.tend(self.node(index)) });
+        }
+        damage
+    }
+
+    /// Overwrites what its owner left in an object, as far as the shape asks for it, and makes it free; or retires it, if it
+    /// is damaged.
     ///
     /// # Safety
     /// Nobody may own it, and its bytes must be mapped.
-    unsafe fn tend(&self, node: &Node<E>) {
+    unsafe fn tend(&self, node: &Node<E>) -> Option<Damage> {
+        // SAFETY: the caller's promise.
+        let damage = unsafe { self.shape.check_guard(node.address()) };
         // SAFETY: the caller's promise.
         unsafe { self.shape.overwrite(node.address()) };
-        self.push(node);
+        match damage {
+            None => self.push(node),
+            Some(_) => _ = self.retired.fetch_add(1, Ordering::Relaxed),
+        }
+        damage.map(|offset| Damage { index: node.index(), offset })
+    }
+
+    /// What somebody has written to an object while it was free, if it is a table that can tell. The object is retired then.
+    ///
+    /// # Safety
+    /// The object must have been popped just now, and its bytes be mapped.
+    pub(crate) unsafe fn check_taken(&self, node: &Node<E>) -> Option<Damage> {
+        // SAFETY: the caller's promise.
+        let offset = unsafe { self.shape.check_free(node.address()) }?;
+        self.retired.fetch_add(1, Ordering::Relaxed);
+        Some(Damage { index: node.index(), offset })
     }
 
     /// The right to make more objects.
@@ -249,8 +292,6 @@ impl<E: Default> Table<E> {
         for (place, node) in nodes.clone().enumerate() {
             // SAFETY: the chunk has room for `more` strides, by the promise of `take`.
             let address = unsafe { start.add(place * self.shape.stride) };
-            // SAFETY: the bytes are the table's and mapped: they were just taken from the group.
-            unsafe { self.shape.overwrite(address) };
             node.address.store(address.as_ptr(), Ordering::Relaxed);
             node.table.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
             node.slot.store(slot, Ordering::Relaxed);
@@ -301,6 +342,16 @@ impl<E: Default> Table<E> {
         SlotPtr::new(self.slots[number].load(Ordering::Relaxed)).unwrap_or(SlotPtr::dangling())
     }
 
+    /// How many objects were ever made.
+    pub(crate) fn made(&self) -> usize {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    /// An object by its number, if it was made.
+    pub(crate) fn known(&self, index: usize) -> Option<&Node<E>> {
+        (index < self.made()).then(|| self.node(index as u32))
+    }
+
     /// How many objects there are, free or not, but for those that are never handed out again.
     pub(crate) fn objects(&self) -> usize {
         self.made.load(Ordering::Relaxed) - self.retired()
@@ -314,7 +365,7 @@ impl<E: Default> Table<E> {
     /// How many objects are free, which takes as many steps. Others that take and give back meanwhile make it inexact.
     pub(crate) fn free(&self) -> usize {
         let made = self.made.load(Ordering::Relaxed);
-        let stacks = self.stacks.iter().map(|free| &free.stack);
+        let stacks = self.stacks.iter().map(|free| &free.stack).chain([&self.returned]);
         let below = stacks.map(|stack| stack.count(made, |index| &self.node(index).link)).sum::<usize>();
         let tops = self.stacks.iter().filter(|free| !free.top.load(Ordering::Relaxed).is_null()).count();
         (below + tops).min(made)
@@ -355,7 +406,6 @@ impl<E> Node<E> {
     }
 
     /// What the layer above keeps beside it.
-    #[cfg(all(test, loom))]
     pub(crate) fn extra(&self) -> &E {
         &self.extra
     }
@@ -364,6 +414,11 @@ impl<E> Node<E> {
     #[inline(always)]
     pub(crate) fn forks(&self) -> u32 {
         self.forks.load(Ordering::Relaxed)
+    }
+
+    /// Notes that another process may use it, as if it had been forked since.
+    pub(crate) fn mark_shared(&self) {
+        self.forks.store(fork::count().wrapping_sub(1), Ordering::Relaxed);
     }
 
     /// Notes that it is taken now.
@@ -398,6 +453,15 @@ impl<E> Drop for Table<E> {
             }
         }
     }
+}
+
+/// Bytes of an object that somebody has written who does not own them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Damage {
+    /// The object's number.
+    pub(crate) index: u32,
+    /// The first such byte, counted from the object's first.
+    pub(crate) offset: usize,
 }
 
 /// The segment that an object's node is in, and its place there.

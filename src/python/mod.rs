@@ -2,13 +2,14 @@
 //!
 //! | room | what it holds |
 //! | --- | --- |
-//! | `class` | what Python calls of `MemGroup`, `MemBlock` and `MemList` |
+//! | `class` | what Python calls of `MemGroup`, `MemBlock`, `MemList` and `MemPool` |
 //! | `share` | objects sent to other processes, and received |
 //! | `numpy` | arrays in a group, and numpy's own allocations |
 //! | `search` | the search of `memgroup gather` |
 //! | `stream` | files, pipes, sockets, frames |
 //! | `view` | what memoryviews and arrays show, and where that is in a group |
 //! | `export` | Arrow, DLPack, pickle |
+//! | `pool` | `MemPool`: objects of one size, each with an end of its own |
 //! | `list` | `MemList`, the sizes that users pass, columns |
 //! | `block` | `MemBlock`, a type made by hand, and other objects' bytes |
 //! | `group` | `MemGroup`: its state and its lock, and how bytes are taken |
@@ -25,6 +26,7 @@ mod ffi;
 mod group;
 mod list;
 mod numpy;
+mod pool;
 mod rmap;
 mod search;
 mod share;
@@ -45,6 +47,8 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<stream::frames::object::FrameReader>()?;
     module.add_class::<group::object::MemGroup>()?;
     module.add_class::<list::object::MemList>()?;
+    module.add_class::<pool::object::MemPool>()?;
+    module.add_class::<pool::stats::PoolStats>()?;
     module.add_class::<stream::reads::ReadResult>()?;
     module.add_class::<search::pattern::Pattern>()?;
     module.add_class::<search::tree::TreeWalk>()?;
@@ -56,6 +60,8 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // SAFETY: they are defined for MemGroup.
         unsafe { add_methods(&py.get_type::<group::object::MemGroup>(), methods) }?;
     }
+    // SAFETY: they are defined for MemPool.
+    unsafe { add_methods(&py.get_type::<pool::object::MemPool>(), class::pool::METHODS) }?;
     // What it is to Python: integers in a row, as bytes and memoryview are.
     register_sequences(py)?;
     for function in [

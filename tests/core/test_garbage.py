@@ -86,11 +86,16 @@ def process_of(_group):
     return process, [machine]
 
 
+def pool_of(group):
+    return group.pool(10), [group]
+
+
 HOLDERS = {
     "MemGroup": borrower_of,
     "ReadResult": result_of,
     "GroupStats": stats_of,
     "MemList": list_of,
+    "MemPool": pool_of,
     "Blocks": blocks_of,
     "ArrowArray": arrow_of,
     "StridedView": strided_view_of,
@@ -104,6 +109,7 @@ HOLDERS = {
 CANNOT_HOLD = {
     "MemBlock": "holds its group alone, untracked: a cycle through a block lasts until its group ends",
     "SlotStats": "numbers",
+    "PoolStats": "numbers",
     "WarmMemory": "numbers",
     "Machine": "the model holds no object",
     "Broken": "holds a process or None, and is made of a model that is broken",

@@ -12,6 +12,7 @@ from memgroup._memgroup.io import FrameReader, ReadResult, non_blocking, read_no
 from memgroup._memgroup.list import MemList
 from memgroup._memgroup.memory import memory_facts
 from memgroup._memgroup.pickling import block_from_buffer, gathered, list_of_pieces, pieces
+from memgroup._memgroup.pool import MemPool, PoolStats
 from memgroup._memgroup.rmap import Broken, Machine, Process, Vma
 from memgroup._memgroup.search import Pattern, TreeWalk, search_files, search_rows
 from memgroup._memgroup.stats import GroupStats, SlotStats
@@ -25,7 +26,9 @@ __all__ = [
     "MemBlock",
     "MemGroup",
     "MemList",
+    "MemPool",
     "Pattern",
+    "PoolStats",
     "Process",
     "ReadResult",
     "SlotStats",

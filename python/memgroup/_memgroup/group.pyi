@@ -11,6 +11,7 @@ from _typeshed import FileDescriptorLike, ReadableBuffer
 from memgroup._memgroup.block import MemBlock
 from memgroup._memgroup.io import FrameReader, ReadResult
 from memgroup._memgroup.list import MemList
+from memgroup._memgroup.pool import MemPool
 from memgroup._memgroup.stats import GroupStats
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from rich.console import RenderableType
@@ -480,6 +481,30 @@ class MemGroup:
         Raises:
             ImportError: numpy is not installed.
             ValueError: The group is freed.
+        """
+    def pool(
+        self,
+        size: SupportsIndex,
+        *,
+        align: SupportsIndex = 16,
+        zero: bool = False,
+        capacity: SupportsIndex | None = None,
+        debug: bool = False,
+    ) -> MemPool:
+        """Return a pool of objects of one size in this group, each with an end of its own.
+
+        Args:
+            size: Size of each object in bytes.
+            align: Each object's address is a multiple of this power of two, at most 4096.
+            zero: Whether to set every byte to 0 in `alloc`.
+            capacity: The most objects in use at a time, or None.
+            debug: Whether to detect writes to free objects and behind the end of one.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: `size` or `capacity` is negative, `align` no power of two up to 4096, or the group is
+                freed.
+            MemoryError: No slot can ever hold an object.
         """
     @overload
     def protect(self, obj: MemBlock, /) -> MemBlock:

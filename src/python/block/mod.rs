@@ -6,6 +6,7 @@ mod contents;
 pub(crate) mod free_list;
 pub(crate) mod object;
 pub(crate) mod parts;
+pub(crate) mod pooled;
 pub(crate) mod search;
 pub(crate) mod strided;
 pub(crate) mod text;

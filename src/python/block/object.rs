@@ -2,7 +2,7 @@
 //!
 //! What is done with the bytes is in `contents`, `search`, `parts` and `text`, and what Python calls in `class`.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
@@ -15,8 +15,10 @@ use pyo3::types::{DerefToPyAny, PyType};
 
 use crate::list::layout::Run;
 use crate::python::block::free_list::FreeList;
+use crate::python::block::pooled;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::fault::Exported;
+use crate::python::group::lease::{Hold, HoldRef, Lease};
 use crate::python::group::lender::release_due;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Held, LiveBlock, RawBlock};
@@ -38,7 +40,7 @@ pub(crate) struct MemBlock {
     body: Body,
 }
 
-struct Body {
+pub(super) struct Body {
     group: Py<MemGroup>,
     raw: RawBlock,
     mirror: Mirror,
@@ -47,6 +49,39 @@ struct Body {
     exported: Exported,
     /// Whether an array shows the block's bytes and holds it: such an exporter is itself a view, for as long as it lives.
     is_view: AtomicBool,
+}
+
+/// What a block was, once it has ended.
+pub(super) struct Ended {
+    pub(super) was_exporter: bool,
+    /// Whether it counted as a view.
+    pub(super) was_view: bool,
+}
+
+impl Body {
+    #[inline(always)]
+    pub(super) fn new(group: &Bound<'_, MemGroup>, raw: RawBlock, mirror: Mirror, is_pooled: bool) -> Self {
+        let (exported, is_view) = (Exported::not_yet(is_pooled), AtomicBool::new(false));
+        Self { group: group.clone().unbind(), raw, mirror, exported, is_view }
+    }
+
+    /// Ends what an exporter has begun. The reference to the group is the caller's.
+    #[inline(always)]
+    pub(super) fn end(self) -> (Py<MemGroup>, Ended) {
+        let Self { group, raw, mirror, exported, is_view } = self;
+        let ended = Ended { was_exporter: exported.end(), was_view: is_view.into_inner() };
+        if ended.was_exporter {
+            if mirror == Mirror::ReadWrite {
+                group.get().remove_writer();
+            }
+            if ended.was_view {
+                remove_view(group.get(), mirror);
+            }
+            // SAFETY: hold_slot took the reference that is given back here.
+            unsafe { Arc::decrement_strong_count(raw.slot.as_ptr().cast_const()) };
+        }
+        (group, ended)
+    }
 }
 
 /// Made by the class when the module is initialised.
@@ -163,20 +198,40 @@ impl MemBlock {
             return Err(PyMemoryError::new_err("no memory for a MemBlock"));
         }
         // SAFETY: the memory has the size that the type is made with.
-        let new = unsafe { ffi::PyObject_Init(memory.cast(), Self::type_object_raw(py)) }.cast::<Self>();
-        // SAFETY: the memory is that of a new MemBlock, and not null.
+        Ok(unsafe { Self::init(py, memory, Body::new(group, raw, mirror, false)) })
+    }
+
+    /// Makes memory an object.
+    ///
+    /// # Safety
+    /// It must be as large as the type says at least, and nobody's.
+    #[inline(always)]
+    pub(super) unsafe fn init<'py>(py: Python<'py>, memory: *mut c_void, body: Body) -> Bound<'py, Self> {
+        let new = memory.cast::<Self>();
+        // SAFETY: the memory is large enough.
         let weak_references = unsafe { &raw mut (*new).weak_references };
-        // SAFETY: Python has written the head and nothing else, and nobody knows the object yet.
+        // SAFETY: nobody knows the object yet.
         unsafe { weak_references.write(AtomicPtr::new(std::ptr::null_mut())) };
-        // SAFETY: the memory is that of a new MemBlock, and not null.
-        let body = unsafe { &raw mut (*new).body };
-        let (exported, is_view) = (Exported::not_yet(), AtomicBool::new(false));
-        // SAFETY: the place is that of the body of a new object, which nobody has written and nobody knows yet.
-        unsafe { body.write(Body { group: group.clone().unbind(), raw, mirror, exported, is_view }) };
+        // SAFETY: the memory is large enough.
+        let place = unsafe { &raw mut (*new).body };
+        // SAFETY: nobody knows the object yet.
+        unsafe { place.write(body) };
+        // SAFETY: all of it but the head was just written.
+        unsafe { Self::revive(py, memory) }
+    }
+
+    /// Makes memory that has all of an object but its head an object.
+    ///
+    /// # Safety
+    /// The memory must be nobody's.
+    #[inline(always)]
+    pub(super) unsafe fn revive<'py>(py: Python<'py>, memory: *mut c_void) -> Bound<'py, Self> {
+        // SAFETY: Python writes the head and nothing else, and nobody knows the object yet.
+        let new = unsafe { ffi::PyObject_Init(memory.cast(), Self::type_object_raw(py)) };
         // SAFETY: it is a new reference.
-        let block = unsafe { Bound::from_owned_ptr(py, new.cast()) };
+        let block = unsafe { Bound::from_owned_ptr(py, new) };
         // SAFETY: of the type that it was just made with.
-        Ok(unsafe { block.cast_into_unchecked() })
+        unsafe { block.cast_into_unchecked() }
     }
 
     /// The end of an object that nobody refers to any more.
@@ -192,24 +247,16 @@ impl MemBlock {
             // SAFETY: nobody refers to the object any more, its type has weak references, and its body is still there.
             unsafe { ffi::PyObject_ClearWeakRefs(this.cast()) };
         }
-        // SAFETY: it is a MemBlock that nobody else refers to, by contract.
-        let body = unsafe { &raw const (*this).body };
-        // SAFETY: nobody reads it after this.
-        let Body { group, raw, mirror, exported, is_view } = unsafe { body.read() };
-        // SAFETY: it is an object, and alive until its memory is given back below.
-        let kind = unsafe { ffi::Py_TYPE(this.cast()) };
-        let was_exporter = exported.end();
-        if was_exporter {
-            if mirror == Mirror::ReadWrite {
-                group.get().remove_writer();
-            }
-            if is_view.into_inner() {
-                remove_view(group.get(), mirror);
-            }
-            // SAFETY: hold_slot took the reference that is given back here.
-            unsafe { Arc::decrement_strong_count(raw.slot.as_ptr().cast_const()) };
+        // SAFETY: the caller's promise.
+        if unsafe { &*this }.is_pooled() {
+            // SAFETY: the caller's promise, and no weak reference refers to it any more.
+            return unsafe { pooled::delete(this) };
         }
-        // SAFETY: the thread is attached, by contract.
+        // SAFETY: the caller's promise.
+        let kind = unsafe { ffi::Py_TYPE(this.cast()) };
+        // SAFETY: the caller's promise: nobody looks at it after this.
+        let (group, Ended { was_exporter, .. }) = unsafe { Self::take_body(this) }.end();
+        // SAFETY: the thread is attached, by the caller's promise.
         let py = unsafe { Python::assume_attached() };
         // SAFETY: new has taken it from there.
         unsafe { FREE_LIST.put(py, this.cast()) };
@@ -221,6 +268,44 @@ impl MemBlock {
             // Its slot may have been the last to hold a buffer of somebody else's.
             release_due(py);
         }
+    }
+
+    /// Takes what is in the memory of an object.
+    ///
+    /// # Safety
+    /// Nobody may look at it after this.
+    #[inline(always)]
+    pub(super) unsafe fn take_body(this: *mut Self) -> Body {
+        // SAFETY: the caller's promise: it is an object's memory.
+        let body = unsafe { &raw const (*this).body };
+        // SAFETY: nobody reads it after this, by the caller's promise.
+        unsafe { body.read() }
+    }
+
+    /// Whether there is a [`Hold`](crate::python::group::lease::Hold) behind it.
+    #[inline(always)]
+    pub(super) fn is_pooled(&self) -> bool {
+        self.body.exported.is_pooled()
+    }
+
+    /// Whether it has ever given out its address.
+    #[inline(always)]
+    pub(crate) fn is_exporter(&self) -> bool {
+        self.body.exported.get()
+    }
+
+    /// Keeps a pointer where nobody needs the list of weak references any more.
+    #[inline(always)]
+    pub(super) fn set_link(&self, link: *mut c_void) {
+        self.weak_references.store(link.cast(), Ordering::Relaxed);
+    }
+
+    /// Takes that pointer. The list of weak references is empty then.
+    #[inline(always)]
+    pub(super) fn take_link(&self) -> *mut c_void {
+        let link = self.weak_references.load(Ordering::Relaxed);
+        self.weak_references.store(std::ptr::null_mut(), Ordering::Relaxed);
+        link.cast()
     }
 
     /// The mirror that it shows.
@@ -258,6 +343,9 @@ impl MemBlock {
                 Mirror::ReadWrite => group.add_view(),
                 Mirror::ReadOnly => group.add_protected_view(),
             }
+            if let Some(hold) = self.hold() {
+                hold.lease().add_view();
+            }
         })
     }
 
@@ -276,6 +364,9 @@ impl MemBlock {
     /// Ends a view that [`add_view`](Self::add_view) counted.
     pub(crate) fn remove_view(&self) {
         remove_view(self.body.group.get(), self.body.mirror);
+        if let Some(hold) = self.hold() {
+            hold.lease().remove_view();
+        }
     }
 
     /// Ends what [`MemGroup::add_pin`] counted.
@@ -300,7 +391,8 @@ impl MemBlock {
 
     #[inline(always)]
     pub(crate) fn held(&self) -> Held {
-        Held { raw: self.body.raw, by_exporter: self.body.exported.get() }
+        let hold = self.hold().map_or(HoldRef::NONE, Hold::by_reference);
+        Held { raw: self.body.raw, by_exporter: self.body.exported.get(), hold }
     }
 
     /// Works on the bytes, if they are still there.
@@ -344,6 +436,13 @@ impl MemBlock {
         }
     }
 
+    /// Another lease of the block's object, if it holds one.
+    #[inline(always)]
+    pub(crate) fn lease_while_there(&self, py: Python<'_>) -> PyResult<Option<Lease>> {
+        let Some(hold) = self.hold() else { return Ok(None) };
+        self.while_there(py, |_| Some(hold.lease().share()))
+    }
+
     /// The block that shares `len` bytes from `start` on. What an exporter is part of must last as long as the exporter.
     pub(crate) fn part<'py>(&self, py: Python<'py>, start: usize, len: usize) -> PyResult<Bound<'py, Self>> {
         self.sharing(py, self.body.raw.part(start, len), self.body.mirror)
@@ -352,7 +451,8 @@ impl MemBlock {
     /// The block that shares a raw block of these bytes, through any mirror.
     #[inline]
     fn sharing<'py>(&self, py: Python<'py>, raw: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
-        let sharing = Self::new(self.body.group.bind(py), raw, mirror)?;
+        let lease = self.lease_while_there(py)?;
+        let sharing = Self::with_lease(self.body.group.bind(py), raw, mirror, lease)?;
         // What was freed meanwhile, the new block says itself when it is used.
         if self.body.exported.get() {
             self.while_there(py, |live| sharing.get().hold_slot(live))?;

@@ -12,7 +12,7 @@ use crate::list::Columns;
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
 use crate::python::export::{arrow, pickle};
-use crate::python::ffi::arguments::{self, Align, Base, Count, Limit, Size, flags};
+use crate::python::ffi::arguments::{self, Align, Base, Capacity, Count, Limit, Size, flags};
 use crate::python::ffi::errors::refused_by_kernel;
 use crate::python::ffi::text::{display, plural, show_size};
 use crate::python::group::object::MemGroup;
@@ -20,6 +20,7 @@ use crate::python::group::stats::{GroupStats, SlotStats};
 use crate::python::list::copying;
 use crate::python::list::object::MemList;
 use crate::python::list::sizes;
+use crate::python::pool::object::{MemPool, Request};
 use crate::python::share;
 use crate::python::stream::frames::arguments::{Prefix, ReadAhead};
 use crate::python::stream::frames::object::FrameReader;
@@ -275,6 +276,35 @@ impl MemGroup {
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<ReadResult> {
         reads::read_ranges(slf, file, offsets, sizes, progress)
+    }
+
+    /// Return a pool of objects of one size in this group, each with an end of its own.
+    ///
+    /// Args:
+    ///     size: Size of each object in bytes.
+    ///     align: Each object's address is a multiple of this power of two, at most 4096.
+    ///     zero: Whether to set every byte to 0 in `alloc`.
+    ///     capacity: The most objects in use at a time, or None.
+    ///     debug: Whether to detect writes to free objects and behind the end of one.
+    ///
+    /// Raises:
+    ///     TypeError: An argument is of the wrong type.
+    ///     ValueError: `size` or `capacity` is negative, `align` no power of two up to 4096, or the group is freed.
+    ///     MemoryError: No slot can ever hold an object.
+    #[pyo3(
+        signature = (size, *, align=Align::default(), zero=false, capacity=None, debug=false),
+        text_signature = "($self, size, *, align=16, zero=False, capacity=None, debug=False)",
+    )]
+    fn pool(
+        slf: &Bound<'_, Self>,
+        size: Size,
+        align: Align,
+        #[pyo3(from_py_with = flags::zero)] zero: bool,
+        capacity: Option<Capacity>,
+        #[pyo3(from_py_with = flags::debug)] debug: bool,
+    ) -> PyResult<MemPool> {
+        let capacity = capacity.map(|capacity| capacity.0);
+        MemPool::new(slf, Request { size: size.0, align: align.0, zero, capacity, debug })
     }
 
     /// Return the same bytes through the read-only mirror: no system call, any size.

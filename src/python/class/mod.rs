@@ -1,7 +1,8 @@
-//! The classes `MemGroup`, `MemBlock` and `MemList`: what Python calls of each. Only the module knows this room.
+//! The classes `MemGroup`, `MemBlock`, `MemList` and `MemPool`: what Python calls of each. Only the module knows this room.
 
 pub(super) mod alloc;
 pub(super) mod block;
 mod group;
 mod list;
+pub(super) mod pool;
 pub(super) mod warm_memory;

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use crate::error::Error;
 use crate::python::block::object::MemBlock;
+use crate::python::group::lease::Lease;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Claim, LiveBlock, RawBlock};
 use crate::python::list::object::MemList;
@@ -18,6 +19,8 @@ use crate::slot::{LiveSlots, Mirror, Slot, SlotPtr};
 /// while the interpreter ends. So it holds nothing of Python's, the group neither: when that goes, it ends gently.
 pub(crate) struct ExportGuard {
     views: Arc<AtomicUsize>,
+    /// Of the object of a pool that the bytes are part of. It ends before the slots go.
+    lease: Option<Lease>,
     _slots: Vec<Arc<Slot>>,
 }
 
@@ -29,15 +32,22 @@ impl ExportGuard {
     ///
     /// # Errors
     /// ValueError: It is freed.
-    unsafe fn new(py: Python<'_>, group: &MemGroup, claim: Claim, slots: &[SlotPtr]) -> PyResult<Self> {
+    unsafe fn new(
+        py: Python<'_>,
+        group: &MemGroup,
+        claim: Claim,
+        slots: &[SlotPtr],
+        lease: Option<Lease>,
+    ) -> PyResult<Self> {
         let views = group.shared_views();
         let mut kept = Vec::with_capacity(slots.len());
         group.while_slots_there(py, claim, |live| {
             // SAFETY: they are the slots of what while_slots_there has just found there, by contract.
             kept.extend(slots.iter().map(|&slot| unsafe { live.get(slot) }.share()));
             group.add_view();
+            lease.iter().for_each(Lease::add_view);
         })?;
-        Ok(Self { views, _slots: kept })
+        Ok(Self { views, lease, _slots: kept })
     }
 
     /// Lends the bytes of a block, through its own mirror.
@@ -46,8 +56,9 @@ impl ExportGuard {
     /// ValueError: It is freed.
     pub(crate) fn of_block(py: Python<'_>, block: &MemBlock) -> PyResult<(Self, NonNull<u8>, usize)> {
         let RawBlock { address, len, slot, .. } = block.raw();
+        let lease = block.lease_while_there(py)?;
         // SAFETY: it is the slot that the block lies in.
-        let guard = unsafe { Self::new(py, block.group().get(), block.held().claim(), &[slot]) }?;
+        let guard = unsafe { Self::new(py, block.group().get(), block.held().claim(), &[slot], lease) }?;
         Ok((guard, address, len))
     }
 
@@ -73,7 +84,7 @@ impl ExportGuard {
     pub(crate) fn of_list(py: Python<'_>, list: &MemList) -> PyResult<Self> {
         let slots = crate::list::arrow::slots(list.layout(), list.part());
         // SAFETY: they are the slots that the list lies in.
-        unsafe { Self::new(py, list.group().get(), list.claim(), &slots) }
+        unsafe { Self::new(py, list.group().get(), list.claim(), &slots, list.share_lease()) }
     }
 
     /// The slots that it holds.
@@ -85,6 +96,7 @@ impl ExportGuard {
 
 impl Drop for ExportGuard {
     fn drop(&mut self) {
+        self.lease.iter().for_each(Lease::remove_view);
         // Who finds no views may free the group at once, and must find the consumer's last read done. The slots go after this.
         self.views.fetch_sub(1, Ordering::Release);
     }

@@ -131,7 +131,8 @@ pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'
         return Ok(None);
     }
     let group = this.group().bind(py);
-    let blocks = stretches.iter().map(|stretch| MemBlock::new(group, stretch.raw, this.mirror()));
+    let blocks =
+        stretches.iter().map(|stretch| MemBlock::with_lease(group, stretch.raw, this.mirror(), this.share_lease()));
     let blocks = PyTuple::new(py, collected(blocks)?)?;
     let firsts = PyTuple::new(py, stretches.iter().map(|stretch| stretch.first))?;
     let table = match this.columns().uniform_sizes() {
@@ -267,8 +268,8 @@ fn find_in_process<'py>(sources: &[BufferBytes<'py>], firsts: &[usize], readonly
     let mut home: Option<Home<'py>> = None;
     for (source, &first) in sources.iter().zip(firsts) {
         let Some(block) = source.block_from_buffer(readonly)? else { return Ok(None) };
-        // Nothing leads from a protected block to a writable list.
-        if block.get().is_protected() && !readonly {
+        // Nothing leads from a protected block to a writable list; and a list holds no objects of a pool but one.
+        if block.get().is_protected() && !readonly || block.get().hold().is_some() {
             return Ok(None);
         }
         let (group, raw) = (block.get().group().bind(block.py()), block.get().raw());

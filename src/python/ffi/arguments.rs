@@ -67,7 +67,7 @@ pub(crate) mod flags {
         )*};
     }
 
-    flags!(background, counts_prefix, force, huge_pages, secret, shared, zero);
+    flags!(background, counts_prefix, debug, force, huge_pages, secret, shared, zero);
 }
 
 fn flag(object: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
@@ -164,6 +164,17 @@ impl<'py> FromPyObject<'_, 'py> for Threads {
             Ok(threads) if threads > 0 => Ok(Self(threads)),
             _ => Err(PyValueError::new_err(format!("threads must be at least 1, not {}", shown(&object)))),
         }
+    }
+}
+
+/// The most objects of a pool.
+pub(crate) struct Capacity(pub(crate) usize);
+
+impl<'py> FromPyObject<'_, 'py> for Capacity {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        not_negative(&object, "capacity must be an integer").map(Self)
     }
 }
 

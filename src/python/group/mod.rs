@@ -3,8 +3,10 @@
 pub(crate) mod fault;
 pub(crate) mod free_ranges;
 mod gil_chunk;
+pub(crate) mod idle;
+pub(crate) mod lease;
 pub(crate) mod lender;
-mod lock;
+pub(crate) mod lock;
 pub(crate) mod memory_facts;
 pub(crate) mod object;
 pub(crate) mod raw;

@@ -1,21 +1,22 @@
 //! `MemGroup`: the group behind its lock, what it counts, and how its bytes are reached. What Python calls is in `class`.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 
 use crate::list::{Columns, ListLayout};
 use crate::os::fork::{self, PerProcess};
+use crate::python::group::lease::{Lease, PoolEpoch};
 use crate::python::group::lender::{Lender, ReleaseDue, release_due};
 use crate::python::group::lock::GroupLock;
 use crate::python::group::raw::{Claim, Held, LiveBlock, RawBlock, count};
 use crate::python::group::state::{EndRefused, GroupState, LetGo, Runs, Unavailable};
 use crate::share::list::Described;
 use crate::share::{self, ShareError};
-use crate::slot::LiveSlots;
+use crate::slot::{LiveSlots, Mirror};
 
 /// Work on this many bytes lets other Python threads run meanwhile.
 const DETACH_ABOVE_BYTES: usize = 256 * 1024;
@@ -57,8 +58,21 @@ pub(crate) struct MemGroup {
     pins: PerProcess<AtomicUsize>,
     blocks: Tally,
     requested: Tally,
+    pools: Pools,
     /// The last: what the others had borrowed is given back.
     _release: ReleaseDue,
+}
+
+/// The pools of a group, for who knows of an object by its address alone.
+struct Pools {
+    epochs: GroupLock<Vec<Weak<PoolEpoch>>>,
+    are_any: AtomicBool,
+}
+
+impl Pools {
+    fn new() -> PyResult<Self> {
+        Ok(Self { epochs: GroupLock::new(Vec::new())?, are_any: AtomicBool::new(false) })
+    }
 }
 
 /// A count that only attached threads inside the group's lock raise.
@@ -91,6 +105,7 @@ impl MemGroup {
             pins: PerProcess::new(AtomicUsize::new(0)).map_err(crate::os::Refusal::in_preparation)?,
             blocks: Tally::default(),
             requested: Tally::default(),
+            pools: Pools::new()?,
             _release: ReleaseDue,
         })
     }
@@ -187,6 +202,56 @@ impl MemGroup {
     /// Whether what the group holds is not to be shown.
     pub(crate) fn is_secret(&self, py: Python<'_>) -> bool {
         self.lock.with(py, |state| state.group().is_secret())
+    }
+
+    /// Learns of the objects of a pool.
+    pub(crate) fn add_pool(&self, py: Python<'_>, epoch: &Arc<PoolEpoch>) {
+        self.pools.are_any.store(true, Ordering::Relaxed);
+        self.pools.epochs.exclusive(py, |epochs| {
+            epochs.retain(|known| known.strong_count() > 0);
+            epochs.push(Arc::downgrade(epoch));
+        });
+    }
+
+    /// Whether there have ever been pools of it.
+    pub(crate) fn has_pools(&self) -> bool {
+        self.pools.are_any.load(Ordering::Relaxed)
+    }
+
+    /// A lease of the object of a pool that bytes are part of which were found by their address, if they are of one. Whoever passed
+    /// the address holds the object meanwhile.
+    #[inline(always)]
+    pub(crate) fn lease_of(&self, py: Python<'_>, raw: RawBlock, mirror: Mirror) -> Option<Lease> {
+        if self.has_pools() { self.find_lease(py, raw, mirror) } else { None }
+    }
+
+    #[cold]
+    fn find_lease(&self, py: Python<'_>, raw: RawBlock, mirror: Mirror) -> Option<Lease> {
+        if raw.len == 0 {
+            return None;
+        }
+        let address = self.with_state(py, |state| {
+            let slots = state.check(raw.claim()).ok()?;
+            // SAFETY: the raw block is one of this group's, and was just found there.
+            let slot = unsafe { LiveBlock::new(raw, slots) }.slot();
+            match mirror {
+                Mirror::ReadWrite => Some(raw.address),
+                // SAFETY: the address lies in that mirror.
+                Mirror::ReadOnly => Some(unsafe { slot.to_read_write(raw.address) }),
+            }
+        })?;
+        let lease_of = |epoch: Arc<PoolEpoch>| epoch.lease_at(py, address.addr().get());
+        self.pools.epochs.with(py, |epochs| epochs.iter().filter_map(Weak::upgrade).find_map(lease_of))
+    }
+
+    /// Short work while nobody else uses the group.
+    pub(crate) fn while_alone<R>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&GroupState) -> Result<R, Unavailable>,
+    ) -> PyResult<R> {
+        let result = self.lock.exclusive(py, |state| work(state));
+        self.or_unavailable(py, result)
     }
 
     /// Counts a block.

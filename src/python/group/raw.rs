@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::list::Span;
 use crate::list::layout::Run;
 use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::group::lease::HoldRef;
 use crate::slot::{LiveSlots, Mirror, Slot, SlotPtr, SlotRef};
 
 /// A run of bytes in a slot, through one of its mirrors.
@@ -41,7 +42,7 @@ impl RawBlock {
     /// What must be there for the bytes to be touched.
     #[inline(always)]
     pub(crate) fn claim(self) -> Claim {
-        Claim { epoch: self.epoch, by_exporter: false }
+        Claim { epoch: self.epoch, by_exporter: false, hold: HoldRef::NONE }
     }
 }
 
@@ -163,24 +164,27 @@ pub(crate) fn count(count: &AtomicUsize, more: usize) {
 pub(crate) struct Claim {
     pub(crate) epoch: u64,
     pub(crate) by_exporter: bool,
+    /// What it holds of a pool, which is not to be given back.
+    pub(crate) hold: HoldRef,
 }
 
-/// A raw block, and whether its holder is an exporter.
+/// A raw block, whether its holder is an exporter, and what it holds of a pool.
 #[derive(Clone, Copy)]
 pub(crate) struct Held {
     pub(crate) raw: RawBlock,
     pub(crate) by_exporter: bool,
+    pub(crate) hold: HoldRef,
 }
 
 impl Held {
     #[inline(always)]
     pub(crate) fn claim(self) -> Claim {
-        Claim { epoch: self.raw.epoch, by_exporter: self.by_exporter }
+        Claim { epoch: self.raw.epoch, by_exporter: self.by_exporter, hold: self.hold }
     }
 }
 
 impl From<RawBlock> for Held {
     fn from(raw: RawBlock) -> Self {
-        Self { raw, by_exporter: false }
+        Self { raw, by_exporter: false, hold: HoldRef::NONE }
     }
 }

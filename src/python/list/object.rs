@@ -15,6 +15,7 @@ use crate::list::{Columns, ListLayout, Part, Span};
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
 use crate::python::ffi::raw_bytes::Bytes;
+use crate::python::group::lease::{HoldRef, Lease};
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Claim, RawBlock, count};
 use crate::python::group::state::Runs;
@@ -36,6 +37,8 @@ pub(crate) struct MemList {
     part: Part,
     epoch: u64,
     mirror: Mirror,
+    /// Of the object of a pool that the blocks are parts of.
+    lease: Option<Lease>,
     /// What `sizes` and `offsets` show, once somebody has asked.
     columns: [PyOnceLock<Py<Column>>; 2],
     /// What other processes are told of it, once it was sent.
@@ -70,13 +73,14 @@ impl MemList {
         layout: ListLayout,
         epoch: u64,
         mirror: Mirror,
+        lease: Option<Lease>,
     ) -> PyResult<Bound<'py, Self>> {
-        Bound::new(group.py(), Self { mirror, ..Self::new(group, layout, epoch) })
+        Bound::new(group.py(), Self { mirror, lease, ..Self::new(group, layout, epoch) })
     }
 
     /// A list of some of the blocks.
     pub(super) fn of_taken<'py>(&self, py: Python<'py>, layout: ListLayout) -> PyResult<Bound<'py, Self>> {
-        Self::of_parts(self.group.bind(py), layout, self.epoch, self.mirror)
+        Self::of_parts(self.group.bind(py), layout, self.epoch, self.mirror, self.share_lease())
     }
 
     /// Works on the memory of the records, if these and something else of the group are there.
@@ -102,6 +106,7 @@ impl MemList {
             part,
             epoch,
             mirror: Mirror::ReadWrite,
+            lease: None,
             columns: [PyOnceLock::new(), PyOnceLock::new()],
             described: OnceLock::new(),
         }
@@ -252,7 +257,7 @@ impl MemList {
     /// A list exports nothing itself, so a gentle end frees it.
     #[inline(always)]
     pub(crate) fn claim(&self) -> Claim {
-        Claim { epoch: self.epoch, by_exporter: false }
+        Claim { epoch: self.epoch, by_exporter: false, hold: HoldRef::NONE }
     }
 
     pub(crate) fn is_protected(&self) -> bool {
@@ -268,9 +273,15 @@ impl MemList {
             part,
             epoch,
             mirror,
+            lease: self.share_lease(),
             columns: [PyOnceLock::new(), PyOnceLock::new()],
             described: OnceLock::new(),
         }
+    }
+
+    /// Another lease of the object that the blocks are parts of, if it is a pool's.
+    pub(crate) fn share_lease(&self) -> Option<Lease> {
+        self.lease.as_ref().map(Lease::share)
     }
 
     pub(crate) fn with_part<'py>(&self, py: Python<'py>, part: Part) -> PyResult<Bound<'py, Self>> {
@@ -294,7 +305,7 @@ impl MemList {
             let address = unsafe { there.address(offset, self.mirror) };
             address.map(|address| RawBlock { address, len, slot, epoch: self.epoch })
         })?;
-        MemBlock::new(group, raw.ok_or(Error::NoMirror)?, self.mirror)
+        MemBlock::with_lease(group, raw.ok_or(Error::NoMirror)?, self.mirror, self.share_lease())
     }
 
     /// The size of all blocks, if they are of one.

@@ -72,7 +72,8 @@ fn list<'py>(block: &Bound<'py, MemBlock>, columns: Columns) -> PyResult<Bound<'
         _ => [Run { offset: run.offset + columns.start(0), ..run }].into(),
     };
     let layout = ListLayout::new(columns, runs).with_foreign_gaps();
-    MemList::of_parts(this.group().bind(py), layout, this.raw().epoch, this.mirror())
+    let lease = this.lease_while_there(py)?;
+    MemList::of_parts(this.group().bind(py), layout, this.raw().epoch, this.mirror(), lease)
 }
 
 /// Which end cuts are made from.

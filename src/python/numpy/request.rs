@@ -33,8 +33,19 @@ impl<'py> ArrayRequest<'_, 'py> {
     }
 
     pub(super) fn take(self, slf: &Bound<'py, MemGroup>, api: &'py Api) -> PyResult<Space<'py>> {
-        let (py, this) = (slf.py(), slf.get());
-        this.check_open(py)?;
+        let (py, this, zero) = (slf.py(), slf.get(), self.zero);
+        let form = self.form(this, py, api)?;
+        let raw = this.alloc_raw(py, form.bytes(api)?, ALIGN)?;
+        if zero || form.descr.needs_zeros(api) {
+            this.clear(py, raw)?;
+        }
+        let Form { descr, shape, order } = form;
+        Ok(Space { descr, shape, order, raw })
+    }
+
+    /// What the array is to be like, if it can be in a group.
+    pub(super) fn form(self, group: &MemGroup, py: Python<'py>, api: &'py Api) -> PyResult<Form<'py>> {
+        group.check_open(py)?;
         check_device(self.device)?;
         check_like(api, self.like)?;
         let shape = Shape::of(self.shape)?;
@@ -46,11 +57,21 @@ impl<'py> ArrayRequest<'_, 'py> {
             descr = Descr(probe.getattr("dtype")?);
         }
         let order = if is_fortran(self.order)? { ElementOrder::F } else { ElementOrder::C };
-        let raw = this.alloc_raw(py, shape.bytes(descr.size(api))?, ALIGN)?;
-        if self.zero || descr.needs_zeros(api) {
-            this.clear(py, raw)?;
-        }
-        Ok(Space { descr, shape, order, raw })
+        Ok(Form { descr, shape, order })
+    }
+}
+
+/// What an array is like.
+pub(super) struct Form<'py> {
+    descr: Descr<'py>,
+    shape: Shape,
+    order: ElementOrder,
+}
+
+impl Form<'_> {
+    /// How many bytes it takes.
+    pub(super) fn bytes(&self, api: &Api) -> PyResult<usize> {
+        self.shape.bytes(self.descr.size(api))
     }
 }
 
@@ -101,15 +122,41 @@ pub(super) fn over<'py>(
     order: ElementOrder,
     raw: RawBlock,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let block = MemBlock::new(slf, raw, Mirror::ReadWrite)?;
-    block.get().show_as_array(slf.py())?;
+    show(api, descr, shape, order, raw.len, MemBlock::new(slf, raw, Mirror::ReadWrite)?)
+}
+
+/// A writable array over the first `len` bytes of a block that was just taken for it, and is as long at least.
+pub(super) fn over_block<'py>(
+    api: &'py Api,
+    form: Form<'py>,
+    len: usize,
+    block: Bound<'py, MemBlock>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if form.descr.needs_zeros(api) {
+        // SAFETY: access has found the bytes; the block is writable, and nobody else has it yet.
+        block.get().access(block.py(), len, |bytes| unsafe { bytes.clear() })?;
+    }
+    show(api, form.descr, form.shape.extents(), form.order, len, block)
+}
+
+/// A writable array over the first `len` bytes of a block, which are as many as it needs.
+#[inline(always)]
+fn show<'py>(
+    api: &'py Api,
+    descr: Descr<'py>,
+    shape: &[isize],
+    order: ElementOrder,
+    len: usize,
+    block: Bound<'py, MemBlock>,
+) -> PyResult<Bound<'py, PyAny>> {
+    block.get().show_as_array(block.py())?;
     let flags = WRITEABLE | if matches!(order, ElementOrder::F) { F_ORDER } else { C_ORDER };
-    let data = raw.address.as_ptr();
+    let data = block.get().raw().address.as_ptr();
     // What numpy gives arrays that have no bytes.
     const NOWHERE: [isize; MAX_DIMENSIONS] = [0; MAX_DIMENSIONS];
     let gapless;
     let strides = match &order {
-        _ if raw.len == 0 => Some(&NOWHERE[..shape.len()]),
+        _ if len == 0 => Some(&NOWHERE[..shape.len()]),
         ElementOrder::Axes(axes) => {
             gapless = packed(shape, axes, descr.size(api));
             Some(&gapless[..])

@@ -59,5 +59,5 @@ fn list_of<'py>(slf: &Bound<'py, MemGroup>, arrived: &Arrived) -> PyResult<Bound
     let runs = runs.into_iter().map(|ArrivedRun { first, memory, offset }| Run { first, slot: slots[memory], offset });
     // Others have written what lies between the objects.
     let layout = ListLayout::new(columns, runs.collect()).with_foreign_gaps();
-    MemList::of_parts(slf, layout, epoch, Mirror::ReadOnly)
+    MemList::of_parts(slf, layout, epoch, Mirror::ReadOnly, None)
 }

@@ -11,6 +11,7 @@ use crate::os::iovecs::Call;
 use crate::python::block::buffer::Buffer;
 use crate::python::block::object::{Get, MemBlock};
 use crate::python::ffi::arguments::type_name;
+use crate::python::group::lease::Lease;
 use crate::python::group::object::MemGroup;
 use crate::python::list::object::MemList;
 use crate::python::share::array;
@@ -43,7 +44,10 @@ pub(crate) fn described(slf: &Bound<'_, MemGroup>, object: &Bound<'_, PyAny>) ->
     }
     if let Ok(list) = object.cast::<MemList>() {
         return match list.get().belongs_to(slf.as_unbound()) {
-            true => Ok(list.get().described(slf.py())??),
+            true => {
+                list.get().share_lease().iter().for_each(Lease::note_sent);
+                Ok(list.get().described(slf.py())??)
+            }
             false => Err(crate::Error::Foreign.into()),
         };
     }
@@ -85,6 +89,9 @@ fn extent_of(
 /// Where a block is, for another process.
 fn extent(slf: &Bound<'_, MemGroup>, block: &Bound<'_, MemBlock>) -> PyResult<(Extent, Arc<SharedFile>)> {
     let held = block.get().held();
+    if let Some(hold) = block.get().hold() {
+        hold.lease().note_sent();
+    }
     // Perhaps what was never touched of so many bytes has to be found.
     let found = slf.get().access(slf.py(), held, None, held.raw.len, |live| {
         share::extent(live.slot().get(), live.span().offset, held.raw.len)

@@ -63,5 +63,5 @@ pub(crate) fn borrow<'py>(slf: &Bound<'py, MemGroup>, object: &Bound<'py, PyAny>
     });
     release_due(py);
     let (raw, mirror) = borrowed??;
-    MemBlock::new(slf, raw, mirror)
+    MemBlock::with_lease(slf, raw, mirror, this.lease_of(py, raw, mirror))
 }

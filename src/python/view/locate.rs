@@ -14,6 +14,7 @@ use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::if_any;
 use crate::python::block::object::{Get, MemBlock};
 use crate::python::ffi::arguments::type_name;
+use crate::python::group::lease::Lease;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{LiveBlock, RawBlock};
 use crate::python::group::state::{GroupState, Unavailable};
@@ -74,7 +75,8 @@ pub(crate) fn moved_block<'py>(
         // SAFETY: the address of a block's address lies in the block's mirror.
         Ok(found.map(|(live, from)| unsafe { live.move_to(from, to) }))
     })?;
-    block_over(slf, raw, to, &|state| live_of(slf, state, block.get()))
+    let lease = block.get().lease_while_there(slf.py())?;
+    block_over(slf, raw, to, lease, &|state| live_of(slf, state, block.get()))
 }
 
 fn moved<'py>(slf: &Bound<'py, MemGroup>, source: &Location<'py>, to: Mirror) -> PyResult<Bound<'py, MemBlock>> {
@@ -88,7 +90,8 @@ fn moved<'py>(slf: &Bound<'py, MemGroup>, source: &Location<'py>, to: Mirror) ->
             unsafe { live.move_to(from, to) }
         }))
     })?;
-    block_over(slf, raw, to, &|state| source.find(slf, state))
+    let lease = raw.flatten().and_then(|raw| slf.get().lease_of(slf.py(), raw, to));
+    block_over(slf, raw, to, lease, &|state| source.find(slf, state))
 }
 
 /// A block over what was found, if anything was, and if the mirror is there. `find` finds it again.
@@ -97,10 +100,11 @@ fn block_over<'py>(
     slf: &Bound<'py, MemGroup>,
     raw: Option<Option<RawBlock>>,
     to: Mirror,
+    lease: Option<Lease>,
     find: &dyn for<'a> Fn(&'a GroupState) -> Result<Found<'a>, Unavailable>,
 ) -> PyResult<Bound<'py, MemBlock>> {
     let raw = raw.ok_or(Error::Foreign)?.ok_or_else(|| no_mirror(slf, to, find))?;
-    MemBlock::new(slf, raw, to)
+    MemBlock::with_lease(slf, raw, to, lease)
 }
 
 #[cold]

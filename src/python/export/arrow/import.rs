@@ -12,6 +12,7 @@ use crate::fallible;
 use crate::list::Span;
 use crate::list::layout_builder::LayoutBuilder;
 use crate::python::ffi::arguments::type_name;
+use crate::python::group::lease::HoldRef;
 use crate::python::group::lender::{Lender, release_due};
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Claim, LiveBlock};
@@ -49,7 +50,7 @@ pub(crate) fn from_arrow<'py>(
             let records = Arc::new(records);
             (Arc::clone(&records), Arc::new(Lender::of(records)))
         };
-        let placed = this.try_with_state(py, |state| placed(state, &pieces, &lender));
+        let placed = this.try_with_state(py, |state| placed(state, &pieces, &lender, this.has_pools()));
         drop(lender);
         let (places, claim) = placed??;
         // What was reset meanwhile has an epoch that is over.
@@ -65,7 +66,7 @@ pub(crate) fn from_arrow<'py>(
     }
     release_due(py);
     let epoch = epoch.unwrap_or_else(|| this.with_state(py, |state| state.epoch()));
-    let list = MemList::of_parts(group, builder.finish(1)?, epoch, Mirror::ReadOnly)?;
+    let list = MemList::of_parts(group, builder.finish(1)?, epoch, Mirror::ReadOnly, None)?;
     list.get().check(py)?;
     Ok(list)
 }
@@ -290,7 +291,7 @@ type Placed = Result<Result<(Vec<Place>, Claim), crate::Error>, Unavailable>;
 
 /// Has the group borrow the pieces, but for what it has already. If it has some, the others are copied: else the group would
 /// hold an array that counts as a view of its own memory, and nothing would ever end.
-fn placed(state: &GroupState, pieces: &[Piece], lender: &Arc<Lender>) -> Placed {
+fn placed(state: &GroupState, pieces: &[Piece], lender: &Arc<Lender>, has_pools: bool) -> Placed {
     state.check_open()?;
     let mut known = Vec::new();
     for piece in pieces {
@@ -299,10 +300,11 @@ fn placed(state: &GroupState, pieces: &[Piece], lender: &Arc<Lender>) -> Placed 
     }
     let are_own = known.iter().any(Option::is_some);
     let mut places = Vec::new();
-    let mut claim = Claim { epoch: state.epoch(), by_exporter: false };
+    let mut claim = Claim { epoch: state.epoch(), by_exporter: false, hold: HoldRef::NONE };
     for (piece, known) in pieces.iter().zip(known) {
         let raw = match known {
-            Some(Known::Block(raw, _)) => raw,
+            // A list would not hold what may be an object of a pool.
+            Some(Known::Block(raw, _)) if !has_pools => raw,
             known => {
                 let memory = match known {
                     Some(Known::Owner(owner)) => memory(piece, owner),

@@ -23,7 +23,7 @@ pub(crate) enum FreezeRefused {
 impl GroupState {
     /// Whether something can be allocated.
     #[inline(always)]
-    pub(super) fn check_allocates(&self) -> Result<(), Unavailable> {
+    pub(crate) fn check_allocates(&self) -> Result<(), Unavailable> {
         self.check_open()?;
         if self.is_frozen { Err(Unavailable::Frozen) } else { Ok(()) }
     }

@@ -137,6 +137,9 @@ impl GroupState {
                 _ => {}
             }
         }
+        if claim.hold.is_given_back() {
+            return Err(Unavailable::Returned);
+        }
         // SAFETY: every end of a group borrows it uniquely, and changes the epoch or the phase. So while this borrow lasts, the
         // slots that this epoch's raw blocks and lists lie in are the group's or, of an exporter, its own.
         Ok(unsafe { LiveSlots::new() })

@@ -16,6 +16,8 @@ pub(crate) enum Unavailable {
     Ended,
     Freed,
     Frozen,
+    /// A block of a pool was given back.
+    Returned,
 }
 
 impl Unavailable {
@@ -28,6 +30,7 @@ impl Unavailable {
             Self::Frozen => format!(
                 "the group {group:?} is frozen, so that nothing more can be put into it: reset it, or use another group"
             ),
+            Self::Returned => "this block was freed: its pool's alloc() gives a new one".into(),
         })
     }
 }
