@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from memgroup import ReadResult
 
-    Path = str | bytes | PathLike[str] | PathLike[bytes]
-    Follow = Callable[[int, int], object]
+    _Path = str | bytes | PathLike[str] | PathLike[bytes]
+    _Follow = Callable[[int, int], object]
 
 # Fewer bytes are not worth a batch; a search in threads needs as many for each.
 _LEAST = 256 * 1024
@@ -70,7 +70,7 @@ class Batch(tuple["list[str]", MemList]):
 
 
 def gather(
-    paths: Path | Iterable[Path] = ".",
+    paths: _Path | Iterable[_Path] = ".",
     *,
     find: str | bytes | Iterable[str | bytes] | None = None,
     ignore_case: bool = False,
@@ -137,7 +137,7 @@ class Reader:
         self._is_own = group is None
         self.group = self._make() if group is None else group
         # Called, while files are read, with how many of the call's are done, and how many these are.
-        self.follow: Follow | None = None
+        self.follow: _Follow | None = None
 
     def _make(self) -> MemGroup:
         return MemGroup(limit=self._memory + _SLACK, name="gather")
@@ -246,7 +246,7 @@ def _piece(file: int, offset: int, nbytes: int, size: int) -> int:
     return nbytes if feed < 0 else nbytes - (len(tail) - feed - 1)
 
 
-def read_batch(group: MemGroup, paths: Sequence[str], follow: Follow | None) -> ReadResult:
+def read_batch(group: MemGroup, paths: Sequence[str], follow: _Follow | None) -> ReadResult:
     """Read some files; `follow` gets the numbers of finished files and of all files.
 
     Raises:
