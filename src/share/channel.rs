@@ -282,6 +282,10 @@ impl Inbox {
                 Ok(came) => {
                     self.is_cut |= came.is_cut;
                     if came.bytes == 0 {
+                        if is_stream {
+                            // Nothing will name it any more.
+                            self.segments.clear();
+                        }
                         return Err(if have == 0 { ShareError::Closed } else { ShareError::Cut { came: have } });
                     }
                 }

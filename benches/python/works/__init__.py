@@ -14,6 +14,7 @@ from works import (
     one,
     protect,
     segments,
+    share,
     start,
     whole,
 )
@@ -31,6 +32,7 @@ WORKS: tuple[Work, ...] = (
     *protect.WORKS,
     *arrays.WORKS,
     *columns.WORKS,
+    *share.WORKS,
     *start.WORKS,
     *memory.WORKS,
 )

@@ -7,7 +7,7 @@ import errno
 import os
 import platform
 import re
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from memgroup._libc import libc
@@ -77,6 +77,7 @@ def mechanisms(kernel: Kernel | None = None) -> Iterator[Finding]:
     )
     yield _group()
     yield _directory()
+    yield _shared()
     yield _try(
         "memfd_secret",
         lambda: os.close(kernel.memfd_secret()),
@@ -189,6 +190,33 @@ def _is_refused(address: int) -> bool:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def _shared() -> Finding:
+    """Whether a group's memory can be handed to another process: sent and received, and frozen."""
+    import socket
+
+    from memgroup import MemGroup
+
+    name = "sharing"
+    here, there = socket.socketpair()
+    try:
+        with here, there, MemGroup(shared=True) as group, MemGroup() as receiver:
+            group.send(here, group.copy(b"sent"))
+            there.settimeout(10)
+            arrived = receiver.recv(there)
+            group.freeze()
+            works = arrived == b"sent" and memoryview(arrived).readonly and group.frozen
+            here.close()
+            with suppress(EOFError):
+                receiver.recv(there)  # the end, at which what came over the socket is forgotten
+    except (OSError, MemoryError, ValueError) as error:
+        return Finding(TOPIC, name, OPTIONAL, "no", f"no shared group: {error}", {"works": False})
+    if not works:
+        meaning = "what a shared group sends does not arrive as it was"
+        return Finding(TOPIC, name, OPTIONAL, "no", meaning, {"works": False})
+    meaning = "a shared group (shared=True) can be sent to another process, and frozen"
+    return Finding(TOPIC, name, "ok", "yes", meaning, {"works": True})
 
 
 def _directory() -> Finding:
