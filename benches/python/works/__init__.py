@@ -12,6 +12,7 @@ from works import (
     memory,
     million,
     one,
+    pool,
     protect,
     segments,
     share,
@@ -21,6 +22,7 @@ from works import (
 
 WORKS: tuple[Work, ...] = (
     *one.WORKS,
+    *pool.WORKS,
     *whole.WORKS,
     *million.WORKS,
     *cycle.WORKS,
