@@ -111,6 +111,8 @@ CANNOT_HOLD = {
     "SlotStats": "numbers",
     "PoolStats": "numbers",
     "WarmMemory": "numbers",
+    "Pattern": "what it looks for, as Rust compiled it",
+    "TreeWalk": "paths, and bytes of the crate's own",
     "Machine": "the model holds no object",
     "Broken": "holds a process or None, and is made of a model that is broken",
 }

@@ -437,10 +437,24 @@ impl MemBlock {
     }
 
     /// Another lease of the block's object, if it holds one.
-    #[inline(always)]
     pub(crate) fn lease_while_there(&self, py: Python<'_>) -> PyResult<Option<Lease>> {
         let Some(hold) = self.hold() else { return Ok(None) };
         self.while_there(py, |_| Some(hold.lease().share()))
+    }
+
+    /// A block over bytes of the same object, which it holds if this one does.
+    #[inline(always)]
+    pub(crate) fn over<'py>(&self, py: Python<'py>, raw: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
+        if self.is_pooled() {
+            return self.over_pooled(py, raw, mirror);
+        }
+        Self::new(self.body.group.bind(py), raw, mirror)
+    }
+
+    #[cold]
+    fn over_pooled<'py>(&self, py: Python<'py>, raw: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
+        let lease = self.lease_while_there(py)?;
+        Self::with_lease(self.body.group.bind(py), raw, mirror, lease)
     }
 
     /// The block that shares `len` bytes from `start` on. What an exporter is part of must last as long as the exporter.
@@ -451,8 +465,7 @@ impl MemBlock {
     /// The block that shares a raw block of these bytes, through any mirror.
     #[inline]
     fn sharing<'py>(&self, py: Python<'py>, raw: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
-        let lease = self.lease_while_there(py)?;
-        let sharing = Self::with_lease(self.body.group.bind(py), raw, mirror, lease)?;
+        let sharing = self.over(py, raw, mirror)?;
         // What was freed meanwhile, the new block says itself when it is used.
         if self.body.exported.get() {
             self.while_there(py, |live| sharing.get().hold_slot(live))?;

@@ -14,7 +14,6 @@ use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::if_any;
 use crate::python::block::object::{Get, MemBlock};
 use crate::python::ffi::arguments::type_name;
-use crate::python::group::lease::Lease;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{LiveBlock, RawBlock};
 use crate::python::group::state::{GroupState, Unavailable};
@@ -75,8 +74,8 @@ pub(crate) fn moved_block<'py>(
         // SAFETY: the address of a block's address lies in the block's mirror.
         Ok(found.map(|(live, from)| unsafe { live.move_to(from, to) }))
     })?;
-    let lease = block.get().lease_while_there(slf.py())?;
-    block_over(slf, raw, to, lease, &|state| live_of(slf, state, block.get()))
+    let raw = found(slf, raw, to, &|state| live_of(slf, state, block.get()))?;
+    block.get().over(slf.py(), raw, to)
 }
 
 fn moved<'py>(slf: &Bound<'py, MemGroup>, source: &Location<'py>, to: Mirror) -> PyResult<Bound<'py, MemBlock>> {
@@ -90,21 +89,19 @@ fn moved<'py>(slf: &Bound<'py, MemGroup>, source: &Location<'py>, to: Mirror) ->
             unsafe { live.move_to(from, to) }
         }))
     })?;
-    let lease = raw.flatten().and_then(|raw| slf.get().lease_of(slf.py(), raw, to));
-    block_over(slf, raw, to, lease, &|state| source.find(slf, state))
+    let raw = found(slf, raw, to, &|state| source.find(slf, state))?;
+    MemBlock::with_lease(slf, raw, to, slf.get().lease_of(slf.py(), raw, to))
 }
 
-/// A block over what was found, if anything was, and if the mirror is there. `find` finds it again.
+/// What was found, if anything was, and if the mirror is there. `find` finds it again.
 #[inline(always)]
-fn block_over<'py>(
-    slf: &Bound<'py, MemGroup>,
+fn found(
+    slf: &Bound<'_, MemGroup>,
     raw: Option<Option<RawBlock>>,
     to: Mirror,
-    lease: Option<Lease>,
     find: &dyn for<'a> Fn(&'a GroupState) -> Result<Found<'a>, Unavailable>,
-) -> PyResult<Bound<'py, MemBlock>> {
-    let raw = raw.ok_or(Error::Foreign)?.ok_or_else(|| no_mirror(slf, to, find))?;
-    MemBlock::with_lease(slf, raw, to, lease)
+) -> PyResult<RawBlock> {
+    raw.ok_or(Error::Foreign)?.ok_or_else(|| no_mirror(slf, to, find))
 }
 
 #[cold]
