@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from multiprocessing import AuthenticationError, connection, process, reduction
 from typing import Any
 from weakref import WeakValueDictionary
@@ -175,4 +176,4 @@ def register() -> None:
 os.register_at_fork(after_in_child=begin_anew)
 
 # For loky and joblib, whose executors take such a table.
-job_reducers = {MemBlock: reduce, MemList: reduce}
+job_reducers: dict[type, Callable[[Any], Any]] = {MemBlock: reduce, MemList: reduce}

@@ -587,7 +587,9 @@ impl Slot {
 /// Whether huge pages are to be made of what is committed from one offset to another: one fits, and the kernel is not near its
 /// limits, for refusing takes it long.
 fn may_be_huge(mirrors: &Mirrors, claim: &Claim, from: usize, to: usize) -> bool {
-    const SPARE_HUGE_PAGES: usize = 4;
+    // While the kernel collapses pages it holds them twice, which nobody has accounted for, and threads of several groups can
+    // be at it at once.
+    const SPARE_HUGE_PAGES: usize = 8;
     mirrors.huge_page().is_some_and(|size| {
         let fits = layout::first_huge_page(from, size) + size <= to;
         let has_spare = claim.has_spare(size.saturating_mul(SPARE_HUGE_PAGES));

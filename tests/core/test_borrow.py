@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memgroup import MemGroup
 from memgroup.display import as_text
+
+pa = pytest.importorskip("pyarrow")
 
 DATA = b"INFO start\nERROR disk full\r\nINFO stop\nERROR net down\n"
 

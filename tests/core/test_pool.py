@@ -45,6 +45,7 @@ def test_bytes_return_when_the_last_reference_dies(pool):
 def test_what_was_freed_last_is_handed_out_first(group):
     pool = group.pool(16)
     blocks = pool.alloc_many(300)
+    block = None
     for number, block in enumerate(blocks):
         block[:2] = number.to_bytes(2, "big")
     del block
@@ -93,6 +94,7 @@ def test_whatever_shows_the_bytes_holds_the_object(group, pool, what):
     del block
     assert len(pool) == 1
     others = pool.alloc_many(500)
+    other = None
     for other in others:
         other[:] = bytes(64)
     if address is None and isinstance(holder, (MemBlock, memoryview)):
@@ -143,6 +145,7 @@ def test_free_of_a_block_that_has_parts_keeps_its_bytes_for_them(group, pool):
     part, protected = block[:8], group.protect(block)
     pool.free(block)
     assert len(pool) == 1
+    other = None
     for other in pool.alloc_many(100):
         other[:] = bytes(64)
     del other
@@ -274,7 +277,7 @@ def test_a_pool_of_its_own_has_a_group():
     with pytest.raises(ValueError, match="nbytes must be from 1 to"):
         MemPool(0, 32)
     with pytest.raises(TypeError, match="nbytes must be an integer"):
-        MemPool("1", 32)
+        MemPool("1", 32)  # type: ignore[arg-type]
 
 
 def test_a_pool_says_what_it_holds(group):

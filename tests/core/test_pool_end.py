@@ -37,6 +37,8 @@ def test_each_end_finds_live_blocks_of_a_pool(end, exports):
         group.reset()
     else:
         group.free(force=end == "force")
+    block = None
+    block = None
     for block in blocks[10:]:
         with pytest.raises(ValueError, match="freed"):
             len(block)
@@ -79,6 +81,7 @@ def test_reset_sets_the_slot_of_an_exporter_aside():
     memoryview(block).release()
     address = block.address
     group.reset()
+    other = None
     for other in pool.alloc_many(1000):
         other[:] = bytes(64)
     assert ctypes.string_at(address, 64) == b"k" * 64

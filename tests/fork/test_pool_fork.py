@@ -26,6 +26,7 @@ def test_a_child_hands_out_no_object_of_its_parent(backing, cold):
     group = MemGroup(backing=backing)
     pool = group.pool(64)
     kept = pool.alloc_many(200)
+    block = None
     for block in kept:
         block[:] = b"p" * 64
     del kept[100:], block
@@ -48,6 +49,7 @@ def test_a_child_hands_out_no_object_of_its_parent(backing, cold):
     assert all(block == b"p" * 64 for block in kept)
     assert pool.stats().free == free
     again = pool.alloc_many(300)
+    block = None
     for block in again:
         block[:] = b"q" * 64
     assert all(block == b"p" * 64 for block in kept)

@@ -7,13 +7,15 @@ import gc
 import pickle
 import struct
 import threading
+from typing import Any
 
-import polars as pl
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memgroup import MemGroup
+
+pl = pytest.importorskip("polars")
+pa = pytest.importorskip("pyarrow")
 
 RECORDS = [
     b"one",
@@ -120,12 +122,12 @@ def test_nulls_outside_of_a_slice_do_not_matter():
     assert MemGroup().from_arrow(pa.array([None, b"a", b"b", None])[1:3]) == [b"a", b"b"]
 
 
-def broken_offsets(offsets: list[int]) -> pa.Array:
+def broken_offsets(offsets: list[int]) -> Any:
     table = pa.py_buffer(struct.pack(f"<{len(offsets)}i", *offsets))
     return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, [None, table, pa.py_buffer(b"abcdef")])
 
 
-def broken_view(*view: int) -> pa.Array:
+def broken_view(*view: int) -> Any:
     table = pa.py_buffer(struct.pack("<4i", *view))
     return pa.Array.from_buffers(pa.binary_view(), 1, [None, table, pa.py_buffer(bytes(100))])
 
@@ -182,7 +184,7 @@ class Kept(bytearray):
         Kept.ended += 1
 
 
-def column_of(lender: bytearray) -> pa.Array:
+def column_of(lender: bytearray) -> Any:
     table = pa.py_buffer(struct.pack("<3i", 0, 3, len(lender)))
     return pa.Array.from_buffers(pa.binary(), 2, [None, table, pa.py_buffer(lender)])
 

@@ -57,6 +57,7 @@ def test_an_array_over_a_block_holds_the_object(pool):
     pool.free(block)
     del block
     assert len(pool) == 1
+    other = None
     for other in pool.alloc_many(20):
         other[:] = bytes(4096)
     assert (array == 5).all()
@@ -69,6 +70,7 @@ def test_a_protected_array_holds_the_object(pool):
     array[:] = 3
     protected = pool.group.protect(array[10:20])
     del array
+    other = None
     for other in pool.alloc_many(20):
         other[:] = bytes(4096)
     del other

@@ -7,6 +7,7 @@ import re
 import resource
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from memgroup import MemGroup
@@ -30,7 +31,7 @@ def descriptors():
 def test_one_pool_serves_a_thousand_connections(tmp_path, descriptors):
     (server,) = re.findall(r"```python\n(import asyncio\n.*?)```", PAGE.read_text(), re.DOTALL)
     pool = MemGroup().pool(4096)
-    page = {"pool": pool}
+    page: dict[str, Any] = {"pool": pool}
     exec(compile(server, PAGE, "exec"), page)
     answers = asyncio.run(page["main"](str(tmp_path / "echo"), CLIENTS))
     assert answers == [True] * CLIENTS

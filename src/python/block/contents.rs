@@ -33,11 +33,7 @@ impl MemBlock {
             return this.byte_at(py, this.offset_of(key)?)?.into_bound_py_any(py);
         };
         match this.contiguous_range(slice)? {
-            Some((start, len)) => {
-                // An index of the slice may have ended the group.
-                this.check(py)?;
-                Ok(this.part(py, start, len)?.into_any())
-            }
+            Some((start, len)) => Ok(this.part(py, start, len)?.into_any()),
             None => PyMemoryView::from(slf.as_any())?.get_item(key),
         }
     }

@@ -466,10 +466,12 @@ impl MemBlock {
     #[inline]
     fn sharing<'py>(&self, py: Python<'py>, raw: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
         let sharing = self.over(py, raw, mirror)?;
-        // What was freed meanwhile, the new block says itself when it is used.
-        if self.body.exported.get() {
-            self.while_there(py, |live| sharing.get().hold_slot(live))?;
-        }
+        // Whoever asks for a part hears that its group has ended, though nobody looks at the bytes yet.
+        self.while_there(py, |live| {
+            if self.body.exported.get() {
+                sharing.get().hold_slot(live);
+            }
+        })?;
         Ok(sharing)
     }
 }
