@@ -196,7 +196,12 @@ def python_classes():
     for info in pkgutil.walk_packages(memgroup.__path__, "memgroup."):
         if info.name.endswith(("__main__", "._memgroup")):
             continue
-        module = importlib.import_module(info.name)
+        try:
+            module = importlib.import_module(info.name)
+        except ModuleNotFoundError as error:
+            if error.name != "pyarrow":
+                raise
+            continue
         for value in vars(module).values():
             if inspect.isclass(value) and value.__module__ == module.__name__:
                 yield value

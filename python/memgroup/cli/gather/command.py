@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memgroup.cli.arguments import SIZE_HELP, argument, count_or_all, positive
+from memgroup.cli.arguments import SIZE_HELP, argument, count_or_all, positive, refuse
 from memgroup.display.text import read_size, show_text
 
 # Importing typing would take as long as a small search.
@@ -139,8 +139,12 @@ def _add_report(add: _Add) -> None:
 def run(options: argparse.Namespace) -> int:
     """Search, write a table, or report."""
     if options.out is not None:
-        from memgroup.cli.gather import table
-
+        try:
+            from memgroup.cli.gather import table
+        except ModuleNotFoundError as error:
+            if error.name != "pyarrow":
+                raise
+            refuse("gather", "--out needs pyarrow: pip install 'memgroup[arrow]'")
         return table.write_files(options) if options.find is None else table.write_matches(options)
     if options.find is None:
         from memgroup.cli.gather.survey import survey

@@ -16,12 +16,9 @@ from memgroup.cli.status import COMPLETE, FOUND, NOT_FOUND, UNUSABLE
 from memgroup.display.text import show_text
 
 # Optional, and without types.
-try:
-    pa: Any = import_module("pyarrow")
-    compute: Any = import_module("pyarrow.compute")
-    ipc: Any = import_module("pyarrow.ipc")
-except ImportError:
-    refuse("gather", "--out needs pyarrow: pip install 'memgroup[arrow]'")
+pa: Any = import_module("pyarrow")
+compute: Any = import_module("pyarrow.compute")
+ipc: Any = import_module("pyarrow.ipc")
 
 if TYPE_CHECKING:
     import argparse
