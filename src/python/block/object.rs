@@ -15,7 +15,6 @@ use pyo3::types::{DerefToPyAny, PyType};
 
 use crate::list::layout::Run;
 use crate::python::block::free_list::FreeList;
-use crate::python::block::pooled;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::fault::Exported;
 use crate::python::group::lease::{Hold, HoldRef, Lease};
@@ -234,12 +233,12 @@ impl MemBlock {
         unsafe { block.cast_into_unchecked() }
     }
 
-    /// The end of an object that nobody refers to any more.
+    /// The first of the end of an object that nobody refers to any more: those who watch it hear of that.
     ///
     /// # Safety
-    /// `this` must come from [`new`](Self::new), be called for once, and by an attached thread.
+    /// `this` must be a block, of a pool or not, whose end has come; the thread must be attached.
     #[inline(always)]
-    pub(crate) unsafe fn delete(this: *mut Self) {
+    pub(crate) unsafe fn clear_weak_references(this: *mut Self) {
         // SAFETY: it is a MemBlock that nobody else refers to, by contract; a list of weak references is only reached
         // through what may be shared.
         let weak_references = unsafe { &(*this).weak_references };
@@ -247,11 +246,14 @@ impl MemBlock {
             // SAFETY: nobody refers to the object any more, its type has weak references, and its body is still there.
             unsafe { ffi::PyObject_ClearWeakRefs(this.cast()) };
         }
-        // SAFETY: the caller's promise.
-        if unsafe { &*this }.is_pooled() {
-            // SAFETY: the caller's promise, and no weak reference refers to it any more.
-            return unsafe { pooled::delete(this) };
-        }
+    }
+
+    /// The end of a block that is of no pool, and that neither a reference nor a weak one refers to.
+    ///
+    /// # Safety
+    /// `this` must come from [`new`](Self::new), be called for once, and by an attached thread.
+    #[inline(always)]
+    pub(crate) unsafe fn delete(this: *mut Self) {
         // SAFETY: the caller's promise.
         let kind = unsafe { ffi::Py_TYPE(this.cast()) };
         // SAFETY: the caller's promise: nobody looks at it after this.
@@ -284,7 +286,7 @@ impl MemBlock {
 
     /// Whether there is a [`Hold`](crate::python::group::lease::Hold) behind it.
     #[inline(always)]
-    pub(super) fn is_pooled(&self) -> bool {
+    pub(crate) fn is_pooled(&self) -> bool {
         self.body.exported.is_pooled()
     }
 

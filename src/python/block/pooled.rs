@@ -92,7 +92,7 @@ impl MemBlock {
 /// # Safety
 /// `this` must come from here, be called for once, and by an attached thread.
 #[inline(always)]
-pub(super) unsafe fn delete(this: *mut MemBlock) {
+pub(crate) unsafe fn delete(this: *mut MemBlock) {
     // SAFETY: the caller's promise.
     let hold = unsafe { &(*this.cast::<PooledBlock>()).hold };
     // SAFETY: the same.

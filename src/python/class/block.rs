@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::python::block::object::{Get, MemBlock, TYPE};
-use crate::python::block::{parts, search, text};
+use crate::python::block::{parts, pooled, search, text};
 use crate::python::export::{arrow, dlpack, pickle};
 use crate::python::ffi::arguments::{self, given};
 use crate::python::ffi::methods::{native_fn, native_methods};
@@ -147,8 +147,17 @@ unsafe extern "C" fn new(_class: *mut ffi::PyTypeObject, _args: *mut PyObject, _
 }
 
 unsafe extern "C" fn dealloc(slf: *mut PyObject) {
-    // SAFETY: Python calls this once for each object, when nobody refers to it any more.
-    unsafe { MemBlock::delete(slf.cast()) };
+    let this = slf.cast::<MemBlock>();
+    // SAFETY: Python calls this once for each object, when nobody refers to it any more, with the thread attached.
+    unsafe { MemBlock::clear_weak_references(this) };
+    // SAFETY: it is a block, and there until one of the two below.
+    if unsafe { &*this }.is_pooled() {
+        // SAFETY: only pooled makes blocks that say so; this one's end comes once, and no weak reference is left.
+        unsafe { pooled::delete(this) }
+    } else {
+        // SAFETY: MemBlock::new made it, for it does not say so; its end comes once, and no weak reference is left.
+        unsafe { MemBlock::delete(this) }
+    }
 }
 
 unsafe extern "C" fn len(slf: *mut PyObject) -> ffi::Py_ssize_t {
