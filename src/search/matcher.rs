@@ -55,8 +55,12 @@ impl Matcher {
         if let (false, false, Some(only), None) = (syntax.regex, syntax.ignore_case, lines.next(), lines.next()) {
             return Ok(Self(Engine::Literal(Box::new(Finder::new(only).into_owned()))));
         }
-        let lines = patterns.iter().flat_map(|pattern| pattern.split(|&byte| byte == b'\n'));
-        let parsed = lines.map(|line| match syntax.regex {
+        let mut lines: Vec<_> = patterns.iter().flat_map(|pattern| pattern.split(|&byte| byte == b'\n')).collect();
+        if !syntax.regex {
+            // Of literals that match at one place, grep shows the longest, and `regex` the first of the alternatives.
+            lines.sort_by_key(|line| std::cmp::Reverse(line.len()));
+        }
+        let parsed = lines.into_iter().map(|line| match syntax.regex {
             true => expression(line, syntax),
             false => literal(line, syntax),
         });

@@ -190,6 +190,15 @@ def test_a_line_longer_than_the_memory_that_is_no_utf8_or_cannot_be_searched(pla
     assert all(b"does not fit: raise --memory" in message for message in messages)
 
 
+@pytest.mark.parametrize("texts", [("", "a"), ("a", "ab"), ("ab", "", "a", "abä")])
+def test_the_longest_of_several_texts_is_coloured(place, texts):
+    place.joinpath("f").write_bytes("a\nb\nabä\nbab\nAB\n".encode())
+    for flags in ((), ("-i",)):
+        found = searched("--color=always", *flags, *(f"--find={text}" for text in texts), ".", cwd=place)
+        words = (f for text in texts for f in ("-e", text))
+        assert found == grepped("-F", "-n", "--color=always", *flags, *words, ".", cwd=place)
+
+
 @settings(max_examples=25)
 @given(
     files=st.lists(
