@@ -51,11 +51,10 @@ impl Matcher {
     /// # Errors
     /// [`PatternError`], of regular expressions only.
     pub(crate) fn new(patterns: &[Vec<u8>], syntax: Syntax) -> Result<Self, PatternError> {
-        let mut lines = patterns.iter().flat_map(|pattern| pattern.split(|&byte| byte == b'\n'));
-        if let (false, false, Some(only), None) = (syntax.regex, syntax.ignore_case, lines.next(), lines.next()) {
+        let mut lines: Vec<_> = patterns.iter().flat_map(|pattern| pattern.split(|&byte| byte == b'\n')).collect();
+        if let (false, false, [only]) = (syntax.regex, syntax.ignore_case, lines.as_slice()) {
             return Ok(Self(Engine::Literal(Box::new(Finder::new(only).into_owned()))));
         }
-        let mut lines: Vec<_> = patterns.iter().flat_map(|pattern| pattern.split(|&byte| byte == b'\n')).collect();
         if !syntax.regex {
             // Of literals that match at one place, grep shows the longest, and `regex` the first of the alternatives.
             lines.sort_by_key(|line| std::cmp::Reverse(line.len()));

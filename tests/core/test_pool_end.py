@@ -38,7 +38,6 @@ def test_each_end_finds_live_blocks_of_a_pool(end, exports):
     else:
         group.free(force=end == "force")
     block = None
-    block = None
     for block in blocks[10:]:
         with pytest.raises(ValueError, match="freed"):
             len(block)

@@ -43,7 +43,7 @@ def test_a_thread_does_it_in_the_background(child):
         memgroup.prewarm(32 << 20, background=True)
         with MemGroup() as group:  # meanwhile
             group.copy(b"abc")
-        __import__("warnings").simplefilter("ignore", DeprecationWarning)  # of fork beside a thread
+        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside a thread
         pid = os.fork()
         if pid == 0:
             os._exit(0 if MemGroup().copy(b"child") == b"child" else 1)
