@@ -68,5 +68,5 @@ pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLO
 pub use list::{List, ProtectedList};
 pub use os::{Backing, HugePageObstacle};
 pub use pool::{LocalPool, Pool, PoolBlock, PoolHandle, PoolStats, ProtectedPoolBlock};
-pub use share::{Malformed, RemoteBlock, ShareError, receive};
+pub use share::{Malformed, RemoteBlock, ShareError, receive, receive_releases, send_releases};
 pub use slot::{SlotStats, WarmMemory, set_warm_limit, warm_memory};

@@ -26,6 +26,8 @@ from memgroup._memgroup import (
     disable_fault_report,
     enable_fault_report,
     prewarm,
+    recv_releases,
+    send_releases,
     set_warm_limit,
     warm_memory,
 )
@@ -56,6 +58,8 @@ __all__ = [
     "job_reducers",
     "loads_into",
     "prewarm",
+    "recv_releases",
+    "send_releases",
     "set_warm_limit",
     "warm_memory",
 ]

@@ -48,6 +48,8 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<group::object::MemGroup>()?;
     module.add_class::<list::object::MemList>()?;
     module.add_class::<pool::object::MemPool>()?;
+    module.add_class::<share::parcel::Parcel>()?;
+    module.add_class::<share::parcel::ReceivedParcel>()?;
     module.add_class::<pool::stats::PoolStats>()?;
     module.add_class::<stream::reads::ReadResult>()?;
     module.add_class::<search::pattern::Pattern>()?;
@@ -78,6 +80,9 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(share::handle::handle_segments, module)?,
         wrap_pyfunction!(share::handle::object_of_handle, module)?,
         wrap_pyfunction!(share::handle::shared_descriptor, module)?,
+        wrap_pyfunction!(share::parcel::recv_parcel, module)?,
+        wrap_pyfunction!(share::releases::recv_releases, module)?,
+        wrap_pyfunction!(share::releases::send_releases, module)?,
         wrap_pyfunction!(class::warm_memory::prewarm, module)?,
         wrap_pyfunction!(class::warm_memory::set_warm_limit, module)?,
         wrap_pyfunction!(class::warm_memory::warm_memory, module)?,

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::os::fork::{self, NoFork, SharedPerProcess};
 use crate::os::{ReceivedFile, SharedFile};
+use crate::share::ShareError;
 use crate::share::channel::Arrived;
-use crate::share::list::Described;
+use crate::share::list::Outgoing;
 use crate::share::wire::{Announcement, Message, SegmentId};
-use crate::share::{ShareError, range};
 
 /// So many of those that were taken back last, each handle names.
 const MAX_NAMED: usize = 16;
@@ -42,21 +42,21 @@ fn lock<T: Default + Send>(
 ///
 /// # Errors
 /// [`ShareError::Malformed`] for more than a message can name.
-pub(crate) fn encode(described: Described) -> Result<Vec<u8>, ShareError> {
-    let Described { object, files } = described;
+pub(crate) fn encode(outgoing: Outgoing) -> Result<Vec<u8>, ShareError> {
+    let Outgoing { object, files } = outgoing;
     let mut announced: Vec<Announcement> = Vec::new();
     let (_no_fork, mut exported) = lock(&EXPORTED)?;
     exported.find_retired();
     for file in &files {
-        let segment = SegmentId(file.id());
+        let segment = file.id();
         if announced.iter().all(|known| known.segment != segment) {
             announced.push(Announcement { segment, capacity: file.len() as u64 });
-            file.announce();
+            file.lose_sight();
             exported.files.insert(segment, Arc::downgrade(file));
         }
     }
     let retired = exported.retired.iter().copied().collect();
-    Ok(Message { announced, retired, object }.encode()?)
+    Ok(Message { announced, retired, released: Vec::new(), object }.encode()?)
 }
 
 /// The file of that number, if this process has made a handle of it, and still has it.
@@ -113,8 +113,5 @@ pub(crate) fn import(handle: Message, new: Vec<(SegmentId, OwnedFd)>) -> Result<
         Ok(file)
     });
     let memory = memory.collect::<Result<Vec<_>, ShareError>>()?;
-    if let Some(first) = memory.first() {
-        range(first, handle.object.extent())?;
-    }
-    Ok(Arrived { object: handle.object, memory })
+    Arrived::checked(handle.object, memory)
 }

@@ -11,6 +11,7 @@ use crate::fallible;
 use crate::group::MemGroup;
 use crate::list::{Columns, ListLayout};
 use crate::os::{ReceivedFile, SharedFile};
+use crate::share::outbox::Sending;
 use crate::share::wire::{self, Extent, MAX_LIST_SEGMENTS, OBJECT_BYTES, Object, RUN_BYTES, SegmentId};
 use crate::share::{Arrived, Malformed, ShareError, extent, file_of, range};
 use crate::slot::{LiveSlots, SlotPtr, SlotRef};
@@ -20,6 +21,21 @@ use crate::slot::{LiveSlots, SlotPtr, SlotRef};
 pub(crate) struct Described {
     pub(crate) object: Object,
     pub(crate) files: Vec<Arc<SharedFile>>,
+}
+
+/// The same on its way to another process.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) object: Object,
+    pub(crate) files: Vec<Sending>,
+}
+
+impl Described {
+    /// Keeps the memory from being used again until it was sent. To be called while the group cannot be reset.
+    pub(crate) fn outgoing(&self) -> Outgoing {
+        let files = self.files.iter().map(|file| Sending::new(Arc::clone(file))).collect();
+        Outgoing { object: self.object.clone(), files }
+    }
 }
 
 /// A run of a list that arrived.

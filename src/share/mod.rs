@@ -1,12 +1,14 @@
 //! Objects of a group in other processes: sent over Unix sockets by handle, received without a copy.
 //!
-//! `wire` has the messages, `channel` what both ends of a socket remember. The memory itself is `os`'s: what its owner keeps
+//! `wire` has the messages, `channel` what both ends of a socket remember: the `outbox` of what was sent, the `inbox` of what came. The memory itself is `os`'s: what its owner keeps
 //! ([`SharedFile`](crate::os::SharedFile)), and what a receiver maps ([`ReceivedFile`](crate::os::ReceivedFile)).
 
 pub(crate) mod channel;
 mod error;
 pub(crate) mod handles;
+mod inbox;
 pub(crate) mod list;
+pub(crate) mod outbox;
 pub(crate) mod wire;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -20,6 +22,7 @@ use crate::os::{ReceivedFile, SharedFile};
 use crate::slot::Slot;
 use channel::{Arrived, Channel};
 pub use error::ShareError;
+use outbox::Sending;
 pub use wire::Malformed;
 use wire::{Extent, Object, SegmentId};
 
@@ -28,7 +31,7 @@ impl MemGroup {
     /// a copy. The block's slot goes along as a descriptor the first time; later messages have 64 bytes.
     ///
     /// Waits until the socket takes it. What the group writes to these bytes later the other process sees. Their memory is not used
-    /// again by a [`reset`](MemGroup::reset).
+    /// again by a [`reset`](MemGroup::reset) until that says that it is done ([`send_releases`]).
     ///
     /// # Errors
     /// [`ShareError::NotShared`], [`ShareError::Family`], [`ShareError::Socket`], or [`ShareError::Group`] for memory that cannot be
@@ -52,9 +55,30 @@ impl MemGroup {
         let start = block.as_ptr().addr();
         let offset = slot.offset_within(&(start..start + block.len())).unwrap_or_default();
         let (extent, file) = extent(slot, offset, block.len())?;
-        let fd = socket.as_fd();
+        let (fd, file) = (socket.as_fd(), Sending::new(file));
         Channel::of(fd)?.send(fd, &[file], &Object::Block(extent), || wait(fd, Call::Send))
     }
+}
+
+/// Tells the process at the other end of a Unix socket of which slots it has sent no object is used here any more, so that a
+/// [`reset`](MemGroup::reset) there uses them again: of how many. Never waits; what the socket does not take now goes with the next
+/// call, or with the next object that is sent over it.
+///
+/// # Errors
+/// [`ShareError::Family`], [`ShareError::Socket`].
+pub fn send_releases(socket: impl AsFd) -> Result<usize, ShareError> {
+    let fd = socket.as_fd();
+    Channel::of(fd)?.send_released(fd)
+}
+
+/// Takes what the process at the other end has told by [`send_releases`]: of how many slots. Never waits. [`receive`] does it too,
+/// on its way to the next object.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_releases(socket: impl AsFd) -> Result<usize, ShareError> {
+    let fd = socket.as_fd();
+    Channel::of(fd)?.receive_released(fd)
 }
 
 /// Receives the next object that the process at the other end of a Unix socket has sent, and waits for it.
@@ -68,7 +92,7 @@ pub fn receive(socket: impl AsFd) -> Result<RemoteBlock, ShareError> {
     let fd = socket.as_fd();
     let arrived = Channel::of(fd)?.receive(fd, || wait(fd, Call::Receive))?;
     match (arrived.object, arrived.memory.into_iter().next()) {
-        (Object::List(..), _) | (_, None) => Err(ShareError::NotABlock),
+        (Object::List(..) | Object::Memory(_), _) | (_, None) => Err(ShareError::NotABlock),
         (Object::Block(extent) | Object::View(extent, _) | Object::Array(extent, _), Some(memory)) => {
             // As many as fit in the memory, as `arrived` says.
             let (offset, len) = (extent.offset as usize, extent.len as usize);

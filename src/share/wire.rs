@@ -8,13 +8,15 @@
 //! | --- | --- | --- | --- |
 //! | 0 | magic `mgrp` | announced × 24 | segment, bytes in it |
 //! | 4 | version | retired × 16 | segment |
+//! | | | released × 24 | segment, messages |
 //! | 5 | kind | a view | origin, item size, shape, strides, format |
 //! | 6 | dimensions | an array | the same, with numpy's description for the format |
 //! | 8 | bytes of the body | a list | objects, runs, size, stride, alignment; segments × 16 |
-//! | 12 | announced, retired | | |
+//! | 12 | announced, retired | memory alone | segments × 16 |
 //! | 16 | segment | | |
 //! | 32 | offset, length | | |
-//! | 48 | 0 | | |
+//! | 48 | released | | |
+//! | 50 | 0 | | |
 
 use crate::layout::{MAX_ALIGN, MAX_SLOT_BYTES};
 use crate::os::messages::MAX_DESCRIPTORS;
@@ -27,6 +29,9 @@ pub(crate) const MAX_BODY: usize = 32 * 1024;
 
 /// The most segments that one message retires.
 pub(crate) const MAX_RETIRED: usize = 256;
+
+/// The most segments that one message releases.
+pub(crate) const MAX_RELEASED: usize = 256;
 
 /// The most dimensions of a view, as of numpy's arrays.
 pub(crate) const MAX_DIMENSIONS: usize = 64;
@@ -68,6 +73,13 @@ pub(crate) struct Announcement {
     pub(crate) capacity: u64,
 }
 
+/// That a receiver is done with a segment: with all objects in it of the first so many messages that named it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Release {
+    pub(crate) segment: SegmentId,
+    pub(crate) messages: u64,
+}
+
 /// How the elements of a view lie in its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct View {
@@ -100,6 +112,8 @@ pub(crate) enum Object {
     Array(Extent, View),
     /// The extent is the list's table.
     List(Extent, Columns),
+    /// Memory whose objects are described elsewhere. None of it is no object at all.
+    Memory(Vec<SegmentId>),
 }
 
 /// A message.
@@ -107,6 +121,7 @@ pub(crate) enum Object {
 pub(crate) struct Message {
     pub(crate) announced: Vec<Announcement>,
     pub(crate) retired: Vec<SegmentId>,
+    pub(crate) released: Vec<Release>,
     pub(crate) object: Object,
 }
 
@@ -129,16 +144,25 @@ fn check(holds: bool, otherwise: &'static str) -> Result<()> {
 
 impl Object {
     /// The bytes that the header names.
-    pub(crate) fn extent(&self) -> &Extent {
+    pub(crate) fn extent(&self) -> Extent {
         match self {
-            Self::Block(extent) | Self::View(extent, _) | Self::Array(extent, _) | Self::List(extent, _) => extent,
+            Self::Block(extent) | Self::View(extent, _) | Self::Array(extent, _) | Self::List(extent, _) => *extent,
+            Self::Memory(_) => Extent::default(),
         }
     }
 
     /// All memory that is named: the extent's segment, and behind it those of a list.
     pub(crate) fn segments(&self) -> Vec<SegmentId> {
-        let others = if let Self::List(_, columns) = self { &columns.segments[..] } else { &[] };
-        [&[self.extent().segment], others].concat()
+        match self {
+            Self::Memory(segments) => segments.clone(),
+            Self::List(extent, columns) => [&[extent.segment], &columns.segments[..]].concat(),
+            _ => vec![self.extent().segment],
+        }
+    }
+
+    /// Whether it is no object at all, of a message that only says other things.
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self, Self::Memory(segments) if segments.is_empty())
     }
 
     fn kind(&self) -> (u8, usize) {
@@ -147,6 +171,7 @@ impl Object {
             Self::View(_, view) => (KIND_VIEW, view.shape.len()),
             Self::Array(_, view) => (KIND_ARRAY, view.shape.len()),
             Self::List(..) => (KIND_LIST, 0),
+            Self::Memory(_) => (KIND_MEMORY, 0),
         }
     }
 }
@@ -155,6 +180,7 @@ const KIND_BLOCK: u8 = 1;
 const KIND_VIEW: u8 = 2;
 const KIND_ARRAY: u8 = 3;
 const KIND_LIST: u8 = 4;
+const KIND_MEMORY: u8 = 5;
 
 impl Message {
     /// The bytes of the message, the first [`HEADER`] of which are the header.
@@ -168,8 +194,13 @@ impl Message {
             bytes.extend_from_slice(&capacity.to_le_bytes());
         }
         self.retired.iter().for_each(|segment| bytes.extend_from_slice(&segment.0));
+        for Release { segment, messages } in &self.released {
+            bytes.extend_from_slice(&segment.0);
+            bytes.extend_from_slice(&messages.to_le_bytes());
+        }
         match &self.object {
             Object::Block(_) => {}
+            Object::Memory(segments) => segments.iter().for_each(|segment| bytes.extend_from_slice(&segment.0)),
             Object::View(_, view) | Object::Array(_, view) => view.encode(&mut bytes),
             Object::List(_, columns) => columns.encode(&mut bytes),
         }
@@ -180,7 +211,7 @@ impl Message {
         (bytes[4], bytes[5]) = (VERSION, kind);
         bytes[6] = u8::try_from(dimensions).map_err(|_| Malformed(TOO_MANY_DIMENSIONS))?;
         bytes[8..12].copy_from_slice(&u32::try_from(body).map_err(|_| Malformed(TOO_LONG))?.to_le_bytes());
-        for (at, count) in [(12, self.announced.len()), (14, self.retired.len())] {
+        for (at, count) in [(12, self.announced.len()), (14, self.retired.len()), (48, self.released.len())] {
             bytes[at..at + 2].copy_from_slice(&u16::try_from(count).map_err(|_| Malformed(TOO_LONG))?.to_le_bytes());
         }
         bytes[16..32].copy_from_slice(&segment.0);
@@ -202,14 +233,16 @@ impl Message {
         let mut rest = Reader(body);
         let announced = (0..header.announced).map(|_| rest.announcement()).collect::<Result<_>>()?;
         let retired = (0..header.retired).map(|_| rest.segment()).collect::<Result<_>>()?;
+        let released = (0..header.released).map(|_| rest.release()).collect::<Result<_>>()?;
         let object = match header.kind {
             KIND_BLOCK => Object::Block(header.extent),
             KIND_VIEW => Object::View(header.extent, rest.view(&header)?),
             KIND_ARRAY => Object::Array(header.extent, rest.view(&header)?),
-            _ => Object::List(header.extent, rest.columns(&header)?),
+            KIND_LIST => Object::List(header.extent, rest.columns(&header)?),
+            _ => Object::Memory(rest.segments(MAX_LIST_SEGMENTS)?),
         };
         check(rest.0.is_empty(), "there are bytes behind its end")?;
-        Ok(Self { announced, retired, object })
+        Ok(Self { announced, retired, released, object })
     }
 }
 
@@ -226,6 +259,7 @@ pub(crate) struct Header {
     pub(crate) body: usize,
     announced: usize,
     retired: usize,
+    released: usize,
     extent: Extent,
 }
 
@@ -244,16 +278,18 @@ impl Header {
         let [kind, dimensions, _] = rest.take()?;
         let (body, announced, retired) = (rest.u32()? as usize, rest.u16()?, rest.u16()?);
         let extent = Extent { segment: rest.segment()?, offset: rest.u64()?, len: rest.u64()? };
+        let released = rest.u16()?;
         check(body <= MAX_BODY, TOO_LONG)?;
-        Ok(Self { kind, dimensions: dimensions.into(), body, announced, retired, extent })
+        Ok(Self { kind, dimensions: dimensions.into(), body, announced, retired, released, extent })
     }
 
     /// Finds what is wrong with the rest, which does not say where the message ends.
     fn check(&self) -> Result<()> {
-        let &Self { kind, dimensions, announced, retired, extent, .. } = self;
-        check((KIND_BLOCK..=KIND_LIST).contains(&kind), "it is of an unknown kind")?;
+        let &Self { kind, dimensions, announced, retired, released, extent, .. } = self;
+        check((KIND_BLOCK..=KIND_MEMORY).contains(&kind), "it is of an unknown kind")?;
         check(announced <= MAX_DESCRIPTORS, "it announces more memory than a message carries descriptors")?;
         check(retired <= MAX_RETIRED, "it retires too much memory at once")?;
+        check(released <= MAX_RELEASED, "it releases too much memory at once")?;
         check(dimensions <= MAX_DIMENSIONS, TOO_MANY_DIMENSIONS)?;
         check(extent.is_possible(), "its bytes are beyond the end of any slot")
     }
@@ -351,6 +387,20 @@ impl Reader<'_> {
         check(is_possible, "it announces memory of a size that no slot has").map(|()| announcement)
     }
 
+    fn release(&mut self) -> Result<Release> {
+        Ok(Release { segment: self.segment()?, messages: self.u64()? })
+    }
+
+    /// All that is left, which is at most so many segments.
+    fn segments(&mut self, most: usize) -> Result<Vec<SegmentId>> {
+        check(self.0.len() <= most * ID_BYTES, TOO_LONG)?;
+        let mut segments = Vec::with_capacity(self.0.len() / ID_BYTES);
+        while !self.0.is_empty() {
+            segments.push(self.segment()?);
+        }
+        Ok(segments)
+    }
+
     fn view(&mut self, header: &Header) -> Result<View> {
         check(self.0.len() >= VIEW_BYTES + 16 * header.dimensions, TOO_SHORT)?;
         let (origin, item_size) = (self.u64()?, self.u64()?);
@@ -366,11 +416,7 @@ impl Reader<'_> {
     fn columns(&mut self, header: &Header) -> Result<Columns> {
         check(self.0.len() >= LIST_BYTES, TOO_SHORT)?;
         let [objects, runs, size, stride, align] = [self.u64()?, self.u64()?, self.u64()?, self.u64()?, self.u64()?];
-        check(self.0.len() <= MAX_LIST_SEGMENTS * ID_BYTES, TOO_LONG)?;
-        let mut segments = Vec::with_capacity(self.0.len() / ID_BYTES);
-        while !self.0.is_empty() {
-            segments.push(self.segment()?);
-        }
+        let segments = self.segments(MAX_LIST_SEGMENTS)?;
         check(align.is_power_of_two() && align <= MAX_ALIGN as u64, "its objects are aligned to no power of two")?;
         check(runs <= objects && (runs == 0) == (objects == 0), "its runs are not those of its objects")?;
         let uniform = (stride > 0).then_some((size, stride));
@@ -415,18 +461,26 @@ mod tests {
             view.clone().prop_map(|view| Object::View(extent(1000), view)),
             view.prop_map(|view| Object::Array(extent(1000), view)),
             list.prop_map(|columns| Object::List(extent(columns.table_bytes().unwrap()), columns)),
+            prop::collection::vec(ids(), 0..9).prop_map(Object::Memory),
         ]
     }
 
     fn messages() -> impl Strategy<Value = Message> {
         let announcement = (ids(), 1..1u64 << 46).prop_map(|(segment, capacity)| Announcement { segment, capacity });
-        (prop::collection::vec(announcement, 0..9), prop::collection::vec(ids(), 0..9), objects())
-            .prop_map(|(announced, retired, object)| Message { announced, retired, object })
+        let release = (ids(), any::<u64>()).prop_map(|(segment, messages)| Release { segment, messages });
+        let some = |segments| prop::collection::vec(segments, 0..9);
+        (some(ids()), prop::collection::vec(announcement, 0..9), prop::collection::vec(release, 0..9), objects())
+            .prop_map(|(retired, announced, released, object)| Message { announced, retired, released, object })
     }
 
     #[test]
     fn a_block_is_a_header() {
-        let message = Message { announced: Vec::new(), retired: Vec::new(), object: Object::Block(extent(5)) };
+        let message = Message {
+            announced: Vec::new(),
+            retired: Vec::new(),
+            released: Vec::new(),
+            object: Object::Block(extent(5)),
+        };
         assert_eq!(message.encode().unwrap().len(), HEADER);
     }
 
@@ -434,13 +488,19 @@ mod tests {
     fn what_is_out_of_its_range_is_refused() {
         let block = |offset, len| Object::Block(Extent { offset, len, ..extent(0) });
         for object in [block(u64::MAX, 1), block(1, u64::MAX), block(0, (1 << 46) + 1), block(1 << 46, 1)] {
-            let message = Message { announced: Vec::new(), retired: Vec::new(), object };
+            let message = Message { announced: Vec::new(), retired: Vec::new(), released: Vec::new(), object };
             assert_eq!(message.encode(), Err(Malformed("its bytes are beyond the end of any slot")));
         }
         let view = |origin, item_size, shape: &[i64], strides: &[i64]| {
             let view =
                 View { origin, item_size, shape: shape.to_vec(), strides: strides.to_vec(), format: b"B".to_vec() };
-            Message { announced: Vec::new(), retired: Vec::new(), object: Object::View(extent(100), view) }.encode()
+            Message {
+                announced: Vec::new(),
+                retired: Vec::new(),
+                released: Vec::new(),
+                object: Object::View(extent(100), view),
+            }
+            .encode()
         };
         assert!(view(99, 1, &[], &[]).is_ok() && view(100, 1, &[], &[]).is_err());
         assert!(view(99, 1, &[100], &[-1]).is_ok() && view(98, 1, &[100], &[-1]).is_err());
@@ -488,9 +548,9 @@ mod tests {
         fn any_bytes_are_refused_or_consistent(head in any::<[u8; 64]>(), body in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut bytes = [&head[..], &body[..]].concat();
             bytes[..4].copy_from_slice(MAGIC);
-            (bytes[4], bytes[5]) = (VERSION, 1 + bytes[5] % 4);
+            (bytes[4], bytes[5]) = (VERSION, 1 + bytes[5] % 5);
             bytes[8..12].copy_from_slice(&(body.len() as u32).to_le_bytes());
-            (bytes[13], bytes[15]) = (0, 0);
+            (bytes[13], bytes[15], bytes[49]) = (0, 0, 0);
             check_consistent(&bytes)?;
         }
     }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use memgroup::{Backing, Error, MemGroup, Options, RemoteBlock, ShareError, receive};
+use memgroup::{Backing, Error, MemGroup, Options, RemoteBlock, ShareError, receive, receive_releases, send_releases};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -130,6 +130,32 @@ fn memory_that_was_announced_is_not_used_again() {
         (0..4).for_each(|_| MemGroup::new().unwrap().alloc(60_000).unwrap().fill(8));
         assert_eq!(arrived.to_vec().unwrap(), [5; 100]);
     });
+}
+
+#[test]
+fn memory_that_every_receiver_has_released_is_used_again() {
+    let mut group = shared();
+    let pairs = [UnixStream::pair().unwrap(), UnixStream::pair().unwrap()];
+    let mut places = Vec::new();
+    for byte in 0..4 {
+        let block = group.protect(group.copy(&[byte; 100]).unwrap()).unwrap();
+        places.push(block.as_ptr());
+        for (here, there) in &pairs {
+            group.send(here, &block).unwrap();
+            let arrived = receive(there).unwrap();
+            assert_eq!(send_releases(there).unwrap(), 0, "it is still used");
+            assert_eq!(arrived.to_vec().unwrap(), [byte; 100]);
+            drop(arrived);
+            assert_eq!(send_releases(there).unwrap(), 1);
+            assert_eq!(send_releases(there).unwrap(), 0, "that was said");
+            if byte < 3 || here.as_raw_fd() == pairs[0].0.as_raw_fd() {
+                assert_eq!(receive_releases(here).unwrap(), 1);
+            }
+        }
+        group.reset();
+    }
+    assert_eq!(places, [places[0]; 4]);
+    assert_ne!(group.alloc(100).unwrap().as_ptr(), places[0], "one receiver was not heard");
 }
 
 #[test]

@@ -11,8 +11,10 @@ from memgroup._memgroup.handles import handle_of, handle_segments, object_of_han
 from memgroup._memgroup.io import FrameReader, ReadResult, non_blocking, read_nonblocking, write_nonblocking
 from memgroup._memgroup.list import MemList
 from memgroup._memgroup.memory import memory_facts
+from memgroup._memgroup.parcel import Parcel, ReceivedParcel, recv_parcel
 from memgroup._memgroup.pickling import block_from_buffer, gathered, list_of_pieces, pieces
 from memgroup._memgroup.pool import MemPool, PoolStats
+from memgroup._memgroup.releases import recv_releases, send_releases
 from memgroup._memgroup.rmap import Broken, Machine, Process, Vma
 from memgroup._memgroup.search import Pattern, TreeWalk, search_files, search_rows
 from memgroup._memgroup.stats import GroupStats, SlotStats
@@ -27,10 +29,12 @@ __all__ = [
     "MemGroup",
     "MemList",
     "MemPool",
+    "Parcel",
     "Pattern",
     "PoolStats",
     "Process",
     "ReadResult",
+    "ReceivedParcel",
     "SlotStats",
     "TreeWalk",
     "Vma",
@@ -49,8 +53,11 @@ __all__ = [
     "pieces",
     "prewarm",
     "read_nonblocking",
+    "recv_parcel",
+    "recv_releases",
     "search_files",
     "search_rows",
+    "send_releases",
     "set_warm_limit",
     "shared_descriptor",
     "warm_memory",

@@ -548,7 +548,8 @@ class MemGroup:
 
         What arrives is read-only, and shows the same bytes: what is written to them later the other process
         sees, until `freeze`. A slot's descriptor goes over a socket once; each later message has 64 bytes and
-        a few more. Memory that was sent is not used again by `reset`, nor by later groups.
+        a few more. `reset` uses memory that was sent again when every receiver has said by `send_releases`
+        that it is done.
 
         Args:
             sock: A connected Unix socket, or anything else with `fileno()` that is one. The socket's timeout

@@ -31,7 +31,7 @@ class SlotStats:
         """Bytes that `protect` has handed out; what was protected twice counts twice."""
     @property
     def receivers(self) -> int:
-        """Sockets over which `send` has handed the slot to another process."""
+        """Sockets over which `send` has handed the slot to another process that is not done with it."""
     def as_dict(self) -> dict[str, int]:
         """Return the same as a dict, for JSON."""
 

@@ -24,7 +24,7 @@ pub(crate) struct SlotStats {
     mapped: usize,
     /// Bytes that `protect` has handed out; what was protected twice counts twice.
     protected: usize,
-    /// Sockets over which `send` has handed the slot to another process.
+    /// Sockets over which `send` has handed the slot to another process that is not done with it.
     receivers: usize,
 }
 

@@ -22,7 +22,7 @@ use crate::python::group::state::Runs;
 use crate::python::list::column::Column;
 use crate::python::list::live::LiveList;
 use crate::share::ShareError;
-use crate::share::list::Described;
+use crate::share::list::{Described, Outgoing};
 use crate::slot::Mirror;
 
 /// Many allocations made in one call: a sequence of blocks that compares by content.
@@ -201,8 +201,19 @@ impl MemList {
         })
     }
 
+    /// What another process is told of the list, and the memory that goes along.
+    pub(crate) fn outgoing(&self, py: Python<'_>) -> PyResult<Result<Outgoing, ShareError>> {
+        match self.described(py)? {
+            // Found there again by whoever keeps a reset off.
+            Ok(described) => {
+                self.group.get().try_with_state(py, |state| state.check(self.claim()).map(|_| Ok(described.outgoing())))
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
     /// What other processes are told of the list. Made by the first call, which writes its columns to the group.
-    pub(crate) fn described(&self, py: Python<'_>) -> PyResult<Result<Described, ShareError>> {
+    fn described(&self, py: Python<'_>) -> PyResult<Result<Described, ShareError>> {
         self.check(py)?;
         if let Some(described) = self.described.get() {
             return Ok(Ok(described.clone()));

@@ -10,22 +10,27 @@ use crate::python::block::object::{Get, MemBlock};
 use crate::python::group::object::MemGroup;
 use crate::python::list::object::MemList;
 use crate::python::share::receive::object_of;
-use crate::python::share::send::described;
+use crate::python::share::send::outgoing;
 use crate::python::stream::source::os_error;
 use crate::python::view::locate::parent_of;
 use crate::share::handles;
+use crate::share::list::Outgoing;
 use crate::share::wire::{Message, SegmentId};
 
 /// Return the handle of an object of a shared group, or None for any other object.
 #[pyfunction]
 pub(crate) fn handle_of<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    let py = obj.py();
+    let Some(outgoing) = outgoing_of_shared(obj)? else { return Ok(None) };
+    Ok(Some(PyBytes::new(obj.py(), &handles::encode(outgoing)?)))
+}
+
+/// What another process is told of an object of a shared group; `None` for any other object.
+pub(super) fn outgoing_of_shared(obj: &Bound<'_, PyAny>) -> PyResult<Option<Outgoing>> {
     let Some(group) = group_of(obj)? else { return Ok(None) };
-    if !group.get().with_state(py, |state| state.group().is_shared()) {
-        return Ok(None);
+    match group.get().with_state(obj.py(), |state| state.group().is_shared()) {
+        true => outgoing(&group, obj).map(Some),
+        false => Ok(None),
     }
-    let handle = handles::encode(described(&group, obj)?)?;
-    Ok(Some(PyBytes::new(py, &handle)))
 }
 
 /// The group of a block or a list, or of the block that a memoryview or an array is made from.
@@ -106,6 +111,6 @@ pub(crate) fn shared_descriptor(number: [u8; 16]) -> PyResult<Option<RawFd>> {
     Ok(Some(copy.into_raw_fd()))
 }
 
-fn decoded(handle: &[u8]) -> PyResult<Message> {
+pub(super) fn decoded(handle: &[u8]) -> PyResult<Message> {
     Message::decode(handle).map_err(|why| PyValueError::new_err(format!("this is no handle of memgroup's: {why}")))
 }

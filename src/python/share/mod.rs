@@ -3,7 +3,9 @@
 mod array;
 mod error;
 pub(crate) mod handle;
+pub(crate) mod parcel;
 pub(crate) mod receive;
+pub(crate) mod releases;
 pub(crate) mod send;
 mod waiting;
 

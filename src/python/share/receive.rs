@@ -1,5 +1,6 @@
 //! `MemGroup.recv`: objects of what another process has sent.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::list::ListLayout;
@@ -28,10 +29,12 @@ pub(crate) fn receive<'py>(slf: &Bound<'py, MemGroup>, socket: &Bound<'py, PyAny
 
 /// What a message hands over, as an object of the group.
 pub(super) fn object_of<'py>(slf: &Bound<'py, MemGroup>, arrived: Arrived) -> PyResult<Bound<'py, PyAny>> {
-    if let Object::List(..) = arrived.object {
-        return list_of(slf, &arrived).map(Bound::into_any);
+    match arrived.object {
+        Object::List(..) => return list_of(slf, &arrived).map(Bound::into_any),
+        Object::Memory(_) => return Err(PyValueError::new_err("what came over the socket is a parcel, and no object")),
+        _ => {}
     }
-    let block = block_of(slf, &arrived, arrived.object.extent())?;
+    let block = block_of(slf, &arrived, &arrived.object.extent())?;
     match arrived.object {
         Object::View(_, view) => ViewLayout::of_wire(block, view).map(Bound::into_any),
         Object::Array(_, view) => array::over(block, &view),

@@ -1,12 +1,9 @@
 //! `MemGroup.send`: what another process is told of an object.
 
-use std::sync::Arc;
-
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
-use crate::os::SharedFile;
 use crate::os::iovecs::Call;
 use crate::python::block::buffer::Buffer;
 use crate::python::block::object::{Get, MemBlock};
@@ -20,24 +17,25 @@ use crate::python::view::array::Array;
 use crate::python::view::locate::{block_of, moved_block};
 use crate::python::view::strided_view::{Contents, ViewLayout};
 use crate::share::channel::Channel;
-use crate::share::list::Described;
+use crate::share::list::Outgoing;
+use crate::share::outbox::Sending;
 use crate::share::wire::{Extent, Object};
 use crate::share::{self, ShareError};
 use crate::slot::Mirror;
 
 /// Sends an object of the group.
 pub(crate) fn send(slf: &Bound<'_, MemGroup>, socket: &Bound<'_, PyAny>, object: &Bound<'_, PyAny>) -> PyResult<()> {
-    let Described { object, files } = described(slf, object)?;
+    let Outgoing { object, files } = outgoing(slf, object)?;
     let mut waiting = Waiting::of(socket, Call::Send)?;
     let fd = waiting.fd();
     Channel::of(fd)?.send(fd, &files, &object, || waiting.wait())
 }
 
-/// What another process is told of an object of the group.
+/// What another process is told of an object of the group, and the memory that goes along.
 ///
 /// # Errors
 /// TypeError, ValueError: It is none that can be sent.
-pub(crate) fn described(slf: &Bound<'_, MemGroup>, object: &Bound<'_, PyAny>) -> PyResult<Described> {
+pub(crate) fn outgoing(slf: &Bound<'_, MemGroup>, object: &Bound<'_, PyAny>) -> PyResult<Outgoing> {
     let this = slf.get();
     if !this.try_with_state(slf.py(), |state| state.check_open().map(|()| state.group().is_shared()))? {
         return Err(ShareError::NotShared.into());
@@ -46,7 +44,7 @@ pub(crate) fn described(slf: &Bound<'_, MemGroup>, object: &Bound<'_, PyAny>) ->
         return match list.get().belongs_to(slf.as_unbound()) {
             true => {
                 list.get().share_lease().iter().for_each(Lease::note_sent);
-                Ok(list.get().described(slf.py())??)
+                Ok(list.get().outgoing(slf.py())??)
             }
             false => Err(crate::Error::Foreign.into()),
         };
@@ -69,14 +67,10 @@ pub(crate) fn described(slf: &Bound<'_, MemGroup>, object: &Bound<'_, PyAny>) ->
             type_name(object)
         )));
     };
-    Ok(Described { object, files: vec![file] })
+    Ok(Outgoing { object, files: vec![file] })
 }
 
-fn extent_of(
-    slf: &Bound<'_, MemGroup>,
-    object: &Bound<'_, PyAny>,
-    contents: &Contents,
-) -> PyResult<(Extent, Arc<SharedFile>)> {
+fn extent_of(slf: &Bound<'_, MemGroup>, object: &Bound<'_, PyAny>, contents: &Contents) -> PyResult<(Extent, Sending)> {
     if let Some(elements) = &contents.objects {
         let kind = type_name(object);
         return Err(PyTypeError::new_err(format!(
@@ -87,14 +81,15 @@ fn extent_of(
 }
 
 /// Where a block is, for another process.
-fn extent(slf: &Bound<'_, MemGroup>, block: &Bound<'_, MemBlock>) -> PyResult<(Extent, Arc<SharedFile>)> {
+fn extent(slf: &Bound<'_, MemGroup>, block: &Bound<'_, MemBlock>) -> PyResult<(Extent, Sending)> {
     let held = block.get().held();
     if let Some(hold) = block.get().hold() {
         hold.lease().note_sent();
     }
     // Perhaps what was never touched of so many bytes has to be found.
     let found = slf.get().access(slf.py(), held, None, held.raw.len, |live| {
-        share::extent(live.slot().get(), live.span().offset, held.raw.len)
+        let (extent, file) = share::extent(live.slot().get(), live.span().offset, held.raw.len)?;
+        Ok::<_, ShareError>((extent, Sending::new(file)))
     })?;
     Ok(found?)
 }

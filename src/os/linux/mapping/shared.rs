@@ -29,7 +29,10 @@ pub(crate) struct SharedFile {
     owner: OwnedFd,
     /// What other processes are given. It cannot write, and so cannot seal.
     reader: OwnedFd,
-    is_announced: AtomicBool,
+    /// How many readers in other processes have not said that they are done.
+    readers: AtomicUsize,
+    /// Whether somebody may read it who never says so.
+    is_lost_sight_of: AtomicBool,
     solid: Solid,
     /// Whether this process has given up its writable mapping, and whether nobody can have one any more.
     is_frozen: AtomicBool,
@@ -46,8 +49,9 @@ impl SharedFile {
         // Else the descriptors that others are given could be opened anew, to write, by their users.
         fchmod(&owner, Mode::S_IRUSR).map_err(Refusal::of(Operation::CreateMemfd))?;
         let reader = reopened_read_only(&owner)?;
-        let [is_announced, is_frozen, is_sealed] = [const { AtomicBool::new(false) }; 3];
-        Ok(Self { id: random()?, len, owner, reader, is_announced, solid: Solid::new(), is_frozen, is_sealed })
+        let [is_lost_sight_of, is_frozen, is_sealed] = [const { AtomicBool::new(false) }; 3];
+        let (id, readers, solid) = (random()?, AtomicUsize::new(0), Solid::new());
+        Ok(Self { id, len, owner, reader, readers, is_lost_sight_of, solid, is_frozen, is_sealed })
     }
 
     pub(super) fn owner(&self) -> &OwnedFd {
@@ -69,15 +73,31 @@ impl SharedFile {
         self.reader.as_fd()
     }
 
-    /// Notes that another process may map it from now on.
-    pub(crate) fn announce(&self) {
-        self.is_announced.store(true, Ordering::Relaxed);
+    /// Notes that somebody may read it from now on who will say when he is done.
+    pub(crate) fn add_reader(&self) {
+        self.readers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether another process may map it, or this one cannot write to it any more: then it is not used again.
+    /// Notes that one of those is done.
+    pub(crate) fn remove_reader(&self) {
+        // Release pairs with the Acquire below: what is written next is not seen by who has read before.
+        self.readers.fetch_sub(1, Ordering::Release);
+    }
+
+    /// How many of them are not done.
+    pub(crate) fn readers(&self) -> usize {
+        self.readers.load(Ordering::Acquire)
+    }
+
+    /// Notes that somebody may read it from now on who will never say that he is done.
+    pub(crate) fn lose_sight(&self) {
+        self.is_lost_sight_of.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another process may read it, or this one cannot write to it any more: then it is not used again.
     pub(crate) fn is_given_away(&self) -> bool {
         // Relaxed: who asks has the group to itself, and so has seen what was done.
-        self.is_announced.load(Ordering::Relaxed) || self.is_frozen()
+        self.readers() > 0 || self.is_lost_sight_of.load(Ordering::Relaxed) || self.is_frozen()
     }
 
     /// Whether this process cannot write to it any more.

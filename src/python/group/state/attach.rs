@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError};
 use super::{GroupState, Unavailable};
 use crate::os::{ReceivedFile, fork};
 use crate::python::group::raw::RawBlock;
-use crate::share::channel::Channel;
 use crate::slot::{BorrowedMemory, Owner, SlotPtr, SlotRef};
 
 impl GroupState {
@@ -51,10 +50,10 @@ impl GroupState {
         self.attached.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// To how many receivers each slot was announced, in the order of [`stats`](Self::stats).
+    /// How many receivers of each slot have not said that they are done, in the order of [`stats`](Self::stats).
     pub(crate) fn receivers(&self) -> impl Iterator<Item = usize> {
         let private = self.private().into_iter().flat_map(|private| private.group.slots());
-        let count = |slot: SlotRef<'_>| slot.shared().map_or(0, |file| Channel::receivers_of(file));
+        let count = |slot: SlotRef<'_>| slot.shared().map_or(0, |file| file.readers());
         self.group.slots().chain(private).map(count)
     }
 }
