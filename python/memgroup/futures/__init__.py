@@ -1,0 +1,12 @@
+"""The standard library's process pool, with results and arguments that travel without a copy.
+
+`ProcessPoolExecutor` is `concurrent.futures.ProcessPoolExecutor` with another transport: what pickles out of
+band goes through shared memory, and so do the objects of `result_group()`.
+"""
+
+from concurrent.futures.process import BrokenProcessPool
+
+from memgroup.futures._executor import ProcessPoolExecutor
+from memgroup.futures._worker import result_group
+
+__all__ = ["BrokenProcessPool", "ProcessPoolExecutor", "result_group"]

@@ -1,0 +1,49 @@
+"""Pickling with large buffers and objects of groups out of band."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections import ChainMap
+from collections.abc import Callable
+from multiprocessing import reduction
+from pickle import PickleBuffer
+from typing import Any
+
+from memgroup._memgroup import MemBlock, MemList
+
+PROTOCOL = 5
+
+# Buffers of fewer bytes travel within the pickle: they are copied sooner than announced.
+SMALL = 32 * 1024
+
+# What pickle copies as well as anybody, and what holds nothing else.
+PLAIN = frozenset({bool, bytes, complex, float, int, str, type(None)})
+
+Reduce = Callable[[Any], Any]
+
+
+class LargeBuffers(list[memoryview]):
+    """The buffers that travel out of band."""
+
+    def take(self, buffer: PickleBuffer) -> bool:
+        """Return whether a buffer stays in the pickle."""
+        raw = buffer.raw()
+        if raw.nbytes < SMALL:
+            return True
+        self.append(raw)
+        return False
+
+
+def dumps(obj: Any, large: LargeBuffers, reduce: Reduce) -> bytes:
+    """Pickle as `multiprocessing` does, but for large buffers and what `reduce` makes of groups' objects."""
+    file = io.BytesIO()
+    pickler = reduction.ForkingPickler(file, PROTOCOL, True, large.take)
+    kinds: list[type] = [MemBlock, MemList, memoryview]
+    array = getattr(sys.modules.get("numpy"), "ndarray", None)
+    if array is not None:
+        kinds.append(array)
+    table: Any = ChainMap(dict.fromkeys(kinds, reduce), pickler.dispatch_table)
+    pickler.dispatch_table = table
+    pickler.dump(obj)
+    return file.getvalue()

@@ -1,0 +1,212 @@
+"""Results in the parent: memory that workers have announced, and when it is used no more."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import socket
+import threading
+import time
+import weakref
+from typing import Any
+
+from memgroup import _memgroup
+from memgroup._memgroup import MemGroup, ReceivedParcel
+
+ID_BYTES = 16
+
+# How long releases are gathered before the workers are told, in seconds.
+GATHER = 0.001
+
+
+class Link:
+    """The socket to one worker."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.lock = threading.Lock()
+        self.came: dict[int, ReceivedParcel] = {}
+        self.count = 0
+
+    def parcel(self, number: int) -> ReceivedParcel:
+        """Return the parcel of a result. It has come before the result."""
+        with self.lock:
+            while number not in self.came:
+                self.came[self.count] = _memgroup.recv_parcel(self.sock)
+                self.count += 1
+            return self.came.pop(number)
+
+    def release(self) -> None:
+        """Tell the worker of which of its memory nothing is used any more."""
+        with self.lock, contextlib.suppress(OSError, ValueError):
+            _memgroup.send_releases(self.sock)
+
+    def close(self) -> None:
+        """Forget the memory of a worker that has ended, but for what results use."""
+        with self.lock:
+            while self.discard():
+                pass
+            self.sock.close()
+
+    def discard(self) -> bool:
+        """Throw one parcel away that nobody has asked for; at the end, the memory of all goes."""
+        try:
+            _memgroup.recv_parcel(self.sock)
+        except ConnectionResetError:
+            # The worker has not read all releases. The end follows.
+            return True
+        except (EOFError, OSError, ValueError):
+            return False
+        return True
+
+
+class Links:
+    """The sockets to the workers of one executor."""
+
+    def __init__(self) -> None:
+        self.id = os.urandom(ID_BYTES)
+        # Each worker sends one end of a socket pair of its own through theirs.
+        self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.ours.setblocking(False)
+        self.lock = threading.Lock()
+        self.known: dict[bytes, Link] = {}
+        self.unfinished = 0
+        self.is_ending = False
+        executors[self.id] = self
+
+    def of(self, worker: bytes) -> Link:
+        """Return the link to a worker, which has sent its socket before its first result."""
+        with self.lock:
+            while worker not in self.known:
+                number, descriptors, _, _ = socket.recv_fds(self.ours, ID_BYTES, 1)
+                self.known[number] = Link(socket.socket(fileno=descriptors[0]))
+            return self.known[worker]
+
+    def all(self) -> list[Link]:
+        """Return those that are known by now."""
+        with self.lock:
+            return list(self.known.values())
+
+    def add_task(self) -> None:
+        """Count a task that will have a result."""
+        with self.lock:
+            self.unfinished += 1
+
+    def end_task(self, _future: object) -> None:
+        """Count it as done."""
+        with self.lock:
+            self.unfinished -= 1
+            is_last = self.is_ending and self.unfinished == 0
+        if is_last:
+            self.close()
+
+    def end(self) -> None:
+        """Close the sockets when the last result is there."""
+        with self.lock:
+            self.is_ending = True
+            is_last = self.unfinished == 0
+        if is_last:
+            self.close()
+
+    def close(self) -> None:
+        """Close the sockets."""
+        if executors.pop(self.id, None) is not None:
+            for sock in (self.ours, self.theirs):
+                sock.close()
+            for link in self.all():
+                link.close()
+
+
+executors: dict[bytes, Links] = {}
+
+
+class Taking(threading.local):
+    """The result that this thread unpickles."""
+
+    parcel: ReceivedParcel
+    group: MemGroup
+
+
+taking = Taking()
+
+
+def take(handle: bytes) -> Any:
+    """Return the object of a handle in the result that is unpickled."""
+    return taking.parcel.take(taking.group, handle)
+
+
+def receive(
+    executor: bytes,
+    worker: bytes,
+    number: int,
+    data: bytes,
+    handles: list[bytes | None],
+    copies: bytes | None,
+) -> Any:
+    """Return a result: `handles` are those of its buffers, None for the next one of the list of `copies`."""
+    link = executors[executor].of(worker)
+    parcel = link.parcel(number)
+    group = MemGroup(name="results")
+    copied = iter(parcel.take(group, copies) if copies is not None else ())
+    buffers = [next(copied) if handle is None else parcel.take(group, handle) for handle in handles]
+    taking.parcel, taking.group = parcel, group
+    try:
+        return pickle.loads(data, buffers=buffers)
+    finally:
+        del taking.parcel, taking.group
+        releaser().watch(group, link)
+        link.release()
+
+
+class Releaser:
+    """Tells workers of results that have ended, in a thread of its own."""
+
+    def __init__(self) -> None:
+        # What a finalizer may use at any moment.
+        self.ended: queue.SimpleQueue[Link] = queue.SimpleQueue()
+        threading.Thread(target=self.run, name="memgroup releases", daemon=True).start()
+
+    def watch(self, group: MemGroup, link: Link) -> None:
+        """Have the worker told when a result has ended."""
+        weakref.finalize(group, self.ended.put, link).atexit = False
+
+    def run(self) -> None:
+        """Tell them, again and again."""
+        while True:
+            links = {self.ended.get()}
+            # The group ends behind its finalizer.
+            for _ in range(2):
+                time.sleep(GATHER)
+                while not self.ended.empty():
+                    links.add(self.ended.get())
+                for link in links:
+                    link.release()
+
+
+lock = threading.Lock()
+running: Releaser | None = None
+
+
+def releaser() -> Releaser:
+    """Return this process's releaser, started now if there was none."""
+    global running
+    with lock:
+        if running is None:
+            running = Releaser()
+        return running
+
+
+def begin_anew() -> None:
+    """Forget, in a forked child, what is the parent's."""
+    global lock, running
+    lock, running = threading.Lock(), None
+    for links in executors.values():
+        for sock in (links.ours, *(link.sock for link in links.known.values())):
+            sock.close()
+    executors.clear()
+
+
+os.register_at_fork(after_in_child=begin_anew)

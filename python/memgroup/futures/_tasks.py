@@ -1,0 +1,92 @@
+"""Tasks on their way from the parent to a worker."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakValueDictionary
+
+from memgroup import _memgroup, _processes
+from memgroup._memgroup import MemBlock, MemGroup
+from memgroup.futures._pickling import PROTOCOL, LargeBuffers, dumps
+
+# So many bytes at each end tell most buffers apart.
+SAMPLE = 64
+
+Key = tuple[int, bytes, bytes]
+
+
+class Argument:
+    """A buffer that was copied to shared memory, for as long as a task needs it."""
+
+    def __init__(self, group: MemGroup, buffer: memoryview) -> None:
+        self.block: MemBlock = group.copy(buffer, align=64)
+
+
+class Arguments:
+    """The buffers of all tasks that are not done: the same bytes are copied once."""
+
+    def __init__(self) -> None:
+        self.known: WeakValueDictionary[Key, Argument] = WeakValueDictionary()
+
+    def of(self, buffer: memoryview) -> Argument:
+        """Return the copy of a buffer, made now if there is none."""
+        key = (buffer.nbytes, bytes(buffer[:SAMPLE]), bytes(buffer[-SAMPLE:]))
+        argument = self.known.get(key)
+        # It may have been written to since.
+        if argument is None or argument.block != buffer:
+            group = MemGroup(shared=True, name="arguments")
+            argument = self.known[key] = Argument(group, buffer)
+        return argument
+
+
+class Task:
+    """A call, pickled when the pool comes to it."""
+
+    def __init__(
+        self, arguments: Arguments, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.arguments = arguments
+        self.call: Any = (fn, args, kwargs)
+        self.memory: list[Argument] = []
+
+    def __reduce__(self) -> Any:
+        large = LargeBuffers()
+        data = dumps(self.call, large, reduce)
+        return ArrivedTask, (data, [self.buffer(raw) for raw in large])
+
+    def buffer(self, raw: memoryview) -> Any:
+        """Return what `multiprocessing` sends by handle."""
+        if _memgroup.handle_of(raw) is not None:
+            return raw
+        argument = self.arguments.of(raw)
+        self.memory.append(argument)
+        return argument.block
+
+    def done(self, _future: object) -> None:
+        """Let the arguments go."""
+        self.call = None
+        self.memory.clear()
+
+
+class ArrivedTask:
+    """A call in the worker."""
+
+    def __init__(self, data: bytes, buffers: list[Any]) -> None:
+        self.data, self.buffers = data, buffers
+
+    def load(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        """Return the function and its arguments."""
+        fn, args, kwargs = pickle.loads(self.data, buffers=self.buffers)
+        self.buffers = []
+        return fn, args, kwargs
+
+
+def reduce(obj: Any) -> Any:
+    """Reduce an object of a shared group to its handle."""
+    handle = _memgroup.handle_of(obj)
+    if handle is None:
+        return obj.__reduce_ex__(PROTOCOL)
+    return _processes.rebuild, (_processes.server().address, os.getpid(), handle)

@@ -1,0 +1,206 @@
+"""A worker's side: where results are built, and how they are handed over."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from memgroup import _memgroup
+from memgroup._memgroup import MemGroup, Parcel
+from memgroup.futures import _results
+from memgroup.futures._pickling import PLAIN, PROTOCOL, LargeBuffers, dumps
+from memgroup.futures._tasks import ArrivedTask
+
+# Results are put into one group up to so many bytes: its memory is written again when all of them are gone.
+FULL = 8 * 1024 * 1024
+
+# Groups without results that are kept, for their memory is warm.
+MAX_IDLE = 2
+
+FIRST_SLOT = 1024 * 1024
+
+
+class Ticket:
+    """A result whose memory has been sent. It is unpickled to the result itself."""
+
+    def __init__(self, *told: Any) -> None:
+        self.told = told
+
+    def __reduce__(self) -> Any:
+        return _results.receive, self.told
+
+
+class Pickled:
+    """A result that was pickled. It is unpickled to the result itself."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __reduce__(self) -> Any:
+        return pickle.loads, (self.data,)
+
+
+class ResultGroups:
+    """The groups of a worker's results."""
+
+    def __init__(self, parent: int, max_bytes: int | None, max_wait: float) -> None:
+        self.parent = parent
+        # Half for what is under way, half for what the task at hand adds.
+        self.half = None if max_bytes is None else max_bytes // 2
+        self.max_wait = max_wait
+        self.groups: list[MemGroup] = []
+        self.current: MemGroup | None = None
+
+    def of_task(self, sock: socket.socket, nbytes: int = 0) -> MemGroup:
+        """Return the group of the task at hand, which is to have room for so many bytes."""
+        if self.half is not None and nbytes > self.half:
+            raise MemoryError(
+                f"a result of {nbytes} bytes is more than a worker may have: with max_bytes, that is half of "
+                f"its share, or {self.half} bytes"
+            )
+        if self.current is None:
+            _memgroup.recv_releases(sock)
+            self.wait(sock)
+            self.current = self.find()
+        return self.current
+
+    def find(self) -> MemGroup:
+        """Return a group with room, and end those that are too many."""
+        idle = [group for group in self.groups if readers(group) == 0]
+        for group in idle[MAX_IDLE:]:
+            self.groups.remove(group)
+        for group in idle[:MAX_IDLE]:
+            try:
+                group.reset()
+            except BufferError:
+                # The task before has kept views of it, which is its right.
+                self.groups.remove(group)
+            else:
+                return group
+        if self.half is None and self.groups and self.groups[-1].stats().allocated < FULL:
+            return self.groups[-1]
+        group = MemGroup(base=FIRST_SLOT, shared=True, limit=self.half, name="results")
+        self.groups.append(group)
+        return group
+
+    def wait(self, sock: socket.socket) -> None:
+        """Wait until what is under way is no more than half of the worker's share."""
+        until = time.monotonic() + self.max_wait
+        while self.half is not None and (under_way := self.under_way()) > self.half:
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([sock], [], [], left)[0]:
+                raise MemoryError(
+                    f"process {self.parent} uses {under_way} bytes of results of worker {os.getpid()}: with "
+                    f"max_bytes, {self.half} may be under way when a task adds to it. Nothing was "
+                    f"given back for {self.max_wait:g} s: drop results, or raise max_bytes"
+                )
+            if _memgroup.recv_releases(sock):
+                until = time.monotonic() + self.max_wait
+
+    def under_way(self) -> int:
+        """Count the bytes of results that are not given back."""
+        return sum(group.stats().allocated for group in self.groups if readers(group))
+
+
+def readers(group: MemGroup) -> int:
+    """How many receivers are not done with a group's memory."""
+    return sum(slot.receivers for slot in group.stats().slots)
+
+
+class Worker:
+    """This process, as a worker of an executor."""
+
+    def __init__(
+        self, theirs: socket.socket, executor: bytes, parent: int, max_bytes: int | None, max_wait: float
+    ) -> None:
+        self.theirs, self.executor = theirs, executor
+        self.id = os.urandom(_results.ID_BYTES)
+        self.link: socket.socket | None = None
+        self.sent = 0
+        self.groups = ResultGroups(parent, max_bytes, max_wait)
+
+    def sock(self) -> socket.socket:
+        """Return the socket to the parent, made now if there was none."""
+        if self.link is None:
+            self.link, there = socket.socketpair()
+            with there:
+                socket.send_fds(self.theirs, [self.id], [there.fileno()])
+        return self.link
+
+    def group(self, nbytes: int = 0) -> MemGroup:
+        """Return the group of the task at hand."""
+        return self.groups.of_task(self.sock(), nbytes)
+
+    def pack(self, result: Any) -> Any:
+        """Return what the pool is to pickle for a result."""
+        if type(result) in PLAIN:
+            return result
+        parcel = Parcel()
+        has_objects = False
+
+        def reduce(obj: Any) -> Any:
+            nonlocal has_objects
+            handle = parcel.add(obj)
+            if handle is None:
+                return obj.__reduce_ex__(PROTOCOL)
+            has_objects = True
+            return _results.take, (handle,)
+
+        large = LargeBuffers()
+        data = dumps(result, large, reduce)
+        if not large and not has_objects:
+            return Pickled(data)
+        handles = [parcel.add(buffer) for buffer in large]
+        copies = [buffer for buffer, handle in zip(large, handles, strict=True) if handle is None]
+        copied = None
+        if copies:
+            group = self.group(sum(buffer.nbytes for buffer in copies))
+            copied = parcel.add(group.copy_many(copies, align=64))
+        parcel.send(self.sock())
+        self.sent += 1
+        return Ticket(self.executor, self.id, self.sent - 1, data, handles, copied)
+
+
+worker: Worker | None = None
+
+
+def start(
+    told: tuple[Any, ...], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> None:
+    """Begin as a worker."""
+    global worker
+    worker = Worker(*told)
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Do a task whose arguments are plain."""
+    assert worker is not None
+    try:
+        return worker.pack(fn(*args, **kwargs))
+    finally:
+        worker.groups.current = None
+
+
+def run_task(task: ArrivedTask) -> Any:
+    """Do any task."""
+    return run(*task.load())
+
+
+def result_group() -> MemGroup:
+    """Return the shared group in which a task builds its result: what lives there travels without a copy.
+
+    Blocks, lists, memoryviews and arrays of this group, wherever they are in the result, arrive as the same
+    kind of object, read-only. The group is the task's until it returns; what it held is given up later, when
+    the parent has dropped the result. Outside of a worker of `memgroup.futures` it is a new shared group.
+
+    Raises:
+        MemoryError: Results take all that `max_bytes` allows, and none was dropped for `max_wait` seconds.
+    """
+    return MemGroup(shared=True, name="results") if worker is None else worker.group()
