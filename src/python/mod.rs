@@ -58,7 +58,7 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<group::stats::SlotStats>()?;
     module.add_class::<class::warm_memory::WarmMemory>()?;
     module.add("MemBlock", class::block::make(py)?)?;
-    for methods in [class::alloc::METHODS, numpy::make::METHODS, numpy::context::METHODS] {
+    for methods in [class::alloc::METHODS, class::protect::METHODS, numpy::make::METHODS, numpy::context::METHODS] {
         // SAFETY: they are defined for MemGroup.
         unsafe { add_methods(&py.get_type::<group::object::MemGroup>(), methods) }?;
     }

@@ -16,8 +16,8 @@ use pyo3::types::{DerefToPyAny, PyType};
 use crate::list::layout::Run;
 use crate::python::block::free_list::FreeList;
 use crate::python::ffi::raw_bytes::Bytes;
-use crate::python::group::fault::Exported;
-use crate::python::group::lease::{Hold, HoldRef, Lease};
+use crate::python::group::block_flags::BlockFlags;
+use crate::python::group::lease::Lease;
 use crate::python::group::lender::release_due;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Held, LiveBlock, RawBlock};
@@ -43,9 +43,9 @@ pub(super) struct Body {
     group: Py<MemGroup>,
     raw: RawBlock,
     mirror: Mirror,
-    /// Whether the block ever gave out its address. It then holds a reference to its slot for as long as it lives: who
-    /// took the address (`np.ndarray(buffer=block)`, say) may have kept nothing but the block.
-    exported: Exported,
+    /// Whether the block ever gave out its address, among others. It then holds a reference to its slot for as long as it
+    /// lives: who took the address (`np.ndarray(buffer=block)`, say) may have kept nothing but the block.
+    flags: BlockFlags,
     /// Whether an array shows the block's bytes and holds it: such an exporter is itself a view, for as long as it lives.
     is_view: AtomicBool,
 }
@@ -55,20 +55,25 @@ pub(super) struct Ended {
     pub(super) was_exporter: bool,
     /// Whether it counted as a view.
     pub(super) was_view: bool,
+    /// Whether it was given back to its pool, and held nothing of that any more.
+    pub(super) was_released: bool,
 }
 
 impl Body {
     #[inline(always)]
     pub(super) fn new(group: &Bound<'_, MemGroup>, raw: RawBlock, mirror: Mirror, is_pooled: bool) -> Self {
-        let (exported, is_view) = (Exported::not_yet(is_pooled), AtomicBool::new(false));
-        Self { group: group.clone().unbind(), raw, mirror, exported, is_view }
+        let (flags, is_view) = (BlockFlags::new(is_pooled), AtomicBool::new(false));
+        Self { group: group.clone().unbind(), raw, mirror, flags, is_view }
     }
 
     /// Ends what an exporter has begun. The reference to the group is the caller's.
     #[inline(always)]
     pub(super) fn end(self) -> (Py<MemGroup>, Ended) {
-        let Self { group, raw, mirror, exported, is_view } = self;
-        let ended = Ended { was_exporter: exported.end(), was_view: is_view.into_inner() };
+        let Self { group, raw, mirror, flags, is_view } = self;
+        let was_given_back = flags.is_given_back();
+        let was_exporter = flags.end();
+        let was_released = was_given_back && !was_exporter;
+        let ended = Ended { was_exporter, was_view: is_view.into_inner(), was_released };
         if ended.was_exporter {
             if mirror == Mirror::ReadWrite {
                 group.get().remove_writer();
@@ -237,12 +242,10 @@ impl MemBlock {
     ///
     /// # Safety
     /// `this` must be a block, of a pool or not, whose end has come; the thread must be attached.
-    #[inline(always)]
     pub(crate) unsafe fn clear_weak_references(this: *mut Self) {
         // SAFETY: it is a MemBlock that nobody else refers to, by contract; a list of weak references is only reached
         // through what may be shared.
-        let weak_references = unsafe { &(*this).weak_references };
-        if !weak_references.load(Ordering::Relaxed).is_null() {
+        if unsafe { &*this }.is_watched() {
             // SAFETY: nobody refers to the object any more, its type has weak references, and its body is still there.
             unsafe { ffi::PyObject_ClearWeakRefs(this.cast()) };
         }
@@ -254,10 +257,38 @@ impl MemBlock {
     /// `this` must come from [`new`](Self::new), be called for once, and by an attached thread.
     #[inline(always)]
     pub(crate) unsafe fn delete(this: *mut Self) {
-        // SAFETY: the caller's promise.
-        let kind = unsafe { ffi::Py_TYPE(this.cast()) };
         // SAFETY: the caller's promise: nobody looks at it after this.
         let (group, Ended { was_exporter, .. }) = unsafe { Self::take_body(this) }.end();
+        // SAFETY: what the block held was just taken out of it, and the rest is the caller's promise.
+        let py = unsafe { Self::let_go(this, group) };
+        if was_exporter {
+            // Its slot may have been the last to hold a buffer of somebody else's.
+            release_due(py);
+        }
+    }
+
+    /// The same of a block that [is plain](Self::is_plain).
+    ///
+    /// # Safety
+    /// As for [`delete`](Self::delete).
+    #[inline(always)]
+    pub(crate) unsafe fn delete_plain(this: *mut Self) {
+        // SAFETY: the caller's promise: it is a block, and there.
+        let group = unsafe { &raw const (*this).body.group };
+        // SAFETY: nobody reads it after this, by the caller's promise.
+        let group = unsafe { group.read() };
+        // SAFETY: a plain block holds nothing but its group, which was just taken out of it; the rest is the caller's promise.
+        _ = unsafe { Self::let_go(this, group) };
+    }
+
+    /// Gives back the memory of an object, and the references that it had to its group and its type.
+    ///
+    /// # Safety
+    /// `this` must come from [`new`](Self::new) and hold nothing any more, and the thread be attached.
+    #[inline(always)]
+    unsafe fn let_go<'py>(this: *mut Self, group: Py<MemGroup>) -> Python<'py> {
+        // SAFETY: the caller's promise.
+        let kind = unsafe { ffi::Py_TYPE(this.cast()) };
         // SAFETY: the thread is attached, by the caller's promise.
         let py = unsafe { Python::assume_attached() };
         // SAFETY: new has taken it from there.
@@ -266,10 +297,7 @@ impl MemBlock {
         unsafe { ffi::Py_DECREF(group.into_ptr()) };
         // SAFETY: since Python 3.8 each object of a type made at run time holds a reference to it.
         unsafe { ffi::Py_DECREF(kind.cast()) };
-        if was_exporter {
-            // Its slot may have been the last to hold a buffer of somebody else's.
-            release_due(py);
-        }
+        py
     }
 
     /// Takes what is in the memory of an object.
@@ -284,16 +312,43 @@ impl MemBlock {
         unsafe { body.read() }
     }
 
+    /// Whether it is of no pool and has never given out its address, as most blocks.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.body.flags.are_none()
+    }
+
     /// Whether there is a [`Hold`](crate::python::group::lease::Hold) behind it.
     #[inline(always)]
     pub(crate) fn is_pooled(&self) -> bool {
-        self.body.exported.is_pooled()
+        self.body.flags.is_pooled()
+    }
+
+    /// Whether there is one behind it, it was not given back, and never gave out its address.
+    #[inline(always)]
+    pub(super) fn is_only_pooled(&self) -> bool {
+        self.body.flags.is_only_pooled()
+    }
+
+    /// Whether it was given back to its pool.
+    pub(crate) fn is_given_back(&self) -> bool {
+        self.body.flags.is_given_back()
+    }
+
+    pub(super) fn flags(&self) -> &BlockFlags {
+        &self.body.flags
     }
 
     /// Whether it has ever given out its address.
     #[inline(always)]
     pub(crate) fn is_exporter(&self) -> bool {
-        self.body.exported.get()
+        self.body.flags.is_exporter()
+    }
+
+    /// Whether weak references refer to it.
+    #[inline(always)]
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.weak_references.load(Ordering::Relaxed).is_null()
     }
 
     /// Keeps a pointer where nobody needs the list of weak references any more.
@@ -378,7 +433,8 @@ impl MemBlock {
 
     /// Makes it an exporter, which holds its slot. `live` must be of that slot.
     fn hold_slot(&self, live: LiveBlock<'_>) {
-        if !self.body.exported.swap(&self.body.raw) {
+        let Bytes { start, len } = self.body.raw.bytes();
+        if !self.body.flags.export(start.addr(), len) {
             // `delete` drops it.
             let _held = Arc::into_raw(live.share_slot());
             if self.body.mirror == Mirror::ReadWrite {
@@ -393,8 +449,7 @@ impl MemBlock {
 
     #[inline(always)]
     pub(crate) fn held(&self) -> Held {
-        let hold = self.hold().map_or(HoldRef::NONE, Hold::by_reference);
-        Held { raw: self.body.raw, by_exporter: self.body.exported.get(), hold }
+        Held { raw: self.body.raw, flags: self.body.flags.by_reference() }
     }
 
     /// Works on the bytes, if they are still there.
@@ -464,13 +519,21 @@ impl MemBlock {
         self.sharing(py, self.body.raw.part(start, len), self.body.mirror)
     }
 
+    /// The same of a block that was found to be there just now.
+    pub(super) fn part_there<'py>(&self, py: Python<'py>, start: usize, len: usize) -> PyResult<Bound<'py, Self>> {
+        if self.is_plain() {
+            return Self::new(self.body.group.bind(py), self.body.raw.part(start, len), self.body.mirror);
+        }
+        self.part(py, start, len)
+    }
+
     /// The block that shares a raw block of these bytes, through any mirror.
     #[inline]
     fn sharing<'py>(&self, py: Python<'py>, raw: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
         let sharing = self.over(py, raw, mirror)?;
         // Whoever asks for a part hears that its group has ended, though nobody looks at the bytes yet.
         self.while_there(py, |live| {
-            if self.body.exported.get() {
+            if self.is_exporter() {
                 sharing.get().hold_slot(live);
             }
         })?;

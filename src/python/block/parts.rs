@@ -32,10 +32,10 @@ native_methods! {
     rstrip "($self, chars=None, /)" => by_position |block, args| stripped(block, args, false, true);
 
     /// Return the part of the block behind `prefix` if the block begins with it, else the block.
-    removeprefix "($self, prefix, /)" => by_position |block, args| without(block, args, Side::Left);
+    removeprefix "($self, prefix, /)" => one_argument |block, arg| without(block, arg, Side::Left);
 
     /// Return the part of the block before `suffix` if the block ends with it, else the block.
-    removesuffix "($self, suffix, /)" => by_position |block, args| without(block, args, Side::Right);
+    removesuffix "($self, suffix, /)" => one_argument |block, arg| without(block, arg, Side::Right);
 
     /// Return the parts before, at and behind the first occurrence of `sep`.
     ///
@@ -43,7 +43,7 @@ native_methods! {
     ///
     /// Raises:
     ///     ValueError: `sep` is empty.
-    partition "($self, sep, /)" => by_position |block, args| parted(block, args, Side::Left);
+    partition "($self, sep, /)" => one_argument |block, arg| parted(block, arg, Side::Left);
 
     /// Return the parts before, at and behind the last occurrence of `sep`.
     ///
@@ -51,14 +51,14 @@ native_methods! {
     ///
     /// Raises:
     ///     ValueError: `sep` is empty.
-    rpartition "($self, sep, /)" => by_position |block, args| parted(block, args, Side::Right);
+    rpartition "($self, sep, /)" => one_argument |block, arg| parted(block, arg, Side::Right);
 }
 
-/// A block that shows part of another: that other one if the part is all of it.
+/// A block that shows part of another, which was found to be there: that other one if the part is all of it.
 fn part<'py>(block: &Bound<'py, MemBlock>, range: Range<usize>) -> PyResult<Bound<'py, MemBlock>> {
     match range.len() == block.get().raw().len {
         true => Ok(block.clone()),
-        false => block.get().part(block.py(), range.start, range.len()),
+        false => block.get().part_there(block.py(), range.start, range.len()),
     }
 }
 
@@ -136,14 +136,9 @@ fn stripped<'py>(
 }
 
 /// The part of a block without something at one of its ends.
-fn without<'py>(
-    block: &Bound<'py, MemBlock>,
-    args: &[Bound<'py, PyAny>],
-    side: Side,
-) -> PyResult<Bound<'py, MemBlock>> {
+fn without<'py>(block: &Bound<'py, MemBlock>, affix: &Bound<'py, PyAny>, side: Side) -> PyResult<Bound<'py, MemBlock>> {
     let (py, this) = (block.py(), block.get());
     this.check(py)?;
-    let [affix] = args else { return Err(one_argument(args.len())) };
     // Its length is read once: what is borrowed does not change it.
     let affix = BytesLike::of_in_order(affix, this.group())?;
     let len = this.raw().len;
@@ -163,15 +158,14 @@ fn without<'py>(
     }
 }
 
-fn one_argument(given: usize) -> PyErr {
-    PyTypeError::new_err(format!("expected 1 argument, got {given}"))
-}
-
 /// The parts of a block before, at and behind a separator.
-fn parted<'py>(block: &Bound<'py, MemBlock>, args: &[Bound<'py, PyAny>], side: Side) -> PyResult<Bound<'py, PyTuple>> {
+fn parted<'py>(
+    block: &Bound<'py, MemBlock>,
+    separator: &Bound<'py, PyAny>,
+    side: Side,
+) -> PyResult<Bound<'py, PyTuple>> {
     let (py, this) = (block.py(), block.get());
     this.check(py)?;
-    let [separator] = args else { return Err(one_argument(args.len())) };
     let separator = BytesLike::of_in_order(separator, this.group())?;
     let (len, width) = (this.raw().len, separator.len());
     if width == 0 {

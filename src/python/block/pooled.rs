@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 
 use crate::python::block::object::{Body, MemBlock};
 use crate::python::ffi::trampoline::attached;
-use crate::python::group::lease::{Hold, HoldKind, HoldRef, Lease, PoolEpoch};
+use crate::python::group::lease::{Hold, Lease, PoolEpoch};
 use crate::python::group::lender::release_due;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Claim, RawBlock};
@@ -31,7 +31,7 @@ pub(crate) fn block_of_object<'py>(
     raw: RawBlock,
     lease: Lease,
 ) -> PyResult<Bound<'py, MemBlock>> {
-    new(group, raw, Mirror::ReadWrite, Hold::new(lease, HoldKind::Whole))
+    new(group, raw, Mirror::ReadWrite, Hold::whole(lease))
 }
 
 fn new<'py>(group: &Bound<'py, MemGroup>, raw: RawBlock, mirror: Mirror, hold: Hold) -> PyResult<Bound<'py, MemBlock>> {
@@ -59,7 +59,7 @@ impl MemBlock {
     ) -> PyResult<Bound<'py, Self>> {
         match lease {
             None => Self::new(group, raw, mirror),
-            Some(lease) => new(group, raw, mirror, Hold::new(lease, HoldKind::Part)),
+            Some(lease) => new(group, raw, mirror, Hold::part(lease)),
         }
     }
 
@@ -71,6 +71,15 @@ impl MemBlock {
         }
         // SAFETY: only `new` above makes blocks that say so, as the first field of a PooledBlock, which lives as long.
         Some(unsafe { &(*std::ptr::from_ref(self).cast::<PooledBlock>()).hold })
+    }
+
+    /// Gives the object back, or where the block has given out its address, notes that it is to go when the block dies. Nobody
+    /// may be using the block meanwhile.
+    pub(crate) fn give_back(&self, hold: &Hold) {
+        self.flags().give_back();
+        if !self.is_exporter() {
+            hold.lease().release();
+        }
     }
 
     /// Makes an idle block of a pool an object again; `None` if there is none.
@@ -99,7 +108,7 @@ pub(crate) unsafe fn delete(this: *mut MemBlock) {
     let block = unsafe { &*this };
     // SAFETY: the same.
     let py = unsafe { Python::assume_attached() };
-    if !block.is_exporter()
+    if block.is_only_pooled()
         && hold.may_idle()
         && let Some(below) = hold.lease().epoch().idle.push(py, this.cast())
     {
@@ -151,7 +160,7 @@ unsafe fn take_apart(this: *mut MemBlock) -> (Py<MemGroup>, bool, Arc<PoolEpoch>
     }
     // SAFETY: new has got it from there.
     unsafe { ffi::PyObject_Free(this.cast()) };
-    (group, ended.was_exporter, hold.end())
+    (group, ended.was_exporter, hold.end(ended.was_released))
 }
 
 /// Does what is to be done to the bytes of objects that went back to their pool, while these are certainly there.
@@ -159,7 +168,7 @@ pub(crate) fn tend(py: Python<'_>, group: &MemGroup, epoch: &PoolEpoch) {
     if !epoch.table.shape().is_tended || group.is_frozen() {
         return;
     }
-    let claim = Claim { epoch: epoch.epoch, by_exporter: false, hold: HoldRef::NONE };
+    let claim = Claim::of_epoch(epoch.epoch);
     // SAFETY: the group is open, and in the epoch of the objects: all of them are mapped.
     let tended = group.while_slots_there(py, claim, |_| unsafe { epoch.table.tend_returned() });
     if let Ok(Some(damage)) = tended {

@@ -148,7 +148,25 @@ unsafe extern "C" fn new(_class: *mut ffi::PyTypeObject, _args: *mut PyObject, _
 
 unsafe extern "C" fn dealloc(slf: *mut PyObject) {
     let this = slf.cast::<MemBlock>();
-    // SAFETY: Python calls this once for each object, when nobody refers to it any more, with the thread attached.
+    // SAFETY: it is a block, and there until one of the two below.
+    let block = unsafe { &*this };
+    if block.is_plain() && !block.is_watched() {
+        // SAFETY: MemBlock::new made it, for it is of no pool; Python calls this once for each object, when nobody refers to it
+        // any more, with the thread attached; and no weak reference is left.
+        unsafe { MemBlock::delete_plain(this) }
+    } else {
+        // SAFETY: Python calls this once for each object, when nobody refers to it any more, with the thread attached.
+        unsafe { dealloc_other(this) }
+    }
+}
+
+/// The end of a block that is of a pool, or an exporter, or watched by weak references.
+///
+/// # Safety
+/// `this` must be a block, which nobody refers to any more; to be called once, by an attached thread.
+#[inline(never)]
+unsafe fn dealloc_other(this: *mut MemBlock) {
+    // SAFETY: the caller's promise.
     unsafe { MemBlock::clear_weak_references(this) };
     // SAFETY: it is a block, and there until one of the two below.
     if unsafe { &*this }.is_pooled() {

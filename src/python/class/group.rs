@@ -25,7 +25,7 @@ use crate::python::share;
 use crate::python::stream::frames::arguments::{Prefix, ReadAhead};
 use crate::python::stream::frames::object::FrameReader;
 use crate::python::stream::reads::{self, ReadResult};
-use crate::python::view::{borrow, locate, protect};
+use crate::python::view::{borrow, locate};
 use crate::slot::Mirror;
 use crate::{Backing, Options};
 
@@ -305,35 +305,6 @@ impl MemGroup {
     ) -> PyResult<MemPool> {
         let capacity = capacity.map(|capacity| capacity.0);
         MemPool::new(slf, Request { size: size.0, align: align.0, zero, capacity, debug })
-    }
-
-    /// Return the same bytes through the read-only mirror: no system call, any size.
-    ///
-    /// Args:
-    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the
-    ///         result is of the same kind, shape, strides and format.
-    ///
-    /// Raises:
-    ///     TypeError: `obj` is none of these, or its elements refer to objects.
-    ///     ValueError: It does not live in this group, the group is anonymous, it is borrowed memory that can be written,
-    ///         or the group is freed.
-    #[pyo3(signature = (obj, /))]
-    fn protect<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        protect::through(slf, obj, Mirror::ReadOnly)
-    }
-
-    /// Return the same bytes through the read-write mirror.
-    ///
-    /// Args:
-    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the
-    ///         result is of the same kind, shape, strides and format.
-    ///
-    /// Raises:
-    ///     TypeError: `obj` is none of these, or its elements refer to objects.
-    ///     ValueError: It does not live in this group, it was borrowed to be read, or the group is freed.
-    #[pyo3(signature = (obj, /))]
-    fn unprotect<'py>(slf: &Bound<'py, Self>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        protect::through(slf, obj, Mirror::ReadWrite)
     }
 
     /// Hand an object to the process at the other end of a Unix socket, which takes it by `recv`: no copy.

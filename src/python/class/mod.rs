@@ -5,4 +5,5 @@ pub(super) mod block;
 mod group;
 mod list;
 pub(super) mod pool;
+pub(super) mod protect;
 pub(super) mod warm_memory;

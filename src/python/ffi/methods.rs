@@ -51,13 +51,19 @@ macro_rules! native_fn {
 /// Defines the table `METHODS` of a class: for each method its documentation, name and signature, how it is called, and
 /// its body.
 ///
-/// `no_arguments |object| body`, `by_position |object, arguments| body`, or `by_name(required; optional; by_name_only)
+/// `no_arguments |object| body`, `one_argument |object, argument| body`, `by_position |object, arguments| body`, or `by_name(required; optional; by_name_only)
 /// |object| body`, which finds each argument under its parameter's name, as an `Option` but for those that are
 /// required. `function(name)` is a C function as CPython calls it with arguments by name.
 macro_rules! native_methods {
     (@call $class:ty, $name:ident, no_arguments |$this:ident| $body:expr) => {
         $crate::python::ffi::methods::no_arguments(
             $crate::python::ffi::methods::native_fn!($class: |$this, _nothing: nullable| -> object $body),
+        )
+    };
+
+    (@call $class:ty, $name:ident, one_argument |$this:ident, $argument:ident| $body:expr) => {
+        $crate::python::ffi::methods::one_argument(
+            $crate::python::ffi::methods::native_fn!($class: |$this, $argument: object| -> object $body),
         )
     };
 
@@ -137,6 +143,10 @@ type Call = (PyMethodDefPointer, c_int);
 
 pub(crate) const fn no_arguments(call: ffi::PyCFunction) -> Call {
     (PyMethodDefPointer { PyCFunction: call }, ffi::METH_NOARGS)
+}
+
+pub(crate) const fn one_argument(call: ffi::PyCFunction) -> Call {
+    (PyMethodDefPointer { PyCFunction: call }, ffi::METH_O)
 }
 
 pub(crate) const fn by_position(call: ffi::PyCFunctionFast) -> Call {

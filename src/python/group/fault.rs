@@ -1,14 +1,12 @@
-//! Reports of crashes: switching them on and off, and which objects they can name.
+//! Reports of crashes: switching them on and off.
 
 use std::ffi::CString;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 
-use crate::fault::{self, objects};
+use crate::fault;
 use crate::python::ffi::errors::refused_by_kernel;
-use crate::python::group::raw::RawBlock;
 
 /// The environment variable that switches reports on, for programs that cannot be changed.
 const VARIABLE: &str = "MEMGROUP_FAULT_REPORT";
@@ -46,60 +44,5 @@ pub(crate) fn look_at_environment(py: Python<'_>) -> PyResult<()> {
             // It quotes the value in Rust's way, which leaves no NUL in it.
             PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &CString::new(complaint)?, 1)
         }
-    }
-}
-
-/// Whether a block ever gave out its address, and if reports were on then, where that is written down. Beside it, whether the block
-/// is of a pool.
-pub(crate) struct Exported(AtomicU32);
-
-/// It did, and nothing is written down. A number above it is that of a note, and this more.
-const UNNOTED: u32 = 1;
-
-/// The bit that says that the block is of a pool.
-const POOLED: u32 = 1 << 31;
-
-impl Exported {
-    pub(crate) fn not_yet(is_pooled: bool) -> Self {
-        Self(AtomicU32::new(if is_pooled { POOLED } else { 0 }))
-    }
-
-    #[inline(always)]
-    pub(crate) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & !POOLED != 0
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_pooled(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & POOLED != 0
-    }
-
-    /// Says that it does; returns whether it did before.
-    #[inline(always)]
-    pub(crate) fn swap(&self, raw: &RawBlock) -> bool {
-        let pooled = self.0.load(Ordering::Relaxed) & POOLED;
-        let did = self.0.compare_exchange(pooled, pooled | UNNOTED, Ordering::Relaxed, Ordering::Relaxed).is_err();
-        if !did && fault::is_enabled() {
-            self.note(raw, pooled);
-        }
-        did
-    }
-
-    /// Only the thread that was the first to say so comes here.
-    #[cold]
-    fn note(&self, raw: &RawBlock, pooled: u32) {
-        if let Some(number) = objects::note(raw.address.addr().get(), raw.len) {
-            self.0.store(pooled | (UNNOTED + 1 + number), Ordering::Relaxed);
-        }
-    }
-
-    /// At the end of the block: whether it did. What was written down is struck out.
-    #[inline(always)]
-    pub(crate) fn end(self) -> bool {
-        let state = self.0.into_inner() & !POOLED;
-        if let Some(number) = state.checked_sub(UNNOTED + 1) {
-            objects::forget(number);
-        }
-        state != 0
     }
 }

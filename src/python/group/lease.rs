@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -193,43 +193,20 @@ impl Drop for Lease {
     }
 }
 
-/// How a block holds an object.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum HoldKind {
-    /// It is a slice, or shows the same bytes through another mirror.
-    Part,
-    /// It is what `alloc` of the pool gave.
-    Whole,
-    /// It was given back, but has given out its address: it holds the object until it dies.
-    Kept,
-    /// It was given back, and holds nothing.
-    Returned,
-}
-
 /// The hold that a block has of an object.
 pub(crate) struct Hold {
     lease: Lease,
-    state: HoldState,
-}
-
-/// Its kind, which changes when the block is given back.
-struct HoldState(AtomicU8);
-
-impl HoldState {
-    #[inline(always)]
-    fn is(&self, kind: HoldKind) -> bool {
-        self.0.load(Ordering::Relaxed) == kind as u8
-    }
-
-    fn is_given_back(&self) -> bool {
-        self.is(HoldKind::Kept) || self.is(HoldKind::Returned)
-    }
+    /// Whether the block is a slice, or shows the same bytes through another mirror; else it is what `alloc` of the pool gave.
+    is_part: bool,
 }
 
 impl Hold {
-    pub(crate) fn new(lease: Lease, kind: HoldKind) -> Self {
-        Self { lease, state: HoldState(AtomicU8::new(kind as u8)) }
+    pub(crate) fn whole(lease: Lease) -> Self {
+        Self { lease, is_part: false }
+    }
+
+    pub(crate) fn part(lease: Lease) -> Self {
+        Self { lease, is_part: true }
     }
 
     #[inline(always)]
@@ -239,62 +216,19 @@ impl Hold {
 
     /// Whether the block is a part of what `alloc` of the pool gave.
     pub(crate) fn is_part(&self) -> bool {
-        self.state.is(HoldKind::Part)
+        self.is_part
     }
 
-    /// Whether the block was given back.
-    pub(crate) fn is_given_back(&self) -> bool {
-        self.state.is_given_back()
-    }
-
-    /// Gives the object back, or where the block has given out its address, notes that it is to go when the block dies. Nobody
-    /// may be using the block meanwhile.
-    pub(crate) fn give_back(&self, is_exporter: bool) {
-        let kind = if is_exporter { HoldKind::Kept } else { HoldKind::Returned };
-        self.state.0.store(kind as u8, Ordering::Relaxed);
-        if kind == HoldKind::Returned {
-            self.lease.release();
-        }
-    }
-
-    /// Whether the block may lie idle when it dies: it is what the pool gave, of this process, nobody else has the object, and
-    /// no child may.
+    /// Whether the block may lie idle when it dies, unless it is an exporter or was given back: it is what the pool gave, of this
+    /// process, nobody else has the object, and no child may.
     #[inline(always)]
     pub(crate) fn may_idle(&self) -> bool {
-        let Lease { epoch, .. } = &self.lease;
-        self.state.is(HoldKind::Whole)
-            && self.lease.node().forks() == fork::count()
-            && self.lease.is_only()
-            && epoch.table.is_own()
+        let Self { lease, is_part } = self;
+        !is_part && lease.node().forks() == fork::count() && lease.is_only() && lease.epoch.table.is_own()
     }
 
-    /// Ends the hold. Returns whose object it was.
-    pub(crate) fn end(self) -> Arc<PoolEpoch> {
-        let Self { lease, state } = self;
-        if state.is(HoldKind::Returned) { lease.into_released() } else { Arc::clone(lease.epoch()) }
-    }
-
-    /// The hold, for those who have the block for as long as they use this.
-    pub(crate) fn by_reference(&self) -> HoldRef {
-        HoldRef(Some(NonNull::from(&self.state)))
-    }
-}
-
-/// What says whether a block was given back to its pool, if it is of one. Whoever has this has the block.
-#[derive(Clone, Copy)]
-pub(crate) struct HoldRef(Option<NonNull<HoldState>>);
-
-// SAFETY: what it points to is an atomic.
-unsafe impl Send for HoldRef {}
-// SAFETY: as for Send.
-unsafe impl Sync for HoldRef {}
-
-impl HoldRef {
-    pub(crate) const NONE: Self = Self(None);
-
-    #[inline(always)]
-    pub(crate) fn is_given_back(self) -> bool {
-        // SAFETY: whoever has this has the block, and with it the state.
-        self.0.is_some_and(|state| unsafe { state.as_ref() }.is_given_back())
+    /// Ends the hold, and the lease unless that was released before. Returns whose object it was.
+    pub(crate) fn end(self, is_released: bool) -> Arc<PoolEpoch> {
+        if is_released { self.lease.into_released() } else { Arc::clone(self.lease.epoch()) }
     }
 }

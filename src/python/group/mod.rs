@@ -1,5 +1,6 @@
 //! `MemGroup`: which state it is in, who may touch it when, and what it hands out. What Python calls is in `class`.
 
+pub(crate) mod block_flags;
 pub(crate) mod fault;
 pub(crate) mod free_ranges;
 mod gil_chunk;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::list::Span;
 use crate::list::layout::Run;
 use crate::python::ffi::raw_bytes::Bytes;
-use crate::python::group::lease::HoldRef;
+use crate::python::group::block_flags::FlagsRef;
 use crate::slot::{LiveSlots, Mirror, Slot, SlotPtr, SlotRef};
 
 /// A run of bytes in a slot, through one of its mirrors.
@@ -42,7 +42,7 @@ impl RawBlock {
     /// What must be there for the bytes to be touched.
     #[inline(always)]
     pub(crate) fn claim(self) -> Claim {
-        Claim { epoch: self.epoch, by_exporter: false, hold: HoldRef::NONE }
+        Claim::of_epoch(self.epoch)
     }
 }
 
@@ -159,32 +159,39 @@ pub(crate) fn count(count: &AtomicUsize, more: usize) {
     count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
 
-/// What must be there: something of an epoch, held by an exporter or not. What an exporter holds outlasts a gentle end.
+/// What must be there: something of an epoch. What an exporter holds outlasts a gentle end, and what a block has given back to its
+/// pool is not to be touched.
 #[derive(Clone, Copy)]
 pub(crate) struct Claim {
     pub(crate) epoch: u64,
-    pub(crate) by_exporter: bool,
-    /// What it holds of a pool, which is not to be given back.
-    pub(crate) hold: HoldRef,
+    /// Of the block that holds it, if one does.
+    pub(crate) flags: FlagsRef,
 }
 
-/// A raw block, whether its holder is an exporter, and what it holds of a pool.
+impl Claim {
+    /// A claim to what no block holds.
+    #[inline(always)]
+    pub(crate) fn of_epoch(epoch: u64) -> Self {
+        Self { epoch, flags: FlagsRef::NONE }
+    }
+}
+
+/// A raw block, and the flags of the block that holds it.
 #[derive(Clone, Copy)]
 pub(crate) struct Held {
     pub(crate) raw: RawBlock,
-    pub(crate) by_exporter: bool,
-    pub(crate) hold: HoldRef,
+    pub(crate) flags: FlagsRef,
 }
 
 impl Held {
     #[inline(always)]
     pub(crate) fn claim(self) -> Claim {
-        Claim { epoch: self.raw.epoch, by_exporter: self.by_exporter, hold: self.hold }
+        Claim { epoch: self.raw.epoch, flags: self.flags }
     }
 }
 
 impl From<RawBlock> for Held {
     fn from(raw: RawBlock) -> Self {
-        Self { raw, by_exporter: false, hold: HoldRef::NONE }
+        Self { raw, flags: FlagsRef::NONE }
     }
 }

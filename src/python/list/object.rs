@@ -15,7 +15,7 @@ use crate::list::{Columns, ListLayout, Part, Span};
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
 use crate::python::ffi::raw_bytes::Bytes;
-use crate::python::group::lease::{HoldRef, Lease};
+use crate::python::group::lease::Lease;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Claim, RawBlock, count};
 use crate::python::group::state::Runs;
@@ -268,7 +268,7 @@ impl MemList {
     /// A list exports nothing itself, so a gentle end frees it.
     #[inline(always)]
     pub(crate) fn claim(&self) -> Claim {
-        Claim { epoch: self.epoch, by_exporter: false, hold: HoldRef::NONE }
+        Claim::of_epoch(self.epoch)
     }
 
     pub(crate) fn is_protected(&self) -> bool {

@@ -16,7 +16,7 @@ use crate::python::block::object::{Get, MemBlock};
 use crate::python::block::pooled::{block_of_object, delete_idle, tend};
 use crate::python::ffi::arguments::type_name;
 use crate::python::ffi::text::plural;
-use crate::python::group::lease::{HoldRef, Holders, Lease, PoolEpoch};
+use crate::python::group::lease::{Holders, Lease, PoolEpoch};
 use crate::python::group::lock::GroupLock;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Claim, RawBlock};
@@ -180,7 +180,7 @@ impl MemPool {
         let alone = epoch.table.growth().lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         epoch.table.grow(&alone, |bytes| -> PyResult<Chunk> {
             let raw = group.alloc_raw(py, bytes, self.shape.align)?;
-            group.check(py, Claim { epoch: epoch.epoch, by_exporter: false, hold: HoldRef::NONE })?;
+            group.check(py, Claim::of_epoch(epoch.epoch))?;
             epoch.add_chunk(py, raw.address.addr().get(), bytes)?;
             if self.shape.is_debug {
                 let (shape, many) = (self.shape, bytes / self.shape.stride);
@@ -217,7 +217,7 @@ impl MemPool {
                  alloc() gave",
             ));
         }
-        if hold.is_given_back() {
+        if block.is_given_back() {
             return Err(freed_before(hold.lease()));
         }
         let claim = block.held().claim();
@@ -225,7 +225,7 @@ impl MemPool {
             state.check(claim)?;
             let views = hold.lease().views();
             if views == 0 {
-                hold.give_back(block.is_exporter());
+                block.give_back(hold);
             }
             Ok(views)
         })?;

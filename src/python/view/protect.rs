@@ -7,6 +7,7 @@ use pyo3::types::PyMemoryView;
 use crate::python::block::buffer::Buffer;
 use crate::python::block::object::MemBlock;
 use crate::python::ffi::arguments::type_name;
+use crate::python::ffi::trampoline::attached;
 use crate::python::group::object::MemGroup;
 use crate::python::list::object::MemList;
 use crate::python::view::array::Array;
@@ -27,9 +28,17 @@ pub(crate) fn through<'py>(
             "the group {name:?} is frozen: nothing in it can be written any more"
         )));
     }
-    if let Ok(block) = object.cast::<MemBlock>() {
-        return moved_block(slf, block, to).map(Bound::into_any);
+    match object.cast::<MemBlock>() {
+        Ok(block) => moved_block(slf, block, to).map(Bound::into_any),
+        Err(_) => attached(slf.py(), |_| through_other(slf, object, to)),
     }
+}
+
+fn through_other<'py>(
+    slf: &Bound<'py, MemGroup>,
+    object: &Bound<'py, PyAny>,
+    to: Mirror,
+) -> PyResult<Bound<'py, PyAny>> {
     if let Ok(list) = object.cast::<MemList>() {
         return MemList::through(slf, list, to).map(Bound::into_any);
     }

@@ -12,7 +12,6 @@ use crate::fallible;
 use crate::list::Span;
 use crate::list::layout_builder::LayoutBuilder;
 use crate::python::ffi::arguments::type_name;
-use crate::python::group::lease::HoldRef;
 use crate::python::group::lender::{Lender, release_due};
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Claim, LiveBlock};
@@ -300,7 +299,7 @@ fn placed(state: &GroupState, pieces: &[Piece], lender: &Arc<Lender>, has_pools:
     }
     let are_own = known.iter().any(Option::is_some);
     let mut places = Vec::new();
-    let mut claim = Claim { epoch: state.epoch(), by_exporter: false, hold: HoldRef::NONE };
+    let mut claim = Claim::of_epoch(state.epoch());
     for (piece, known) in pieces.iter().zip(known) {
         let raw = match known {
             // A list would not hold what may be an object of a pool.

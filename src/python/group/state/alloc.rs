@@ -4,7 +4,6 @@ use pyo3::prelude::*;
 
 use super::{GroupState, Unavailable};
 use crate::list::{Columns, Run};
-use crate::python::group::lease::HoldRef;
 use crate::python::group::raw::{Claim, RawBlock};
 use crate::slot::Taken;
 
@@ -82,6 +81,6 @@ pub(crate) struct Runs {
 
 impl Runs {
     pub(crate) fn claim(&self) -> Claim {
-        Claim { epoch: self.epoch, by_exporter: false, hold: HoldRef::NONE }
+        Claim::of_epoch(self.epoch)
     }
 }

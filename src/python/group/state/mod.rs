@@ -128,21 +128,24 @@ impl GroupState {
     /// looked at: the group holds them or, after a gentle end, the exporter that asks.
     #[inline(always)]
     pub(crate) fn check(&self, claim: Claim) -> Result<LiveSlots<'_>, Unavailable> {
-        let is_there = self.phase == Phase::Open && self.epoch == claim.epoch;
+        let is_there = self.phase == Phase::Open && self.epoch == claim.epoch && !claim.flags.is_given_back();
         if !is_there {
-            match self.phase {
-                Phase::Freed => return Err(Unavailable::Freed),
-                _ if self.epoch != claim.epoch => return Err(Unavailable::Reset),
-                Phase::Ended if !claim.by_exporter => return Err(Unavailable::Ended),
-                _ => {}
-            }
-        }
-        if claim.hold.is_given_back() {
-            return Err(Unavailable::Returned);
+            self.check_closely(claim)?;
         }
         // SAFETY: every end of a group borrows it uniquely, and changes the epoch or the phase. So while this borrow lasts, the
         // slots that this epoch's raw blocks and lists lie in are the group's or, of an exporter, its own.
         Ok(unsafe { LiveSlots::new() })
+    }
+
+    #[cold]
+    fn check_closely(&self, claim: Claim) -> Result<(), Unavailable> {
+        match self.phase {
+            Phase::Freed => Err(Unavailable::Freed),
+            _ if self.epoch != claim.epoch => Err(Unavailable::Reset),
+            Phase::Ended if !claim.flags.is_exporter() => Err(Unavailable::Ended),
+            _ if claim.flags.is_given_back() => Err(Unavailable::Returned),
+            _ => Ok(()),
+        }
     }
 
     /// What the group holds, and how many committed bytes are in slots that it has let go and that exporters keep. The

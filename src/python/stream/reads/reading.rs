@@ -8,7 +8,6 @@ use crate::io::driver::Caller;
 use crate::list::{Builder, Change, ListLayout};
 use crate::python::ffi::memory::{has_memory_for_objects, tuple_of_numbers};
 use crate::python::ffi::progress::Progress;
-use crate::python::group::lease::HoldRef;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::Claim;
 use crate::python::group::state::Runs;
@@ -46,7 +45,7 @@ impl<'py> Reading<'py> {
     }
 
     pub(super) fn claim(&self) -> Claim {
-        Claim { epoch: self.epoch, by_exporter: false, hold: HoldRef::NONE }
+        Claim::of_epoch(self.epoch)
     }
 
     /// What came of it, with the changes by number.
