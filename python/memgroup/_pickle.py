@@ -24,7 +24,7 @@ from memgroup._memgroup import (
 # Modules that only some programs need are imported on first use, because importing memgroup has to be fast.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
     from contextlib import AbstractContextManager
     from pickle import PickleBuffer
     from typing import Any
@@ -37,12 +37,15 @@ FIRST_OUT_OF_BAND = 5
 """The first pickle protocol that knows buffers."""
 
 LARGE = 1024 * 1024
-"""What is loaded in this many bytes or more gets a group of its own."""
+"""What is loaded in this many bytes or more gets its own group, or stays where it arrived out of band."""
 
 TOGETHER = 16 * 1024 * 1024
 """So many bytes of smaller things are loaded into one group before the next begins: the most that one of them
 can keep with it.
 """
+
+ALIGN = 16
+"""The alignment of a block, unless more is asked for."""
 
 PADDING = 16
 """About what alignment may take of each record."""
@@ -135,22 +138,61 @@ def _sent(data: Any, protocol: int) -> PickleBuffer | bytes:
     return PickleBuffer(data)
 
 
-def reduce_block(block: MemBlock, protocol: int) -> tuple[Callable[..., MemBlock], tuple[Any, ...]]:
+def _reduced(load: Callable[..., Any], nbytes: int, protocol: int, *arguments: Any) -> tuple[Any, ...]:
+    """Return what pickle is told: to call `load` with these arguments.
+
+    An engine may receive the first buffer together with the pickle, where it is not aligned, as dask does. So
+    an empty buffer precedes those that are large enough to stay where they arrive.
+    """
+    if protocol < FIRST_OUT_OF_BAND or nbytes < LARGE:
+        return load, arguments
+    return load_aligned, (_sent(bytearray(), protocol), load, *arguments)
+
+
+def load_aligned(_: Buffer, load: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what `load` does with these arguments."""
+    return load(*arguments)
+
+
+def _borrowed(
+    buffers: Sequence[Buffer], align: int, readonly: bool
+) -> tuple[MemGroup, tuple[MemBlock, ...]] | None:
+    """Return a new group and blocks of it that show what came out of band, if they are as the sender's were.
+
+    That is as pickle has it: what is loaded shares the buffers' memory.
+    """
+    if _into.get() is not None or not all(isinstance(buffer, memoryview) for buffer in buffers):
+        return None
+    views = [memoryview(buffer) for buffer in buffers]
+    if sum(view.nbytes for view in views) < LARGE or not all(view.contiguous for view in views):
+        return None
+    if readonly:
+        views = [view.toreadonly() for view in views]
+    group = MemGroup(name="loaded")
+    blocks = tuple(map(group.borrow, views))
+    fit = all(block.readonly == readonly and not block.address % align for block in blocks)
+    return (group, blocks) if fit else None
+
+
+def reduce_block(block: MemBlock, protocol: int) -> tuple[Any, ...]:
     """Return the pickled form of a block."""
-    return load_block, (_sent(block, protocol), block.readonly)
+    return _reduced(load_block, block.nbytes, protocol, _sent(block, protocol), block.readonly)
 
 
 def load_block(buffer: Buffer, readonly: bool) -> MemBlock:
-    """Return a block with the bytes of `buffer`; it shares them if they live in a group of this process."""
+    """Return a block of the bytes of `buffer`; it shares them if they live in a group or came out of band."""
     block = block_from_buffer(buffer, readonly)
     if block is not None:
         return block
+    borrowed = _borrowed([buffer], ALIGN, readonly)
+    if borrowed is not None:
+        return borrowed[1][0]
     group = _receiver(memoryview(buffer).nbytes, readonly)
     block = group.copy(buffer)
     return group.protect(block) if readonly else block
 
 
-def reduce_list(blocks: MemList, protocol: int) -> tuple[Callable[..., MemList], tuple[Any, ...]]:
+def reduce_list(blocks: MemList, protocol: int) -> tuple[Any, ...]:
     """Return the pickled form of a list: its contiguous runs, or one copy of the records."""
     taken = pieces(blocks)
     if taken is None:
@@ -160,15 +202,19 @@ def reduce_list(blocks: MemList, protocol: int) -> tuple[Callable[..., MemList],
     if len(table) == 2:
         table = (_sent(table[0], protocol), _sent(table[1], protocol))
     sent = tuple(_sent(stretch, protocol) for stretch in stretches)
-    return load_list, (sent, firsts, table, align, blocks.readonly)
+    return _reduced(load_list, blocks.nbytes, protocol, sent, firsts, table, align, blocks.readonly)
 
 
 def load_list(
     buffers: tuple[Buffer, ...], firsts: tuple[int, ...], table: _Table, align: int, readonly: bool
 ) -> MemList:
-    """Return a list that lies in `buffers` if they live in one group of this process, otherwise in a copy."""
+    """Return a list that lies in `buffers` if they are in a group or came out of band, else in a copy."""
     blocks = list_of_pieces(None, buffers, firsts, table, align, readonly)
-    if blocks is None:
+    borrowed = _borrowed(buffers, align, readonly) if blocks is None else None
+    if borrowed is not None:
+        group, buffers = borrowed
+        blocks = list_of_pieces(group, buffers, firsts, table, align, readonly)
+    elif blocks is None:
         group = _receiver(sum(memoryview(buffer).nbytes for buffer in buffers), readonly)
         blocks = list_of_pieces(group, buffers, firsts, table, align, readonly)
     assert blocks is not None  # it lives in a group

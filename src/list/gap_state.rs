@@ -23,6 +23,11 @@ impl Gaps {
         Self { are_untouched: false, ..Self::new() }
     }
 
+    /// Gaps of memory that shows what another list had cleared.
+    pub(super) fn clear() -> Self {
+        Self { are_clear: AtomicBool::new(true), ..Self::new() }
+    }
+
     /// Gaps that belong to others.
     pub(super) fn foreign() -> Self {
         Self { are_foreign: true, ..Self::new() }

@@ -105,6 +105,11 @@ impl ListLayout {
         Self { gaps: Gaps::written(), ..self }
     }
 
+    /// This layout, where whatever lies between the objects may be shown.
+    pub(crate) fn with_clear_gaps(self) -> Self {
+        Self { gaps: Gaps::clear(), ..self }
+    }
+
     /// This layout, where others own what lies between the objects.
     pub(crate) fn with_foreign_gaps(self) -> Self {
         Self { gaps: Gaps::foreign(), ..self }

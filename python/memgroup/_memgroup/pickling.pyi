@@ -53,7 +53,7 @@ def list_of_pieces(
 
     Args:
         group: Where bytes go that do not live in one open group of this process. With None, the result is
-            None then.
+            None then. If all of them live in this group, what lies between the records is the list's.
         buffers: As `pieces` returned them.
         firsts: As `pieces` returned them.
         table: As `pieces` returned it; the numbers as any buffers of unsigned 64-bit integers.

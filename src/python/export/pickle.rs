@@ -166,7 +166,7 @@ pub(crate) fn gathered<'py>(list: &Bound<'py, MemList>) -> PyResult<Bound<'py, P
 ///
 /// Args:
 ///     group: Where bytes go that do not live in one open group of this process. With None, the result is
-///         None then.
+///         None then. If all of them live in this group, what lies between the records is the list's.
 ///     buffers: As `pieces` returned them.
 ///     firsts: As `pieces` returned them.
 ///     table: As `pieces` returned it; the numbers as any buffers of unsigned 64-bit integers.
@@ -191,6 +191,10 @@ pub(crate) fn list_of_pieces<'py>(
         return Err(damaged());
     }
     let (group, layout, epoch) = match find_in_process(&sources, &firsts, readonly)? {
+        // The caller has just borrowed what arrived, for this list alone.
+        Some((home, runs, epoch)) if group.is_some_and(|group| group.is(&home)) => {
+            (home, ListLayout::new(columns, runs.into()).with_clear_gaps(), epoch)
+        }
         // The bytes have their owner, who may see between the records what he likes, and keeps it.
         Some((group, runs, epoch)) => (group, ListLayout::new(columns, runs.into()).with_foreign_gaps(), epoch),
         None => {
