@@ -90,6 +90,19 @@ pub enum Error {
         available: usize,
     },
 
+    /// The kernel overcommits nothing (`vm.overcommit_memory=2`), and has promised nearly all that it may.
+    #[error(
+        "cannot commit {wanted} more bytes: this machine overcommits nothing (vm.overcommit_memory=2), and {available} are \
+         left below its CommitLimit; ask for less, free other groups, raise vm.overcommit_ratio, or keep the data in a \
+         directory (backing)"
+    )]
+    CommitLimit {
+        /// Bytes that the request would commit.
+        wanted: usize,
+        /// Bytes that the kernel can still promise, less a reserve.
+        available: usize,
+    },
+
     /// A memory cgroup that the process is in has not that much memory left: beyond, the kernel would kill.
     #[error(
         "cannot commit {wanted} more bytes: of the {limit} that the memory cgroup allows in {}, {usage} are in use \

@@ -6,14 +6,17 @@
 use std::ffi::CStr;
 
 use crate::error::Error;
-use crate::os::headroom;
+use crate::os::headroom::{self, Terms};
+
+/// The allocator has the kernel account for what it maps.
+const TERMS: Terms = Terms { may_swap: true, is_accounted: true };
 
 /// Says whether so many bytes, which are about to be allocated and touched, can be had.
 ///
 /// # Errors
 /// [`Error::Headroom`] or [`Error::Cgroup`].
 pub(crate) fn check(bytes: usize) -> Result<(), Error> {
-    headroom::check(bytes, true).map_err(|shortage| shortage.refusing(bytes))
+    headroom::check(bytes, TERMS).map_err(|shortage| shortage.refusing(bytes))
 }
 
 /// Makes room for `more` elements: for no others where the vector has none yet, else for half as many again at least,

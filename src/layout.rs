@@ -169,6 +169,10 @@ const HUGE_SHARE: usize = 8;
 /// whoever asks for that much at once may never touch most of it.
 pub const MAX_HUGE_REQUEST: usize = 64 * 1024 * 1024;
 
+/// The most huge pages that are made of small ones at once, to find out after them whether more are worth it. While the
+/// kernel is at it, their bytes may be in memory twice.
+pub const MAX_COLLAPSED_AT_ONCE: usize = 4;
+
 impl HugePages {
     /// Huge pages of `size` bytes in a group that has slots from `base` bytes on, has handed out `handed_out` bytes,
     /// and in its other slots has committed `wasted` bytes for the sake of huge pages that nobody uses.

@@ -100,12 +100,16 @@ impl Options {
             return Err(Error::Unshareable);
         }
         os::check_backing(&backing).map_err(refused)?;
+        let budget = Budget::new(self.limit)
+            .secret(self.secret)
+            .huge_pages(self.huge_pages)
+            .accounted(backing == Backing::Anonymous);
         Ok(MemGroup {
             tables: PerProcess::new(SlotTable::default()).map_err(Refusal::in_preparation)?,
             // Relaxed: only that no two are equal matters.
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             sizes,
-            budget: Arc::new(Budget::new(self.limit).secret(self.secret).huge_pages(self.huge_pages)),
+            budget: Arc::new(budget),
             backing,
             name: self.name,
             is_shared: self.shared,

@@ -39,7 +39,11 @@ impl MemGroup {
             // What is open, or even committed, must be used up before anyone hears of it.
             let may_commit = !matches!(
                 error,
-                Error::Limit { .. } | Error::Headroom { .. } | Error::Cgroup { .. } | Error::Unlocked { .. }
+                Error::Limit { .. }
+                    | Error::Headroom { .. }
+                    | Error::CommitLimit { .. }
+                    | Error::Cgroup { .. }
+                    | Error::Unlocked { .. }
             );
             let taken = table.iter().find_map(|slot| Some((alloc_in(&slot, may_commit).ok()??, slot)));
             taken.ok_or(error)

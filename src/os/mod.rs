@@ -97,6 +97,7 @@ impl headroom::Shortage {
     pub(crate) fn refusing(self, wanted: usize) -> Error {
         match self {
             Self::Machine(available) => Error::Headroom { wanted, available },
+            Self::CommitLimit(available) => Error::CommitLimit { wanted, available },
             Self::Cgroup(room) => Error::Cgroup {
                 wanted,
                 available: room.available,

@@ -1,7 +1,7 @@
 //! What a group may commit, and what it has.
 
 use crate::error::Error;
-use crate::os::headroom::{self, Claim};
+use crate::os::headroom::{self, Grant, Terms};
 use crate::sync::{AtomicUsize, Ordering};
 
 /// The bytes a group and all its slots have committed, against the most they may. Shared by a group and its slots,
@@ -13,13 +13,15 @@ pub(crate) struct Budget {
     is_secret: bool,
     /// Whether they may be in huge pages.
     wants_huge_pages: bool,
+    /// Whether the kernel accounts for them as they are mapped: they are private.
+    is_accounted: bool,
     committed: AtomicUsize,
 }
 
 impl Budget {
     /// A budget of at most `limit` bytes.
     pub(crate) fn new(limit: Option<usize>) -> Self {
-        Self { limit, is_secret: false, wants_huge_pages: true, committed: AtomicUsize::new(0) }
+        Self { limit, is_secret: false, wants_huge_pages: true, is_accounted: false, committed: AtomicUsize::new(0) }
     }
 
     /// The same for secrets or, as it was, for what is none.
@@ -30,6 +32,15 @@ impl Budget {
     /// The same in huge pages where they are to be had, as it was, or in small ones only.
     pub(crate) fn huge_pages(self, wants_huge_pages: bool) -> Self {
         Self { wants_huge_pages, ..self }
+    }
+
+    /// The same for memory that the kernel accounts for as it is mapped or, as it was, as it is touched.
+    pub(crate) fn accounted(self, is_accounted: bool) -> Self {
+        Self { is_accounted, ..self }
+    }
+
+    fn terms(&self) -> Terms {
+        Terms { may_swap: !self.is_secret, is_accounted: self.is_accounted }
     }
 
     pub(crate) fn wants_huge_pages(&self) -> bool {
@@ -58,19 +69,19 @@ impl Budget {
     /// committed.
     ///
     /// Only one thread at a time takes: the one that holds the lock of the table.
-    pub(crate) fn take(&self, bytes: usize, cold: usize) -> Result<Claim, Error> {
+    pub(crate) fn take(&self, bytes: usize, cold: usize) -> Result<Grant, Error> {
         // Relaxed throughout: only the numbers matter; nothing else is published through them.
         let committed = self.committed();
         let limit = self.limit.unwrap_or(usize::MAX);
         if committed.checked_add(bytes).is_none_or(|sum| sum > limit) {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
-        let claim = match cold > 0 {
-            true => headroom::claim(cold, !self.is_secret).map_err(|shortage| shortage.refusing(cold))?,
-            false => Claim::NOTHING,
+        let grant = match cold > 0 {
+            true => headroom::claim(cold, self.terms()).map_err(|shortage| shortage.refusing(cold))?,
+            false => Grant::NOTHING,
         };
         self.committed.fetch_add(bytes, Ordering::Relaxed);
-        Ok(claim)
+        Ok(grant)
     }
 
     /// Says whether `bytes` more could be accounted for now, in however many steps, or why not; as for
@@ -82,7 +93,7 @@ impl Budget {
             return Err(Error::Limit { wanted: bytes, committed, limit });
         }
         match cold > 0 {
-            true => headroom::check(cold, !self.is_secret).map_err(|shortage| shortage.refusing(cold)),
+            true => headroom::check(cold, self.terms()).map_err(|shortage| shortage.refusing(cold)),
             false => Ok(()),
         }
     }
@@ -98,7 +109,7 @@ mod tests {
     use super::*;
 
     fn is_short(taken: Result<(), Error>) -> bool {
-        matches!(taken, Err(Error::Headroom { .. } | Error::Cgroup { .. }))
+        matches!(taken, Err(Error::Headroom { .. } | Error::CommitLimit { .. } | Error::Cgroup { .. }))
     }
 
     #[test]

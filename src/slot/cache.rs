@@ -185,10 +185,12 @@ fn settle(memory: &mut Memory, committed: usize) {
 /// nothing kept meanwhile: warm memory must never be why somebody is refused.
 pub(crate) fn retry_after_eviction<T>(attempt: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     match attempt() {
-        Err(error @ (Error::Headroom { .. } | Error::Cgroup { .. } | Error::Os { .. })) => match Suspended::begin() {
-            Some(_suspended) => attempt(),
-            None => Err(error),
-        },
+        Err(error @ (Error::Headroom { .. } | Error::CommitLimit { .. } | Error::Cgroup { .. } | Error::Os { .. })) => {
+            match Suspended::begin() {
+                Some(_suspended) => attempt(),
+                None => Err(error),
+            }
+        }
         result => result,
     }
 }

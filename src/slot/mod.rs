@@ -14,7 +14,7 @@ use std::ptr::NonNull;
 use crate::error::Error;
 use crate::fault::SlotRegistration;
 use crate::layout::{self, HugePages, SlotIndex};
-use crate::os::headroom::Claim;
+use crate::os::headroom::Grant;
 use crate::os::{self, Backing, Mirrors, Refusal, SharedFile, fork};
 use crate::sync::opaque;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
@@ -370,9 +370,9 @@ impl Slot {
         let Some(memory) = self.own() else { return Ok(()) };
         let (more, from) = self.cold_part(memory, to);
         let cold = if memory.mirrors.are_in_files() { 0 } else { to - from };
-        let claim = self.budget.take(more, cold)?;
-        let as_huge = cold <= most_huge && may_be_huge(&memory.mirrors, &claim, from, to);
-        self.populate(&memory.mirrors, from, to, as_huge).inspect_err(|_| self.budget.give_back(more))?;
+        let mut grant = self.budget.take(more, cold)?;
+        let as_huge = cold <= most_huge && may_be_huge(&memory.mirrors, &mut grant, from, to);
+        self.populate(&memory.mirrors, from, to, as_huge, &grant).inspect_err(|_| self.budget.give_back(more))?;
         self.extend(to, to);
         Ok(())
     }
@@ -383,9 +383,9 @@ impl Slot {
         let Some(memory) = self.own() else { return false };
         let (more, from) = self.cold_part(memory, to);
         let cold = to - from;
-        let Ok(claim) = self.budget.take(more, cold) else { return false };
-        let may_be_huge = cold <= most_huge && may_be_huge(&memory.mirrors, &claim, from, to);
-        let done = may_be_huge && self.populate(&memory.mirrors, from, to, true).is_ok();
+        let Ok(mut grant) = self.budget.take(more, cold) else { return false };
+        let may_be_huge = cold <= most_huge && may_be_huge(&memory.mirrors, &mut grant, from, to);
+        let done = may_be_huge && self.populate(&memory.mirrors, from, to, true, &grant).is_ok();
         match done {
             true => self.extend(to, planned),
             false => self.budget.give_back(more),
@@ -406,7 +406,7 @@ impl Slot {
         (to - ready, ready.max(memory.resident).min(to))
     }
 
-    fn populate(&self, mirrors: &Mirrors, from: usize, to: usize, as_huge: bool) -> Result<(), Error> {
+    fn populate(&self, mirrors: &Mirrors, from: usize, to: usize, as_huge: bool, grant: &Grant) -> Result<(), Error> {
         let cold = to - from;
         if cold == 0 {
             return Ok(());
@@ -416,7 +416,7 @@ impl Slot {
                 unlocked.error(cold, || format!("locking {cold} bytes of slot {} in memory", self.index.get()))
             });
         }
-        let ahead = cold <= layout::MAX_WINDOW.max(mirrors.granule());
+        let ahead = cold <= layout::MAX_WINDOW.max(mirrors.granule()) || grant.must_populate();
         let committed = match as_huge {
             true => mirrors.commit_huge(from, to, ahead),
             false => mirrors.commit(from, to, ahead),
@@ -586,17 +586,14 @@ impl Slot {
 
 /// Whether huge pages are to be made of what is committed from one offset to another: one fits, and the kernel is not near its
 /// limits, for refusing takes it long.
-fn may_be_huge(mirrors: &Mirrors, claim: &Claim, from: usize, to: usize) -> bool {
-    // While the kernel collapses pages it holds them twice, which nobody has accounted for, and threads of several groups can
-    // be at it at once.
-    const SPARE_HUGE_PAGES: usize = 8;
+fn may_be_huge(mirrors: &Mirrors, grant: &mut Grant, from: usize, to: usize) -> bool {
     mirrors.huge_page().is_some_and(|size| {
-        let fits = layout::first_huge_page(from, size) + size <= to;
-        let has_spare = claim.has_spare(size.saturating_mul(SPARE_HUGE_PAGES));
-        if fits && !has_spare {
+        let len = to.saturating_sub(layout::first_huge_page(from, size)) / size * size;
+        let has_extra = len > 0 && grant.claim_extra(len.min(size.saturating_mul(layout::MAX_COLLAPSED_AT_ONCE)));
+        if len > 0 && !has_extra {
             mirrors.skip_huge_pages();
         }
-        fits && has_spare
+        has_extra
     })
 }
 

@@ -123,15 +123,19 @@ def _overcommit(facts: MemoryFacts) -> Iterator[Finding]:
     if mode is None:
         return
     strict = mode == 2
-    meaning = (
-        "strict: the kernel promises no more than CommitLimit, and may refuse memory that is available"
-        if strict
-        else "untouched memory costs address space only"
-    )
     found: dict[str, int] = {"mode": mode}
-    if strict:
-        found |= {"limit": facts["commit_limit"] or 0, "promised": facts["committed"] or 0}
-    yield Finding(MEMORY, "overcommit", OPTIONAL if strict else "ok", f"mode {mode}", meaning, found)
+    if not strict:
+        meaning = "untouched memory costs address space only"
+        yield Finding(MEMORY, "overcommit", "ok", f"mode {mode}", meaning, found)
+        return
+    limit, promised = facts["commit_limit"] or 0, facts["committed"] or 0
+    found |= {"limit": limit, "promised": promised}
+    meaning = (
+        f"strict: {show_size(max(limit - promised, 0))} of CommitLimit are left, beyond it is a MemoryError; "
+        "a memfd group fills a block with pages at once, touched or not "
+        "(sysctl vm.overcommit_memory, vm.overcommit_ratio)"
+    )
+    yield Finding(MEMORY, "overcommit", OPTIONAL, f"mode {mode}", meaning, found)
 
 
 def _huge_pages(chosen: str | None, size: int, setting: str, of: str, none: str, wanted: str) -> Finding:

@@ -14,6 +14,7 @@ impl From<Error> for PyErr {
             | Error::Full { .. }
             | Error::Limit { .. }
             | Error::Headroom { .. }
+            | Error::CommitLimit { .. }
             | Error::Cgroup { .. }
             | Error::Unlocked { .. }
             | Error::Table { .. }

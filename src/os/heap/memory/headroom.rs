@@ -5,6 +5,7 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub(crate) enum Shortage {
     Machine(usize),
+    CommitLimit(usize),
     Cgroup(CgroupRoom),
 }
 
@@ -16,22 +17,32 @@ pub(crate) struct CgroupRoom {
     pub(crate) available: usize,
 }
 
-#[derive(Debug)]
-pub(crate) struct Claim;
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) may_swap: bool,
+    pub(crate) is_accounted: bool,
+}
 
-impl Claim {
+#[derive(Debug)]
+pub(crate) struct Grant;
+
+impl Grant {
     pub(crate) const NOTHING: Self = Self;
 
-    pub(crate) fn has_spare(&self, _bytes: usize) -> bool {
+    pub(crate) fn must_populate(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn claim_extra(&mut self, _bytes: usize) -> bool {
         true
     }
 }
 
-pub(crate) fn claim(_bytes: usize, _may_swap: bool) -> Result<Claim, Shortage> {
-    Ok(Claim)
+pub(crate) fn claim(_bytes: usize, _terms: Terms) -> Result<Grant, Shortage> {
+    Ok(Grant)
 }
 
-pub(crate) fn check(_bytes: usize, _may_swap: bool) -> Result<(), Shortage> {
+pub(crate) fn check(_bytes: usize, _terms: Terms) -> Result<(), Shortage> {
     Ok(())
 }
 

@@ -419,12 +419,10 @@ impl Drop for Mirrors {
     }
 }
 
-/// The next huge pages of the bytes `from..end`, few enough to find out after them whether more are worth it. The first may have
-/// been begun with small ones.
+/// The next huge pages of the bytes `from..end` to be made at once. The first may have been begun with small ones.
 fn next_huge(from: usize, end: usize, size: usize) -> Option<Range<usize>> {
-    const MAX_AT_ONCE: usize = 4;
     let (start, end) = (layout::first_huge_page(from, size), end / size * size);
-    (start < end).then(|| start..end.min(start.saturating_add(size.saturating_mul(MAX_AT_ONCE))))
+    (start < end).then(|| start..end.min(start.saturating_add(size.saturating_mul(layout::MAX_COLLAPSED_AT_ONCE))))
 }
 
 fn resize(file: &impl AsFd, len: usize) -> Result<(), Refusal> {

@@ -3,7 +3,9 @@
 mod cgroup;
 pub(crate) mod facts;
 pub(crate) mod headroom;
+mod machine;
 pub(crate) mod overcommit;
+mod text;
 
 use crate::os::page_size;
 

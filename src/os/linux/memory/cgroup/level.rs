@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::places::Version;
 use crate::os::memory_facts::CgroupFacts;
+use crate::os::system::memory::text::Text;
 
 /// From here on a limit of the first version is none: it counts in whole pages and cannot say "max".
 const UNLIMITED: usize = 1 << 62;
@@ -48,6 +49,8 @@ pub(crate) enum Look {
     Closely {
         /// Bytes of swap that the machine has free.
         swap_free: usize,
+        /// What this process needs to run.
+        text: Text,
     },
 }
 
@@ -72,19 +75,25 @@ impl Level {
 
     /// What it has, where it has a limit. Limits can change at any time, so none is remembered.
     ///
+    /// `most_text` is the most text that was found so far.
+    ///
     /// `memory.high` is not one: beyond it the kernel reclaims and slows down, and kills nobody.
-    pub(super) fn room(&self, look: Look) -> Option<CgroupRoom> {
+    pub(super) fn room(&self, look: Look, most_text: &mut usize) -> Option<CgroupRoom> {
         let account = self.memory();
-        let limit = self.limit(&account)?;
+        let limit = self.limit()?;
         let usage = self.number(account.usage)?;
         let mut available = limit.saturating_sub(usage);
-        if let Look::Closely { swap_free } = look {
-            let reclaimable = self.reclaimable();
+        if let Look::Closely { swap_free, text } = look {
+            let cache = self.page_cache();
+            let text = text.in_memory(cache.mapped, cache.shared_memory).min(cache.mapped);
+            *most_text = text.max(*most_text);
+            let reclaimable = cache.reclaimable(text);
             available = available.saturating_add(reclaimable).saturating_add(self.swap(swap_free));
+            available = available.saturating_sub(*most_text - text);
             // Of the first version one limit can hold memory and swap together.
             let together = AccountFiles { limit: "memory.memsw.limit_in_bytes", usage: "memory.memsw.usage_in_bytes" };
             if self.version == Version::One
-                && let Some(limit) = self.limit(&together)
+                && let Some(limit) = self.limit_of(&together)
                 && let Some(usage) = self.number(together.usage)
             {
                 available = available.min(limit.saturating_sub(usage).saturating_add(reclaimable));
@@ -103,9 +112,9 @@ impl Level {
         Some(CgroupFacts {
             path: Path::new("/").join(below).display().to_string(),
             version: if self.version == Version::One { 1 } else { 2 },
-            limit: self.limit(&account),
+            limit: self.limit(),
             usage: self.number(account.usage)?,
-            reclaimable: self.reclaimable(),
+            reclaimable: self.page_cache().reclaimable(0),
         })
     }
 
@@ -116,12 +125,9 @@ impl Level {
         }
     }
 
-    /// Page cache that goes before anybody is killed. Files read once are on the inactive list; the active one holds
-    /// what is in use, programs among it, and half of it has to do. Dirty pages can only go once they are written, so
-    /// they do not count.
-    fn reclaimable(&self) -> usize {
-        let Ok(stat) = fs::read_to_string(self.directory.join("memory.stat")) else { return 0 };
-        reclaimable(self.version, &stat)
+    fn page_cache(&self) -> PageCache {
+        fs::read_to_string(self.directory.join("memory.stat"))
+            .map_or(PageCache::default(), |stat| PageCache::parse(self.version, &stat))
     }
 
     /// What can be swapped out of it.
@@ -132,13 +138,18 @@ impl Level {
             Version::Two => {
                 let swap = AccountFiles { limit: "memory.swap.max", usage: "memory.swap.current" };
                 let used = self.number(swap.usage).unwrap_or(0);
-                self.limit(&swap).map_or(usize::MAX, |limit| limit.saturating_sub(used))
+                self.limit_of(&swap).map_or(usize::MAX, |limit| limit.saturating_sub(used))
             }
         };
         allowed.min(swap_free)
     }
 
-    fn limit(&self, account: &AccountFiles) -> Option<usize> {
+    /// The limit, if it has one.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.limit_of(&self.memory())
+    }
+
+    fn limit_of(&self, account: &AccountFiles) -> Option<usize> {
         // "max" is no number.
         self.number(account.limit).filter(|&limit| limit < UNLIMITED)
     }
@@ -148,17 +159,48 @@ impl Level {
     }
 }
 
-fn reclaimable(version: Version, stat: &str) -> usize {
-    let figure = |name: &str| {
-        let value = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.and_then(|value| value.trim().parse::<usize>().ok()).unwrap_or(0)
-    };
-    // Of the first version the plain figures leave out the levels below.
-    let (inactive, active, unwritten) = match version {
-        Version::One => ("total_inactive_file", "total_active_file", figure("total_dirty") + figure("total_writeback")),
-        Version::Two => ("inactive_file", "active_file", figure("file_dirty") + figure("file_writeback")),
-    };
-    (figure(inactive) + figure(active) / 2).saturating_sub(unwritten)
+/// What a cgroup holds of files, in bytes.
+#[derive(Debug, Default)]
+struct PageCache {
+    inactive: usize,
+    active: usize,
+    /// That processes have mapped, with shared memory.
+    mapped: usize,
+    /// Shared memory, mapped or not, which is no page cache.
+    shared_memory: usize,
+    /// That must be written first.
+    unwritten: usize,
+}
+
+impl PageCache {
+    fn parse(version: Version, stat: &str) -> Self {
+        // Of the first version the plain figures leave out the levels below.
+        let prefix = if version == Version::One { "total_" } else { "" };
+        let figure = |name: &str| {
+            let value = stat.lines().find_map(|line| line.strip_prefix(prefix)?.strip_prefix(name)?.strip_prefix(' '));
+            value.and_then(|value| value.trim().parse::<usize>().ok()).unwrap_or(0)
+        };
+        let [mapped, dirty, writeback] = match version {
+            Version::One => ["mapped_file", "dirty", "writeback"],
+            Version::Two => ["file_mapped", "file_dirty", "file_writeback"],
+        }
+        .map(figure);
+        Self {
+            inactive: figure("inactive_file"),
+            active: figure("active_file"),
+            mapped,
+            shared_memory: figure("shmem"),
+            unwritten: dirty + writeback,
+        }
+    }
+
+    /// What goes before anybody is killed, if so many bytes of it are text. Files read once are on the inactive list; the
+    /// active one holds what is in use, and half of it has to do. Dirty pages can only go once they are written.
+    fn reclaimable(&self, text: usize) -> usize {
+        // Text is active, unless it was loaded a moment ago.
+        let inactive = self.inactive.saturating_sub(text.saturating_sub(self.active));
+        (inactive + self.active.saturating_sub(text) / 2).saturating_sub(self.unwritten)
+    }
 }
 
 #[cfg(test)]
@@ -194,7 +236,11 @@ pub(super) mod tests {
         }
     }
 
-    const CLOSELY: Look = Look::Closely { swap_free: 0 };
+    const CLOSELY: Look = closely(0);
+
+    const fn closely(swap_free: usize) -> Look {
+        Look::Closely { swap_free, text: Text { most: 0, resident: 0 } }
+    }
 
     #[test]
     fn the_second_version_is_read() {
@@ -215,16 +261,16 @@ pub(super) mod tests {
         );
         let level = Level::at(Version::Two, &directory).unwrap();
         let reserve = 4 * MIB; // a thirty-second
-        let room = level.room(Look::Briefly).unwrap();
+        let room = level.room(Look::Briefly, &mut 0).unwrap();
         assert_eq!((room.limit, room.usage, room.available), (128 * MIB, 100 * MIB, 28 * MIB - reserve));
         assert_eq!(room.limit_file, directory.join("memory.max"));
-        assert_eq!(level.room(CLOSELY).unwrap().available, (28 + 20 + 1 - 1) * MIB - reserve);
-        let with_swap = level.room(Look::Closely { swap_free: 1 << 40 }).unwrap();
+        assert_eq!(level.room(CLOSELY, &mut 0).unwrap().available, (28 + 20 + 1 - 1) * MIB - reserve);
+        let with_swap = level.room(closely(1 << 40), &mut 0).unwrap();
         assert_eq!(with_swap.available, (28 + 20 + 4) * MIB - reserve);
-        let with_some = level.room(Look::Closely { swap_free: MIB }).unwrap();
+        let with_some = level.room(closely(MIB), &mut 0).unwrap();
         assert_eq!(with_some.available, (28 + 20 + 1) * MIB - reserve);
         tree.write("a", &[("memory.max", "max")]);
-        assert_eq!(level.room(CLOSELY), None);
+        assert_eq!(level.room(CLOSELY, &mut 0), None);
         assert!(level.covers_those_below());
     }
 
@@ -242,19 +288,56 @@ pub(super) mod tests {
         );
         let level = Level::at(Version::One, &directory).unwrap();
         let reserve = 2 * MIB;
-        assert_eq!(level.room(Look::Briefly).unwrap().available, 4 * MIB - reserve);
-        assert_eq!(level.room(CLOSELY).unwrap().available, 12 * MIB - reserve);
-        assert_eq!(level.room(Look::Closely { swap_free: MIB }).unwrap().available, 13 * MIB - reserve);
+        assert_eq!(level.room(Look::Briefly, &mut 0).unwrap().available, 4 * MIB - reserve);
+        assert_eq!(level.room(CLOSELY, &mut 0).unwrap().available, 12 * MIB - reserve);
+        assert_eq!(level.room(closely(MIB), &mut 0).unwrap().available, 13 * MIB - reserve);
         tree.write("a", &[("memory.swappiness", "0")]);
-        assert_eq!(level.room(Look::Closely { swap_free: MIB }).unwrap().available, 12 * MIB - reserve);
+        assert_eq!(level.room(closely(MIB), &mut 0).unwrap().available, 12 * MIB - reserve);
         // Memory and swap together.
         tree.write("a", &[("memory.memsw.limit_in_bytes", "67108864"), ("memory.memsw.usage_in_bytes", "65011712")]);
-        assert_eq!(level.room(CLOSELY).unwrap().available, 10 * MIB - reserve);
+        assert_eq!(level.room(CLOSELY, &mut 0).unwrap().available, 10 * MIB - reserve);
         assert!(level.covers_those_below());
         tree.write("a", &[("memory.use_hierarchy", "0")]);
         assert!(!level.covers_those_below());
         tree.write("a", &[("memory.limit_in_bytes", "9223372036854771712")]);
-        assert_eq!(level.room(CLOSELY), None);
+        assert_eq!(level.room(CLOSELY, &mut 0), None);
+    }
+
+    #[test]
+    fn text_is_not_reclaimable() {
+        let cache = |version, stat| PageCache::parse(version, stat);
+        let second =
+            cache(Version::Two, "inactive_file 1000\nactive_file 400\nfile_mapped 9\nfile_dirty 100\nshmem 7\n");
+        assert_eq!([0, 300, 600, 1 << 20].map(|text| second.reclaimable(text)), [1100, 950, 700, 0]);
+        assert_eq!((second.mapped, second.shared_memory), (9, 7));
+        let first = cache(
+            Version::One,
+            "inactive_file 5\ntotal_inactive_file 1000\ntotal_active_file 400\ntotal_mapped_file 3\n",
+        );
+        assert_eq!((first.reclaimable(300), first.mapped), (1050, 3));
+    }
+
+    #[test]
+    fn text_that_was_evicted_still_needs_room() {
+        let tree = Tree::new("level-text");
+        let files = |inactive: usize, usage: usize| {
+            let stat = format!("inactive_file {inactive}\nactive_file 0\nfile_mapped {inactive}");
+            tree.write(
+                "a",
+                &[("memory.max", "67108864"), ("memory.current", &usage.to_string()), ("memory.stat", &stat)],
+            )
+        };
+        let text = Text { most: 6 * MIB, resident: 6 * MIB };
+        let look = |text| Look::Closely { swap_free: 0, text };
+        let level = Level::at(Version::Two, &files(6 * MIB, 56 * MIB)).unwrap();
+        let mut most_text = 0;
+        let room = |text, most_text: &mut usize| level.room(look(text), most_text).unwrap().available;
+        assert_eq!(room(text, &mut most_text), 6 * MIB);
+        files(2 * MIB, 52 * MIB);
+        assert_eq!(room(Text { resident: 2 * MIB, ..text }, &mut most_text), 6 * MIB);
+        // The files may be accounted for elsewhere.
+        files(0, 56 * MIB);
+        assert_eq!(room(text, &mut 0), 6 * MIB);
     }
 
     #[test]
@@ -262,11 +345,8 @@ pub(super) mod tests {
         let tree = Tree::new("level-over");
         let directory = tree.write("a", &[("memory.max", "4096"), ("memory.current", "8192")]);
         let level = Level::at(Version::Two, &directory).unwrap();
-        assert_eq!(level.room(CLOSELY).unwrap().available, 0);
-        assert_eq!(
-            level.room(Look::Closely { swap_free: usize::MAX }).unwrap().available,
-            usize::MAX - MIN_RESERVED_BYTES
-        );
+        assert_eq!(level.room(CLOSELY, &mut 0).unwrap().available, 0);
+        assert_eq!(level.room(closely(usize::MAX), &mut 0).unwrap().available, usize::MAX - MIN_RESERVED_BYTES);
     }
 
     #[test]

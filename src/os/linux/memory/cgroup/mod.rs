@@ -19,6 +19,8 @@ pub(super) struct Levels {
     /// What `/proc/self/cgroup` said then.
     cgroup: Vec<u8>,
     found: Vec<Level>,
+    /// The most bytes of text that a close look found in any. Text that was evicted makes room for a moment, and comes back.
+    most_text: usize,
 }
 
 impl Levels {
@@ -28,13 +30,14 @@ impl Levels {
     /// own.
     pub(super) fn tightest(&mut self, look: Look) -> Option<CgroupRoom> {
         self.refresh();
-        self.found.iter().filter_map(|level| level.room(look)).min_by_key(|room| room.available)
+        let Self { found, most_text, .. } = self;
+        found.iter().filter_map(|level| level.room(look, most_text)).min_by_key(|room| room.available)
     }
 
     /// The least limit of all levels.
     pub(super) fn limit(&mut self) -> Option<usize> {
         self.refresh();
-        self.found.iter().filter_map(|level| level.room(Look::Briefly)).map(|room| room.limit).min()
+        self.found.iter().filter_map(Level::limit).min()
     }
 
     /// Finds the levels again if the process was moved to other cgroups.
@@ -89,7 +92,7 @@ mod tests {
     }
 
     fn tightest(levels: Vec<Level>) -> Option<CgroupRoom> {
-        Levels { cgroup: fs::read("/proc/self/cgroup").unwrap(), found: levels }.tightest(Look::Briefly)
+        Levels { cgroup: fs::read("/proc/self/cgroup").unwrap(), found: levels, most_text: 0 }.tightest(Look::Briefly)
     }
 
     #[test]
@@ -176,7 +179,7 @@ mod tests {
         let tree = Tree::new("moved");
         let directory = tree.write("a", &[("memory.max", "4096"), ("memory.current", "0")]);
         let level = Level::at(places::Version::Two, &directory).unwrap();
-        let mut levels = Levels { cgroup: b"0::/elsewhere\n".into(), found: vec![level.clone()] };
+        let mut levels = Levels { cgroup: b"0::/elsewhere\n".into(), found: vec![level.clone()], most_text: 0 };
         levels.refresh();
         assert!(!levels.found.contains(&level));
         levels.found.push(level.clone());

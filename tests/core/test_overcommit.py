@@ -1,0 +1,122 @@
+"""Machines with strict overcommit, or nearly without memory: the process is shown another /proc."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PRELUDE
+
+MIB = 1 << 20
+SHOW = """
+while [ "$1" != -- ]; do
+    mount --bind "$1" "$2" || exit 77
+    shift 2
+done
+shift
+exec "$@"
+"""
+
+
+class Machine:
+    """Runs programs that see other files in /proc."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.shown: list[str] = []
+
+    def show(self, file: str, text: str) -> None:
+        """Show a file with that text in the place of another."""
+        other = self.directory / Path(file).name
+        other.write_text(text)
+        self.shown += [str(other), file]
+
+    def meminfo(self, **mebibytes: int) -> None:
+        """Show /proc/meminfo with other figures, in MiB."""
+        lines = []
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            name = line.split(":")[0]
+            lines.append(f"{name}: {mebibytes[name] * 1024} kB" if name in mebibytes else line)
+        self.show("/proc/meminfo", "\n".join(lines) + "\n")
+
+    def output(self, code: str) -> str:
+        """Run `code` after the prelude, or skip the test if files cannot be shown."""
+        unshare = ["unshare", "-m"] if os.getuid() == 0 else ["unshare", "-rm"]
+        command = [*unshare, "sh", "-c", SHOW, "sh", *self.shown, "--", sys.executable, "-c", PRELUDE + code]
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        except OSError as error:
+            pytest.skip(f"no other /proc can be shown: {error}")
+        if ended.returncode == 77 or ended.stderr.startswith("unshare"):
+            pytest.skip(f"no other /proc can be shown: {ended.stderr}")
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return ended.stdout
+
+
+@pytest.fixture
+def machine(tmp_path) -> Machine:
+    """This machine, as long as nothing else is shown."""
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def strict(machine) -> Machine:
+    """A machine that overcommits nothing and has 264 MiB left to promise."""
+    machine.show("/proc/sys/vm/overcommit_memory", "2\n")
+    machine.meminfo(CommitLimit=364, Committed_AS=100)
+    return machine
+
+
+RESIDENT = """
+def in_memory():
+    fields = [line.split() for line in open("/proc/self/status")]
+    return 1024 * sum(int(field[1]) for field in fields if field[0] in ("RssShmem:", "RssAnon:"))
+
+before = in_memory()
+group = MemGroup(backing=backing, huge_pages=False)
+block = group.alloc(30 << 20)
+print(in_memory() - before >= 30 << 20)
+"""
+
+
+def test_beyond_the_commit_limit_is_a_memory_error_with_a_remedy(strict):
+    said = strict.output("print(outcome(MemGroup().alloc, 300 << 20))")
+    assert said.startswith(
+        "MemoryError: cannot commit 314572800 more bytes: this machine overcommits nothing"
+    )
+    assert "raise vm.overcommit_ratio" in said
+
+
+def test_blocks_of_any_size_reach_the_commit_limit_and_end_in_a_memory_error(strict):
+    strict.meminfo(CommitLimit=40, Committed_AS=39)
+    sizes = (100, 100_000, 1_000_000, 15_000_000)
+    code = f"print(*(outcome(MemGroup().copy, bytes(size))[:11] for size in {sizes}))"
+    assert strict.output(code).split() == ["MemoryError"] * 4
+
+
+def test_a_memfd_block_is_in_memory_before_it_is_touched(strict):
+    assert strict.output("backing = 'memfd'" + RESIDENT) == "True\n"
+
+
+def test_an_anonymous_block_is_accounted_for_when_it_is_mapped(strict):
+    strict.meminfo(CommitLimit=364, Committed_AS=364)
+    assert strict.output("backing = 'anonymous'" + RESIDENT) == "False\n"
+
+
+def test_otherwise_memory_comes_as_it_is_touched(machine):
+    assert machine.output("backing = 'memfd'" + RESIDENT) == "False\n"
+
+
+def test_a_reserve_of_a_small_machine_without_swap_is_left(machine):
+    machine.meminfo(MemTotal=256, MemAvailable=100, SwapFree=0)
+    machine.show("/proc/zoneinfo", "")
+    said = machine.output(
+        "print(outcome(MemGroup().alloc, 90 << 20)); print(outcome(MemGroup().alloc, 40 << 20))"
+    )
+    refused, granted = said.splitlines()
+    available = int(refused.split("this machine has ")[1].split(" available")[0])
+    assert 60 * MIB < available <= 92 * MIB
+    assert granted == "fine"
