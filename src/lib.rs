@@ -63,6 +63,7 @@ mod sync;
 pub use error::{Error, Operation, Refused};
 pub use fault::{disable_fault_report, enable_fault_report};
 pub use group::{Block, Local, MemGroup, Options, Protected, Stats, prewarm, prewarm_in_background};
+pub use io::framing;
 pub use io::{ReadError, ReadOutcome, TransferError};
 pub use layout::{DEFAULT_ALIGN, DEFAULT_BASE, MAX_ALIGN, MAX_SLOT_BYTES, MAX_SLOTS};
 pub use list::{List, ProtectedList};

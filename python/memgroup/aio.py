@@ -31,7 +31,11 @@ from memgroup._memgroup import (
 )
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from _typeshed import FileDescriptorLike
+
+    from memgroup.frames import Format
 
     _Waiter = tuple[asyncio.Future[None], FileDescriptorLike]
 
@@ -185,10 +189,12 @@ class FrameReader(AsyncIterator[MemBlock]):
     `frames` makes it. A cancelled `anext` loses no byte: the next one continues where it stopped.
     """
 
-    def __init__(self, group: MemGroup, source: FileDescriptorLike, options: dict[str, Any]) -> None:
+    def __init__(
+        self, group: MemGroup, source: FileDescriptorLike, read_ahead: int, description: Format
+    ) -> None:
         """Make a reader; `frames` calls this."""
         non_blocking(source)
-        self._frames = group.frames(source, **options)
+        self._frames = group.frames(source, read_ahead=read_ahead, **description)
         self._source = source
         self._left = AT_ONCE
         self._busy = False
@@ -249,23 +255,18 @@ def frames(
     group: MemGroup,
     source: FileDescriptorLike,
     *,
-    prefix: int = 4,
-    byteorder: Literal["big", "little"] = "big",
-    limit: int = 16777216,
-    counts_prefix: bool = False,
     read_ahead: int = 65536,
+    **description: Unpack[Format],
 ) -> FrameReader:
-    """Return the length-prefixed messages of a nonblocking stream, as blocks of a group.
+    """Return the messages of a nonblocking stream, as blocks of a group.
 
     Args:
         group: The group that receives the messages.
         source: A nonblocking stream socket, or a pipe or another descriptor that the loop can watch.
-        prefix: As in the group's `frames`, like all that follow.
-        byteorder: The order of the prefix's bytes.
-        limit: Bytes of the largest acceptable message.
-        counts_prefix: Whether a length counts its own prefix too.
         read_ahead: The most bytes to read behind the message that is wanted. A secret group reads nothing
             ahead.
+        description: How messages are told apart, as in the group's `frames`: `prefix`, `length_offset`,
+            `delimiter` and so on.
 
     Raises:
         TypeError: `source` has no descriptor, or an argument is of the wrong type.
@@ -273,14 +274,7 @@ def frames(
             freed.
         OSError: The descriptor is closed.
     """
-    options = {
-        "prefix": prefix,
-        "byteorder": byteorder,
-        "limit": limit,
-        "counts_prefix": counts_prefix,
-        "read_ahead": read_ahead,
-    }
-    return FrameReader(group, source, options)
+    return FrameReader(group, source, read_ahead, description)
 
 
 _waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, int], _Waiter]] = WeakKeyDictionary()

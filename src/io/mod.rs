@@ -8,7 +8,7 @@ mod batch;
 mod bounce;
 pub(crate) mod driver;
 pub(crate) mod files;
-pub(crate) mod framing;
+pub mod framing;
 pub(crate) mod ranges;
 mod read;
 pub(crate) mod transfer;

@@ -121,7 +121,7 @@ def test_a_peer_that_hangs_up_within_a_message(kind, read_ahead):
                 continue
             begun = stream[:cut][9 * len(found) :]
             if len(begun) < 4:
-                assert f"within a prefix: {len(begun)} of its 4 bytes" in str(error)
+                assert f"within a header: {len(begun)} of its 4 bytes" in str(error)
                 assert (reader.partial, reader.ahead) == (None, begun)
             else:
                 size = [5, 6][len(found)]
@@ -169,7 +169,7 @@ def test_a_length_that_does_not_count_its_prefix(group):
         writer.sendall(framed(b"", counts_prefix=True) + framed(b"ab"))
         reader = group.frames(source, counts_prefix=True)
         assert next(reader) == b""
-        with pytest.raises(ValueError, match="a length of 2 does not count its own prefix of 4 bytes"):
+        with pytest.raises(ValueError, match="a length of 2 does not count the 4 bytes that it has to"):
             next(reader)
 
 

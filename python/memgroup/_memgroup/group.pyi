@@ -211,8 +211,19 @@ class MemGroup:
         limit: SupportsIndex = 16777216,
         counts_prefix: bool = False,
         read_ahead: SupportsIndex = 65536,
+        length: Literal["fixed", "varint"] = "fixed",
+        length_size: SupportsIndex | None = None,
+        length_offset: SupportsIndex = 0,
+        header: SupportsIndex | None = None,
+        adjust: SupportsIndex = 0,
+        skip: SupportsIndex | None = None,
+        trailer: SupportsIndex = 0,
+        delimiter: bytes | None = None,
     ) -> FrameReader:
-        """Return the length-prefixed messages of a stream: an iterator of blocks, one for each message.
+        """Return the messages of a stream, told apart by their lengths: an iterator of blocks, one for each.
+
+        A message is a header, which has the length in it, a payload and a trailer. The payload has as many
+        bytes as the length says, plus `adjust`. The block shows the payload; `skip` may add the header.
 
         A large message goes from the kernel straight into its block; small ones are read ahead, many at once.
         The group must not be freed or reset while a message is unfinished, which counts as a view.
@@ -220,17 +231,26 @@ class MemGroup:
         Args:
             source: A socket, a pipe or anything else with `fileno()`, or a descriptor. What objects have in
                 buffers of their own (`socket.makefile()`, `Popen` without `bufsize=0`) is not seen.
-            prefix: Bytes of the length before each message: 1, 2, 4 or 8, unsigned.
+            prefix: Bytes of the length: from 1 to 8, unsigned.
             byteorder: "big" (network order) or "little".
-            limit: Bytes of the largest message to be received.
-            counts_prefix: Whether a length counts its own prefix too.
+            limit: Bytes of the largest message to be received, as far as it is shown.
+            counts_prefix: Whether a length counts its own bytes too.
             read_ahead: The most bytes to read behind the message that is wanted; with 0, the stream is left
                 just there. A secret group reads nothing ahead.
+            length: "fixed", or "varint": groups of 7 bits, the least significant first, as protobuf has them.
+            length_size: The same as `prefix`.
+            length_offset: Bytes of the header before the length.
+            header: Bytes of the header, if it does not end with the length.
+            adjust: What to add to a length for the size of the payload: -4 if it counts its own 4 bytes.
+            skip: How many bytes of the header are not shown; all, unless this is given.
+            trailer: Bytes behind the payload that are not shown. If a length counts them, `adjust`
+                subtracts them.
+            delimiter: Messages have no length, but end with these bytes, which are not shown.
 
         Raises:
             TypeError: `source` has no descriptor, or an argument is of the wrong type.
-            ValueError: The stream is one of messages (datagrams), an argument is out of range, or the group
-                is freed.
+            ValueError: The stream is one of datagrams, an argument is out of range or has no meaning for such
+                messages, or the group is freed.
             OSError: The descriptor is closed.
         """
     def read_files(

@@ -5,9 +5,8 @@ use std::ffi::OsString;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
-use crate::io::framing::{ByteOrder, Format};
 use crate::list::Columns;
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
@@ -22,16 +21,13 @@ use crate::python::list::object::MemList;
 use crate::python::list::sizes;
 use crate::python::pool::object::{MemPool, Request};
 use crate::python::share;
-use crate::python::stream::frames::arguments::{Prefix, ReadAhead};
+use crate::python::stream::frames;
+use crate::python::stream::frames::arguments::ReadAhead;
 use crate::python::stream::frames::object::FrameReader;
 use crate::python::stream::reads::{self, ReadResult};
 use crate::python::view::{borrow, locate};
 use crate::slot::Mirror;
 use crate::{Backing, Options};
-
-/// Bytes of the largest message that `frames` receives unless it is told otherwise: what looks like a longer one is more often
-/// a stream of another kind.
-const MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
 
 /// How much `frames` reads ahead unless it is told otherwise: what a pipe holds.
 const READ_AHEAD: usize = 64 * 1024;
@@ -180,7 +176,10 @@ impl MemGroup {
         MemList::of(slf, columns, zero)
     }
 
-    /// Return the length-prefixed messages of a stream: an iterator of blocks, one for each message.
+    /// Return the messages of a stream, told apart by their lengths: an iterator of blocks, one for each.
+    ///
+    /// A message is a header, which has the length in it, a payload and a trailer. The payload has as many
+    /// bytes as the length says, plus `adjust`. The block shows the payload; `skip` may add the header.
     ///
     /// A large message goes from the kernel straight into its block; small ones are read ahead, many at once.
     /// The group must not be freed or reset while a message is unfinished, which counts as a view.
@@ -188,37 +187,40 @@ impl MemGroup {
     /// Args:
     ///     source: A socket, a pipe or anything else with `fileno()`, or a descriptor. What objects have in
     ///         buffers of their own (`socket.makefile()`, `Popen` without `bufsize=0`) is not seen.
-    ///     prefix: Bytes of the length before each message: 1, 2, 4 or 8, unsigned.
+    ///     prefix: Bytes of the length: from 1 to 8, unsigned.
     ///     byteorder: "big" (network order) or "little".
-    ///     limit: Bytes of the largest message to be received.
-    ///     counts_prefix: Whether a length counts its own prefix too.
+    ///     limit: Bytes of the largest message to be received, as far as it is shown.
+    ///     counts_prefix: Whether a length counts its own bytes too.
     ///     read_ahead: The most bytes to read behind the message that is wanted; with 0, the stream is left
     ///         just there. A secret group reads nothing ahead.
+    ///     length: "fixed", or "varint": groups of 7 bits, the least significant first, as protobuf has them.
+    ///     length_size: The same as `prefix`.
+    ///     length_offset: Bytes of the header before the length.
+    ///     header: Bytes of the header, if it does not end with the length.
+    ///     adjust: What to add to a length for the size of the payload: -4 if it counts its own 4 bytes.
+    ///     skip: How many bytes of the header are not shown; all, unless this is given.
+    ///     trailer: Bytes behind the payload that are not shown. If a length counts them, `adjust`
+    ///         subtracts them.
+    ///     delimiter: Messages have no length, but end with these bytes, which are not shown.
     ///
     /// Raises:
     ///     TypeError: `source` has no descriptor, or an argument is of the wrong type.
-    ///     ValueError: The stream is one of messages (datagrams), an argument is out of range, or the group
-    ///         is freed.
+    ///     ValueError: The stream is one of datagrams, an argument is out of range or has no meaning for such
+    ///         messages, or the group is freed.
     ///     OSError: The descriptor is closed.
     #[pyo3(
-        signature = (
-            source, *, prefix=Prefix(4), byteorder=ByteOrder::Big, limit=Limit(MESSAGE_LIMIT), counts_prefix=false,
-            read_ahead=ReadAhead(READ_AHEAD),
-        ),
+        signature = (source, *, read_ahead=ReadAhead(READ_AHEAD), **description),
         text_signature = "($self, source, *, prefix=4, byteorder='big', limit=16777216, counts_prefix=False, \
-            read_ahead=65536)",
+            read_ahead=65536, length='fixed', length_size=None, length_offset=0, header=None, adjust=0, skip=None, \
+            trailer=0, delimiter=None)",
     )]
     fn frames<'py>(
         slf: &Bound<'py, Self>,
         source: &Bound<'py, PyAny>,
-        prefix: Prefix,
-        byteorder: ByteOrder,
-        limit: Limit,
-        #[pyo3(from_py_with = flags::counts_prefix)] counts_prefix: bool,
         read_ahead: ReadAhead,
+        description: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<FrameReader> {
-        let format = Format { width: prefix.0, order: byteorder, counts_prefix, limit: limit.0 };
-        FrameReader::new(slf, source, format, read_ahead)
+        FrameReader::new(slf, source, frames::arguments::decoder("frames", description)?, read_ahead)
     }
 
     /// Read many files whole, each into a block of its own.

@@ -2,5 +2,6 @@
 
 pub(crate) mod arguments;
 mod class;
+mod errors;
 mod filling;
 pub(crate) mod object;

@@ -7,19 +7,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use libc::iovec;
-use pyo3::exceptions::{PyEOFError, PyMemoryError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::arguments::ReadAhead;
+use super::errors::{cut_off, out_of_step};
 use super::filling::UnfinishedBody;
-use crate::io::framing::{Destination, Format, Frames, Misfit, Unfinished};
+use crate::io::framing::Decoder;
+use crate::io::framing::buffered::{Destination, Frames, Next, Unfinished};
 use crate::layout::DEFAULT_ALIGN;
 use crate::os::fork;
 use crate::os::iovecs::{self, Call};
 use crate::python::block::object::MemBlock;
 use crate::python::ffi::raw_bytes::Bytes;
-use crate::python::ffi::text::plural;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::RawBlock;
 use crate::python::stream::source;
@@ -97,14 +98,21 @@ impl FrameReader {
     pub(crate) fn new(
         group: &Bound<'_, MemGroup>,
         source: &Bound<'_, PyAny>,
-        format: Format,
+        decoder: Decoder,
         read_ahead: ReadAhead,
     ) -> PyResult<Self> {
         group.get().check_open(group.py())?;
         source::stream_descriptor(source)?;
         // The buffer is ordinary memory: secrets are read straight to where they belong, and nothing ahead.
-        let most = if group.get().is_secret(group.py()) { 0 } else { read_ahead.0 };
-        let frames = Frames::new(format, most).map_err(|error| {
+        let is_secret = group.get().is_secret(group.py());
+        if is_secret && decoder.format().is_delimited() {
+            return Err(PyValueError::new_err(
+                "records with a delimiter pass through memory that is not the group's: a secret group takes messages that have \
+                 a length",
+            ));
+        }
+        let most = if is_secret { 0 } else { read_ahead.0 };
+        let frames = Frames::new(decoder, most).map_err(|error| {
             PyMemoryError::new_err(format!("cannot read {most} bytes ahead: {error}; or pass a smaller read_ahead"))
         })?;
         let state = Mutex::new(ReaderState { frames, filling: None, phase: ReaderPhase::Open });
@@ -115,8 +123,10 @@ impl FrameReader {
     /// The part that has arrived of a message that is unfinished.
     pub(super) fn unfinished<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, MemBlock>>> {
         let state = self.state()?;
-        let (Some(filling), Unfinished::Body { there, .. }) = (&state.filling, state.frames.unfinished()) else {
-            return Ok(None);
+        let Some(filling) = &state.filling else { return Ok(None) };
+        let there = match state.frames.unfinished() {
+            Unfinished::Body { there, .. } => there,
+            _ => filling.raw().len,
         };
         self.group.get().check(py, filling.raw().claim())?;
         MemBlock::new(self.group.bind(py), filling.raw().part(0, there), Mirror::ReadWrite).map(Some)
@@ -124,10 +134,7 @@ impl FrameReader {
 
     /// How many bytes an unfinished message lacks.
     pub(super) fn lacking(&self) -> PyResult<usize> {
-        Ok(match self.state()?.frames.unfinished() {
-            Unfinished::Body { there, size } => size - there,
-            Unfinished::Prefix { .. } | Unfinished::Nothing => 0,
-        })
+        Ok(self.state()?.frames.lacking())
     }
 
     /// A copy of what is in no message yet.
@@ -216,23 +223,26 @@ impl FrameReader {
             return Ok(None);
         }
         let frames = &mut state.frames;
-        let Some(size) = frames.next_size().map_err(|misfit| explained(misfit, frames.format()))? else {
-            return Ok(None);
-        };
         let group = self.group.bind(py);
         // Until there is a block, nothing is taken out of what was read: this may be tried again.
-        let raw = group.get().alloc_raw(py, size, DEFAULT_ALIGN)?;
-        if let Some(body) = frames.whole(size) {
-            self.copy(py, raw, body)?;
-            let block = MemBlock::new(group, raw, Mirror::ReadWrite)?;
-            frames.pass(size);
-            return Ok(Some(block));
+        match frames.next().map_err(out_of_step)? {
+            Next::Whole(extent) => {
+                let raw = group.get().alloc_raw(py, extent.size(), DEFAULT_ALIGN)?;
+                self.copy(py, raw, frames.whole(extent))?;
+                let block = MemBlock::new(group, raw, Mirror::ReadWrite)?;
+                frames.pass(extent);
+                Ok(Some(block))
+            }
+            Next::Begun(extent) => {
+                let raw = group.get().alloc_raw(py, extent.size(), DEFAULT_ALIGN)?;
+                let filling = UnfinishedBody::new(group, raw)?;
+                let there = frames.begin(extent);
+                state.filling = Some(filling);
+                self.copy(py, raw, there)?;
+                Ok(None)
+            }
+            Next::Unknown => Ok(None),
         }
-        let filling = UnfinishedBody::new(group, raw)?;
-        let there = frames.begin(size);
-        state.filling = Some(filling);
-        self.copy(py, raw, there)?;
-        Ok(None)
     }
 
     /// Copies bytes of the reader's own to the start of a raw block.
@@ -255,7 +265,7 @@ impl FrameReader {
         loop {
             state.check_process()?;
             let descriptor = source::descriptor(source)?;
-            let Destination { from, lacking, mut ahead } = state.frames.room();
+            let Destination { from, lacking, mut ahead } = state.frames.room()?;
             let wanted = lacking.min(most.unwrap_or(usize::MAX));
             if wanted < lacking {
                 ahead = &mut [];
@@ -304,35 +314,12 @@ impl ReaderState {
 
     /// The stream has ended.
     fn end(&mut self) -> PyResult<()> {
-        let width = self.frames.format().width;
-        match self.frames.unfinished() {
-            Unfinished::Nothing => {
+        match cut_off(&self.frames) {
+            Some(error) => Err(error),
+            None => {
                 self.phase = ReaderPhase::Ended;
                 Ok(())
             }
-            Unfinished::Prefix { there } => Err(PyEOFError::new_err(format!(
-                "the stream ended within a prefix: {there} of its {width} bytes arrived, see ahead"
-            ))),
-            Unfinished::Body { there, size } => Err(PyEOFError::new_err(format!(
-                "the stream ended within a message: {there} of its {size} byte{} arrived, see partial",
-                plural(size)
-            ))),
         }
     }
-}
-
-#[cold]
-fn explained(misfit: Misfit, format: Format) -> PyErr {
-    let Format { width, limit, .. } = format;
-    PyValueError::new_err(match misfit {
-        Misfit::TooLarge { size } => format!(
-            "a message of {size} bytes is larger than the limit of {limit}: it is not received, and the stream is out \
-             of step from here on; close it, and if such messages are to be expected, pass a higher limit"
-        ),
-        Misfit::TooSmall { length } => format!(
-            "a length of {length} does not count its own prefix of {width} byte{}: the stream is out of step from here \
-             on; close it, and check prefix, byteorder and counts_prefix",
-            plural(width)
-        ),
-    })
 }
