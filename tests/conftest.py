@@ -19,7 +19,17 @@ from hypothesis import HealthCheck, settings
 # Fixtures that several files share, beside those here.
 pytest_plugins = [
     f"support.{module}"
-    for module in ("cgroups", "ends", "faults", "forkcosts", "gathering", "pickles", "sharing", "transfers")
+    for module in (
+        "cgroups",
+        "clusters",
+        "ends",
+        "faults",
+        "forkcosts",
+        "gathering",
+        "pickles",
+        "sharing",
+        "transfers",
+    )
 ]
 
 

@@ -87,6 +87,7 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(class::warm_memory::set_warm_limit, module)?,
         wrap_pyfunction!(class::warm_memory::warm_memory, module)?,
         wrap_pyfunction!(group::memory_facts::memory_facts, module)?,
+        wrap_pyfunction!(search::command::is_text_utf8, module)?,
         wrap_pyfunction!(search::command::search_files, module)?,
         wrap_pyfunction!(search::rows::search_rows, module)?,
     ] {

@@ -37,6 +37,7 @@ pub(crate) use scan::{Line, Summary, Wanted};
 use scan::{Scan, Scanner};
 use turns::{Chunk, Turn, Turns};
 use walk::{File, Found, Walk};
+pub(crate) use walk::{Listed, Start};
 use window::Window;
 
 /// The least memory that a thread can search with.
@@ -91,8 +92,7 @@ pub(crate) trait Format: Sync {
 /// What is to be searched, and how.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// Files and directories; the current directory if there are none.
-    pub(crate) roots: Vec<Vec<u8>>,
+    pub(crate) start: Start,
     /// Whether what the files `.gitignore` name is left out.
     pub(crate) ignores: bool,
     pub(crate) wanted: Wanted,
@@ -172,7 +172,7 @@ pub(crate) fn search<F: Format>(
         matcher,
         format,
         group: &group,
-        walk: Mutex::new((0, Walk::new(job.roots.clone(), job.ignores))),
+        walk: Mutex::new((0, Walk::new(job.start.clone(), job.ignores))),
         turns: Turns::default(),
         totals: Totals::default(),
         is_stopped,

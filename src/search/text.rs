@@ -37,9 +37,11 @@ impl Style {
     }
 }
 
-/// Prints to a descriptor, and what is wrong to standard error.
+/// Prints to a descriptor, and what is wrong to another.
 pub(crate) struct Printer<'a> {
     pub(crate) output: BorrowedFd<'a>,
+    /// Where it says what is wrong.
+    pub(crate) errors: BorrowedFd<'a>,
     pub(crate) style: Style,
     /// Whether lines begin with the path.
     pub(crate) has_paths: bool,
@@ -55,9 +57,9 @@ const WRITE_BYTES: usize = 64 << 10;
 
 impl<'a> Printer<'a> {
     /// Prints in a style; at once where the output is a terminal.
-    pub(crate) fn new(output: BorrowedFd<'a>, style: Style, matcher: &'a Matcher) -> Self {
+    pub(crate) fn new(output: BorrowedFd<'a>, errors: BorrowedFd<'a>, style: Style, matcher: &'a Matcher) -> Self {
         let pending = (!output.is_terminal()).then(Mutex::default);
-        Self { output, style, has_paths: true, has_numbers: true, matcher, pending }
+        Self { output, errors, style, has_paths: true, has_numbers: true, matcher, pending }
     }
 
     /// Writes what is left.
@@ -96,6 +98,13 @@ impl Printer<'_> {
             push_number(chunk, of(NUMBER), line.number);
             push(chunk, of(SEPARATOR), b":");
         }
+    }
+
+    /// Prints a message about a file, as one line in one call.
+    fn say(&self, path: &[u8], words: &str) {
+        let message = [b"memgroup: ", path, b": ", words.as_bytes(), b"\n"].concat();
+        // Where nobody listens, the exit status tells.
+        let _unheard = tree::write_all(self.errors, &message);
     }
 
     fn coloured(&self, chunk: &mut Vec<u8>, line: &[u8]) {
@@ -154,7 +163,7 @@ impl Format for Printer<'_> {
 
     fn file(&self, chunk: &mut Vec<u8>, path: &[u8], summary: &Summary) {
         match self.style {
-            Style::Lines { .. } if summary.binary_match.is_some() => say(path, "binary file matches"),
+            Style::Lines { .. } if summary.binary_match.is_some() => self.say(path, "binary file matches"),
             Style::Counts { colour } => {
                 if self.has_paths {
                     push(chunk, colour.then_some(PATH), path);
@@ -173,7 +182,7 @@ impl Format for Printer<'_> {
     }
 
     fn complain(&self, path: &[u8], problem: &Problem) {
-        say(path, &problem.to_string());
+        self.say(path, &problem.to_string());
     }
 
     fn write(&self, chunk: Vec<u8>) -> Result<(), i32> {
@@ -187,12 +196,4 @@ impl Format for Printer<'_> {
         pending.clear();
         written
     }
-}
-
-/// Prints a message about a file to standard error, as one line in one call.
-fn say(path: &[u8], words: &str) {
-    let message = [b"memgroup: ", path, b": ", words.as_bytes(), b"\n"].concat();
-    let standard_error = std::io::stderr();
-    // Where nobody listens, the exit status tells.
-    let _unheard = tree::write_all(std::os::fd::AsFd::as_fd(&standard_error), &message);
 }

@@ -35,7 +35,7 @@ impl File {
 
     /// Whether it is standard input.
     pub(crate) fn is_input(&self) -> bool {
-        self.is_given && &*self.path == b"-"
+        self.is_given && self.directory.is_none() && &*self.path == b"-"
     }
 
     /// Opens it; `None` if it is no file any more that a search reads.
@@ -71,6 +71,24 @@ struct Level {
     rules: Option<Arc<Rules>>,
 }
 
+/// What a walk begins with.
+#[derive(Debug, Clone)]
+pub(crate) enum Start {
+    /// Files and directories. Without any it begins in `.`, which is then left out of the paths of the files.
+    Roots(Vec<Vec<u8>>),
+    /// Files that another walk has found.
+    Listed(Listed),
+}
+
+/// Files that another walk has found.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    /// Where their paths begin.
+    pub(crate) directory: Arc<OwnedFd>,
+    /// The path of each, and whether it was named itself.
+    pub(crate) files: VecDeque<(Vec<u8>, bool)>,
+}
+
 /// Walks the trees below some paths. Symlinks are followed where they are given as a path, and nowhere else.
 pub(crate) struct Walk {
     roots: VecDeque<Vec<u8>>,
@@ -80,14 +98,20 @@ pub(crate) struct Walk {
     ignores: bool,
     /// What has been found before what comes next.
     pending: Option<Found>,
+    listed: Option<Listed>,
 }
 
 impl Walk {
-    /// Below `.` if there are no paths, which is then left out of the paths of the files. With `ignores`, what the files
-    /// `.gitignore` name is left out.
-    pub(crate) fn new(roots: Vec<Vec<u8>>, ignores: bool) -> Self {
-        let mut walk = Self { roots: roots.into(), levels: Vec::new(), path: Vec::new(), ignores, pending: None };
-        if walk.roots.is_empty() {
+    /// With `ignores`, what the files `.gitignore` name is left out.
+    pub(crate) fn new(start: Start, ignores: bool) -> Self {
+        let (roots, listed) = match start {
+            Start::Roots(roots) => (roots, None),
+            Start::Listed(listed) => (Vec::new(), Some(listed)),
+        };
+        let begins_here = roots.is_empty() && listed.is_none();
+        let mut walk =
+            Self { roots: roots.into(), levels: Vec::new(), path: Vec::new(), ignores, pending: None, listed };
+        if begins_here {
             walk.pending = walk.enter(None, c".", true, Vec::new(), b".").err();
         }
         walk
@@ -209,6 +233,9 @@ impl Iterator for Walk {
     type Item = Found;
 
     fn next(&mut self) -> Option<Found> {
+        if let Some(listed) = &mut self.listed {
+            return listed.next();
+        }
         loop {
             let found = match (self.pending.take(), self.levels.last_mut()) {
                 (Some(pending), _) => Some(pending),
@@ -226,4 +253,33 @@ impl Iterator for Walk {
             }
         }
     }
+}
+
+impl Iterator for Listed {
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        let (path, is_given) = self.files.pop_front()?;
+        let found = match reach(&self.directory, &path) {
+            Ok((directory, name)) => {
+                Found::File(File { path: path.into(), directory: Some(directory), name, is_given })
+            }
+            Err(code) => Found::Unreadable(path.into(), code),
+        };
+        Some(found)
+    }
+}
+
+/// A directory from which the kernel finds a path, however long that is, and the path from there.
+fn reach(directory: &Arc<OwnedFd>, path: &[u8]) -> Result<(Arc<OwnedFd>, CString), i32> {
+    let name = |path: &[u8]| CString::new(path).map_err(|_| libc::EINVAL);
+    let (mut directory, mut rest) = (Arc::clone(directory), path);
+    while rest.len() >= libc::PATH_MAX as usize {
+        let last = rest[..libc::PATH_MAX as usize].iter().rposition(|&byte| byte == b'/');
+        let cut = last.filter(|&cut| cut > 0).ok_or(libc::ENAMETOOLONG)?;
+        directory = Arc::new(tree::open_directory(Some(directory.as_fd()), &name(&rest[..cut])?, true)?);
+        let slashes = rest[cut..].iter().take_while(|&&byte| byte == b'/').count();
+        rest = &rest[cut + slashes..];
+    }
+    Ok((directory, name(rest)?))
 }

@@ -16,7 +16,7 @@ from memgroup._memgroup.pickling import block_from_buffer, gathered, list_of_pie
 from memgroup._memgroup.pool import MemPool, PoolStats
 from memgroup._memgroup.releases import recv_releases, send_releases
 from memgroup._memgroup.rmap import Broken, Machine, Process, Vma
-from memgroup._memgroup.search import Pattern, TreeWalk, search_files, search_rows
+from memgroup._memgroup.search import Pattern, TreeWalk, is_text_utf8, search_files, search_rows
 from memgroup._memgroup.stats import GroupStats, SlotStats
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "gathered",
     "handle_of",
     "handle_segments",
+    "is_text_utf8",
     "list_of_pieces",
     "memory_facts",
     "non_blocking",

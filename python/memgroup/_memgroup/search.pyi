@@ -42,6 +42,9 @@ class Pattern:
     def occurs_in(self, blocks: MemList) -> memoryview:
         """Return a mask: whether it occurs in each block of a list."""
 
+def is_text_utf8() -> bool:
+    """Return whether text is UTF-8 in the locale that this process began with."""
+
 def search_files(
     paths: list[bytes],
     patterns: list[bytes],
@@ -50,18 +53,25 @@ def search_files(
     memory: int,
     threads: int,
     output: int,
+    errors: int = 2,
+    listed: tuple[int, list[bool]] | None = None,
 ) -> tuple[int, int, int, int, int]:
     """Search files as `memgroup gather --find` does, and print to a descriptor. No signal is heard meanwhile.
 
     Args:
         paths: Files and directories, as bytes; the current directory if there are none.
         patterns: What is searched for, as bytes.
-        syntax: Of "regex" and "ignore-case" those that hold.
+        syntax: Of "regex" and "ignore-case" those that hold; and "utf-8" or "bytes", where text is not that
+            of the locale.
         style: What is printed: "lines", "counts", "files" or "quiet"; with "json", "colour", "numbers",
-            "text" and "ignore" behind it where they hold.
+            "text", "ignore" and "paths" (before each line, although one file is searched) behind it where
+            they hold.
         memory: The most bytes that are held of the files.
         threads: The number of threads; 0 for as many as the machine has.
         output: A descriptor.
+        errors: The descriptor for what is wrong.
+        listed: A descriptor and a list, where `paths` are files that another walk has found: the directory in
+            which they are looked up, and of each whether it was given itself.
 
     Returns:
         The numbers of files, of bytes read, of lines that match, of files with such a line, and of files and
@@ -81,6 +91,7 @@ def search_rows(
     memory: int,
     threads: int,
     receive: Callable[[list[bytes], bytes, bytes, bytes, bytes, bytes], object],
+    listed: tuple[int, list[bool]] | None = None,
 ) -> tuple[tuple[int, int, int, int, int], list[tuple[bytes, str]]]:
     """Search files as `search_files` does, and hand the lines on as columns.
 
@@ -94,6 +105,7 @@ def search_rows(
         receive: Called with the columns of some lines: a list of paths, then as bytes the number of each
             line's path in it ("I"), its offset in the file ("Q"), its number ("Q"; 0 for a binary file that
             matches, the line of which is left out), where its bytes end ("Q"), and all bytes.
+        listed: As for `search_files`.
 
     Returns:
         The numbers that `search_files` returns, and the path of each file that could not be read, with the

@@ -1,6 +1,7 @@
 //! The command's search, which prints.
 
 use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyValueError;
@@ -10,7 +11,7 @@ use crate::os::tree::{self, FileType};
 use crate::python::stream::source::os_error;
 use crate::search::matcher::{Matcher, Syntax};
 use crate::search::text::{Printer, Style};
-use crate::search::{Failure, Job, MIN_MEMORY, Totals, Wanted, is_text_utf8, search};
+use crate::search::{Failure, Job, Listed, MIN_MEMORY, Start, Totals, Wanted, search};
 
 /// Files, bytes, matching lines, files with such, and problems.
 pub(super) type Figures = (u64, u64, u64, u64, u64);
@@ -20,12 +21,16 @@ pub(super) type Figures = (u64, u64, u64, u64, u64);
 /// Args:
 ///     paths: Files and directories, as bytes; the current directory if there are none.
 ///     patterns: What is searched for, as bytes.
-///     syntax: Of "regex" and "ignore-case" those that hold.
-///     style: What is printed: "lines", "counts", "files" or "quiet"; with "json", "colour", "numbers", "text"
-///         and "ignore" behind it where they hold.
+///     syntax: Of "regex" and "ignore-case" those that hold; and "utf-8" or "bytes", where text is not that of
+///         the locale.
+///     style: What is printed: "lines", "counts", "files" or "quiet"; with "json", "colour", "numbers", "text",
+///         "ignore" and "paths" (before each line, although one file is searched) behind it where they hold.
 ///     memory: The most bytes that are held of the files.
 ///     threads: The number of threads; 0 for as many as the machine has.
 ///     output: A descriptor.
+///     errors: The descriptor for what is wrong.
+///     listed: A descriptor and a list, where `paths` are files that another walk has found: the directory in
+///         which they are looked up, and of each whether it was given itself.
 ///
 /// Returns:
 ///     The numbers of files, of bytes read, of lines that match, of files with such a line, and of files and
@@ -36,7 +41,7 @@ pub(super) type Figures = (u64, u64, u64, u64, u64);
 ///     MemoryError: There is no memory for the search.
 ///     OSError: The output cannot be written.
 #[pyfunction]
-#[pyo3(signature = (paths, patterns, syntax, style, memory, threads, output))]
+#[pyo3(signature = (paths, patterns, syntax, style, memory, threads, output, errors=2, listed=None))]
 #[expect(clippy::too_many_arguments, reason = "the command's options, each of which stands for itself")]
 pub(crate) fn search_files(
     py: Python<'_>,
@@ -47,18 +52,22 @@ pub(crate) fn search_files(
     memory: usize,
     threads: usize,
     output: RawFd,
+    errors: RawFd,
+    listed: Option<Given>,
 ) -> PyResult<Figures> {
     let has = |word: &str| style.iter().any(|given| given == word);
-    let is_utf8 = is_text_utf8();
+    let is_utf8 = is_utf8(&syntax);
     let matcher = matcher(&patterns, &syntax, is_utf8)?;
     let style = chosen_style(&has);
     // SAFETY: the caller keeps it open; a write to one that is not says so.
     let output = unsafe { BorrowedFd::borrow_raw(output) };
+    // SAFETY: the caller keeps it open; a write to one that is not is not heard.
+    let errors = unsafe { BorrowedFd::borrow_raw(errors) };
     let facts = tree::facts(output).map_err(|code| os_error(code, None))?;
-    let mut printer = Printer::new(output, style, &matcher);
-    (printer.has_paths, printer.has_numbers) = (has_paths(&paths), has("numbers"));
+    let mut printer = Printer::new(output, errors, style, &matcher);
+    (printer.has_paths, printer.has_numbers) = (has("paths") || has_paths(&paths), has("numbers"));
     let job = Job {
-        roots: paths,
+        start: start(paths, listed)?,
         ignores: has("ignore"),
         wanted: style.wanted(),
         stops_early: style == Style::Quiet,
@@ -75,6 +84,30 @@ pub(crate) fn search_files(
     let totals = outcome.map_err(raise)?;
     rest.map_err(Failure::Write).map_err(raise)?;
     Ok(figures(&totals))
+}
+
+/// A descriptor of a directory, and of each path whether it was given itself.
+pub(super) type Given = (RawFd, Vec<bool>);
+
+/// The paths as those that a walk begins with, or as files that another walk has found.
+pub(super) fn start(paths: Vec<Vec<u8>>, listed: Option<Given>) -> PyResult<Start> {
+    let Some((directory, are_given)) = listed else { return Ok(Start::Roots(paths)) };
+    // SAFETY: the caller keeps it open; a duplicate of one that is not says so.
+    let directory = unsafe { BorrowedFd::borrow_raw(directory) }.try_clone_to_owned()?;
+    let files = paths.into_iter().zip(are_given).collect();
+    Ok(Start::Listed(Listed { directory: Arc::new(directory), files }))
+}
+
+/// Return whether text is UTF-8 in the locale that this process began with.
+#[pyfunction]
+pub(crate) fn is_text_utf8() -> bool {
+    crate::search::is_text_utf8()
+}
+
+/// Whether text is UTF-8: as in another process, or as in this one.
+pub(super) fn is_utf8(syntax: &[String]) -> bool {
+    let has = |word: &str| syntax.iter().any(|given| given == word);
+    has("utf-8") || !has("bytes") && is_text_utf8()
 }
 
 /// The exception for a search that ended before its end.

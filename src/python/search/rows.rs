@@ -9,9 +9,9 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::command::{Figures, figures, matcher, raise};
+use super::command::{Figures, Given, figures, is_utf8, matcher, raise, start};
 use crate::search::rows::{Rows, Table};
-use crate::search::{Job, Problem, Wanted, is_text_utf8, search};
+use crate::search::{Job, Problem, Wanted, search};
 
 /// How often signals are heard.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -31,6 +31,7 @@ type Complaint<'py> = (Bound<'py, PyBytes>, String);
 ///     receive: Called with the columns of some lines: a list of paths, then as bytes the number of each line's
 ///         path in it ("I"), its offset in the file ("Q"), its number ("Q"; 0 for a binary file that matches,
 ///         the line of which is left out), where its bytes end ("Q"), and all bytes.
+///     listed: As for `search_files`.
 ///
 /// Returns:
 ///     The numbers that `search_files` returns, and the path of each file that could not be read, with the
@@ -40,7 +41,7 @@ type Complaint<'py> = (Bound<'py, PyBytes>, String);
 ///     ValueError: As for `search_files`.
 ///     MemoryError: As for `search_files`.
 #[pyfunction]
-#[pyo3(signature = (paths, patterns, syntax, options, memory, threads, receive))]
+#[pyo3(signature = (paths, patterns, syntax, options, memory, threads, receive, listed=None))]
 #[expect(clippy::too_many_arguments, reason = "the command's options, each of which stands for itself")]
 pub(crate) fn search_rows<'py>(
     py: Python<'py>,
@@ -51,11 +52,12 @@ pub(crate) fn search_rows<'py>(
     memory: usize,
     threads: usize,
     receive: &Bound<'py, PyAny>,
+    listed: Option<Given>,
 ) -> PyResult<(Figures, Vec<Complaint<'py>>)> {
-    let is_utf8 = is_text_utf8();
+    let is_utf8 = is_utf8(&syntax);
     let matcher = matcher(&patterns, &syntax, is_utf8)?;
     let job = Job {
-        roots: paths,
+        start: start(paths, listed)?,
         ignores: options.iter().any(|option| option == "ignore"),
         wanted: Wanted::Lines,
         stops_early: false,

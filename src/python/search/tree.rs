@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::search::walk::{Found, Walk};
+use crate::search::walk::{Found, Start, Walk};
 
 /// Files that are found before signals are heard.
 const MAX_FILES: usize = 128;
@@ -32,7 +32,7 @@ impl TreeWalk {
     #[new]
     #[pyo3(signature = (paths, ignore))]
     fn new(paths: Vec<Vec<u8>>, ignore: bool) -> Self {
-        let walk = Walk::new(paths, ignore);
+        let walk = Walk::new(Start::Roots(paths), ignore);
         Self(Mutex::new(State { walk, skipped: BTreeMap::new(), unreadable: Vec::new() }))
     }
 

@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     _add_search(parser.add_argument_group("search").add_argument)
     _add_files(parser.add_argument_group("files and memory").add_argument)
+    _add_workers(parser.add_argument_group("workers").add_argument)
     _add_report(parser.add_argument_group("report").add_argument)
 
 
@@ -98,6 +99,29 @@ def _add_files(add: _Add) -> None:
     )
 
 
+def _add_workers(add: _Add) -> None:
+    add(
+        "--on",
+        type=argument(_workers),
+        metavar="WORKERS",
+        help="have workers search the files: local (processes of this machine), or dask://HOST:PORT (a "
+        "scheduler); they need the files at the same paths",
+    )
+    add(
+        "--batch",
+        type=argument(read_size),
+        default=32 * 1024 * 1024,
+        metavar="SIZE",
+        help="how much a worker gets at once (default: 32M)",
+    )
+
+
+def _workers(text: str) -> str:
+    from memgroup.engines.connect import address
+
+    return address(text)
+
+
 def _table_path(text: str) -> str:
     if text.endswith((".parquet", ".arrow")):
         return text
@@ -138,6 +162,8 @@ def _add_report(add: _Add) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Search, write a table, or report."""
+    if options.on is not None and (options.find is None or options.out is not None):
+        refuse("gather", "--on is for --find without --out: workers print what they find")
     if options.out is not None:
         try:
             from memgroup.cli.gather import table
@@ -150,6 +176,10 @@ def run(options: argparse.Namespace) -> int:
         from memgroup.cli.gather.survey import survey
 
         return survey(options)
+    if options.on is not None:
+        from memgroup.cli.gather.spread import search_on_workers
+
+        return search_on_workers(options)
     from memgroup.cli.gather.search import search
 
     return search(options)

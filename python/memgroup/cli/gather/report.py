@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from memgroup import GroupStats, SlotStats
     from memgroup.cli.gather.inspect import Sizes
     from memgroup.cli.gather.job import Outcome
+    from memgroup.engines.sums import Share
 
 # A longer list of unreadable files would push everything else off the screen.
 _MOST_COMPLAINTS = 20
@@ -24,12 +25,44 @@ def report(outcome: Outcome) -> Report:
     return Report(_headline(outcome), tuple(_remarks(outcome)), tuple(_tables(outcome)))
 
 
-def searched(files: int, nbytes: int, lines: int, matching: int, problems: int, seconds: float) -> Report:
-    """The figures of a search, for people."""
+def searched(
+    files: int,
+    nbytes: int,
+    lines: int,
+    matching: int,
+    problems: int,
+    seconds: float,
+    shares: Mapping[str, Share] | None = None,
+) -> Report:
+    """The figures of a search, and what each worker did if there were any, for people."""
     headline = f"Searched {show_number(files, 'file')}, {show_size(nbytes)}"
     found = f"Found {show_number(lines, 'line')} in {show_number(matching, 'file')}"
     remarks = [f"{show_number(problems, 'file')} could not be read"] if problems else []
-    return Report(headline, (found, *remarks), (_steps({"search": seconds}, files, {"search": nbytes}),))
+    tables = [_steps({"search": seconds}, files, {"search": nbytes})]
+    return Report(headline, (found, *remarks), (*tables, *([_workers(shares)] if shares else [])))
+
+
+def _workers(shares: Mapping[str, Share]) -> Table:
+    return Table(
+        title="Workers",
+        columns=(
+            Column("worker", "text"),
+            Column("batches"),
+            Column("files"),
+            Column("bytes"),
+            Column("time"),
+        ),
+        rows=tuple(
+            (
+                show_text(worker),
+                show_number(share.batches),
+                show_number(share.files),
+                show_size(share.nbytes),
+                show_seconds(share.seconds),
+            )
+            for worker, share in sorted(shares.items())
+        ),
+    )
 
 
 def complaints(outcome: Outcome) -> Iterator[str]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    Figures = tuple[int, int, int, int, int]
+
 
 def search(options: argparse.Namespace) -> int:
     """Search and print; return the exit status, which is grep's."""
@@ -30,7 +32,7 @@ def search(options: argparse.Namespace) -> int:
             [os.fsencode(path) for path in options.paths],
             [os.fsencode(text) for text in options.find],
             [*syntax(options)],
-            [*_style(options)],
+            [*style(options)],
             options.memory,
             options.threads,
             sys.stdout.fileno(),
@@ -42,6 +44,11 @@ def search(options: argparse.Namespace) -> int:
         from memgroup.cli.output import print_report
 
         print_report(searched(*figures, perf_counter() - start), sys.stderr)
+    return status(options, figures)
+
+
+def status(options: argparse.Namespace, figures: Figures) -> int:
+    """The exit status for the figures of a search."""
     _, _, matches, _, problems = figures
     if problems and not (matches and options.quiet):
         return UNUSABLE
@@ -56,7 +63,8 @@ def syntax(options: argparse.Namespace) -> Iterator[str]:
         yield "ignore-case"
 
 
-def _style(options: argparse.Namespace) -> Iterator[str]:
+def style(options: argparse.Namespace) -> Iterator[str]:
+    """What is to be printed."""
     if options.quiet:
         yield "quiet"
     elif options.files_with_matches:

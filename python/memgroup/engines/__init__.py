@@ -1,0 +1,10 @@
+"""Engines: workers of this machine or of a cluster, which search the batches of `memgroup gather --on`.
+
+| module | content |
+| --- | --- |
+| `engine` | the protocol of an engine, and `spread`, which sends batches to its workers |
+| `connect` | from an address or a client to an engine |
+| `local`, `dask` | the engines |
+| `batches` | the files below some paths, in batches by size |
+| `searching` | what a worker does with a batch of files |
+"""

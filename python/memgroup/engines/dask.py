@@ -1,0 +1,147 @@
+"""dask.distributed as an engine."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from importlib import import_module
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from memgroup.engines.engine import LACKING, Done, EngineError, LostWorker, Reply, perform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from memgroup.engines.engine import Task
+
+_PATIENCE = 10
+"""Seconds in which a scheduler has to answer and to have its first worker."""
+
+_MAX_PAUSE = 120
+"""Seconds for which there may be no worker at all before the job ends."""
+
+_CHECK_INTERVAL = 1
+"""Seconds between two looks at the workers."""
+
+
+class DaskEngine:
+    """Runs tasks on the workers of a scheduler."""
+
+    def __init__(self, target: Any) -> None:
+        """Use a client, or make one for `dask://HOST:PORT`.
+
+        Raises:
+            EngineError: dask.distributed is missing, or no scheduler with a worker answers.
+        """
+        try:
+            self._distributed: Any = import_module("distributed")
+        except ModuleNotFoundError as error:
+            raise EngineError(
+                f"dask:// needs dask.distributed ({error}): pip install 'memgroup[dask]'"
+            ) from None
+        self._is_own = isinstance(target, str)
+        self._client: Any = self._connected(target) if self._is_own else target
+        self._under_way: dict[Any, int] = {}
+        self._ended: SimpleQueue[Any] = SimpleQueue()
+        self._slots = 0
+        self._seen = self._checked = 0.0
+        self._check_workers()
+
+    def _connected(self, target: str) -> Any:
+        client = None
+        try:
+            client = self._distributed.Client(
+                target.replace("dask://", "tcp://", 1), timeout=_PATIENCE, set_as_default=False
+            )
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except (OSError, TimeoutError, ValueError) as error:
+            if client is not None:
+                client.close()
+            lack = "no dask scheduler answers there" if client is None else "its scheduler has no worker"
+            start = "dask scheduler" if client is None else f"dask worker {target.removeprefix('dask://')}"
+            raise EngineError(f"{target}: {lack} ({error}): start one with `{start}`") from None
+        return client
+
+    def slots(self) -> int:
+        """As many as the workers have threads."""
+        if time.monotonic() - self._checked > _CHECK_INTERVAL:
+            self._check_workers()
+        return self._slots or 1
+
+    def submit(self, number: int, task: Task) -> None:
+        """Submit it to the scheduler."""
+        # A worker without memgroup must not fail before it has begun the task: dask would end that worker.
+        key = f"memgroup-{uuid4().hex}"
+        future = self._client.submit(pickle.loads, pickle.dumps(_Performed(task)), key=key, pure=False)
+        self._under_way[future] = number
+        future.add_done_callback(self._ended.put)
+
+    def wait(self) -> Done:
+        """Return a task that has ended."""
+        future = self._patiently(lambda: self._ended.get(timeout=_CHECK_INTERVAL))
+        number = self._under_way.pop(future)
+        if future.status == "error":
+            return Done(number, self._explained(future.exception()))
+        try:
+            return Done(number, self._patiently(lambda: future.result(timeout=_CHECK_INTERVAL)))
+        except EngineError:
+            raise
+        except Exception as error:
+            return Done(number, self._explained(error))
+
+    def close(self) -> None:
+        """Cancel what is under way, and close the client if it is the engine's."""
+        try:
+            self._client.cancel(list(self._under_way), force=True)
+        finally:
+            self._under_way.clear()
+            if self._is_own:
+                self._client.close()
+
+    def _patiently(self, get: Callable[[], Any]) -> Any:
+        """What `get` returns in the end, if there are workers until then."""
+        while True:
+            try:
+                return get()
+            except (Empty, TimeoutError):
+                self._check_workers()
+
+    def _check_workers(self) -> None:
+        try:
+            threads: dict[str, int] = self._client.nthreads()
+        except OSError as error:
+            raise EngineError(f"the dask scheduler does not answer any more: {error}") from None
+        self._checked = time.monotonic()
+        self._slots = sum(threads.values())
+        if self._slots or not self._seen:
+            self._seen = self._checked
+        elif self._checked - self._seen > _MAX_PAUSE:
+            raise EngineError(f"the dask scheduler has had no worker for {_MAX_PAUSE} s: start one")
+
+    def _explained(self, error: BaseException) -> Exception:
+        """What an error of a task means."""
+        if isinstance(error, self._distributed.scheduler.KilledWorker):
+            return LostWorker(str(error))
+        reason: BaseException | None = error
+        while reason is not None:
+            if "No module named 'memgroup" in str(reason):
+                return EngineError(LACKING)
+            reason = reason.__cause__ or reason.__context__
+        return error if isinstance(error, Exception) else EngineError(repr(error))
+
+
+class _Performed:
+    """Pickles as the call that performs a task, so that a worker performs it by `pickle.loads`."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def __reduce__(self) -> tuple[Callable[[Task], Reply], tuple[Task]]:
+        return _perform, (self._task,)
+
+
+def _perform(task: Task) -> Reply:
+    worker: Any = import_module("distributed").get_worker()
+    return perform(worker.address, task)
