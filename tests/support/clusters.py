@@ -74,18 +74,22 @@ class Cluster:
         self.address = json.loads(where.read_text())["address"].replace("tcp://", "dask://")
 
     def start_worker(self, number: int, *options: str, **environment: str) -> subprocess.Popen[bytes]:
-        """A worker on one of the hosts, in turn; returns when it is one of the scheduler's."""
+        """Start a worker, and wait until it is one of the scheduler's."""
+        worker = self.begin_worker(number, *options, **environment)
+        wait_until(lambda: self.is_registered(worker) or worker.poll() is not None, "a worker starts")
+        assert worker.poll() is None, self._log(worker).read_text()
+        return worker
+
+    def is_registered(self, worker: subprocess.Popen[bytes]) -> bool:
+        return b"Registered to" in self._log(worker).read_bytes()
+
+    def begin_worker(self, number: int, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a worker on one of the hosts, in turn."""
         host = self.hosts[number % len(self.hosts)]
         common = ["--host", host.address, "--nthreads", "1", "--memory-limit", "0", "--no-nanny"]
-        worker = self._start(
+        return self._start(
             host, "worker", self.address.removeprefix("dask://"), *common, *options, **environment
         )
-        log = self._log(worker)
-        wait_until(
-            lambda: b"Registered to" in log.read_bytes() or worker.poll() is not None, "a worker starts"
-        )
-        assert worker.poll() is None, log.read_text()
-        return worker
 
     def _log(self, process: subprocess.Popen[bytes]) -> Path:
         return self._directory / f"{self._processes.index(process)}.log"

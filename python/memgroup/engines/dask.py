@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import time
 from importlib import import_module
@@ -50,6 +51,9 @@ class DaskEngine:
         self._check_workers()
 
     def _connected(self, target: str) -> Any:
+        # What it would say of a worker that is gone, a retry or an EngineError says.
+        for logger in ("distributed", "distributed.client"):
+            logging.getLogger(logger).setLevel(logging.CRITICAL)
         client = None
         try:
             client = self._distributed.Client(

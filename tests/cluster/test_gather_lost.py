@@ -1,0 +1,60 @@
+"""`memgroup gather --on` outlasts its workers, and Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support.clusters import PATIENCE, Cluster, wait_until
+from support.gathering import after
+from support.kills import compare
+
+
+@pytest.mark.parametrize(("on", "files", "kills"), [("local", 4000, 10), ("dask", 3000, 5)])
+def test_killed_workers_cost_no_byte(tmp_path, on, files, kills):
+    """In full: `python -m support.kills`."""
+    if on == "dask":
+        pytest.importorskip("distributed")
+    alone, found = compare(tmp_path, files, kills, on)
+    assert (found.output, found.errors) == (alone.output, b"")
+    assert found.kills == kills
+
+
+@pytest.mark.parametrize("on", ["local", "dask"])
+def test_ctrl_c_ends_it_while_workers_wait(tmp_path, on, request):
+    os.mkfifo(tmp_path / "fifo")
+    where, prefix = "local", ()
+    if on == "dask":
+        cluster: Cluster = request.getfixturevalue("cluster")
+        where, prefix = cluster.address, cluster.hosts[0].prefix
+    command = after("", "--find=x", "--on", where, "fifo")
+    # Whoever opens the other end finds a worker that reads.
+    process = subprocess.Popen(
+        [*prefix, *command], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    writer = os.open(tmp_path / "fifo", os.O_WRONLY)
+    try:
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=PATIENCE) == (b"", b"memgroup: interrupted\n")
+        assert process.returncode == 130
+        assert time.monotonic() - start < PATIENCE / 6
+    finally:
+        os.close(writer)
+
+
+def test_local_workers_end_with_a_killed_command(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "file").write_text("x\n")
+    process = subprocess.Popen(after("", "--find=x", "--on=local", "--batch=1", "file", "fifo"), cwd=tmp_path)
+    writer = os.open(tmp_path / "fifo", os.O_WRONLY)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert children
+    process.kill()
+    process.wait()
+    os.close(writer)
+    wait_until(lambda: not any(os.path.exists(f"/proc/{child}") for child in children), "the workers end")

@@ -1,0 +1,131 @@
+"""A gather whose workers are killed at random: `python -m support.kills --on dask`, in the folder `tests`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from support.clusters import Cluster, two_hosts, wait_until
+from support.gathering import COMMAND
+
+PER_DIRECTORY = 500
+
+
+class Gather(NamedTuple):
+    """How a gather went: its output, what it said, its time, and how many workers were killed meanwhile."""
+
+    output: bytes
+    errors: bytes
+    seconds: float
+    kills: int
+
+
+def make_tree(root: Path, files: int) -> None:
+    """Files of up to 4 KiB, with some lines to find in each."""
+    chance = random.Random(files)
+    for number in range(files):
+        directory = root / f"{number // PER_DIRECTORY:04}"
+        if number % PER_DIRECTORY == 0:
+            directory.mkdir(parents=True)
+        lines = b"needle %d\n%b\n" % (number, b"hay" * chance.randrange(20))
+        (directory / f"{number}").write_bytes(lines * chance.randrange(1, 60))
+
+
+def gather(tree: Path, prefix: tuple[str, ...], *options: str) -> subprocess.Popen[bytes]:
+    with open(tree.parent / "out", "wb") as out:
+        return subprocess.Popen(
+            [*prefix, *COMMAND, "--find=needle", "--batch=1M", *options],
+            cwd=tree,
+            stdout=out,
+            stderr=subprocess.PIPE,
+        )
+
+
+def gather_with_kills(
+    tree: Path, kills: int, nbytes: int, kill: Callable[[int], None], prefix: tuple[str, ...], *options: str
+) -> Gather:
+    """Call `kill(process)` so many times while a gather prints so many bytes."""
+    start = time.monotonic()
+    process = gather(tree, prefix, *options)
+    out = tree.parent / "out"
+    done = 0
+    for number in range(kills):
+        wait_until(
+            lambda due=nbytes * (number + 1) // (kills + 1): (
+                process.poll() is not None or out.stat().st_size >= due
+            ),
+            "the gather goes on",
+        )
+        if process.poll() is not None:
+            break
+        kill(process.pid)
+        done += 1
+    _, errors = process.communicate()
+    return Gather(out.read_bytes(), errors, time.monotonic() - start, done)
+
+
+def kill_child(process: int) -> None:
+    """Kill one of the processes that a process has started."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    os.kill(int(random.choice(children)), signal.SIGKILL)
+
+
+class Workers:
+    """The workers of a cluster, one of which can be killed; another takes its place."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._workers = [cluster.start_worker(number) for number in range(2)]
+
+    def kill(self, _: int) -> None:
+        wait_until(self._registered, "a worker is there")
+        number = random.choice(self._registered())
+        self._workers[number].kill()
+        self._workers[number].wait()
+        self._workers[number] = self._cluster.begin_worker(number)
+
+    def _registered(self) -> list[int]:
+        return [number for number, worker in enumerate(self._workers) if self._cluster.is_registered(worker)]
+
+
+def compare(directory: Path, files: int, kills: int, on: str) -> tuple[Gather, Gather]:
+    """The gather on this machine, and the one whose workers are killed."""
+    tree = directory / "tree"
+    make_tree(tree, files)
+    alone = gather_with_kills(tree, 0, 0, kill_child, ())
+    if on == "local":
+        return alone, gather_with_kills(tree, kills, len(alone.output), kill_child, (), "--on=local")
+    with two_hosts() as hosts:
+        cluster = Cluster(hosts, directory)
+        try:
+            workers = Workers(cluster)
+            options = hosts[0].prefix, "--on", cluster.address
+            return alone, gather_with_kills(tree, kills, len(alone.output), workers.kill, *options)
+        finally:
+            cluster.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--on", choices=["local", "dask"], default="local")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        alone, found = compare(Path(directory), options.files, options.kills, options.on)
+    print(f"{options.files} files, {len(alone.output)} bytes of matches")
+    print(f"one machine: {alone.seconds:.1f} s")
+    print(f"{options.on}, {found.kills} kills: {found.seconds:.1f} s")
+    print("the same bytes" if found[:2] == alone[:2] else f"OTHER BYTES: {found.errors.decode()}")
+
+
+if __name__ == "__main__":
+    main()
