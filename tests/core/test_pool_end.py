@@ -61,6 +61,38 @@ def test_each_end_finds_live_blocks_of_a_pool(end, exports):
     gc.collect()
 
 
+@pytest.mark.parametrize("end", ["with", "garbage"])
+def test_a_view_of_a_pools_block_outlives_its_group(end):
+    group = MemGroup()
+    pool = group.pool(64)
+    (block,) = filled(pool, 1)
+    view = memoryview(block)
+    if end == "with":
+        with group:
+            pass
+        other = MemGroup()
+        held = filled(other.pool(64))
+    else:
+        held = None
+    del group, pool, block
+    gc.collect()
+    assert view == b"\xaa" * 64
+    view[:] = bytes(64)
+    assert held is None or all(other == b"\xaa" * 64 for other in held)
+
+
+def test_a_forced_end_makes_a_live_view_crash(child):
+    child.segfaults(
+        """
+        group = MemGroup()
+        view = memoryview(group.pool(64).alloc())
+        group.free(force=True)
+        print("before", flush=True)
+        view[0]
+        """
+    )
+
+
 def test_strict_ends_are_refused_over_views_of_a_pools_block():
     group = MemGroup()
     pool = group.pool(64)
