@@ -57,6 +57,11 @@ class Batch(tuple["list[str]", MemList]):
         batch.offsets, batch.errors, batch.result = offsets, errors, result
         return batch
 
+    def __reduce__(self) -> tuple[type[Batch], tuple[object, ...]]:
+        """Pickle without `result`, which tells of descriptors and addresses of this process."""
+        paths, files = self
+        return Batch, (paths, files, self.offsets, self.errors, None)
+
     def take(self, indices: Sequence[int]) -> Batch:
         """The same with only the files of these numbers."""
         paths, files = self
@@ -77,6 +82,7 @@ def gather(
     regex: bool = False,
     ignore: bool = False,
     memory: int = 256 * 1024 * 1024,
+    client: object = None,
 ) -> Generator[Batch]:
     """Read all files below some paths in batches, each into the memory of the one before.
 
@@ -92,47 +98,58 @@ def gather(
         ignore: Skip what the files .gitignore name, and .git.
         memory: The most bytes of a batch. A larger file comes in pieces, in batches of their own. A piece
             ends after a line feed, if there is one in its last 64 KiB.
+        client: Who reads the files: workers of a dask.distributed.Client, "dask://HOST:PORT" of a scheduler,
+            "local" for processes of this machine; None for this process. Workers need the files at the same
+            paths. Batches come in the same order, and live as long as they are used.
 
     Returns:
         A generator of pairs: a list of paths, and a MemList of the contents of these files. A pair also has
         `offsets` and `errors`. What cannot be read is one of the errors and ends nothing.
 
     Raises:
-        ValueError: `memory` is less than 256 KiB, or `find` is no regular expression.
+        ValueError: `memory` is less than 256 KiB, `find` is no regular expression, or `client` no client.
+        memgroup.engines.engine.EngineError: Workers cannot be reached, or cannot do it.
     """
     if memory < _LEAST:
         raise ValueError(f"memory must be {_LEAST} bytes or more, not {memory}")
     roots = [
         os.fsencode(path) for path in ([paths] if isinstance(paths, (str, bytes, os.PathLike)) else paths)
     ]
-    reader = Reader(TreeWalk(roots, ignore), memory)
-    if find is None:
-        return _all(reader)
-    texts = [os.fsencode(text) for text in ([find] if isinstance(find, (str, bytes)) else find)]
+    texts = None
+    if find is not None:
+        texts = [os.fsencode(text) for text in ([find] if isinstance(find, (str, bytes)) else find)]
     syntax = [*(["regex"] if regex else []), *(["ignore-case"] if ignore_case else [])]
-    return _matching(reader, Pattern(texts, syntax))
+    pattern = None if texts is None else Pattern(texts, syntax)
+    walk = TreeWalk(roots, ignore)
+    if client is None:
+        return _read(Reader(walk, memory), pattern)
+    from memgroup.engines.reading import read_on_workers
+
+    return read_on_workers(client, walk, memory, texts, syntax)
 
 
-def _all(reader: Reader) -> Generator[Batch]:
+def _read(reader: Reader, pattern: Pattern | None) -> Generator[Batch]:
     with reader:
-        yield from reader
+        yield from matching(reader, pattern)
 
 
-def _matching(reader: Reader, pattern: Pattern) -> Generator[Batch]:
-    with reader:
-        for batch in reader:
-            mask = pattern.occurs_in(batch[1])
-            found = batch.take([index for index, matches in enumerate(mask) if matches])
-            if found[0] or found.errors:
-                yield found
+def matching(batches: Iterable[Batch], pattern: Pattern | None) -> Iterator[Batch]:
+    """The batches with only the files in which a pattern occurs."""
+    if pattern is None:
+        yield from batches
+        return
+    for batch in batches:
+        mask = pattern.occurs_in(batch[1])
+        found = batch.take([index for index, matches in enumerate(mask) if matches])
+        if found[0] or found.errors:
+            yield found
 
 
-class Reader:
-    """Reads the files of a walk: an iterable of batches, and a context that ends the group."""
+class FileReader:
+    """Reads files into a group: its own, or one that is given."""
 
-    def __init__(self, walk: TreeWalk, memory: int, group: MemGroup | None = None) -> None:
-        """Read so many bytes at once, into a group of the reader's own or one that is given."""
-        self._walk = walk
+    def __init__(self, memory: int, group: MemGroup | None = None) -> None:
+        """Read so many bytes at once."""
         self._memory = memory
         self._is_own = group is None
         self.group = self._make() if group is None else group
@@ -142,72 +159,28 @@ class Reader:
     def _make(self) -> MemGroup:
         return MemGroup(limit=self._memory + _SLACK, name="gather")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.group.__exit__(None, None, None)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for paths in self._walk:
-            yield from self._read([os.fsdecode(path) for path in paths])
-        errors: dict[str, Exception] = {}
-        for path, code in self._walk.unreadable:
-            errors[os.fsdecode(path)] = OSError(code, os.strerror(code), os.fsdecode(path))
-        if errors:
-            yield self._none(errors)
-
-    def _read(self, paths: list[str]) -> Iterator[Batch]:
-        """Read files in as few batches as the memory allows."""
-        first = total = 0
-        for index, path in enumerate(paths):
-            size = _size(path)
-            total += size
-            if total <= self._memory:
-                continue
-            if first < index:
-                yield from self._read_whole(paths[first:index])
-            first, total = index, size
-            if size > self._memory:
-                yield from self._read_pieces(path, size)
-                first, total = index + 1, 0
-        if first < len(paths):
-            yield from self._read_whole(paths[first:])
-
-    def _read_whole(self, paths: list[str]) -> Iterator[Batch]:
+    def read_whole(self, paths: list[str]) -> Iterator[Batch]:
         """Read files whole: all in one batch, or in two halves if there is no memory for that."""
         self._reset()
         try:
             batch = self._batch(paths, read_batch(self.group, paths, self.follow))
         except MemoryError as error:
             if len(paths) == 1:
-                yield self._none({paths[0]: error})
+                yield self.none({paths[0]: error})
                 return
             half = len(paths) // 2
-            yield from self._read_whole(paths[:half])
-            yield from self._read_whole(paths[half:])
+            yield from self.read_whole(paths[:half])
+            yield from self.read_whole(paths[half:])
         else:
             yield batch
 
-    def _read_pieces(self, path: str, size: int) -> Iterator[Batch]:
+    def read_piece(self, path: str, file: int, offset: int, nbytes: int) -> Batch:
+        """Read a piece of a file."""
+        self._reset()
         try:
-            with Reachable(path) as near:
-                file = os.open(near, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            yield self._none({path: error})
-            return
-        try:
-            offset = 0
-            while offset < size:
-                self._reset()
-                nbytes = _piece(file, offset, min(self._memory, size - offset), size)
-                result = self.group.read_ranges(file, [offset], [nbytes])
-                yield self._batch([path], result, offset)
-                offset = size if result.errors else offset + nbytes
+            return self._batch([path], self.group.read_ranges(file, [offset], [nbytes]), offset)
         except (OSError, MemoryError) as error:
-            yield self._none({path: error})
-        finally:
-            os.close(file)
+            return self.none({path: error})
 
     def _batch(self, paths: list[str], result: ReadResult, offset: int = 0) -> Batch:
         files, errors = result.blocks, result.errors
@@ -215,7 +188,8 @@ class Reader:
         batch = Batch(paths, files, [offset] * len(paths), by_path, result)
         return batch.take([index for index in range(len(paths)) if index not in errors]) if errors else batch
 
-    def _none(self, errors: dict[str, Exception]) -> Batch:
+    def none(self, errors: dict[str, Exception]) -> Batch:
+        """A batch of no files."""
         return Batch([], self.group.alloc_many([]), [], errors, None)
 
     def _reset(self) -> None:
@@ -225,8 +199,89 @@ class Reader:
         except BufferError:
             if not self._is_own:
                 raise
-            self.__exit__()
+            self.group.__exit__(None, None, None)
             self.group = self._make()
+
+
+class Reader(FileReader):
+    """Reads the files of a walk: an iterable of batches, and a context that ends the group."""
+
+    def __init__(self, walk: TreeWalk, memory: int, group: MemGroup | None = None) -> None:
+        """Read so many bytes at once, into a group of the reader's own or one that is given."""
+        super().__init__(memory, group)
+        self._walk = walk
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.group.__exit__(None, None, None)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for paths, size in split(self._walk, self._memory):
+            yield from self._read_pieces(paths[0], size) if size else self.read_whole(paths)
+        if errors := unreadable(self._walk):
+            yield self.none(errors)
+
+    def _read_pieces(self, path: str, size: int) -> Iterator[Batch]:
+        try:
+            file = open_file(path)
+        except OSError as error:
+            yield self.none({path: error})
+            return
+        try:
+            for offset, nbytes in pieces(file, size, self._memory):
+                batch = self.read_piece(path, file, offset, nbytes)
+                yield batch
+                if batch.errors:
+                    return
+        except OSError as error:
+            yield self.none({path: error})
+        finally:
+            os.close(file)
+
+
+def split(walk: Iterable[list[bytes]], memory: int) -> Iterator[tuple[list[str], int]]:
+    """The files of a walk in few lists that the memory holds, each with 0; or a larger one with its size."""
+    for some in walk:
+        paths = [os.fsdecode(path) for path in some]
+        first = total = 0
+        for index, path in enumerate(paths):
+            size = _size(path)
+            total += size
+            if total <= memory:
+                continue
+            if first < index:
+                yield paths[first:index], 0
+            first, total = index, size
+            if size > memory:
+                yield [path], size
+                first, total = index + 1, 0
+        if first < len(paths):
+            yield paths[first:], 0
+
+
+def unreadable(walk: TreeWalk) -> dict[str, Exception]:
+    """What a walk could not examine or list, and why."""
+    return {
+        os.fsdecode(path): OSError(code, os.strerror(code), os.fsdecode(path))
+        for path, code in walk.unreadable
+    }
+
+
+def open_file(path: str) -> int:
+    """Open a file, whatever the length of its path."""
+    with Reachable(path) as near:
+        return os.open(near, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def pieces(file: int, size: int, memory: int) -> Iterator[tuple[int, int]]:
+    """The offset and the length of each piece of a large file."""
+    offset = 0
+    while offset < size:
+        nbytes = _piece(file, offset, min(memory, size - offset), size)
+        yield offset, nbytes
+        offset += nbytes
 
 
 def _size(path: str) -> int:

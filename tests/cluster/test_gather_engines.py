@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from memgroup.engines import dask as dask_engine
-from memgroup.engines.connect import connect
+from memgroup.engines.connect import connector
 from memgroup.engines.engine import (
     AHEAD,
     LACKING,
@@ -104,7 +104,7 @@ def test_another_version_is_an_error():
 def test_only_addresses_and_clients_are_taken():
     for target in ("dask://", "nowhere", 7, None):
         with pytest.raises(ValueError, match="local, or dask://HOST:PORT"):
-            connect(target)
+            connector(target)
 
 
 def search(where: str, *arguments: str, cwd: Path, prefix: tuple[str, ...] = ()) -> tuple[int, str]:
@@ -129,7 +129,7 @@ class TestDask:
         with pytest.raises(
             EngineError, match=r"dask://127.0.0.1:1: no dask scheduler answers there .* `dask scheduler`"
         ):
-            connect("dask://127.0.0.1:1")
+            connector("dask://127.0.0.1:1")()
 
     def test_workers_that_cannot_do_it(self, tmp_path):
         lacking = tmp_path / "lacking" / "memgroup"
@@ -163,7 +163,7 @@ def test_a_directory_that_workers_have_not():
 
 
 def test_local_processes_are_gone_afterwards():
-    engine = connect("local")
+    engine = connector("local")()
     replies = spread(engine, double, "", range(100))
     workers = {next(replies).worker for _ in range(20)}
     replies.close()

@@ -3,8 +3,10 @@
 | module | content |
 | --- | --- |
 | `engine` | the protocol of an engine, and `spread`, which sends batches to its workers |
-| `connect` | from an address or a client to an engine |
+| `connect` | from an address, or a client, to an engine |
 | `local`, `dask` | the engines |
 | `batches` | the files below some paths, in batches by size |
-| `searching` | what a worker does with a batch of files |
+| `searching` | what a worker does with a batch of files for the command |
+| `reading` | the same for `memgroup.gather` |
+| `sums` | the figures of all batches, and of each worker |
 """

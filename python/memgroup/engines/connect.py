@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from memgroup.display.text import show_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from memgroup.engines.engine import Engine
 
 _ADDRESS = re.compile(r"dask://(?:\[[0-9a-fA-F:.]+\]|[^\s:/?#\[\]@]+):(\d{1,5})")
@@ -27,12 +30,11 @@ def address(text: str) -> str:
     return text
 
 
-def connect(target: object) -> Engine:
-    """Return the engine for `local`, for an address, or for a client of dask.
+def connector(target: object) -> Callable[[], Engine]:
+    """Return what connects to `local`, to an address, or by a client of dask: it raises `EngineError`.
 
     Raises:
         ValueError: There is no such engine.
-        EngineError: It cannot be reached, or its library is missing.
     """
     if not isinstance(target, str):
         if type(target).__module__.partition(".")[0] != "distributed":
@@ -40,7 +42,7 @@ def connect(target: object) -> Engine:
     elif address(target) == "local":
         from memgroup.engines.local import LocalEngine
 
-        return LocalEngine()
+        return LocalEngine
     from memgroup.engines.dask import DaskEngine
 
-    return DaskEngine(target)
+    return partial(DaskEngine, target)

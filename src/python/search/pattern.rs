@@ -3,10 +3,9 @@
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
-use super::command::matcher;
+use super::command::{is_utf8, matcher};
 use crate::python::list::inspect;
 use crate::python::list::object::MemList;
-use crate::search::is_text_utf8;
 use crate::search::matcher::Matcher;
 
 /// Texts or regular expressions, to be found in the lines of blocks.
@@ -25,7 +24,7 @@ impl Pattern {
     #[new]
     #[pyo3(signature = (patterns, syntax))]
     fn new(patterns: Vec<Vec<u8>>, syntax: Vec<String>) -> PyResult<Self> {
-        matcher(&patterns, &syntax, is_text_utf8()).map(Self)
+        matcher(&patterns, &syntax, is_utf8(&syntax)).map(Self)
     }
 
     /// Return a mask: whether it occurs in each block of a list.

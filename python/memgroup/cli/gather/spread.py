@@ -13,7 +13,7 @@ from memgroup._memgroup import is_text_utf8
 from memgroup.cli.arguments import refuse
 from memgroup.cli.gather.search import status, style, syntax
 from memgroup.engines.batches import FileBatches, Files
-from memgroup.engines.connect import connect
+from memgroup.engines.connect import connector
 from memgroup.engines.engine import EngineError, spread
 from memgroup.engines.searching import Search, search_batch
 from memgroup.engines.sums import Sums
@@ -31,7 +31,7 @@ def search_on_workers(options: argparse.Namespace) -> int:
     try:
         # What is wrong with the arguments is said before there is any worker.
         search_batch(search, Files([], []))
-        with closing(spread(connect(options.on), search_batch, search, batches)) as replies:
+        with closing(spread(connector(options.on)(), search_batch, search, batches)) as replies:
             for reply in replies:
                 _print(reply.result.output, reply.result.errors)
                 sums.add(reply.worker, reply.seconds, reply.result.figures)
