@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memgroup import MemGroup
-from support.streams import PIECES, connected, in_pieces, next_or_none, noise, sending
+from support.streams import PIECES, Pieces, connected, in_pieces, next_or_none, noise, sending
 
 # What tokio-util's LengthDelimitedCodec and Netty's LengthFieldBasedFrameDecoder document: options, message,
 # and what is shown of it. Both count what follows the length; so does a description without `header`.
@@ -88,6 +88,14 @@ DOCUMENTED = pytest.mark.parametrize(("options", "message", "shown"), TOKIO + NE
 def test_documented_messages(group, options, message, shown, read_ahead, piece):
     with connected("unix") as (writer, source), sending(writer, in_pieces(message * 3, [piece])):
         assert list(group.frames(source, read_ahead=read_ahead, **options)) == [shown] * 3
+
+
+@DOCUMENTED
+@pytest.mark.parametrize("read_ahead", [0, 1, 65536])
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_documented_messages_that_an_object_stores(group, options, message, shown, read_ahead, piece):
+    source = Pieces(in_pieces(message * 3, [piece]))
+    assert list(group.frames(source, read_ahead=read_ahead, **options)) == [shown] * 3
 
 
 @DOCUMENTED

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from ssl import SSLObject
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
 
@@ -28,6 +29,12 @@ _Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 _Order: TypeAlias = Literal["C", "F"] | None
 
 _Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+class _StoresReceived(Protocol):
+    def recv_into(self, buffer: memoryview, /) -> int: ...
+
+class _StoresRead(Protocol):
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 class _HasArrowArray(Protocol):
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
@@ -204,7 +211,7 @@ class MemGroup:
     ) -> MemList: ...
     def frames(
         self,
-        source: FileDescriptorLike,
+        source: FileDescriptorLike | SSLObject | _StoresReceived | _StoresRead,
         *,
         prefix: SupportsIndex = 4,
         byteorder: Literal["big", "little"] = "big",
@@ -229,8 +236,9 @@ class MemGroup:
         The group must not be freed or reset while a message is unfinished, which counts as a view.
 
         Args:
-            source: A socket, a pipe or anything else with `fileno()`, or a descriptor. What objects have in
-                buffers of their own (`socket.makefile()`, `Popen` without `bufsize=0`) is not seen.
+            source: A socket, a pipe or anything else with `fileno()`, or a descriptor. Or an SSL socket or
+                object, a buffered or compressed file, or anything else with `recv_into()` or `readinto()`:
+                its own method stores into the blocks.
             prefix: Bytes of the length: from 1 to 8, unsigned.
             byteorder: "big" (network order) or "little".
             limit: Bytes of the largest message to be received, as far as it is shown.
@@ -248,9 +256,9 @@ class MemGroup:
             delimiter: Messages have no length, but end with these bytes, which are not shown.
 
         Raises:
-            TypeError: `source` has no descriptor, or an argument is of the wrong type.
-            ValueError: The stream is one of datagrams, an argument is out of range or has no meaning for such
-                messages, or the group is freed.
+            TypeError: `source` is none of these, or an argument is of the wrong type.
+            ValueError: The stream is one of datagrams or not read, an argument is out of range or has no
+                meaning for such messages, or the group is freed.
             OSError: The descriptor is closed.
         """
     def read_files(

@@ -54,6 +54,16 @@ class FrameReader(Iterator[MemBlock]):
             BlockingIOError: There is nothing to read right now.
             StopIteration: The stream has ended.
         """
+    def _offer(self) -> memoryview:
+        """For `memgroup.aio`: return a buffer for the next bytes of the stream, which the caller stores.
+
+        It is taken back by the next call of any method that receives.
+
+        Raises:
+            RuntimeError: There is a message to be received first.
+        """
+    def _accept(self, count: int) -> bool:
+        """For `memgroup.aio`: note that so many bytes were stored; return whether a message may be there."""
 
 def read_nonblocking(
     blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int

@@ -185,8 +185,9 @@ impl MemGroup {
     /// The group must not be freed or reset while a message is unfinished, which counts as a view.
     ///
     /// Args:
-    ///     source: A socket, a pipe or anything else with `fileno()`, or a descriptor. What objects have in
-    ///         buffers of their own (`socket.makefile()`, `Popen` without `bufsize=0`) is not seen.
+    ///     source: A socket, a pipe or anything else with `fileno()`, or a descriptor. Or an SSL socket or
+    ///         object, a buffered or compressed file, or anything else with `recv_into()` or `readinto()`:
+    ///         its own method stores into the blocks.
     ///     prefix: Bytes of the length: from 1 to 8, unsigned.
     ///     byteorder: "big" (network order) or "little".
     ///     limit: Bytes of the largest message to be received, as far as it is shown.
@@ -204,9 +205,9 @@ impl MemGroup {
     ///     delimiter: Messages have no length, but end with these bytes, which are not shown.
     ///
     /// Raises:
-    ///     TypeError: `source` has no descriptor, or an argument is of the wrong type.
-    ///     ValueError: The stream is one of datagrams, an argument is out of range or has no meaning for such
-    ///         messages, or the group is freed.
+    ///     TypeError: `source` is none of these, or an argument is of the wrong type.
+    ///     ValueError: The stream is one of datagrams or not read, an argument is out of range or has no
+    ///         meaning for such messages, or the group is freed.
     ///     OSError: The descriptor is closed.
     #[pyo3(
         signature = (source, *, read_ahead=ReadAhead(READ_AHEAD), **description),

@@ -45,16 +45,24 @@ pub(crate) fn descriptor(source: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     }
 }
 
+/// Whether an object is of this class of the module `ssl`.
+pub(crate) fn is_of_ssl(object: &Bound<'_, PyAny>, class: &str) -> PyResult<bool> {
+    // Without the module, which need not be there, nobody has such an object.
+    let modules = object.py().import("sys")?.getattr("modules")?;
+    match modules.call_method1("get", ("ssl",))?.getattr_opt(class)? {
+        Some(class) => object.is_instance(class.cast::<PyType>()?),
+        None => Ok(false),
+    }
+}
+
 /// Raises for what only looks like a stream.
 pub(crate) fn check_unencrypted(source: &Bound<'_, PyAny>) -> PyResult<()> {
-    // Without the module, which need not be there, nobody has such a socket.
-    let modules = source.py().import("sys")?.getattr("modules")?;
-    match modules.call_method1("get", ("ssl",))?.getattr_opt("SSLSocket")? {
-        Some(class) if source.is_instance(class.cast::<PyType>()?)? => Err(PyTypeError::new_err(
+    match is_of_ssl(source, "SSLSocket")? {
+        true => Err(PyTypeError::new_err(
             "the descriptor of an SSL socket leads past its encryption, for what passes through it is encrypted: use its own \
              recv_into() and sendall() with the blocks, or a pipe between",
         )),
-        _ => Ok(()),
+        false => Ok(()),
     }
 }
 

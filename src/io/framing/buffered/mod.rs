@@ -197,6 +197,11 @@ impl Frames {
         is_complete
     }
 
+    /// Whether a body has begun and its frame is not complete.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.body.is_some()
+    }
+
     /// What has begun and is not complete.
     pub(crate) fn unfinished(&self) -> Unfinished {
         let there = self.end - self.start;

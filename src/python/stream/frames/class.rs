@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyTuple};
 
 use super::object::{FrameReader, Received};
 use crate::python::block::object::MemBlock;
@@ -68,8 +68,23 @@ impl FrameReader {
         }
     }
 
+    /// For `memgroup.aio`: return a buffer for the next bytes of the stream, which the caller stores.
+    ///
+    /// It is taken back by the next call of any method that receives.
+    ///
+    /// Raises:
+    ///     RuntimeError: There is a message to be received first.
+    fn _offer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+        self.offer(py)
+    }
+
+    /// For `memgroup.aio`: note that so many bytes were stored; return whether a message may be there.
+    fn _accept(&self, py: Python<'_>, count: usize) -> PyResult<bool> {
+        self.accept(py, count)
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.group)?;
-        visit.call(&self.source)
+        visit.call(&self.source.object)
     }
 }

@@ -5,3 +5,5 @@ mod class;
 mod errors;
 mod filling;
 pub(crate) mod object;
+mod offer;
+mod source;

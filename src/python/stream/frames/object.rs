@@ -9,11 +9,13 @@ use std::time::Instant;
 use libc::iovec;
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyByteArray, PyBytes};
 
 use super::arguments::ReadAhead;
 use super::errors::{cut_off, out_of_step};
 use super::filling::UnfinishedBody;
+use super::offer::Offer;
+use super::source::Source;
 use crate::io::framing::Decoder;
 use crate::io::framing::buffered::{Destination, Frames, Next, Unfinished};
 use crate::layout::DEFAULT_ALIGN;
@@ -34,7 +36,7 @@ use crate::slot::Mirror;
 #[pyclass(frozen, weakref, module = "memgroup")]
 pub(crate) struct FrameReader {
     pub(super) group: Py<MemGroup>,
-    pub(super) source: Py<PyAny>,
+    pub(super) source: Source,
     /// Who is receiving: 0 for nobody, else a thread of the process of that generation.
     receiver: AtomicU32,
     /// Locked by the receiver only.
@@ -42,7 +44,7 @@ pub(crate) struct FrameReader {
 }
 
 /// A reader's state, in its receiver's hands.
-struct Receiving<'a> {
+pub(super) struct Receiving<'a> {
     state: MutexGuard<'a, ReaderState>,
     /// Ended after the lock is let go.
     _turn: Turn<'a>,
@@ -71,10 +73,14 @@ impl DerefMut for Receiving<'_> {
     }
 }
 
-struct ReaderState {
-    frames: Frames,
+pub(super) struct ReaderState {
+    pub(super) frames: Frames,
     /// There while the frames have a body that is not complete.
-    filling: Option<UnfinishedBody>,
+    pub(super) filling: Option<UnfinishedBody>,
+    /// What a source that is no descriptor stores into what is read ahead.
+    pub(super) scratch: Option<Py<PyByteArray>>,
+    /// Where the caller stores the next bytes.
+    pub(super) offer: Option<Offer>,
     phase: ReaderPhase,
 }
 
@@ -102,7 +108,7 @@ impl FrameReader {
         read_ahead: ReadAhead,
     ) -> PyResult<Self> {
         group.get().check_open(group.py())?;
-        source::stream_descriptor(source)?;
+        let source = Source::of(source)?;
         // The buffer is ordinary memory: secrets are read straight to where they belong, and nothing ahead.
         let is_secret = group.get().is_secret(group.py());
         if is_secret && decoder.format().is_delimited() {
@@ -115,9 +121,9 @@ impl FrameReader {
         let frames = Frames::new(decoder, most).map_err(|error| {
             PyMemoryError::new_err(format!("cannot read {most} bytes ahead: {error}; or pass a smaller read_ahead"))
         })?;
-        let state = Mutex::new(ReaderState { frames, filling: None, phase: ReaderPhase::Open });
-        let (group, source) = (group.clone().unbind(), source.clone().unbind());
-        Ok(Self { group, source, receiver: AtomicU32::new(0), state })
+        let state =
+            Mutex::new(ReaderState { frames, filling: None, scratch: None, offer: None, phase: ReaderPhase::Open });
+        Ok(Self { group: group.clone().unbind(), source, receiver: AtomicU32::new(0), state })
     }
 
     /// The part that has arrived of a message that is unfinished.
@@ -151,11 +157,12 @@ impl FrameReader {
         let mut state = self.state()?;
         state.phase = ReaderPhase::Closed;
         state.filling = None;
+        state.offer = None;
         Ok(())
     }
 
     /// Nobody waits here: who has it may be waiting for the stream, or be the caller's caller, interrupted by a signal.
-    fn state(&self) -> PyResult<Receiving<'_>> {
+    pub(super) fn state(&self) -> PyResult<Receiving<'_>> {
         // Whoever made the group has made sure that processes can be told apart.
         let this = fork::establish().map_err(crate::os::Refusal::in_preparation)?;
         if self.receiver.compare_exchange(0, this, Ordering::Acquire, Ordering::Relaxed).is_err() {
@@ -183,6 +190,8 @@ impl FrameReader {
     pub(super) fn receive<'py>(&self, py: Python<'py>, most: Option<usize>) -> PyResult<Received<'py>> {
         let mut state = self.state()?;
         let (mut left, mut deadline) = (most, None);
+        // What the caller of `receive` has was taken back.
+        state.offer = None;
         loop {
             // Each time: a signal handler may have forked.
             state.check_process()?;
@@ -205,22 +214,22 @@ impl FrameReader {
                 return state.end().map(|()| Received::End);
             }
             left = left.map(|left| left.saturating_sub(count));
-            if state.frames.arrived(count)
-                && let Some(filling) = state.filling.take()
-            {
-                // It may have been freed meanwhile, by force.
-                self.group.get().check(py, filling.raw().claim())?;
-                return Ok(Received::Frame(filling.block.clone_ref(py).into_bound(py)));
+            // Signals wait while there is a frame to return.
+            if !state.frames.arrived(count) {
+                py.check_signals()?;
             }
-            py.check_signals()?;
         }
     }
 
-    /// Begins the next frame if its size is known: all of it, if all of it was read ahead.
+    /// The frame that is complete. Or begins the next if its size is known: all of it, if all of it was read ahead.
     fn begin<'py>(&self, py: Python<'py>, state: &mut ReaderState) -> PyResult<Option<Bound<'py, MemBlock>>> {
         if let Some(filling) = &state.filling {
+            // It may have been freed meanwhile, by force.
             self.group.get().check(py, filling.raw().claim())?;
-            return Ok(None);
+            if state.frames.is_filling() {
+                return Ok(None);
+            }
+            return Ok(state.filling.take().map(|filling| filling.block.clone_ref(py).into_bound(py)));
         }
         let frames = &mut state.frames;
         let group = self.group.bind(py);
@@ -261,7 +270,10 @@ impl FrameReader {
         most: Option<usize>,
         deadline: &mut Option<Instant>,
     ) -> PyResult<usize> {
-        let source = self.source.bind(py);
+        if !self.source.has_descriptor() {
+            return self.read_object(py, state, most, deadline);
+        }
+        let source = self.source.object.bind(py);
         loop {
             state.check_process()?;
             let descriptor = source::descriptor(source)?;
@@ -302,7 +314,7 @@ fn read(descriptor: RawFd, body: Bytes, ahead: Bytes) -> Result<usize, i32> {
 impl ReaderState {
     /// The rest of a message that was begun before a fork is the parent's to receive: both would write it to the same
     /// bytes.
-    fn check_process(&self) -> PyResult<()> {
+    pub(super) fn check_process(&self) -> PyResult<()> {
         match &self.filling {
             Some(filling) if filling.generation != fork::generation() => Err(PyRuntimeError::new_err(
                 "a message was unfinished when this process was forked, and is its parent's to receive: close this \
