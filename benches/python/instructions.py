@@ -78,6 +78,11 @@ BYTEARRAY = Work("`bytearray(64)` and its death, for comparison", loop("map(byte
 WORKS = (
     ALLOC,
     BYTEARRAY,
+    Work(
+        "`p.alloc()` of a pool and its death",
+        "from itertools import starmap\npool = group.pool(64)\n"
+        + loop("starmap(pool.alloc, repeat((), CALLS))"),
+    ),
     Work("`g.alloc_many(sizes)` of a million, and `g.reset()`", SIZES, calls=2),
     Work(
         "`g.protect(b)` and `g.unprotect`",
@@ -89,6 +94,8 @@ WORKS = (
     ),
     Work("Rust: shared group, `alloc(64)`", "shared", python=False),
     Work("Rust: owner handle, `alloc(64)`", "owner", python=False),
+    Work("Rust: pool, `alloc` and its end", "pool", python=False),
+    Work("Rust: owner handle of a pool, `alloc` and its end", "pool-owner", python=False),
 )
 
 # The first part whose pattern is found in "function [object file]" gets the instructions.
