@@ -6,7 +6,8 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 use super::Pool;
-use super::table::Node;
+use super::node::Node;
+use super::table::Table;
 use crate::error::{Error, Refused};
 use crate::sync::opaque;
 
@@ -41,7 +42,7 @@ impl TakesBack for Pool<'_> {
     #[inline(always)]
     unsafe fn take_back(&self, node: &Node) {
         // SAFETY: the table is there, by the caller's promise.
-        let table = unsafe { &*node.table() };
+        let table = unsafe { &*Table::of(node) };
         // SAFETY: nobody owns it, by the caller's promise. The pool borrows the group, so the bytes are mapped.
         unsafe { table.give_back(node) };
     }
@@ -93,7 +94,7 @@ impl<'p, H: PoolHandle> PoolBlock<'p, H> {
     /// [`Error::NoMirror`] in an anonymous group, with the block.
     pub fn protect(self) -> Result<ProtectedPoolBlock<'p, H>, Refused<Self>> {
         // SAFETY: the handle's pool is borrowed, and with it its tables.
-        let table = unsafe { &*self.node.table() };
+        let table = unsafe { &*Table::of(self.node) };
         // SAFETY: the group is borrowed, so its slots live.
         let slots = unsafe { crate::slot::LiveSlots::new() };
         // SAFETY: the object lies in that slot of the group.

@@ -6,7 +6,8 @@ use std::ptr;
 
 use super::Pool;
 use super::block::{PoolBlock, PoolHandle, sealed::TakesBack};
-use super::table::{Node, Table};
+use super::node::Node;
+use super::table::Table;
 use crate::error::Error;
 use crate::os::Refusal;
 use crate::os::fork::{
@@ -122,7 +123,7 @@ impl<'p> LocalPool<'p> {
     #[inline(never)]
     unsafe fn take_back_slow(&self, node: &Node) {
         // SAFETY: the table is there, by the caller's promise.
-        let table = unsafe { &*node.table() };
+        let table = unsafe { &*Table::of(node) };
         let ready = self.ready.get();
         let kept = ready.most.get() / 2;
         if ptr::eq(ready.table.get(), table) && table.is_plainly_free(node) && kept > 0 {
@@ -154,7 +155,7 @@ impl TakesBack for LocalPool<'_> {
     #[inline(always)]
     unsafe fn take_back(&self, node: &Node) {
         // In a child, objects of the parent's table are not for the handle; nor is one that a child may still use.
-        let is_kept = ptr::eq(self.ready.get().table.get(), node.table()) && node.forks() == fork::count();
+        let is_kept = ptr::eq(self.ready.get().table.get(), Table::of(node)) && node.forks() == fork::count();
         if !(is_kept && self.keep(node)) {
             // SAFETY: the caller's promise.
             unsafe { self.take_back_slow(node) };
@@ -167,7 +168,7 @@ impl Drop for LocalPool<'_> {
     fn drop(&mut self) {
         while let Some(node) = self.take() {
             // SAFETY: what is ready is of a table of the pool, which is borrowed.
-            let table = unsafe { &*node.table() };
+            let table = unsafe { &*Table::of(node) };
             table.push(node);
         }
     }

@@ -1,7 +1,10 @@
 //! [`Pool`]: objects of one size, each with an end of its own.
 
 mod block;
+mod free;
 mod local;
+pub(crate) mod node;
+mod nodes;
 pub(crate) mod shape;
 mod stack;
 pub(crate) mod table;
@@ -16,8 +19,9 @@ use crate::os::fork::PerProcess;
 use crate::os::{Backing, Refusal};
 pub use block::{PoolBlock, PoolHandle, ProtectedPoolBlock};
 pub use local::LocalPool;
+use node::Node;
 use shape::Shape;
-use table::{Node, Table};
+use table::Table;
 
 /// Objects of one size in a group, each with an end of its own: what is dropped is handed out again, last in, first
 /// out.

@@ -2,77 +2,37 @@
 //!
 //! Nothing of this lies in the memory of the objects, so nothing that their owners write there can break it.
 
-use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
+use super::free::FreeNodes;
+use super::node::Node;
+use super::nodes::{MAX_OBJECTS, Nodes};
 use super::shape::Shape;
-use super::stack::{FreeStack, set_link};
+use super::stack::FreeStack;
 use crate::error::Error;
 use crate::layout::MAX_SLOTS;
 use crate::os::fork;
 use crate::slot::{Slot, SlotPtr};
-use crate::sync::{self, AtomicPtr, AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering};
-
-/// The nodes of the first segment; every later one has twice as many as the one before.
-const FIRST_NODES: usize = 64;
-
-/// Segments for as many objects as [`MAX_OBJECTS`].
-const SEGMENTS: usize = 26;
-
-/// The most objects of a pool: what all segments hold.
-pub(crate) const MAX_OBJECTS: usize = FIRST_NODES * ((1 << SEGMENTS) - 1);
-
-/// How many stacks there are. A thread uses one of them first, so that few threads contend for the same.
-#[cfg(not(loom))]
-const STACKS: usize = 8;
-#[cfg(loom)]
-const STACKS: usize = 2;
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// Chunks have about as many bytes as the objects before them, from the first to the last of these.
 const CHUNK_BYTES: std::ops::RangeInclusive<usize> = 16 * 1024..=256 * 1024;
-
-/// An object, and what is known of it. Whoever has it from [`Table::pop`] owns its bytes until it is pushed again.
-pub struct Node<E = ()> {
-    /// In the read-write mirror. Like the next two it is written before anyone knows of the object.
-    address: AtomicPtr<u8>,
-    /// The table that it is of.
-    table: AtomicPtr<Table<E>>,
-    /// Which of the table's slots it is in.
-    slot: AtomicU32,
-    index: AtomicU32,
-    /// While the object is free: the one below it in its stack.
-    link: AtomicU32,
-    /// While it is in use: how often the process had forked when it was taken.
-    forks: AtomicU32,
-    extra: E,
-}
-
-/// Free objects, in a cache line of their own.
-#[repr(align(64))]
-struct FreeNodes<E> {
-    /// Null, or the one that was given back last: exchanging it is all that most calls do, and a thread that takes it so cannot
-    /// be wrong about what lies below.
-    top: AtomicPtr<Node<E>>,
-    stack: FreeStack,
-}
 
 /// The objects that one process has of a pool. `E` is what a layer above keeps beside each of them.
 pub struct Table<E = ()> {
     shape: Shape,
     /// Of the process that made it.
     generation: u32,
-    stacks: [FreeNodes<E>; STACKS],
+    free: FreeNodes<E>,
     /// Objects that were given back by somebody who could not [tend](Self::tend) them.
     returned: FreeStack,
-    /// Each null or the first node of a boxed slice.
-    segments: [AtomicPtr<Node<E>>; SEGMENTS],
+    nodes: Nodes<E>,
     /// Null from some place on.
     slots: [AtomicPtr<Slot>; MAX_SLOTS],
     made: AtomicUsize,
     /// Objects that are never handed out again.
     retired: AtomicUsize,
     growth: Mutex<()>,
-    nodes: PhantomData<Node<E>>,
 }
 
 /// Bytes for more objects, as a group gives them.
@@ -84,14 +44,13 @@ impl<E: Default> Table<E> {
             shape,
             // A child may come here before it has one. Without one, none of the objects counts as this process's.
             generation: fork::establish().unwrap_or_default(),
-            stacks: std::array::from_fn(|_| FreeNodes { top: AtomicPtr::default(), stack: FreeStack::default() }),
+            free: FreeNodes::default(),
             returned: FreeStack::default(),
-            segments: Default::default(),
+            nodes: Nodes::default(),
             slots: Default::default(),
             made: AtomicUsize::new(0),
             retired: AtomicUsize::new(0),
             growth: Mutex::new(()),
-            nodes: PhantomData,
         }
     }
 
@@ -104,30 +63,16 @@ impl<E: Default> Table<E> {
         self.generation == fork::generation()
     }
 
+    /// The table that an object is of.
+    #[inline(always)]
+    pub(crate) fn of(node: &Node<E>) -> *const Self {
+        node.table().cast()
+    }
+
     /// Takes a free object, if there is one.
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<&Node<E>> {
-        let mine = my_stack();
-        // Acquire pairs with the Release in push: the last owner is done.
-        match NonNull::new(self.stacks[mine].top.swap(ptr::null_mut(), Ordering::Acquire)) {
-            // SAFETY: a node of this table, which live as long as it does.
-            Some(top) => Some(taken(unsafe { top.as_ref() })),
-            None => self.pop_below(mine),
-        }
-    }
-
-    /// Takes one that was not given back last by a thread that uses this stack, nor taken from the top of another.
-    #[inline(never)]
-    fn pop_below(&self, mine: usize) -> Option<&Node<E>> {
-        let from_stack = |free: &FreeNodes<E>| free.stack.pop(|index| &self.node(index).link);
-        if let Some(index) = from_stack(&self.stacks[mine]) {
-            return Some(taken(self.node(index)));
-        }
-        (1..STACKS).map(|step| &self.stacks[(mine + step) % STACKS]).find_map(|others| {
-            // SAFETY: as in pop.
-            let top = unsafe { others.top.swap(ptr::null_mut(), Ordering::Acquire).as_ref() };
-            top.or_else(|| from_stack(others).map(|index| self.node(index))).map(taken)
-        })
+        self.free.pop(|index| self.node(index)).inspect(|node| node.set_forks())
     }
 
     /// Takes an object back whose bytes need no tending.
@@ -135,12 +80,8 @@ impl<E: Default> Table<E> {
     /// That nobody owns it is the caller's word; a wrong one breaks the next owner's bytes, not the table.
     #[inline(always)]
     pub(crate) fn push(&self, node: &Node<E>) {
-        let free = &self.stacks[my_stack()];
-        let last = free.top.swap(ptr::from_ref(node).cast_mut(), Ordering::AcqRel);
-        if !last.is_null() {
-            // SAFETY: as in pop.
-            push_below(free, unsafe { &*last });
-        }
+        // SAFETY: nodes of this table live as long as it does.
+        unsafe { self.free.push(node) };
     }
 
     /// Takes objects back, the first of which is to be handed out first.
@@ -148,13 +89,7 @@ impl<E: Default> Table<E> {
     where
         E: 'n,
     {
-        let mut nodes = nodes.into_iter();
-        let Some(first) = nodes.next() else { return };
-        let last = nodes.fold(first, |last, node| {
-            set_link(&last.link, node.index());
-            node
-        });
-        self.stacks[my_stack()].stack.push(first.index(), &last.link);
+        self.free.push_all(nodes);
     }
 
     /// Takes an object back from its owner.
@@ -275,7 +210,7 @@ impl<E: Default> Table<E> {
         let chunk_bytes = (made * self.shape.stride).clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end());
         let mut more = (chunk_bytes / self.shape.stride).clamp(1, room.min(MAX_OBJECTS - made));
         loop {
-            self.make_nodes(made + more)?;
+            self.nodes.make(made + more)?;
             match take(more * self.shape.stride) {
                 Ok(chunk) => return Ok(self.add(made, more, chunk)),
                 // Near a limit, do with less.
@@ -292,29 +227,13 @@ impl<E: Default> Table<E> {
         for (place, node) in nodes.clone().enumerate() {
             // SAFETY: the chunk has room for `more` strides, by the promise of `take`.
             let address = unsafe { start.add(place * self.shape.stride) };
-            node.address.store(address.as_ptr(), Ordering::Relaxed);
-            node.table.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
-            node.slot.store(slot, Ordering::Relaxed);
-            node.index.store((made + place) as u32, Ordering::Relaxed);
+            node.set_place(address, ptr::from_ref(self).cast(), slot, (made + place) as u32);
         }
         self.made.store(made + more, Ordering::Relaxed);
         self.push_all(nodes.skip(1));
-        taken(self.node(made as u32))
-    }
-
-    /// Sees to it that the first so many objects have nodes. The caller may make objects.
-    fn make_nodes(&self, objects: usize) -> Result<(), Error> {
-        let (last, _) = place(objects - 1);
-        for (segment, pointer) in self.segments.iter().enumerate().take(last + 1) {
-            if pointer.load(Ordering::Relaxed).is_null() {
-                let mut nodes = Vec::<Node<E>>::new();
-                crate::fallible::reserve(&mut nodes, FIRST_NODES << segment)?;
-                nodes.resize_with(FIRST_NODES << segment, Node::default);
-                let nodes = Box::into_raw(nodes.into_boxed_slice());
-                pointer.store(nodes.cast(), Ordering::Release);
-            }
-        }
-        Ok(())
+        let first = self.node(made as u32);
+        first.set_forks();
+        first
     }
 
     /// The place of a slot among those of the table. The caller may make objects.
@@ -326,19 +245,16 @@ impl<E: Default> Table<E> {
         number as u32
     }
 
+    /// The node of an object that was made.
     #[inline(always)]
     fn node(&self, index: u32) -> &Node<E> {
-        let (segment, at) = place(index as usize);
-        let nodes = self.segments[segment].load(Ordering::Acquire);
-        // SAFETY: numbers come from `grow`, which has made the segment before, and lie within it.
-        let node = unsafe { nodes.add(at) };
-        // SAFETY: the same; nodes are only shared, and go with the table.
-        unsafe { &*node }
+        // SAFETY: numbers of objects come from `grow`, which has made their nodes before.
+        unsafe { self.nodes.get(index) }
     }
 
     /// The slot that an object lies in.
     pub(crate) fn slot(&self, node: &Node<E>) -> SlotPtr {
-        let number = node.slot.load(Ordering::Relaxed) as usize;
+        let number = node.slot() as usize;
         SlotPtr::new(self.slots[number].load(Ordering::Relaxed)).unwrap_or(SlotPtr::dangling())
     }
 
@@ -365,93 +281,8 @@ impl<E: Default> Table<E> {
     /// How many objects are free, which takes as many steps. Others that take and give back meanwhile make it inexact.
     pub(crate) fn free(&self) -> usize {
         let made = self.made.load(Ordering::Relaxed);
-        let stacks = self.stacks.iter().map(|free| &free.stack).chain([&self.returned]);
-        let below = stacks.map(|stack| stack.count(made, |index| &self.node(index).link)).sum::<usize>();
-        let tops = self.stacks.iter().filter(|free| !free.top.load(Ordering::Relaxed).is_null()).count();
-        (below + tops).min(made)
-    }
-}
-
-/// Makes an object the one below the top.
-#[inline(never)]
-fn push_below<E>(free: &FreeNodes<E>, node: &Node<E>) {
-    free.stack.push(node.index(), &node.link);
-}
-
-/// Notes when an object is taken.
-#[inline(always)]
-fn taken<E>(node: &Node<E>) -> &Node<E> {
-    node.set_forks();
-    node
-}
-
-impl<E> Node<E> {
-    /// Where the object is, in the read-write mirror.
-    #[inline(always)]
-    pub(crate) fn address(&self) -> NonNull<u8> {
-        // SAFETY: written before anyone knew of the object, and not null then.
-        unsafe { NonNull::new_unchecked(self.address.load(Ordering::Relaxed)) }
-    }
-
-    /// The table that it is of.
-    #[inline(always)]
-    pub(crate) fn table(&self) -> *const Table<E> {
-        self.table.load(Ordering::Relaxed)
-    }
-
-    /// Its number in the table.
-    #[inline(always)]
-    pub(crate) fn index(&self) -> u32 {
-        self.index.load(Ordering::Relaxed)
-    }
-
-    /// What the layer above keeps beside it.
-    pub(crate) fn extra(&self) -> &E {
-        &self.extra
-    }
-
-    /// How often the process had forked when it was taken.
-    #[inline(always)]
-    pub(crate) fn forks(&self) -> u32 {
-        self.forks.load(Ordering::Relaxed)
-    }
-
-    /// Notes that another process may use it, as if it had been forked since.
-    pub(crate) fn mark_shared(&self) {
-        self.forks.store(fork::count().wrapping_sub(1), Ordering::Relaxed);
-    }
-
-    /// Notes that it is taken now.
-    #[inline(always)]
-    pub(crate) fn set_forks(&self) {
-        self.forks.store(fork::count(), Ordering::Relaxed);
-    }
-}
-
-impl<E: Default> Default for Node<E> {
-    fn default() -> Self {
-        Self {
-            address: AtomicPtr::default(),
-            table: AtomicPtr::default(),
-            slot: AtomicU32::new(0),
-            index: AtomicU32::new(0),
-            link: AtomicU32::new(0),
-            forks: AtomicU32::new(0),
-            extra: E::default(),
-        }
-    }
-}
-
-impl<E> Drop for Table<E> {
-    fn drop(&mut self) {
-        for (segment, pointer) in self.segments.iter_mut().enumerate() {
-            let nodes = sync::take(pointer);
-            if !nodes.is_null() {
-                let nodes = ptr::slice_from_raw_parts_mut(nodes, FIRST_NODES << segment);
-                // SAFETY: make_nodes got it from Box::into_raw, with as many nodes, and the only copy was just taken.
-                drop(unsafe { Box::from_raw(nodes) });
-            }
-        }
+        let returned = self.returned.count(made, |index| &self.node(index).link);
+        (self.free.count(made, |index| self.node(index)) + returned).min(made)
     }
 }
 
@@ -462,65 +293,6 @@ pub(crate) struct Damage {
     pub(crate) index: u32,
     /// The first such byte, counted from the object's first.
     pub(crate) offset: usize,
-}
-
-/// The segment that an object's node is in, and its place there.
-#[inline(always)]
-fn place(index: usize) -> (usize, usize) {
-    let number = index + FIRST_NODES;
-    let bit = number.ilog2();
-    ((bit - FIRST_NODES.ilog2()) as usize, number & !(1 << bit))
-}
-
-/// The stack that this thread uses first.
-#[inline(always)]
-fn my_stack() -> usize {
-    thread_number() % STACKS
-}
-
-#[cfg(not(loom))]
-#[inline(always)]
-fn thread_number() -> usize {
-    use std::cell::Cell;
-
-    static NEXT: AtomicUsize = AtomicUsize::new(1);
-    thread_local! {
-        /// 0 before it is asked for.
-        static NUMBER: Cell<usize> = const { Cell::new(0) };
-    }
-    match NUMBER.get() {
-        0 => {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed).max(1);
-            NUMBER.set(number);
-            number
-        }
-        number => number,
-    }
-}
-
-/// The first thread and all others.
-#[cfg(loom)]
-fn thread_number() -> usize {
-    loom::thread_local! { static IS_KNOWN: std::cell::Cell<bool> = std::cell::Cell::new(false); }
-    usize::from(IS_KNOWN.with(|is_known| is_known.replace(true)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_object_has_a_node_of_its_own() {
-        let mut expected = (0, 0);
-        for index in 0..10_000 {
-            assert_eq!(place(index), expected);
-            expected.1 += 1;
-            if expected.1 == FIRST_NODES << expected.0 {
-                expected = (expected.0 + 1, 0);
-            }
-        }
-        assert_eq!(place(MAX_OBJECTS - 1), (SEGMENTS - 1, (FIRST_NODES << (SEGMENTS - 1)) - 1));
-    }
 }
 
 #[cfg(all(test, loom))]

@@ -12,8 +12,9 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::os::fork;
+use crate::pool::node::Node;
 use crate::pool::shape::Shape;
-use crate::pool::table::{Damage, Node, Table};
+use crate::pool::table::{Damage, Table};
 use crate::python::group::idle::IdleBlocks;
 use crate::python::group::lock::GroupLock;
 

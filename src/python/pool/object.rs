@@ -10,8 +10,9 @@ use pyo3::sync::MutexExt;
 use pyo3::types::PyList;
 
 use crate::error::Error;
+use crate::pool::node::Node;
 use crate::pool::shape::Shape;
-use crate::pool::table::{Chunk, Node};
+use crate::pool::table::Chunk;
 use crate::python::block::object::{Get, MemBlock};
 use crate::python::block::pooled::{block_of_object, delete_idle, tend};
 use crate::python::ffi::arguments::type_name;
