@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.clusters import Cluster
-from support.gathering import COMMAND, ENOUGH
+from support.gathering import COMMAND, ENOUGH, gather
 
 LEAST = "256K"  # the least --memory
 
@@ -33,20 +33,6 @@ QUESTIONS = [
     ["--find=hello", "--regex", f"--memory={LEAST}"],
     ["--find=hello", "--threads=3"],
 ]
-
-Result = tuple[int, bytes, list[bytes]]
-
-
-def gather(*arguments, cwd: Path, prefix: tuple[str, ...] = (), locale: str = "C.UTF-8") -> Result:
-    done = subprocess.run(
-        [*prefix, *COMMAND, *arguments],
-        capture_output=True,
-        cwd=cwd,
-        env={**os.environ, "LC_ALL": locale},
-        timeout=ENOUGH,
-        check=False,
-    )
-    return done.returncode, done.stdout, sorted(done.stderr.splitlines())
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +161,9 @@ def test_errors_name_a_remedy(tmp_path):
     assert gather("--find=x", "--on=local", "-", cwd=tmp_path) == (
         2, b"", [b"memgroup gather: --on cannot search standard input, which workers have not: give files"]
     )  # fmt: skip
-    for arguments in ([], ["--find=x", "--out=x.parquet"]):
-        assert gather(*arguments, "--on=local", cwd=tmp_path)[0] == 2
+    assert gather("--on=local", cwd=tmp_path) == (
+        2, b"", [b"memgroup gather: --on is for --find and --out: give one of them"]
+    )  # fmt: skip
     for arguments in (["--find=(", "--regex"], ["--find=x", "--memory=1"]):
         alone = gather(*arguments, cwd=tmp_path)
         assert alone[0] == 2

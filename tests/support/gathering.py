@@ -2,6 +2,7 @@
 
 import os
 import random
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +27,22 @@ sys.exit(main())
 
 def after(code: str, *arguments: str | Path) -> list[str | Path]:
     return [sys.executable, "-c", AFTER.format(code=code), "gather", *arguments]
+
+
+Result = tuple[int, bytes, list[bytes]]
+
+
+def gather(*arguments, cwd: Path, prefix: tuple[str, ...] = (), locale: str = "C.UTF-8") -> Result:
+    """Run the command: its status, what it prints, and the lines of its messages."""
+    done = subprocess.run(
+        [*prefix, *COMMAND, *arguments],
+        capture_output=True,
+        cwd=cwd,
+        env={**os.environ, "LC_ALL": locale},
+        timeout=ENOUGH,
+        check=False,
+    )
+    return done.returncode, done.stdout, sorted(done.stderr.splitlines())
 
 
 class Found:

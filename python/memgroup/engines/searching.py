@@ -7,12 +7,15 @@ import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
-from memgroup._memgroup import search_files
+from memgroup._memgroup import search_files, search_rows
 from memgroup.display.text import show_text
 from memgroup.engines.engine import EngineError
 
 if TYPE_CHECKING:
     from memgroup.engines.batches import Files
+
+Columns = tuple[list[bytes], bytes, bytes, bytes, bytes, bytes]
+"""Some lines that match, as `search_rows` hands them on."""
 
 Figures = tuple[int, int, int, int, int]
 """Files, bytes, lines that match, files with such a line, and what could not be read."""
@@ -36,6 +39,14 @@ class Search(NamedTuple):
     style: list[str]
     memory: int
     threads: int
+
+
+class Rows(NamedTuple):
+    """Lines that match as columns, the files that could not be read and why, and the figures."""
+
+    columns: list[Columns]
+    problems: list[tuple[bytes, str]]
+    figures: Figures
 
 
 class Found(NamedTuple):
@@ -69,6 +80,34 @@ def search_batch(search: Search, files: Files) -> Found:
             (directory, files.are_given),
         )
         return Found(_content(output), _content(errors), figures)
+
+
+def rows_of_batch(search: Search, files: Files) -> Rows:
+    """Search some files for rows of a table. `style` are the options of `search_rows`.
+
+    Raises:
+        Exception: As for `search_batch`.
+    """
+    columns: list[Columns] = []
+
+    def keep(
+        paths: list[bytes], files: bytes, offsets: bytes, numbers: bytes, ends: bytes, data: bytes
+    ) -> None:
+        columns.append((paths, files, offsets, numbers, ends, data))
+
+    with ExitStack() as stack:
+        directory = _open_directory(stack, search.directory)
+        figures, problems = search_rows(
+            files.paths,
+            search.patterns,
+            search.syntax,
+            search.style,
+            search.memory,
+            search.threads,
+            keep,
+            (directory, files.are_given),
+        )
+    return Rows(columns, problems, figures)
 
 
 def _open_directory(stack: ExitStack, path: bytes) -> int:

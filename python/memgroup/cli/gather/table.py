@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from memgroup import gather
 from memgroup._memgroup import TreeWalk, search_rows
 from memgroup.cli.arguments import refuse
+from memgroup.cli.gather.groups import LineGroups
 from memgroup.cli.gather.search import syntax
 from memgroup.cli.status import COMPLETE, FOUND, NOT_FOUND, UNUSABLE
 from memgroup.display.text import show_text
+from memgroup.engines.engine import EngineError
 
 # Optional, and without types.
 pa: Any = import_module("pyarrow")
-compute: Any = import_module("pyarrow.compute")
 ipc: Any = import_module("pyarrow.ipc")
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
+
+    from memgroup.cli.gather.search import Figures
 
 # A batch of files, its table and what the file format makes of it are in memory at once.
 _SHARE = 4
@@ -30,16 +33,13 @@ _SHARE = 4
 
 def write_matches(options: argparse.Namespace) -> int:
     """Write a row for each line that matches; return the exit status, which is grep's."""
-    with _table(options, ("path", "path_bytes", "offset", "line", "bytes")) as table:
-        (_, _, matches, _, _), problems = search_rows(
-            [os.fsencode(path) for path in options.paths],
-            [os.fsencode(text) for text in options.find],
-            [*syntax(options)],
-            [name for name in ("text", "ignore") if getattr(options, name)],
-            options.memory,
-            options.threads,
-            table.add_lines,
-        )
+    try:
+        with _table(options, ("path", "path_bytes", "offset", "line", "bytes")) as table:
+            lines = LineGroups(table.add)
+            (_, _, matches, _, _), problems = _search(options, lines.add)
+            lines.finish()
+    except (ValueError, MemoryError, EngineError) as error:
+        refuse("gather", str(error))
     for path, reason in problems:
         _complain(os.fsdecode(path), reason)
     if problems:
@@ -47,16 +47,38 @@ def write_matches(options: argparse.Namespace) -> int:
     return FOUND if matches else NOT_FOUND
 
 
+def _search(
+    options: argparse.Namespace, receive: Callable[..., None]
+) -> tuple[Figures, list[tuple[bytes, str]]]:
+    if options.on is not None:
+        from memgroup.cli.gather.spread import rows_on_workers
+
+        return rows_on_workers(options, receive)
+    return search_rows(
+        [os.fsencode(path) for path in options.paths],
+        [os.fsencode(text) for text in options.find],
+        [*syntax(options)],
+        [name for name in ("text", "ignore") if getattr(options, name)],
+        options.memory,
+        options.threads,
+        receive,
+    )
+
+
 def write_files(options: argparse.Namespace) -> int:
     """Write a row for each file, or for each piece of one that is larger than the memory for it."""
     complete = True
     memory = max(options.memory // _SHARE, 256 * 1024)
-    with _table(options, ("path", "path_bytes", "offset", "bytes")) as table:
-        for batch in gather(options.paths or ["."], ignore=options.ignore, memory=memory):
-            table.add_files(batch[0], batch.offsets, pa.array(batch[1].as_arrow("large_binary")))
-            for path, error in batch.errors.items():
-                _complain(path, getattr(error, "strerror", None) or str(error))
-                complete = False
+    batches = gather(options.paths or ["."], ignore=options.ignore, memory=memory, client=options.on)
+    try:
+        with _table(options, ("path", "path_bytes", "offset", "bytes")) as table, closing(batches):
+            for batch in batches:
+                table.add_files(batch[0], batch.offsets, pa.array(batch[1].as_arrow("large_binary")))
+                for path, error in batch.errors.items():
+                    _complain(path, getattr(error, "strerror", None) or str(error))
+                    complete = False
+    except EngineError as error:
+        refuse("gather", str(error))
     return COMPLETE if complete else UNUSABLE
 
 
@@ -117,29 +139,12 @@ class _Table:
         self._numbers = {path: number for number, path in enumerate(known or ())}
         self._dictionary = _text(known or ())
 
-    def add_lines(
-        self, paths: list[bytes], files: bytes, offsets: bytes, numbers: bytes, ends: bytes, data: bytes
-    ) -> None:
-        """Add lines that match, as `search_rows` hands them on."""
-        count = len(files) // 4
-        lines = _integers(numbers)
-        is_shown = compute.greater(lines, 0)
-        begins = pa.py_buffer(bytes(8) + ends)
-        content = pa.Array.from_buffers(pa.large_binary(), count, [None, begins, pa.py_buffer(data)])
-        self._add(
-            paths,
-            pa.Array.from_buffers(pa.int32(), count, [None, pa.py_buffer(files)]),
-            _integers(offsets),
-            compute.if_else(is_shown, lines, None),
-            compute.if_else(is_shown, content, None),
-        )
-
     def add_files(self, paths: list[str], offsets: list[int], contents: Any) -> None:
         """Add files."""
         indices = pa.array(range(len(paths)), pa.int32())
-        self._add(list(map(os.fsencode, paths)), indices, pa.array(offsets, pa.int64()), contents)
+        self.add(list(map(os.fsencode, paths)), indices, pa.array(offsets, pa.int64()), contents)
 
-    def _add(self, paths: list[bytes], indices: Any, *columns: Any) -> None:
+    def add(self, paths: list[bytes], indices: Any, *columns: Any) -> None:
         """Add rows; `indices` are those of their paths in `paths`."""
         if not len(indices):
             return
@@ -166,7 +171,3 @@ class _Table:
 
 def _text(paths: Sequence[bytes]) -> Any:
     return pa.array([path.decode("utf-8", "replace") for path in paths], pa.string())
-
-
-def _integers(column: bytes) -> Any:
-    return pa.Array.from_buffers(pa.int64(), len(column) // 8, [None, pa.py_buffer(column)])

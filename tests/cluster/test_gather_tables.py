@@ -1,0 +1,60 @@
+"""`memgroup gather --out` writes the same file whoever searches, and with any number of threads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support.clusters import Cluster
+from support.gathering import gather
+
+pytest.importorskip("pyarrow")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A tree with lines for several groups of rows."""
+    place = tmp_path_factory.mktemp("tables")
+    for number in range(200):
+        directory = place / f"d{number % 7}"
+        directory.mkdir(exist_ok=True)
+        (directory / f"{number}").write_bytes(b"hello %d\nx\n" % number * (number * number % 1009))
+    (place / "d1/large").write_bytes(b"hello " + b"y" * 9_000_000 + b"\n" + b"hello\n" * 100_000)
+    (place / "d2/zero").write_bytes(b"hello\0\n")
+    Path(os.fsdecode(os.fsencode(place) + b"/d3/caf\xe9")).write_bytes(b"x hello\xff")
+    (place / "dangling").symlink_to("nowhere")
+    return place
+
+
+@pytest.fixture(params=["local", "dask"])
+def on(request) -> list[str]:
+    if request.param == "local":
+        return ["--on=local"]
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return [f"--on={cluster.address}"]
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.arrow"])
+@pytest.mark.parametrize(
+    "question", [["--find=hello"], ["--find=hello", "-a"], [], ["--memory=2M"]], ids=" ".join
+)
+def test_tables_are_the_same_bytes(place, on, request, tmp_path, name, question):
+    prefix = request.getfixturevalue("cluster").hosts[0].prefix if "dask" in on[0] else ()
+    paths = [".", "dangling", "nowhere"]
+    alone = gather(*question, "--threads=3", "--out", tmp_path / f"1{name}", *paths, cwd=place)
+    for number, options in enumerate((["--threads=1"], [*on, "--batch=300K"]), 2):
+        done = gather(
+            *question, *options, "--out", tmp_path / f"{number}{name}", *paths, cwd=place, prefix=prefix
+        )
+        assert done == alone
+        assert (tmp_path / f"{number}{name}").read_bytes() == (tmp_path / f"1{name}").read_bytes()
+
+
+def test_errors_leave_no_table(tmp_path):
+    for arguments in (["--find=(", "--regex"], ["--find=x", "--memory=1"]):
+        for where in ([], ["--on=local"]):
+            done = gather(*arguments, *where, "--out=x.parquet", cwd=tmp_path)
+            assert (done[0], done[1]) == (2, b"")
+            assert done[2][0].startswith(b"memgroup gather: ") or b"error: unclosed group" in done[2]
+    assert not list(tmp_path.iterdir())
