@@ -26,6 +26,7 @@ pytest_plugins = [
         "faults",
         "forkcosts",
         "gathering",
+        "loops",
         "pickles",
         "sharing",
         "transfers",

@@ -16,27 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memgroup import MemGroup, aio
-from support.streams import connected, framed, in_pieces, noise, sending
-
-try:
-    import uvloop
-except ImportError:
-    uvloop = None
-
-LOOPS = {"asyncio": asyncio.new_event_loop} | ({"uvloop": uvloop.new_event_loop} if uvloop else {})
-
-
-def run_on(loop, coroutine):
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-        return runner.run(asyncio.wait_for(coroutine, 60))
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request):
-    """Run a coroutine on each of the loops."""
-    if request.param not in LOOPS:
-        pytest.skip("uvloop is not installed")
-    return lambda coroutine: run_on(request.param, coroutine)
+from support.loops import ANY_LOOP, PATIENCE, message, once, run_on, with_cancellations
+from support.streams import PIECES, connected, framed, in_pieces, noise, sending
 
 
 @contextmanager
@@ -49,35 +30,8 @@ def non_blocking(kind) -> Iterator[tuple[Any, Any]]:
         yield writer, source
 
 
-async def message(reader):
-    return await anext(reader)
-
-
-async def once(awaitable):
-    """Make a coroutine of an awaitable."""
-    return await awaitable
-
-
 KINDS = pytest.mark.parametrize("kind", ["tcp", "unix", "pipe"])
 SIZES = st.lists(st.one_of(st.just(0), st.integers(0, 300), st.integers(0, 150_000)), max_size=30)
-PIECES = st.lists(st.one_of(st.integers(1, 9), st.integers(1, 100_000)), min_size=1, max_size=5)
-ANY_LOOP = st.sampled_from(sorted(LOOPS))
-PATIENCE = st.lists(st.integers(0, 6), min_size=1, max_size=10)
-
-
-async def with_cancellations(start, patience):
-    """Await what `start` gives, cancelling it after so many turns of the loop, until one comes to an end.
-
-    The last waits for as long as it takes: a peer in a thread may be slow.
-    """
-    for turns in patience:
-        task = asyncio.ensure_future(start())
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            return await task
-    return await start()
 
 
 @KINDS

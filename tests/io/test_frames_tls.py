@@ -10,46 +10,33 @@ from contextlib import contextmanager, suppress
 
 import pytest
 from support.streams import framed, noise, sending
-
-trustme = pytest.importorskip("trustme")
-
-
-@pytest.fixture(scope="module")
-def contexts():
-    """The contexts of a server and of a client that trusts it."""
-    authority = trustme.CA()
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.configure_trust(client)
-    return server, client
+from support.tls import CLIENT, SERVER
 
 
 @contextmanager
-def encrypted(contexts):
+def encrypted():
     """Yield both ends of a TLS connection: where to write, where to read."""
-    server, client = contexts
     theirs, ours = socket.socketpair()
     found = []
-    thread = threading.Thread(target=lambda: found.append(server.wrap_socket(theirs, server_side=True)))
+    thread = threading.Thread(target=lambda: found.append(SERVER.wrap_socket(theirs, server_side=True)))
     thread.start()
-    source = client.wrap_socket(ours, server_hostname="localhost")
+    source = CLIENT.wrap_socket(ours, server_hostname="localhost")
     thread.join()
     with source, found[0] as writer:
         yield writer, source
 
 
-def test_messages_of_all_sizes(group, contexts):
+def test_messages_of_all_sizes(group):
     bodies = [noise(size, size) for size in (0, 1, 100, 16_380, 16_384, 100_000, 3_000_000, 5)]
-    with encrypted(contexts) as (writer, source), sending(writer, map(framed, bodies)):
+    with encrypted() as (writer, source), sending(writer, map(framed, bodies)):
         found = list(group.frames(source))
     assert found == bodies
     protected = group.protect(found[6])
     assert protected == bodies[6]
 
 
-def test_a_socket_that_does_not_wait(group, contexts):
-    with encrypted(contexts) as (writer, source):
+def test_a_socket_that_does_not_wait(group):
+    with encrypted() as (writer, source):
         source.setblocking(False)
         reader = group.frames(source)
         with pytest.raises(BlockingIOError) as raised:
@@ -65,16 +52,16 @@ def test_a_socket_that_does_not_wait(group, contexts):
         assert source.pending() == 0
 
 
-def test_nothing_is_read_ahead_where_nothing_may_be(group, contexts):
-    with encrypted(contexts) as (writer, source):
+def test_nothing_is_read_ahead_where_nothing_may_be(group):
+    with encrypted() as (writer, source):
         writer.sendall(framed(b"hello") + b"behind")
         assert next(group.frames(source, read_ahead=0)) == b"hello"
         assert source.pending() == 6
         assert source.recv(100) == b"behind"
 
 
-def test_a_timeout_loses_nothing(group, contexts):
-    with encrypted(contexts) as (writer, source):
+def test_a_timeout_loses_nothing(group):
+    with encrypted() as (writer, source):
         source.settimeout(0.05)
         reader = group.frames(source)
         writer.sendall(framed(b"hello")[:6])
@@ -85,8 +72,8 @@ def test_a_timeout_loses_nothing(group, contexts):
         assert next(reader) == b"hello"
 
 
-def test_a_timeout_is_for_all_of_a_message(group, contexts):
-    with encrypted(contexts) as (writer, source):
+def test_a_timeout_is_for_all_of_a_message(group):
+    with encrypted() as (writer, source):
         source.settimeout(0.3)
         drops = (piece for piece in [framed(bytes(1000))[:4], *[b"."] * 100])
         begun = time.monotonic()
@@ -98,8 +85,8 @@ def test_a_timeout_is_for_all_of_a_message(group, contexts):
     assert took < 1.5
 
 
-def test_the_peer_hangs_up_within_a_message(group, contexts):
-    with encrypted(contexts) as (writer, source):
+def test_the_peer_hangs_up_within_a_message(group):
+    with encrypted() as (writer, source):
         reader = group.frames(source)
         writer.sendall(framed(noise(1000))[:504])
         writer.close()
@@ -108,12 +95,11 @@ def test_the_peer_hangs_up_within_a_message(group, contexts):
         assert reader.partial == noise(1000)[:500]
 
 
-def test_an_object_without_a_socket(group, contexts):
-    server, client = contexts
+def test_an_object_without_a_socket(group):
     # What one writes the other reads.
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ours = client.wrap_bio(down, up, server_hostname="localhost")
-    theirs = server.wrap_bio(up, down, server_side=True)
+    ours = CLIENT.wrap_bio(down, up, server_hostname="localhost")
+    theirs = SERVER.wrap_bio(up, down, server_side=True)
     for _ in range(3):
         for end in (ours, theirs):
             with suppress(ssl.SSLWantReadError):

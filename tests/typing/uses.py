@@ -181,6 +181,9 @@ async def awaited(group: MemGroup) -> int:
         theirs.setblocking(False)
         sent = await aio.sendmsg(group.alloc_many([5]), theirs)
         assert_type(sent, int)
+        messages = aio.FrameProtocol(group, length_offset=1).messages
+        assert_type(messages, aio.FrameReader)
+        assert_type(await anext(messages), MemBlock)
         received = await aio.recvmsg_into(group.alloc_many([sent]), ours)
         assert_type(received, int)
         return received

@@ -1,0 +1,162 @@
+"""Messages of streams, awaited one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, final
+
+import memgroup._memgroup as core
+from memgroup._memgroup import MemBlock, MemGroup, non_blocking
+from memgroup.aio.ready import AT_ONCE, ready
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from _typeshed import FileDescriptorLike
+
+    from memgroup.frames import Format
+
+EACH = 256
+"""What a message counts for besides its bytes."""
+
+
+class Arrivals:
+    """The source of a reader to which others bring the bytes: has none right now when they are taken."""
+
+    def __init__(self) -> None:
+        """Begin a stream."""
+        self.rest: bytes | memoryview = b""
+        self.error: BaseException | None = None
+        self.ended = False
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Give the reader what has arrived."""
+        count = min(len(buffer), len(self.rest))
+        if count > 0:
+            buffer[:count] = self.rest[:count]
+            self.rest = self.rest[count:]
+        elif self.error is not None:
+            raise self.error
+        elif not self.ended:
+            raise BlockingIOError
+        return count
+
+
+@final
+class FrameReader(AsyncIterator[MemBlock]):
+    """Receives length-prefixed messages: a `memgroup.FrameReader` for `async for`.
+
+    `frames` makes it. A cancelled `anext` loses no byte: the next one continues where it stopped.
+    """
+
+    def __init__(
+        self, reader: core.FrameReader, wait: Callable[[], Awaitable[None]], arrivals: Arrivals | None = None
+    ) -> None:
+        """Make a reader; `frames` calls this."""
+        self._reader = reader
+        self._wait = wait
+        self._arrivals = arrivals or Arrivals()
+        self._left = AT_ONCE
+        self._busy = False
+
+    @property
+    def partial(self) -> MemBlock | None:
+        """The received part of an unfinished message, or None."""
+        return self._reader.partial
+
+    @property
+    def missing(self) -> int:
+        """The number of missing bytes of an unfinished message; 0 if there is no such message."""
+        return self._reader.missing
+
+    @property
+    def ahead(self) -> bytes:
+        """A copy of the bytes that were read from the stream and are in no message yet."""
+        return self._reader.ahead + self._arrivals.rest
+
+    def close(self) -> None:
+        """Give up an unfinished message, so that it is no longer a view of the group."""
+        self._reader.close()
+
+    async def __anext__(self) -> MemBlock:
+        """Receive the next message.
+
+        Raises:
+            ValueError: A message is larger than the limit, or the group is freed.
+            MemoryError: The group has no room for it; the call can be repeated.
+            EOFError: The stream ended within a message.
+            OSError: What the stream reports.
+        """
+        if self._busy:
+            raise RuntimeError("another task is awaiting a message of this reader: wait for that one")
+        self._busy = True
+        try:
+            while True:
+                if self._left <= 0:
+                    await asyncio.sleep(0)  # with nothing in hand that a cancellation could lose
+                    self._left = AT_ONCE
+                try:
+                    block = self._reader._advance(AT_ONCE)
+                except BlockingIOError:
+                    await self._wait()
+                    self._left = AT_ONCE
+                    continue
+                except StopIteration:
+                    raise StopAsyncIteration from None
+                if block is not None:
+                    self._left -= len(block) + EACH
+                    return block
+                self._left = 0
+        finally:
+            self._busy = False
+
+
+def frames(
+    group: MemGroup,
+    source: FileDescriptorLike | asyncio.StreamReader,
+    *,
+    read_ahead: int = 65536,
+    **description: Unpack[Format],
+) -> FrameReader:
+    """Return the messages of a nonblocking stream, as blocks of a group.
+
+    Args:
+        group: The group that receives the messages.
+        source: A nonblocking stream socket, or a pipe or another descriptor that the loop can watch. Or a
+            `StreamReader` of asyncio: what it has received is copied into the blocks.
+        read_ahead: The most bytes to read behind the message that is wanted. A secret group reads nothing
+            ahead.
+        description: How messages are told apart, as in the group's `frames`: `prefix`, `length_offset`,
+            `delimiter` and so on.
+
+    Raises:
+        TypeError: `source` has no descriptor, or an argument is of the wrong type.
+        ValueError: The stream blocks or is one of messages, an argument is out of range, the group is freed,
+            or it is secret and the source a `StreamReader`.
+        OSError: The descriptor is closed.
+    """
+    if isinstance(source, asyncio.StreamReader):
+        return _frames_of_stream(group, source, read_ahead, description)
+    non_blocking(source)
+    return FrameReader(
+        group.frames(source, read_ahead=read_ahead, **description), lambda: ready(source, "read")
+    )
+
+
+def _frames_of_stream(
+    group: MemGroup, stream: asyncio.StreamReader, read_ahead: int, description: Format
+) -> FrameReader:
+    if group.secret:
+        raise ValueError(
+            "a StreamReader holds its bytes in memory that is not the group's: pass the socket itself"
+        )
+    arrivals = Arrivals()
+    reader = group.frames(arrivals, read_ahead=read_ahead, **description)
+
+    async def wait() -> None:
+        # No more than the reader takes at once: what it leaves is the stream's.
+        arrivals.rest = await stream.read(len(reader._offer()))
+        arrivals.ended = not arrivals.rest
+
+    return FrameReader(reader, wait, arrivals)
