@@ -4,7 +4,7 @@ use std::ptr;
 
 use super::node::Node;
 use super::stack::{FreeStack, set_link};
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::{AtomicPtr, Ordering};
 
 /// How many stacks there are. A thread uses one of them first, so that few threads contend for the same.
 #[cfg(not(loom))]
@@ -125,6 +125,7 @@ fn my_stack() -> usize {
 #[inline(always)]
 fn thread_number() -> usize {
     use std::cell::Cell;
+    use std::sync::atomic::AtomicUsize;
 
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     thread_local! {

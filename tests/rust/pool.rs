@@ -142,6 +142,39 @@ fn a_handle_keeps_some_objects_ready_and_gives_them_back() {
     assert_eq!(pool.stats().used, 0);
 }
 
+/// `cargo test --release --test contract -- --ignored --nocapture memory_is_flat`: some seconds.
+#[test]
+#[ignore = "a hundred million objects: for a release build"]
+fn memory_is_flat_over_a_hundred_million_objects() {
+    let group = MemGroup::new().unwrap();
+    let pool = group.pool(layout(64, 64), None).unwrap();
+    let local = pool.local().unwrap();
+    let mut shared: [_; 16] = std::array::from_fn(|_| pool.alloc().unwrap());
+    let mut own: [_; 16] = std::array::from_fn(|_| local.alloc().unwrap());
+    let memory = || (resident(), group.stats().allocated, pool.stats());
+    let mut rounds = |many: usize| {
+        for round in 0..many {
+            shared[round % 16] = pool.alloc().unwrap();
+            own[round % 16] = local.alloc().unwrap();
+            shared[round % 16][0] = round as u8;
+            own[round % 16][0] = round as u8;
+        }
+    };
+    rounds(1000);
+    let before = memory();
+    rounds(50_000_000);
+    let after = memory();
+    println!("{before:?} before, {after:?} after");
+    assert_eq!((after.1, after.2), (before.1, before.2));
+    assert!(after.0 <= before.0 + 256 * 1024);
+}
+
+/// Bytes of the process that are in memory.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
 #[test]
 fn every_object_has_one_owner_while_four_threads_take_and_give_back() {
     let rounds = scaled(1_000_000, 300);
