@@ -1,12 +1,17 @@
 //! Memory that a slot shows and does not own.
 
 use std::any::Any;
+use std::mem::ManuallyDrop;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
-use std::sync::Arc;
 
+use super::budget::Budget;
+use super::cursor::Cursor;
+use super::{Slot, SlotMemory};
 use crate::fault::SlotRegistration;
-use crate::os::ReceivedFile;
+use crate::layout::SlotIndex;
+use crate::os::{ReceivedFile, fork};
+use crate::sync::{Arc, AtomicBool, AtomicUsize};
 
 /// What keeps borrowed memory in place. It is dropped when nobody uses the memory any more: by any thread, perhaps one
 /// that holds off forks, so it must not wait for another.
@@ -48,7 +53,7 @@ impl BorrowedMemory {
 
     /// Writes down where it is, for a group of that name.
     pub(super) fn place(&self, group: &str) -> SlotRegistration {
-        let received = self.owner.downcast_ref::<Arc<ReceivedFile>>();
+        let received = self.owner.downcast_ref::<std::sync::Arc<ReceivedFile>>();
         let name = received.and_then(|file| file.name());
         let name = name.as_deref().unwrap_or(group);
         let place = SlotRegistration::of_borrowed(self.start.addr().get(), self.len, name);
@@ -56,5 +61,47 @@ impl BorrowedMemory {
             place.is_received();
         }
         place
+    }
+}
+
+impl Slot {
+    /// A slot that shows memory of another owner, for a group of that name.
+    pub(crate) fn of_borrowed(memory: BorrowedMemory, name: &str, group: u64, budget: Arc<Budget>) -> Self {
+        Self {
+            cursor: Cursor::new(),
+            read_write: memory.start,
+            read_only: (!memory.is_writable).then_some(memory.start),
+            capacity: memory.len,
+            group,
+            index: SlotIndex::FIRST,
+            fresh: AtomicBool::new(false),
+            forks: fork::count(),
+            generation: fork::generation(),
+            cache_key: None,
+            pinned: AtomicUsize::new(0),
+            is_uncacheable: AtomicBool::new(true),
+            planned: AtomicUsize::new(0),
+            protected: AtomicUsize::new(0),
+            memory: ManuallyDrop::new(SlotMemory::Borrowed { place: memory.place(name), memory }),
+            budget,
+        }
+    }
+
+    /// The memory, if it is somebody else's.
+    pub(super) fn borrowed(&self) -> Option<&BorrowedMemory> {
+        match &*self.memory {
+            SlotMemory::Own(_) => None,
+            SlotMemory::Borrowed { memory, .. } => Some(memory),
+        }
+    }
+
+    /// What keeps the memory, if that is somebody else's.
+    pub(crate) fn owner(&self) -> Option<&Owner> {
+        self.borrowed().map(BorrowedMemory::owner)
+    }
+
+    /// Whether the memory is somebody else's.
+    pub(crate) fn is_borrowed(&self) -> bool {
+        self.borrowed().is_some()
     }
 }

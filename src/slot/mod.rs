@@ -4,18 +4,19 @@ mod address;
 mod borrowed;
 pub(crate) mod budget;
 pub(crate) mod cache;
+mod commit;
 mod cursor;
+mod ends;
+mod sharing;
 mod slot_ref;
 
-use std::iter::Sum;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use crate::error::Error;
 use crate::fault::SlotRegistration;
-use crate::layout::{self, HugePages, SlotIndex};
-use crate::os::headroom::Grant;
-use crate::os::{self, Backing, Mirrors, Refusal, SharedFile, fork};
+use crate::layout::{self, SlotIndex};
+use crate::os::{self, Backing, Mirrors, fork};
 use crate::sync::opaque;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 pub(crate) use address::Mirror;
@@ -92,19 +93,6 @@ pub struct SlotStats {
     pub mapped: usize,
 }
 
-/// What slots use, and what they committed for the sake of huge pages alone and do not use, in bytes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Usage {
-    pub(crate) used: usize,
-    pub(crate) wasted: usize,
-}
-
-impl Sum for Usage {
-    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
-        all.fold(Self::default(), |sum, one| Self { used: sum.used + one.used, wasted: sum.wasted + one.wasted })
-    }
-}
-
 impl Slot {
     pub(crate) fn open(
         index: SlotIndex,
@@ -166,52 +154,12 @@ impl Slot {
         })
     }
 
-    /// A slot that shows memory of another owner, for a group of that name.
-    pub(crate) fn of_borrowed(memory: BorrowedMemory, name: &str, group: u64, budget: Arc<Budget>) -> Self {
-        Self {
-            cursor: Cursor::new(),
-            read_write: memory.start,
-            read_only: (!memory.is_writable).then_some(memory.start),
-            capacity: memory.len,
-            group,
-            index: SlotIndex::FIRST,
-            fresh: AtomicBool::new(false),
-            forks: fork::count(),
-            generation: fork::generation(),
-            cache_key: None,
-            pinned: AtomicUsize::new(0),
-            is_uncacheable: AtomicBool::new(true),
-            planned: AtomicUsize::new(0),
-            protected: AtomicUsize::new(0),
-            memory: ManuallyDrop::new(SlotMemory::Borrowed { place: memory.place(name), memory }),
-            budget,
-        }
-    }
-
     /// The memory, if it is the slot's own.
     fn own(&self) -> Option<&Memory> {
         match &*self.memory {
             SlotMemory::Own(memory) => Some(memory),
             SlotMemory::Borrowed { .. } => None,
         }
-    }
-
-    /// The memory, if it is somebody else's.
-    fn borrowed(&self) -> Option<&BorrowedMemory> {
-        match &*self.memory {
-            SlotMemory::Own(_) => None,
-            SlotMemory::Borrowed { memory, .. } => Some(memory),
-        }
-    }
-
-    /// What keeps the memory, if that is somebody else's.
-    pub(crate) fn owner(&self) -> Option<&Owner> {
-        self.borrowed().map(BorrowedMemory::owner)
-    }
-
-    /// Whether the memory is somebody else's.
-    pub(crate) fn is_borrowed(&self) -> bool {
-        self.borrowed().is_some()
     }
 
     /// Says why it has not that mirror, if it has not.
@@ -341,93 +289,6 @@ impl Slot {
         self.room_below(self.cursor.ready().max(self.own().map_or(0, |memory| memory.resident)), 1)
     }
 
-    /// How far to commit so that all below offset `end` is ready; `None` if it is. `elsewhere` says what the group's other
-    /// slots use and waste.
-    pub(crate) fn window(&self, end: usize, elsewhere: impl FnOnce() -> Usage) -> Option<layout::Commit> {
-        let (ready, memory) = (self.cursor.ready(), self.own()?);
-        if end <= ready {
-            return None;
-        }
-        let small = layout::commit(ready, end, self.capacity, memory.mirrors.granule());
-        Some(memory.mirrors.huge_page().map_or(small, |size| {
-            let base = self.capacity >> self.index.get();
-            let Usage { used, wasted } = elsewhere();
-            let pages = HugePages::new(size, base, used + end, wasted).within(self.budget.remaining());
-            pages.widen(small, ready, self.capacity)
-        }))
-    }
-
-    /// What of it is used, and what was committed for the sake of huge pages alone and is not.
-    pub(crate) fn usage(&self) -> Usage {
-        let used = self.cursor.used();
-        Usage { used, wasted: self.cursor.ready().saturating_sub(used.max(self.planned.load(Ordering::Relaxed))) }
-    }
-
-    /// Commits up to offset `to`, beyond what is ready, in huge pages where they are to be had and that are no more than
-    /// `most_huge` bytes. Only the thread that holds the lock of the slot's table may.
-    pub(crate) fn commit_to(&self, to: usize, most_huge: usize) -> Result<(), Error> {
-        // What is borrowed is there.
-        let Some(memory) = self.own() else { return Ok(()) };
-        let (more, from) = self.cold_part(memory, to);
-        let cold = if memory.mirrors.are_in_files() { 0 } else { to - from };
-        let mut grant = self.budget.take(more, cold)?;
-        let as_huge = cold <= most_huge && may_be_huge(&memory.mirrors, &mut grant, from, to);
-        self.populate(&memory.mirrors, from, to, as_huge, &grant).inspect_err(|_| self.budget.give_back(more))?;
-        self.extend(to, to);
-        Ok(())
-    }
-
-    /// The same for the sake of huge pages alone: whether they may be had. If not, nothing is committed. Without them the slot
-    /// would be committed up to `planned`.
-    pub(crate) fn commit_huge(&self, to: usize, planned: usize, most_huge: usize) -> bool {
-        let Some(memory) = self.own() else { return false };
-        let (more, from) = self.cold_part(memory, to);
-        let cold = to - from;
-        let Ok(mut grant) = self.budget.take(more, cold) else { return false };
-        let may_be_huge = cold <= most_huge && may_be_huge(&memory.mirrors, &mut grant, from, to);
-        let done = may_be_huge && self.populate(&memory.mirrors, from, to, true, &grant).is_ok();
-        match done {
-            true => self.extend(to, planned),
-            false => self.budget.give_back(more),
-        }
-        done
-    }
-
-    fn extend(&self, to: usize, planned: usize) {
-        // Relaxed: only those who hold the lock of the slot's table look at it.
-        self.planned.store(planned, Ordering::Relaxed);
-        self.cursor.extend(to);
-    }
-
-    /// How many bytes the group has to answer for, if the slot is committed that far, and where those begin for which the
-    /// machine is asked: they lie beyond the resident part.
-    fn cold_part(&self, memory: &Memory, to: usize) -> (usize, usize) {
-        let ready = self.cursor.ready();
-        (to - ready, ready.max(memory.resident).min(to))
-    }
-
-    fn populate(&self, mirrors: &Mirrors, from: usize, to: usize, as_huge: bool, grant: &Grant) -> Result<(), Error> {
-        let cold = to - from;
-        if cold == 0 {
-            return Ok(());
-        }
-        if self.budget.is_secret() {
-            return mirrors.commit_locked(from, to).map_err(|unlocked| {
-                unlocked.error(cold, || format!("locking {cold} bytes of slot {} in memory", self.index.get()))
-            });
-        }
-        let ahead = cold <= layout::MAX_WINDOW.max(mirrors.granule()) || grant.must_populate();
-        let committed = match as_huge {
-            true => mirrors.commit_huge(from, to, ahead),
-            false => mirrors.commit(from, to, ahead),
-        };
-        committed.map_err(|refusal| {
-            // Some of it may be there now, and nobody knows how much.
-            self.is_uncacheable.store(true, Ordering::Relaxed);
-            refusal.during(format!("committing {cold} bytes of slot {}", self.index.get()))
-        })
-    }
-
     /// Number of the group that opened the slot.
     #[inline(always)]
     pub(crate) fn group(&self) -> u64 {
@@ -468,105 +329,6 @@ impl Slot {
         self.budget.is_secret()
     }
 
-    /// Whether a child, forked since the slot was opened, may still use what was handed out of it.
-    pub(crate) fn is_shared_with_a_child(&self) -> bool {
-        // Nobody knows of what is borrowed.
-        self.own().is_none_or(|memory| memory.mirrors.are_shared_by_forks() && self.forks != fork::count())
-    }
-
-    /// The file of the memory, where other processes may be given it.
-    pub(crate) fn shared(&self) -> Option<&std::sync::Arc<SharedFile>> {
-        self.own()?.mirrors.shared()
-    }
-
-    /// Whether other processes may read the memory, or nobody can write to it any more: it is not to be used again.
-    pub(crate) fn is_given_away(&self) -> bool {
-        self.shared().is_some_and(|shared| shared.is_given_away())
-    }
-
-    /// Whether nobody can write to the memory any more.
-    pub(crate) fn is_frozen(&self) -> bool {
-        self.shared().is_some_and(|shared| shared.is_frozen())
-    }
-
-    /// The other processes that can write to the memory, as far as they can be found.
-    pub(crate) fn other_writers(&self) -> Vec<u32> {
-        let may_have_some = self.is_shared_with_a_child() || !self.is_own();
-        self.shared().filter(|_| may_have_some).map_or_else(Vec::new, |shared| shared.other_writers())
-    }
-
-    /// Makes the memory what nobody can write to, and hands out no more of it; see [`Mirrors::freeze`].
-    ///
-    /// # Safety
-    /// No unique Rust reference into the slot may be left, and nobody may allocate from it meanwhile.
-    pub(crate) unsafe fn freeze(&self) -> Result<(), Error> {
-        let Some(memory) = self.own() else { return Ok(()) };
-        let _rest = self.cursor.bump_rest();
-        // SAFETY: no unique reference into the mirrors is left, as the contract says.
-        let frozen = unsafe { memory.mirrors.freeze() };
-        memory.place.is_frozen();
-        frozen.map_err(|refusal| refusal.during(format!("freezing slot {}", self.index.get())))
-    }
-
-    /// Finds memory for what of the bytes `start..end`, all handed out, was never touched, so that others can read them.
-    pub(crate) fn fill_holes(&self, start: usize, end: usize) -> Result<(), Error> {
-        let refused = |refusal: Refusal| refusal.during(format!("committing slot {} to be sent", self.index.get()));
-        self.own().map_or(Ok(()), |memory| memory.mirrors.fill_holes(start, end)).map_err(refused)
-    }
-
-    /// Takes all bytes back and keeps the memory, for a group that begins anew.
-    pub(crate) fn rewind(&mut self) {
-        if self.cursor.used() > 0 {
-            self.fresh.store(false, Ordering::Relaxed);
-        }
-        if self.budget.is_secret()
-            && let Some(memory) = self.own()
-        {
-            memory.mirrors.wipe(self.cursor.ready());
-            self.fresh.store(true, Ordering::Relaxed);
-        }
-        self.cursor.rewind();
-        self.protected.store(0, Ordering::Relaxed);
-        self.pinned.store(0, Ordering::Relaxed);
-        // What lived there may have been values with padding.
-        opaque(self.read_write);
-    }
-
-    /// Gives the memory back and keeps the addresses without access; see [`Mirrors::revoke`]. What is borrowed stays, for it is
-    /// not the slot's to give.
-    ///
-    /// # Safety
-    /// No Rust reference into the slot may be left, and nobody may allocate from it any more.
-    pub(crate) unsafe fn revoke(&self) {
-        let Some(memory) = self.own() else { return };
-        self.is_uncacheable.store(true, Ordering::Relaxed);
-        let committed = self.cursor.close();
-        self.wipe_secrets(committed);
-        self.budget.give_back(committed);
-        memory.place.is_freed();
-        // SAFETY: no Rust reference into the mirrors is left and nobody allocates from them any more, as the contract
-        // says.
-        unsafe { memory.mirrors.revoke() };
-    }
-
-    /// Overwrites what is committed, if it is secret, of a slot that others hold beyond the end of its group.
-    pub(crate) fn overwrite_secrets(&self) {
-        self.wipe_secrets(self.cursor.ready());
-    }
-
-    /// Overwrites what was handed out, if it was secret, of a slot that is committed that far.
-    ///
-    /// What the mirrors share with other processes only the process that opened the slot overwrites, for all of them: secrets
-    /// end where their owner ends them, and a child that is done with its copy of a group does not take them from its parent.
-    /// Private memory is everyone's own.
-    fn wipe_secrets(&self, committed: usize) {
-        let Some(Memory { mirrors, .. }) = self.own() else { return };
-        let is_own = self.generation == fork::generation() || !mirrors.are_shared_by_forks();
-        if self.budget.is_secret() && is_own {
-            mirrors.wipe(committed);
-        }
-    }
-
     /// A count of protected bytes, for a layer above to keep.
     pub(crate) fn protected(&self) -> &AtomicUsize {
         &self.protected
@@ -580,47 +342,6 @@ impl Slot {
             committed: self.cursor.ready(),
             huge: self.own().map_or(0, |memory| memory.mirrors.huge_bytes(self.cursor.ready())),
             mapped: self.own().map_or(0, |memory| memory.mirrors.mapped()),
-        }
-    }
-}
-
-/// Whether huge pages are to be made of what is committed from one offset to another: one fits, and the kernel is not near its
-/// limits, for refusing takes it long.
-fn may_be_huge(mirrors: &Mirrors, grant: &mut Grant, from: usize, to: usize) -> bool {
-    mirrors.huge_page().is_some_and(|size| {
-        let len = to.saturating_sub(layout::first_huge_page(from, size)) / size * size;
-        let has_extra = len > 0 && grant.claim_extra(len.min(size.saturating_mul(layout::MAX_COLLAPSED_AT_ONCE)));
-        if len > 0 && !has_extra {
-            mirrors.skip_huge_pages();
-        }
-        has_extra
-    })
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        // A child would have mappings that nobody knows of.
-        let no_fork = fork::hold_off();
-        let committed = self.cursor.close();
-        self.wipe_secrets(committed);
-        self.budget.give_back(committed);
-        // SAFETY: this is the only place that takes it, and nothing looks at it afterwards.
-        let memory = match unsafe { ManuallyDrop::take(&mut self.memory) } {
-            SlotMemory::Own(memory) => memory,
-            SlotMemory::Borrowed { memory, place } => {
-                drop(place);
-                // An owner may be anything, and take its time.
-                drop(no_fork);
-                return drop(memory);
-            }
-        };
-        // Relaxed: dropping the last reference has made all that was done through others visible here.
-        let is_uncacheable = self.is_uncacheable.load(Ordering::Relaxed);
-        // What came from another process of the family, or went to one, may still be used there.
-        let is_private = self.generation == fork::generation() && self.forks == fork::count();
-        match self.cache_key {
-            Some(key) if is_private && !is_uncacheable => cache::keep(key, memory, committed, self.group, self.forks),
-            _ => drop(memory),
         }
     }
 }
