@@ -88,7 +88,7 @@ impl Operation {
                 "; this kernel has no memfd, or a sandbox (seccomp) forbids it: use the anonymous backing, or a directory"
             }
             (AddSeals, libc::EINVAL | libc::ENOSYS | libc::EPERM) => {
-                "; this kernel or sandbox cannot seal a memfd against writers, as Linux 5.14 can: \
+                "; this kernel or sandbox cannot seal a memfd against writers, as Linux 5.1 can: \
                  use the anonymous backing, or a directory"
             }
             (Reopen, libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::EPERM | libc::ELOOP) => {
@@ -112,9 +112,6 @@ impl Operation {
                 "; no memory can be had for it: a file system is full (free some, or name another directory), or the \
                  machine overcommits nothing (vm.overcommit_memory=2: raise vm.overcommit_ratio, or ask for less)"
             }
-            (Populate, libc::EINVAL | libc::ENOSYS) => {
-                "; files are committed ahead since Linux 5.14: use a newer kernel, or the memfd backing"
-            }
             (Resize, libc::EFBIG) => "; raise RLIMIT_FSIZE (ulimit -f), or name a directory that holds larger files",
             (Map, libc::ENODEV | libc::EACCES) => {
                 "; its files cannot be mapped: name a directory of another file system"
@@ -135,7 +132,7 @@ impl Operation {
                 "; this kernel or sandbox cannot leave memory out of core dumps: make the group without secret, or run elsewhere"
             }
             (WipeOnFork, libc::EINVAL | libc::ENOSYS | libc::EPERM) => {
-                "; groups need Linux 5.14, or a sandbox that allows this call: run elsewhere"
+                "; groups need Linux 5.1, or a sandbox that allows this call: run elsewhere"
             }
             (HandleSignals, libc::EBUSY) => {
                 "; other handlers were put in front of this one too often: enable the report once, after they are installed"

@@ -7,11 +7,13 @@ import os
 import re
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
 from conftest import assign, memory_available
 from memgroup import MemGroup
+from support.seccomp import WITHOUT_POPULATE, checked
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -455,11 +457,13 @@ def test_a_request_larger_than_the_disk_takes_nothing_from_it(child, tiny_disk, 
     assert works == "fine fine b'old'"
 
 
+@pytest.mark.parametrize("before", ["", WITHOUT_POPULATE], ids=["populated", "touched"])
 @pytest.mark.parametrize("n", [100, 5000, 300_000])
-def test_a_full_disk_is_a_memory_error_and_never_a_signal(child, tiny_disk, n):
+def test_a_full_disk_is_a_memory_error_and_never_a_signal(child, tiny_disk, n, before):
     under, directory = tiny_disk
     said = child.output(
-        f"""
+        before
+        + textwrap.dedent(f"""
         group = MemGroup(backing=sys.argv[1])
         blocks = []
         def fill():
@@ -469,11 +473,11 @@ def test_a_full_disk_is_a_memory_error_and_never_a_signal(child, tiny_disk, n):
         print(sum(map(len, blocks)), all(block == b"x" * {n} for block in blocks))
         group.reset()
         print(outcome(group.copy, b"x" * {n}))
-        """,
+        """),
         directory,
         under=under,
     )
-    refused, kept, again = said.splitlines()
+    refused, kept, again = checked(said).splitlines()
     assert re.match(r"MemoryError: .*(another directory|free some)", refused)
     taken, intact = kept.split()
     assert int(taken) > MIB // 2

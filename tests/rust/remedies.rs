@@ -41,7 +41,6 @@ const ROWS: &[Row] = &[
     in_directory(row("openat", libc::ENOENT, Operation::OpenTemporary, "create it, or name a directory that exists")),
     in_directory(row("openat", libc::EROFS, Operation::OpenTemporary, "that you may write to")),
     in_directory(row("openat", libc::ENOENT, Operation::Reopen, "needs /proc: mount it")),
-    in_directory(row("madvise", libc::EINVAL, Operation::Populate, "a newer kernel, or the memfd backing")),
     in_directory(row("ftruncate", libc::ENOSPC, Operation::Resize, "the file system has no room")),
 ];
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TOPIC = "Mechanisms"
 
-_OLDEST = (5, 14)
+_OLDEST = (5, 1)
 _ARCHITECTURES = ("x86_64", "aarch64")
 _NBYTES = 64 * 1024  # a multiple of any page
 
@@ -72,8 +72,8 @@ def mechanisms(kernel: Kernel | None = None) -> Iterator[Finding]:
         "populate",
         lambda: _populated(kernel),
         "windows of memory are committed by one system call, and running out is a MemoryError",
-        "older than Linux 5.14, or forbidden: groups cannot commit memory",
-        NEEDED,
+        "older than Linux 5.14, or forbidden: groups commit memory page by page, which takes longer",
+        OPTIONAL,
     )
     yield _group()
     yield _directory()
@@ -90,7 +90,7 @@ def mechanisms(kernel: Kernel | None = None) -> Iterator[Finding]:
 def _release(release: str) -> Finding:
     numbers = tuple(map(int, re.findall(r"\d+", release)[:2]))
     new_enough = numbers >= _OLDEST
-    meaning = "new enough: memgroup needs 5.14" if new_enough else "memgroup needs Linux 5.14 or later"
+    meaning = "new enough: memgroup needs 5.1" if new_enough else "memgroup needs Linux 5.1 or later"
     return Finding(TOPIC, "Linux", "ok" if new_enough else NEEDED, release, meaning, {"release": release})
 
 

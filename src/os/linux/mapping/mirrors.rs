@@ -17,6 +17,7 @@ pub(crate) use secret::Unlocked;
 pub(super) use secret::{lock, wipe};
 
 use super::huge::{self, Offer, TRIALS, timed};
+use super::populate::{Access, populate};
 use super::reserved::Reserved;
 use super::shared::SharedFile;
 use super::{directory, memfd};
@@ -241,13 +242,8 @@ impl Mirrors {
         debug_assert!(start <= end && end <= self.len);
         // SAFETY: first is within the mapping.
         let address = unsafe { read_only.add(first) };
-        loop {
-            // SAFETY: the range lies in a mapping that self owns; populating it changes no byte and unmaps nothing.
-            match unsafe { madvise(address.cast(), end - first, MmapAdvise::MADV_POPULATE_READ) } {
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                result => return result.map_err(Refusal::of(Operation::Populate)),
-            }
-        }
+        // SAFETY: the range lies in a mapping that self owns.
+        unsafe { populate(address.cast(), end - first, Access::Read) }.map_err(Refusal::of(Operation::Populate))
     }
 
     /// Whether a forked child sees what this process writes, and the other way round.
@@ -293,8 +289,6 @@ impl Mirrors {
         }
         match TRIALS.touch((end - start) / page_size(), || self.populate(start, end - start)) {
             Ok(()) => Ok(()),
-            // Kernels before 5.14 do not know it. Memory can be faulted in page by page.
-            Err(Errno::EINVAL) if !self.on_file_system => Ok(()),
             Err(errno) => {
                 self.punch(self.at(start), end - start);
                 Err(Refusal::of(Operation::Populate)(errno))
@@ -356,14 +350,8 @@ impl Mirrors {
 
     /// Finds and maps memory for `len` bytes.
     fn populate(&self, start: usize, len: usize) -> nix::Result<()> {
-        loop {
-            // SAFETY: the range lies in a mapping that self owns; populating it changes no byte and unmaps nothing.
-            match unsafe { madvise(self.at(start), len, MmapAdvise::MADV_POPULATE_WRITE) } {
-                // It may stop part-way when a signal arrives; what is populated stays, so begin again.
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                result => return result,
-            }
-        }
+        // SAFETY: the range lies in a mapping that self owns.
+        unsafe { populate(self.at(start), len, Access::Write) }
     }
 
     /// The address of an offset, at most the length, in the read-write mirror.

@@ -5,6 +5,7 @@ mod huge;
 mod locked;
 mod memfd;
 mod mirrors;
+mod populate;
 mod reserved;
 mod shared;
 
