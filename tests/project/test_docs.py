@@ -11,8 +11,8 @@ from pathlib import Path
 
 import memgroup
 import pytest
+from support.pages import ROOT, fenced
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
@@ -23,14 +23,7 @@ STORIES = [
     if page.parent.name in {"howto", "explanation"} or page.name in {"index.md", "tutorial.md"}
 ]
 # Optional packages that a sample may import.
-OPTIONAL = {"numpy", "pyarrow", "polars", "duckdb", "torch", "uvloop", "dask"}
-
-
-def fenced(page: Path, language: str) -> list[tuple[int, str]]:
-    """The fences of a language, each with the number of lines before it."""
-    text = page.read_text(encoding="utf-8")
-    fences = re.finditer(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    return [(text.count("\n", 0, fence.start(1)), fence[1]) for fence in fences]
+OPTIONAL = {"numpy", "pyarrow", "polars", "duckdb", "torch", "uvloop", "dask", "google"}
 
 
 def same(shown: str, printed: str) -> bool:
@@ -78,16 +71,23 @@ def test_a_sample_runs(page, line, sample, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", STORIES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_story_runs(page, tmp_path):
+def test_a_story_runs(page, tmp_path, request):
     samples = fenced(page, "python")
     script = ""
     for line, sample in samples:
         skip_without(sample)
         script += "\n" * (line - script.count("\n")) + sample
     (tmp_path / "story.py").write_text(script, encoding="utf-8")
+    servers = {"PGHOST": str(request.getfixturevalue("postgres"))} if "PGHOST" in script else {}
     # In a separate process, because some samples fork.
     done = subprocess.run(
-        [sys.executable, "story.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "story.py"],
+        cwd=tmp_path,
+        env={**os.environ, **servers},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), f"{page}, lines as in the page"
     for _, shown in fenced(page, "text"):
