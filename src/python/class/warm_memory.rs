@@ -7,7 +7,7 @@ use pyo3::types::{IntoPyDict, PyDict};
 use crate::python::block::object::FREE_LIST;
 use crate::python::ffi::arguments::{PrewarmSize, WarmLimit, flags};
 use crate::python::ffi::text::listed;
-use crate::slot::cache;
+use crate::slot::cache::{self, limit};
 
 /// What this process keeps of groups that have ended, for those that come.
 #[pyclass(frozen, get_all, eq, module = "memgroup")]
@@ -111,8 +111,8 @@ pub(crate) fn limit_handles(py: Python<'_>) {
 
 /// Warns of a limit in the environment that is none, while whoever set it is likely to look.
 pub(crate) fn check_environment(py: Python<'_>) -> PyResult<()> {
-    cache::leave_complaints_to_caller();
-    let Err(complaint) = cache::limit_in_environment() else { return Ok(()) };
+    limit::leave_complaints_to_caller();
+    let Err(complaint) = limit::limit_in_environment() else { return Ok(()) };
     // The complaint quotes the value in Rust's way, which leaves no NUL in it.
     let complaint = std::ffi::CString::new(complaint)?;
     PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &complaint, 1)
