@@ -4,6 +4,7 @@
 //! other (`columns`), and the few runs that they really lie in (`layout`), and what lies between the objects (`gaps`). `reserve` finds room for them.
 
 pub(crate) mod arrow;
+pub(crate) mod batches;
 pub(crate) mod columns;
 mod gap_state;
 mod gaps;

@@ -1,7 +1,7 @@
 """What is read from files and streams, and moved through those that do not block."""
 
 from collections.abc import Iterator
-from typing import Any, Self, final
+from typing import Any, Self, SupportsIndex, final
 
 from _typeshed import FileDescriptorLike
 from memgroup._memgroup.block import MemBlock
@@ -28,8 +28,38 @@ class FrameReader(Iterator[MemBlock]):
     @property
     def ahead(self) -> bytes:
         """A copy of what was read from the stream and is in no message yet."""
+    @property
+    def pending(self) -> int:
+        """How many whole messages an interrupted call has received: the next one returns them first."""
+    def take(self, count: SupportsIndex) -> MemList:
+        """Return the next messages as a list, from one call and without an object for each.
+
+        There are fewer only if the stream ends before, or is out of step; the next call says so. Whatever
+        else this raises, what has arrived stays with the reader, and the next call goes on.
+
+        Args:
+            count: How many.
+
+        Raises:
+            BlockingIOError: A stream that does not block has no more right now.
+            TimeoutError: The socket's timeout has passed.
+            MemoryError: The group has no room. `take(reader.pending)` returns what it had room for.
+            EOFError: The stream ended within the next message.
+            ValueError: The stream is out of step from the next message on, or the group is freed.
+        """
+    def until(self, start: bytes) -> MemList:
+        """Return the messages up to the first that starts with these bytes, and this one, as a list.
+
+        Where the stream ends before, or is out of step, the list is what came until then.
+
+        Args:
+            start: The bytes. Any message starts with none.
+
+        Raises:
+            BlockingIOError, TimeoutError, MemoryError, EOFError, ValueError: As `take`.
+        """
     def close(self) -> None:
-        """Give an unfinished message up, so that it is no view of the group any more. The stream stays open.
+        """Give up what has arrived of messages: it is no view of the group any more. The stream stays open.
 
         Receiving raises ValueError afterwards.
         """
@@ -64,6 +94,12 @@ class FrameReader(Iterator[MemBlock]):
         """
     def _accept(self, count: int) -> bool:
         """For `memgroup.aio`: note that so many bytes were stored; return whether a message may be there."""
+    def _take(self, goal: SupportsIndex | bytes, most: int) -> MemList | None:
+        """For `memgroup.aio`: do what `take` does, or `until` for bytes; None if `most` bytes are not enough.
+
+        Raises:
+            BlockingIOError: There is nothing to read right now.
+        """
 
 def read_nonblocking(
     blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, TypeVar, final
 
 import memgroup._memgroup as core
-from memgroup._memgroup import MemBlock, MemGroup, non_blocking
+from memgroup._memgroup import MemBlock, MemGroup, MemList, non_blocking
 from memgroup.aio.ready import AT_ONCE, ready
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
     from memgroup.frames import Format
+
+T = TypeVar("T")
 
 EACH = 256
 """What a message counts for besides its bytes."""
@@ -88,6 +90,39 @@ class FrameReader(AsyncIterator[MemBlock]):
             EOFError: The stream ended within a message.
             OSError: What the stream reports.
         """
+        return await self._receive(lambda: self._reader._advance(AT_ONCE), lambda block: len(block) + EACH)
+
+    @property
+    def pending(self) -> int:
+        """How many whole messages an interrupted call has received: the next one returns them first."""
+        return self._reader.pending
+
+    async def take(self, count: int) -> MemList:
+        """Receive the next messages as one list; fewer only if the stream ends, or is out of step.
+
+        A cancelled call loses no message: the next one begins with those that had arrived.
+
+        Args:
+            count: How many.
+
+        Raises:
+            ValueError, MemoryError, EOFError, OSError: As for a single message.
+        """
+        return await self._receive(lambda: self._reader._take(count, AT_ONCE), lambda found: found.nbytes)
+
+    async def until(self, start: bytes) -> MemList:
+        """Receive the messages up to the first that starts with these bytes, and this one, as a list.
+
+        Args:
+            start: The bytes.
+
+        Raises:
+            ValueError, MemoryError, EOFError, OSError: As for a single message.
+        """
+        return await self._receive(lambda: self._reader._take(start, AT_ONCE), lambda found: found.nbytes)
+
+    async def _receive(self, receive: Callable[[], T | None], cost: Callable[[T], int]) -> T:
+        """Receive when there is something to receive, and let other tasks run."""
         if self._busy:
             raise RuntimeError("another task is awaiting a message of this reader: wait for that one")
         self._busy = True
@@ -97,16 +132,16 @@ class FrameReader(AsyncIterator[MemBlock]):
                     await asyncio.sleep(0)  # with nothing in hand that a cancellation could lose
                     self._left = AT_ONCE
                 try:
-                    block = self._reader._advance(AT_ONCE)
+                    found = receive()
                 except BlockingIOError:
                     await self._wait()
                     self._left = AT_ONCE
                     continue
                 except StopIteration:
                     raise StopAsyncIteration from None
-                if block is not None:
-                    self._left -= len(block) + EACH
-                    return block
+                if found is not None:
+                    self._left -= cost(found)
+                    return found
                 self._left = 0
         finally:
             self._busy = False

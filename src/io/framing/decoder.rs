@@ -129,4 +129,17 @@ impl Decoder {
         self.offset = self.offset.wrapping_add(extent.len as u64);
         self.frame = self.frame.wrapping_add(1);
     }
+
+    /// Goes on behind so many frames of so many bytes.
+    pub(super) fn pass_many(&mut self, frames: usize, bytes: usize) {
+        self.searched = 0;
+        self.offset = self.offset.wrapping_add(bytes as u64);
+        self.frame = self.frame.wrapping_add(frames as u64);
+    }
+
+    /// The next call looks at another frame than the last.
+    #[inline]
+    pub(super) fn forget_search(&mut self) {
+        self.searched = 0;
+    }
 }

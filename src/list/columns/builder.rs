@@ -51,6 +51,16 @@ impl Builder {
         self.table.len()
     }
 
+    /// The sizes of the objects so far.
+    pub(crate) fn sizes(&self) -> &[usize] {
+        &self.table.sizes
+    }
+
+    /// Where an object begins.
+    pub(crate) fn start(&self, object: usize) -> usize {
+        self.table.starts[object]
+    }
+
     /// Adds one object.
     ///
     /// # Errors

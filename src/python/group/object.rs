@@ -183,11 +183,33 @@ impl MemGroup {
                 }
             }
         };
-        self.while_slots_there(py, runs.claim(), |_| {
-            self.blocks.add(columns.len());
-            self.requested.add(columns.nbytes());
-        })?;
+        self.count_many(py, runs.claim(), columns.len(), columns.nbytes())?;
         Ok(runs)
+    }
+
+    /// Takes room for the objects of a list and works on it, for a thread that is detached. Something else of the group must
+    /// be there, if it is named. `None` where memory cannot be had so. The caller has the objects
+    /// [counted](Self::count_many) later.
+    pub(crate) fn alloc_many_detached<R>(
+        &self,
+        other: Option<Claim>,
+        columns: Columns,
+        work: impl FnOnce(ListLayout, u64, LiveSlots<'_>) -> R,
+    ) -> Option<R> {
+        self.lock.with_detached(|state| {
+            other.map_or(Ok(()), |other| state.check(other).map(|_| ())).ok()?;
+            let Runs { runs, epoch } = state.alloc_many_slow(&columns).ok()?.ok()?;
+            let slots = state.check(Claim::of_epoch(epoch)).ok()?;
+            Some(work(ListLayout::new(columns, runs), epoch, slots))
+        })
+    }
+
+    /// Counts the objects of lists, so many bytes together.
+    pub(crate) fn count_many(&self, py: Python<'_>, claim: Claim, objects: usize, nbytes: usize) -> PyResult<()> {
+        self.while_slots_there(py, claim, |_| {
+            self.blocks.add(objects);
+            self.requested.add(nbytes);
+        })
     }
 
     fn try_alloc_many(&self, py: Python<'_>, columns: &Columns) -> PyResult<Option<Runs>> {

@@ -3,6 +3,8 @@
 //! Nothing here makes system calls or knows where bodies go. A body is what is shown of a frame. [`Frames`] says where the
 //! next bytes of the stream belong, partly in a body and partly in a buffer of its own, and is told how many arrived.
 
+use std::ops::Range;
+
 use crate::error::Error;
 use crate::fallible;
 use crate::io::framing::decoder::{Decoder, Known, OutOfStep};
@@ -20,6 +22,15 @@ pub(crate) enum Next {
     Begun(Extent),
     /// Less than a header, or a record without its delimiter.
     Unknown,
+}
+
+/// Frames that were found at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// All of their bytes.
+    pub(crate) bytes: usize,
+    /// Whether the last of them is the last that is wanted.
+    pub(crate) is_last: bool,
 }
 
 /// The frame that has begun and is not complete, if any.
@@ -116,7 +127,10 @@ impl Frames {
         debug_assert!(self.body.is_none());
         Ok(match self.decoder.peek(&self.buffer[self.start..self.end])? {
             Known::Whole(extent) => Next::Whole(extent),
-            Known::Begun(extent) => Next::Begun(extent),
+            Known::Begun(extent) => {
+                self.missing = extent.len - self.ahead().len();
+                Next::Begun(extent)
+            }
             Known::Unknown(missing) => {
                 self.missing = missing;
                 Next::Unknown
@@ -134,6 +148,50 @@ impl Frames {
         self.decoder.pass(extent);
         self.start += extent.len;
         self.latest = 0;
+    }
+
+    /// Finds the next frames all of which were read ahead: at most `most`, no more than `found` has room for, and none behind
+    /// one that `is_last`. Appends where in [`ahead`](Self::ahead) their bodies are.
+    ///
+    /// # Errors
+    /// The first is none.
+    pub(crate) fn find(
+        &mut self,
+        most: usize,
+        is_last: impl Fn(&[u8]) -> bool,
+        found: &mut Vec<Range<usize>>,
+    ) -> Result<Found, OutOfStep> {
+        debug_assert!(self.body.is_none());
+        let (ahead, mut all) = (&self.buffer[self.start..self.end], Found { bytes: 0, is_last: false });
+        while found.len() < most.min(found.capacity()) && !all.is_last {
+            match self.decoder.peek(&ahead[all.bytes..]) {
+                Ok(Known::Whole(extent)) => {
+                    let body = all.bytes + extent.start..all.bytes + extent.end;
+                    all = Found { bytes: all.bytes + extent.len, is_last: is_last(&ahead[body.clone()]) };
+                    found.push(body);
+                    self.decoder.forget_search();
+                }
+                Err(misfit) if all.bytes == 0 => return Err(misfit),
+                // The caller comes to it when those before it are passed.
+                Ok(_) | Err(_) => break,
+            }
+        }
+        if all.bytes > 0 {
+            self.decoder.forget_search();
+        }
+        Ok(all)
+    }
+
+    /// Goes on behind frames that were [found](Self::find).
+    pub(crate) fn pass_many(&mut self, frames: usize, found: Found) {
+        self.decoder.pass_many(frames, found.bytes);
+        self.start += found.bytes;
+        self.latest = 0;
+    }
+
+    /// Whether the rest of a frame may be read ahead instead of straight to where it belongs: it is small.
+    pub(crate) fn fits(&self, extent: Extent) -> bool {
+        extent.len <= self.most
     }
 
     /// Begins the next body, the frame of which was not all read ahead. What was is returned: it belongs to the body's start.

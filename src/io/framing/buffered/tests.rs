@@ -201,6 +201,37 @@ proptest! {
         prop_assert_eq!(found, records);
         prop_assert_eq!(reader.frames.unfinished(), Unfinished::Nothing);
     }
+
+    #[test]
+    fn many_frames_are_found_at_once_and_stay_until_they_are_passed(
+        case in cases(),
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..20),
+        most in 0..25usize,
+        last in 0..25usize,
+    ) {
+        let (bodies, wholes): (Vec<_>, Vec<_>) =
+            payloads.iter().filter(|payload| case.fits(payload)).map(|payload| case.frame(payload)).unzip();
+        let mut reader = Reader::new(case.format, 10_000);
+        let mut stream = &wholes.concat()[..];
+        reader.read(&mut stream, usize::MAX);
+        let is_last = |body: &[u8]| bodies.get(last).is_some_and(|last| body == last);
+        let last = bodies.iter().position(|body| is_last(body)).map_or(usize::MAX, |last| last + 1);
+        let expected = most.min(bodies.len()).min(last);
+        for _ in 0..2 {
+            let mut found = Vec::with_capacity(20);
+            let all = reader.frames.find(most, is_last, &mut found).unwrap();
+            prop_assert_eq!(found.len(), expected);
+            prop_assert_eq!(all, Found { bytes: wholes[..expected].concat().len(), is_last: expected == last });
+            for (place, body) in found.into_iter().zip(&bodies) {
+                prop_assert_eq!(&reader.frames.ahead()[place], &body[..]);
+            }
+        }
+        let bytes = wholes[..expected].concat().len();
+        reader.frames.pass_many(expected, Found { bytes, is_last: false });
+        prop_assert_eq!(reader.frames.decoder.offset(), bytes as u64);
+        prop_assert_eq!(reader.frames.decoder.frames(), expected as u64);
+        prop_assert_eq!(reader.take(), bodies.get(expected).cloned());
+    }
 }
 
 /// A sequence of numbers that looks random, the same each time.

@@ -91,7 +91,7 @@ impl Description {
             "skip" => self.skip = optional(value, name)?,
             "trailer" => self.trailer = natural(value, name)?,
             "delimiter" if value.is_none() => {}
-            "delimiter" => self.delimiter = Some(bytes(value)?),
+            "delimiter" => self.delimiter = Some(bytes(value, name)?),
             "limit" => self.limit = Some(value.extract::<Limit>()?.0),
             "counts_prefix" => self.counts_prefix = flags::counts_prefix(value)?,
             _ => return Ok(false),
@@ -145,9 +145,10 @@ fn optional(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<usize>> {
     if value.is_none() { Ok(None) } else { natural(value, name).map(Some) }
 }
 
-fn bytes(value: &Bound<'_, PyAny>) -> PyResult<Box<[u8]>> {
+/// The bytes of an argument.
+pub(super) fn bytes(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Box<[u8]>> {
     match value.cast::<PyBytes>() {
         Ok(bytes) => Ok(bytes.as_bytes().into()),
-        Err(_) => Err(PyTypeError::new_err(format!("delimiter must be bytes, not {}", type_name(value)))),
+        Err(_) => Err(PyTypeError::new_err(format!("{name} must be bytes, not {}", type_name(value)))),
     }
 }

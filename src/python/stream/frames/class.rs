@@ -5,9 +5,12 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyTuple};
 
+use super::arguments::{bytes, natural};
 use super::object::{FrameReader, Received};
+use super::take::Goal;
 use crate::python::block::object::MemBlock;
 use crate::python::ffi::arguments::made_by_group;
+use crate::python::list::object::MemList;
 
 #[pymethods]
 impl FrameReader {
@@ -37,7 +40,45 @@ impl FrameReader {
         self.read_ahead(py)
     }
 
-    /// Give an unfinished message up, so that it is no view of the group any more. The stream stays open.
+    /// How many whole messages an interrupted call has received: the next one returns them first.
+    #[getter]
+    fn pending(&self) -> PyResult<usize> {
+        self.kept()
+    }
+
+    /// Return the next messages as a list, from one call and without an object for each.
+    ///
+    /// There are fewer only if the stream ends before, or is out of step; the next call says so. Whatever
+    /// else this raises, what has arrived stays with the reader, and the next call goes on.
+    ///
+    /// Args:
+    ///     count: How many.
+    ///
+    /// Raises:
+    ///     BlockingIOError: A stream that does not block has no more right now.
+    ///     TimeoutError: The socket's timeout has passed.
+    ///     MemoryError: The group has no room. `take(reader.pending)` returns what it had room for.
+    ///     EOFError: The stream ended within the next message.
+    ///     ValueError: The stream is out of step from the next message on, or the group is freed.
+    #[pyo3(name = "take")]
+    fn take_many<'py>(&self, py: Python<'py>, count: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, MemList>>> {
+        self.take(py, &Goal::Count(natural(count, "count")?), None)
+    }
+
+    /// Return the messages up to the first that starts with these bytes, and this one, as a list.
+    ///
+    /// Where the stream ends before, or is out of step, the list is what came until then.
+    ///
+    /// Args:
+    ///     start: The bytes. Any message starts with none.
+    ///
+    /// Raises:
+    ///     BlockingIOError, TimeoutError, MemoryError, EOFError, ValueError: As `take`.
+    fn until<'py>(&self, py: Python<'py>, start: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, MemList>>> {
+        self.take(py, &Goal::Start(bytes(start, "start")?), None)
+    }
+
+    /// Give up what has arrived of messages: it is no view of the group any more. The stream stays open.
     ///
     /// Receiving raises ValueError afterwards.
     fn close(&self) -> PyResult<()> {
@@ -81,6 +122,23 @@ impl FrameReader {
     /// For `memgroup.aio`: note that so many bytes were stored; return whether a message may be there.
     fn _accept(&self, py: Python<'_>, count: usize) -> PyResult<bool> {
         self.accept(py, count)
+    }
+
+    /// For `memgroup.aio`: do what `take` does, or `until` for bytes; None if `most` bytes are not enough.
+    ///
+    /// Raises:
+    ///     BlockingIOError: There is nothing to read right now.
+    fn _take<'py>(
+        &self,
+        py: Python<'py>,
+        goal: &Bound<'py, PyAny>,
+        most: usize,
+    ) -> PyResult<Option<Bound<'py, MemList>>> {
+        let goal = match goal.is_instance_of::<PyBytes>() {
+            true => Goal::Start(bytes(goal, "start")?),
+            false => Goal::Count(natural(goal, "count")?),
+        };
+        self.take(py, &goal, Some(most))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -4,6 +4,8 @@ pub(crate) mod arguments;
 mod class;
 mod errors;
 mod filling;
+mod kept;
 pub(crate) mod object;
 mod offer;
 mod source;
+mod take;

@@ -14,6 +14,7 @@ use pyo3::types::{PyByteArray, PyBytes};
 use super::arguments::ReadAhead;
 use super::errors::{cut_off, out_of_step};
 use super::filling::UnfinishedBody;
+use super::kept::Kept;
 use super::offer::Offer;
 use super::source::Source;
 use crate::io::framing::Decoder;
@@ -75,8 +76,10 @@ impl DerefMut for Receiving<'_> {
 
 pub(super) struct ReaderState {
     pub(super) frames: Frames,
-    /// There while the frames have a body that is not complete.
+    /// There while the frames have a body that is not complete, and until that is returned.
     pub(super) filling: Option<UnfinishedBody>,
+    /// What comes before it.
+    pub(super) kept: Kept,
     /// What a source that is no descriptor stores into what is read ahead.
     pub(super) scratch: Option<Py<PyByteArray>>,
     /// Where the caller stores the next bytes.
@@ -121,9 +124,10 @@ impl FrameReader {
         let frames = Frames::new(decoder, most).map_err(|error| {
             PyMemoryError::new_err(format!("cannot read {most} bytes ahead: {error}; or pass a smaller read_ahead"))
         })?;
-        let state =
-            Mutex::new(ReaderState { frames, filling: None, scratch: None, offer: None, phase: ReaderPhase::Open });
-        Ok(Self { group: group.clone().unbind(), source, receiver: AtomicU32::new(0), state })
+        let kept = Kept::new(group.get());
+        let state = ReaderState { frames, filling: None, kept, scratch: None, offer: None, phase: ReaderPhase::Open };
+        let (group, state) = (group.clone().unbind(), Mutex::new(state));
+        Ok(Self { group, source, receiver: AtomicU32::new(0), state })
     }
 
     /// The part that has arrived of a message that is unfinished.
@@ -158,6 +162,7 @@ impl FrameReader {
         state.phase = ReaderPhase::Closed;
         state.filling = None;
         state.offer = None;
+        state.kept.clear();
         Ok(())
     }
 
@@ -186,6 +191,11 @@ impl FrameReader {
         receiver != 0 && receiver != fork::generation()
     }
 
+    /// How many whole messages a call has received and not returned.
+    pub(super) fn kept(&self) -> PyResult<usize> {
+        Ok(self.state()?.kept.len())
+    }
+
     /// The next frame. With `most`, never waits for the stream, and reads about so many bytes.
     pub(super) fn receive<'py>(&self, py: Python<'py>, most: Option<usize>) -> PyResult<Received<'py>> {
         let mut state = self.state()?;
@@ -193,13 +203,12 @@ impl FrameReader {
         // What the caller of `receive` has was taken back.
         state.offer = None;
         loop {
-            // Each time: a signal handler may have forked.
-            state.check_process()?;
-            self.group.get().check_open(py)?;
-            match state.phase {
-                ReaderPhase::Open => {}
-                ReaderPhase::Ended => return Ok(Received::End),
-                ReaderPhase::Closed => return Err(PyValueError::new_err("this reader is closed: make a new one")),
+            let is_open = self.check_receiving(py, &state)?;
+            if state.kept.len() > 0 {
+                return state.kept.take(self.group.bind(py), 1)?.get().block(py, 0).map(Received::Frame);
+            }
+            if !is_open {
+                return Ok(Received::End);
             }
             if let Some(block) = self.begin(py, &mut state)? {
                 return Ok(Received::Frame(block));
@@ -207,22 +216,52 @@ impl FrameReader {
             if left == Some(0) {
                 return Ok(Received::NotYet);
             }
-            let count = self.read(py, &mut state, left, &mut deadline)?;
-            if count == 0 {
-                // A group that was freed meanwhile is the worse news.
-                self.group.get().check_open(py)?;
+            if !self.read_more(py, &mut state, &mut left, &mut deadline)? {
                 return state.end().map(|()| Received::End);
-            }
-            left = left.map(|left| left.saturating_sub(count));
-            // Signals wait while there is a frame to return.
-            if !state.frames.arrived(count) {
-                py.check_signals()?;
             }
         }
     }
 
-    /// The frame that is complete. Or begins the next if its size is known: all of it, if all of it was read ahead.
-    fn begin<'py>(&self, py: Python<'py>, state: &mut ReaderState) -> PyResult<Option<Bound<'py, MemBlock>>> {
+    /// Raises where nothing can be received; whether the stream goes on. Asked each time: a signal handler may have
+    /// forked.
+    pub(super) fn check_receiving(&self, py: Python<'_>, state: &ReaderState) -> PyResult<bool> {
+        state.check_process()?;
+        self.group.get().check_open(py)?;
+        match state.phase {
+            ReaderPhase::Open => Ok(true),
+            ReaderPhase::Ended => Ok(false),
+            ReaderPhase::Closed => Err(PyValueError::new_err("this reader is closed: make a new one")),
+        }
+    }
+
+    /// Reads from the stream to where it belongs, and looks at signals; whether the stream goes on.
+    pub(super) fn read_more(
+        &self,
+        py: Python<'_>,
+        state: &mut ReaderState,
+        left: &mut Option<usize>,
+        deadline: &mut Option<Instant>,
+    ) -> PyResult<bool> {
+        let count = self.read(py, state, *left, deadline)?;
+        if count == 0 {
+            // A group that was freed meanwhile is the worse news.
+            self.group.get().check_open(py)?;
+            return Ok(false);
+        }
+        *left = left.map(|left| left.saturating_sub(count));
+        // Signals wait while there is a frame to return.
+        if !state.frames.arrived(count) {
+            py.check_signals()?;
+        }
+        Ok(true)
+    }
+
+    /// Begins the next frame if its size is known. The block of one that is complete.
+    pub(super) fn begin<'py>(
+        &self,
+        py: Python<'py>,
+        state: &mut ReaderState,
+    ) -> PyResult<Option<Bound<'py, MemBlock>>> {
         if let Some(filling) = &state.filling {
             // It may have been freed meanwhile, by force.
             self.group.get().check(py, filling.raw().claim())?;
@@ -302,7 +341,7 @@ impl FrameReader {
 }
 
 /// Reads into the rest of a body and what lies behind it, with the code of the error as in `errno(3)`.
-fn read(descriptor: RawFd, body: Bytes, ahead: Bytes) -> Result<usize, i32> {
+pub(super) fn read(descriptor: RawFd, body: Bytes, ahead: Bytes) -> Result<usize, i32> {
     let stretches = [body, ahead].map(|bytes| iovec { iov_base: bytes.start.cast(), iov_len: bytes.len });
     let stretches = if body.len == 0 { &stretches[1..] } else { &stretches[..] };
     // SAFETY: the one is the rest of a body that nobody else was given. Its slot is held, so its addresses are mapped or
@@ -325,7 +364,7 @@ impl ReaderState {
     }
 
     /// The stream has ended.
-    fn end(&mut self) -> PyResult<()> {
+    pub(super) fn end(&mut self) -> PyResult<()> {
         match cut_off(&self.frames) {
             Some(error) => Err(error),
             None => {
