@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from memgroup.frames import PRESETS
 from support.streams import noise
 
 SIZES = [0, 1, 126, 127, 128, 300, 16_383, 16_384, 100_000, *range(1000)]
@@ -18,7 +19,7 @@ def test_delimited_messages_that_protobuf_writes(group, tmp_path):
         for message in messages:
             proto.serialize_length_prefixed(message, file)
     with open(tmp_path / "messages", "rb") as file:
-        found = list(group.frames(file, length="varint"))
+        found = list(group.frames(file, **PRESETS["protobuf_delimited"]))
     assert [wrappers.BytesValue.FromString(bytes(block)) for block in found] == messages
 
 
@@ -56,13 +57,12 @@ def test_the_checksum_is_that_of_rfc_3720():
 
 
 def test_records_of_tfrecord(group, tmp_path):
-    description = {"length_size": 8, "byteorder": "little", "header": 12, "trailer": 4}
     records = [noise(size, size) for size in SIZES]
     (tmp_path / "records").write_bytes(b"".join(map(record, records)))
     with open(tmp_path / "records", "rb") as file:
-        assert list(group.frames(file, **description)) == records
+        assert list(group.frames(file, **PRESETS["tfrecord"])) == records
     # With the header, and the trailer as a part of the message, the checksums can be looked at.
-    shown = {"length_size": 8, "byteorder": "little", "header": 12, "adjust": 4, "skip": 0}
+    shown = PRESETS["tfrecord"] | {"trailer": 0, "adjust": 4, "skip": 0}
     with open(tmp_path / "records", "rb") as file:
         for block, data in zip(group.frames(file, **shown), records, strict=True):
             assert block[8:12] == masked_crc(bytes(block[:8]))

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from memgroup import MemGroup
+from memgroup.frames import PRESETS
 from support.streams import noise
 
 grpc = pytest.importorskip("grpc")
@@ -35,7 +36,7 @@ class Payloads:
     def __init__(self, group, sock):
         self.connection = h2.H2Connection()
         self.sock = sock
-        self.frames = group.frames(sock, length_size=3, header=9, skip=0, limit=1 << 24)
+        self.frames = group.frames(sock, **PRESETS["http2"] | {"limit": 1 << 24})
         self.rest = memoryview(b"")
         self.ended = False
 
@@ -71,6 +72,8 @@ def test_a_stream_of_messages(address):
         connection.send_headers(1, headers.items())
         connection.send_data(1, b"\0\0\0\0\0", end_stream=True)
         sock.sendall(connection.data_to_send())
+        found = list(messages.frames(payloads, **PRESETS["grpc"]))
         # A byte says whether a message is compressed, and four its length.
-        assert list(messages.frames(payloads, length_offset=1)) == BODIES
+        assert [block[5:] for block in found] == BODIES
+        assert all(block[0] == 0 for block in found)
         payloads.rest.release()
