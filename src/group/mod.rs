@@ -3,24 +3,27 @@
 pub(crate) mod block;
 mod borrowed_slots;
 pub(crate) mod commit;
+mod ends;
 pub(crate) mod local;
 mod options;
 mod placement;
 pub(crate) mod prewarm;
+mod protect;
 pub(crate) mod slot_table;
+mod stats;
 
 use std::alloc::Layout;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::{Error, Refused};
+use crate::error::Error;
 use crate::layout::{DEFAULT_ALIGN, MAX_ALIGN, SlotSizes};
-use crate::os::fork::{self, PerProcess};
-use crate::os::{self, Backing, HugePageObstacle, Refusal};
+use crate::os::fork::PerProcess;
+use crate::os::{self, Backing, Refusal};
 use crate::slot::budget::Budget;
 use crate::slot::cache;
-use crate::slot::{BorrowedMemory, LiveSlots, Mirror, Owner, Slot, SlotRef, SlotStats, Taken};
+use crate::slot::{BorrowedMemory, LiveSlots, Mirror, Owner, Slot, SlotRef, Taken};
 use crate::sync::Arc;
 pub use block::{Block, Protected};
 pub use local::Local;
@@ -28,6 +31,7 @@ pub use options::Options;
 pub(crate) use placement::becomes_current;
 pub use prewarm::{prewarm, prewarm_in_background};
 use slot_table::SlotTable;
+pub use stats::Stats;
 
 /// A group of allocations that share one end: memory is handed out, never taken back singly, and freed in one shot.
 ///
@@ -54,25 +58,6 @@ pub struct MemGroup {
     budget: Arc<Budget>,
     /// Whether other processes may be given its memory.
     is_shared: bool,
-}
-
-/// What a group holds. All figures but `slots` are bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// The open slots, smallest first; in a forked child, behind them those inherited from its parent.
-    pub slots: Vec<SlotStats>,
-    /// Handed out, gaps for alignment included.
-    pub allocated: usize,
-    /// Accounted for as memory in use; what `limit` limits.
-    pub committed: usize,
-    /// Those of them that are in huge pages.
-    pub huge: usize,
-    /// Why no more of them are; `None` if nothing stood in the way but sizes.
-    pub huge_obstacle: Option<HugePageObstacle>,
-    /// Address space taken by the mirrors.
-    pub mapped: usize,
-    /// Of other owners, shown by the group; see [`borrow`](MemGroup::borrow). In no other figure.
-    pub borrowed: usize,
 }
 
 impl Options {
@@ -229,96 +214,6 @@ impl MemGroup {
         Ok(self.table()?.put_borrowed(Arc::new(slot)))
     }
 
-    /// The same bytes through the read-only mirror: an addition, whatever the size.
-    ///
-    /// Taking the block proves that no writer is left.
-    ///
-    /// # Errors
-    /// [`Error::NoMirror`] in an anonymous group, [`Error::Foreign`] for another group's block. The block is gone then; use
-    /// [`try_protect`](Self::try_protect) to have it back.
-    #[inline]
-    pub fn protect<'g>(&self, block: Block<'g>) -> Result<Protected<'g>, Error> {
-        self.try_protect(block).map_err(Error::from)
-    }
-
-    /// As [`protect`](Self::protect), but a refused block is given back.
-    ///
-    /// # Errors
-    /// As [`protect`](Self::protect), with the block.
-    #[inline]
-    pub fn try_protect<'g>(&self, block: Block<'g>) -> Result<Protected<'g>, Refused<Block<'g>>> {
-        if block.slot().group() != self.id {
-            return Err(Refused { error: Error::Foreign, value: block });
-        }
-        block.into_protected()
-    }
-
-    /// The same bytes through the read-write mirror. Taking the protected block proves that no reader is left.
-    ///
-    /// # Errors
-    /// [`Error::Foreign`] for another group's block, [`Error::BorrowedReadOnly`] for one that was borrowed. It is gone then; use
-    /// [`try_unprotect`](Self::try_unprotect) to have it back.
-    #[inline]
-    pub fn unprotect<'g>(&self, protected: Protected<'g>) -> Result<Block<'g>, Error> {
-        self.try_unprotect(protected).map_err(Error::from)
-    }
-
-    /// As [`unprotect`](Self::unprotect), but a refused block is given back.
-    ///
-    /// # Errors
-    /// As [`unprotect`](Self::unprotect), with the block.
-    #[inline]
-    pub fn try_unprotect<'g>(&self, protected: Protected<'g>) -> Result<Block<'g>, Refused<Protected<'g>>> {
-        if protected.slot().group() != self.id {
-            return Err(Refused { error: Error::Foreign, value: protected });
-        }
-        if !protected.slot().is_writable() {
-            return Err(Refused { error: Error::BorrowedReadOnly, value: protected });
-        }
-        Ok(protected.into_block())
-    }
-
-    /// Empties the group and keeps its memory, warm, for what is allocated next.
-    ///
-    /// The borrow checker proves that no block is left in this process. Slots that a child or a parent may still use, after
-    /// a fork, are let go instead.
-    pub fn reset(&mut self) {
-        let released = {
-            let _no_fork = fork::hold_off();
-            self.rewind()
-        };
-        // Owners of borrowed memory may be anything, and take their time.
-        drop(released);
-    }
-
-    /// Frees all memory in one shot, as dropping the group does. Some of it is kept for the next groups; see
-    /// [`warm_memory`](crate::warm_memory).
-    pub fn free(self) {
-        drop(self);
-    }
-
-    /// What the group holds.
-    pub fn stats(&self) -> Stats {
-        self.stats_with(None)
-    }
-
-    /// What the group holds together with another one of the same budget.
-    pub(crate) fn stats_with(&self, other: Option<&Self>) -> Stats {
-        let groups = [Some(self), other];
-        // Nothing is opened or committed while slots are counted: else the sums would be of different moments.
-        let _locks = groups.map(|group| Some(group?.tables.get()?.lock()));
-        let slots: Vec<_> = groups.iter().flatten().flat_map(|group| group.slots()).map(|slot| slot.stats()).collect();
-        Stats {
-            allocated: slots.iter().map(|slot| slot.allocated).sum(),
-            huge: slots.iter().map(|slot| slot.huge).sum(),
-            huge_obstacle: self.huge_page_obstacle(),
-            mapped: slots.iter().map(|slot| slot.mapped).sum(),
-            committed: self.budget.committed(),
-            borrowed: self.borrowed_slots().map(|slot| slot.capacity()).sum(),
-            slots,
-        }
-    }
-
     /// Size of slot 0 in bytes.
     pub fn base(&self) -> usize {
         self.sizes.base()
@@ -385,14 +280,6 @@ impl MemGroup {
         cache::retry_after_eviction(|| self.budget.check(bytes, cold))
     }
 
-    fn huge_page_obstacle(&self) -> Option<HugePageObstacle> {
-        match &self.budget {
-            budget if budget.is_secret() => Some(HugePageObstacle::Secret),
-            budget if !budget.wants_huge_pages() => Some(HugePageObstacle::TurnedOff),
-            _ => os::huge_page_obstacle(&self.backing),
-        }
-    }
-
     /// Whether what is allocated can be seen through a read-only mirror.
     pub(crate) fn has_mirror(&self) -> bool {
         self.backing != Backing::Anonymous
@@ -410,43 +297,6 @@ impl MemGroup {
         let Ok(table) = self.table() else { return false };
         let _lock = table.lock();
         slot.is_own() && commit::grow_locked(table, slot, start, end, to)
-    }
-
-    /// [`reset`](Self::reset) for a layer that may hold references to slots: those slots are set aside and returned, and
-    /// new ones will be opened in their places.
-    pub(crate) fn rewind(&mut self) -> Vec<Arc<Slot>> {
-        // Else a child could be forked, with all that was handed out, between the question whether there is one and the end.
-        let _no_fork = fork::hold_off();
-        let mut aside = self.take_inherited();
-        let (table, is_own) = self.tables.newest_mut();
-        aside.append(&mut table.drain_borrowed());
-        for mut slot in table.drain() {
-            match Arc::get_mut(&mut slot) {
-                Some(unique) if is_own && !unique.is_shared_with_a_child() && !unique.is_given_away() => {
-                    unique.rewind();
-                    table.put(slot);
-                }
-                _ => aside.push(slot),
-            }
-        }
-        // The caller drops borrowed ones, for their owners may be anything.
-        aside.retain(|slot| slot.is_borrowed() || Arc::strong_count(slot) > 1);
-        aside
-    }
-
-    /// Takes every slot away: what nobody else holds is kept warm or unmapped as the returned references go. While the group
-    /// lives on, the caller holds off forks until then: its copy in a child would not know them any more.
-    pub(crate) fn release(&mut self) -> Vec<Arc<Slot>> {
-        let mut slots = self.take_inherited();
-        let (table, _) = self.tables.newest_mut();
-        slots.append(&mut table.drain());
-        slots.append(&mut table.drain_borrowed());
-        slots
-    }
-
-    fn take_inherited(&mut self) -> Vec<Arc<Slot>> {
-        let drain = |mut table: SlotTable| [table.drain(), table.drain_borrowed()];
-        self.tables.take_inherited().into_iter().flat_map(drain).flatten().collect()
     }
 
     /// Whether the group holds secrets; see [`Options::secret`].
@@ -493,21 +343,5 @@ impl MemGroup {
     /// The slots of borrowed memory, in the same order.
     pub(crate) fn borrowed_slots(&self) -> impl Iterator<Item = SlotRef<'_>> {
         self.tables.iter().flat_map(SlotTable::borrowed)
-    }
-}
-
-impl std::fmt::Debug for MemGroup {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let stats = self.stats();
-        f.debug_struct("MemGroup")
-            .field("name", &self.name)
-            .field("backing", &self.backing)
-            .field("base", &self.base())
-            .field("secret", &self.is_secret())
-            .field("slots", &stats.slots.len())
-            .field("allocated", &stats.allocated)
-            .field("committed", &stats.committed)
-            .field("borrowed", &stats.borrowed)
-            .finish_non_exhaustive()
     }
 }
