@@ -28,6 +28,7 @@ pytest_plugins = [
         "gathering",
         "loops",
         "pickles",
+        "rays",
         "servers",
         "sharing",
         "transfers",

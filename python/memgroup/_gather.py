@@ -98,9 +98,10 @@ def gather(
         ignore: Skip what the files .gitignore name, and .git.
         memory: The most bytes of a batch. A larger file comes in pieces, in batches of their own. A piece
             ends after a line feed, if there is one in its last 64 KiB.
-        client: Who reads the files: workers of a dask.distributed.Client, "dask://HOST:PORT" of a scheduler,
-            "local" for processes of this machine; None for this process. Workers need the files at the same
-            paths. Batches come in the same order, and live as long as they are used.
+        client: Who reads the files: workers of a dask.distributed.Client, or of Ray (the module `ray`, if
+            connected), or of an address: "dask://HOST:PORT" (a scheduler), "ray://HOST:PORT" (a client
+            server), or "local" for processes of this machine. None for this process. Workers need the files
+            at the same paths. Batches come in the same order, and live as long as they are used.
 
     Returns:
         A generator of pairs: a list of paths, and a MemList of the contents of these files. A pair also has

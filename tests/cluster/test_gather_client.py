@@ -93,7 +93,7 @@ def test_files_that_vanish_are_errors(tmp_path, client, monkeypatch):
 
 def test_what_is_wrong_is_said_at_once(tmp_path):
     for client in ("nowhere", 7):
-        with pytest.raises(ValueError, match="local, or dask://HOST:PORT"):
+        with pytest.raises(ValueError, match="local, dask://HOST:PORT"):
             memgroup.gather(tmp_path, client=client)
     with pytest.raises(ValueError, match="unclosed group"):
         memgroup.gather(tmp_path, find="(", regex=True, client="local")

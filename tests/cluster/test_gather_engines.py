@@ -22,7 +22,7 @@ from memgroup.engines.engine import (
     perform,
     spread,
 )
-from support.clusters import Cluster, two_hosts
+from support.clusters import Cluster, lacking_memgroup, two_hosts
 from support.gathering import COMMAND, ENOUGH
 
 
@@ -103,7 +103,7 @@ def test_another_version_is_an_error():
 
 def test_only_addresses_and_clients_are_taken():
     for target in ("dask://", "nowhere", 7, None):
-        with pytest.raises(ValueError, match="local, or dask://HOST:PORT"):
+        with pytest.raises(ValueError, match=r"local, dask://HOST:PORT \(of a scheduler\) or ray://"):
             connector(target)
 
 
@@ -132,11 +132,6 @@ class TestDask:
             connector("dask://127.0.0.1:1")()
 
     def test_workers_that_cannot_do_it(self, tmp_path):
-        lacking = tmp_path / "lacking" / "memgroup"
-        lacking.mkdir(parents=True)
-        (lacking / "__init__.py").touch()
-        # Dask fails on an entry point that leads nowhere.
-        (lacking / "_dask.py").write_text("def register_sizeof(sizeof): ...\n")
         (tmp_path / "file").write_text("x\n")
         with two_hosts() as hosts:
             cluster = Cluster(hosts, tmp_path)
@@ -146,7 +141,7 @@ class TestDask:
                 assert status == 2
                 assert "its scheduler has no worker" in message
                 assert f"start one with `dask worker {cluster.address.removeprefix('dask://')}`" in message
-                cluster.start_worker(1, PYTHONPATH=str(lacking.parent))
+                cluster.start_worker(1, PYTHONPATH=lacking_memgroup(tmp_path))
                 status, message = search(cluster.address, cwd=tmp_path, prefix=prefix)
                 assert (status, message) == (2, f"memgroup gather: {LACKING}\n")
             finally:

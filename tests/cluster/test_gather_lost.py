@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from support.clusters import PATIENCE, Cluster, wait_until
-from support.gathering import after
+from support.gathering import after, interrupted
 from support.kills import compare
 
 
@@ -26,25 +24,13 @@ def test_killed_workers_cost_no_byte(tmp_path, on, files, kills):
 
 @pytest.mark.parametrize("on", ["local", "dask"])
 def test_ctrl_c_ends_it_while_workers_wait(tmp_path, on, request):
-    os.mkfifo(tmp_path / "fifo")
     where, prefix = "local", ()
     if on == "dask":
         cluster: Cluster = request.getfixturevalue("cluster")
         where, prefix = cluster.address, cluster.hosts[0].prefix
-    command = after("", "--find=x", "--on", where, "fifo")
-    # Whoever opens the other end finds a worker that reads.
-    process = subprocess.Popen(
-        [*prefix, *command], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    writer = os.open(tmp_path / "fifo", os.O_WRONLY)
-    try:
-        start = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=PATIENCE) == (b"", b"memgroup: interrupted\n")
-        assert process.returncode == 130
-        assert time.monotonic() - start < PATIENCE / 6
-    finally:
-        os.close(writer)
+    *ended, seconds = interrupted(tmp_path / "fifo", prefix, "--on", where)
+    assert ended == [130, b"", b"memgroup: interrupted\n"]
+    assert seconds < PATIENCE / 6
 
 
 def test_local_workers_end_with_a_killed_command(tmp_path):

@@ -151,13 +151,14 @@ def test_errors_name_a_remedy(tmp_path):
         "dask://host",
         "dask://host:0",
         "dask://host:99999",
+        "ray://host",
         "tcp://host:1",
         "",
         "dask://a/b:1",
     ):
         status, _, messages = gather("--find=x", "--on", where, cwd=tmp_path)
         assert status == 2
-        assert any(b"--on: give local, or dask://HOST:PORT" in message for message in messages)
+        assert any(b"--on: give local, dask://HOST:PORT" in message for message in messages)
     assert gather("--find=x", "--on=local", "-", cwd=tmp_path) == (
         2, b"", [b"memgroup gather: --on cannot search standard input, which workers have not: give files"]
     )  # fmt: skip

@@ -33,9 +33,10 @@ def two_hosts() -> Iterator[list[Host]]:
     """Two network namespaces with a cable between them; two addresses where those cannot be made."""
     with ExitStack() as stack:
         try:
-            yield _namespaces(stack)
+            hosts = _namespaces(stack)
         except (OSError, subprocess.CalledProcessError):
-            yield [Host("127.0.0.2"), Host("127.0.0.3")]
+            hosts = [Host("127.0.0.2"), Host("127.0.0.3")]
+        yield hosts
 
 
 def _namespaces(stack: ExitStack) -> list[Host]:
@@ -50,6 +51,16 @@ def _namespaces(stack: ExitStack) -> list[Host]:
         ip("-n", name, "link", "set", name, "up")
         ip("-n", name, "link", "set", "lo", "up")
     return hosts
+
+
+def lacking_memgroup(directory: Path) -> str:
+    """A PYTHONPATH with which a worker finds a memgroup that has no engines."""
+    package = directory / "lacking" / "memgroup"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    # Dask fails on an entry point that leads nowhere.
+    (package / "_dask.py").write_text("def register_sizeof(sizeof): ...\n")
+    return str(package.parent)
 
 
 def wait_until(holds: Callable[[], object], what: str) -> None:

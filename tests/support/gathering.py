@@ -2,8 +2,10 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,22 @@ def gather(*arguments, cwd: Path, prefix: tuple[str, ...] = (), locale: str = "C
         check=False,
     )
     return done.returncode, done.stdout, sorted(done.stderr.splitlines())
+
+
+def interrupted(fifo: Path, prefix: tuple[str, ...], *options: str) -> tuple[int, bytes, bytes, float]:
+    """A search of a fifo that is interrupted: its status, what it printed, and how long it took to end."""
+    os.mkfifo(fifo)
+    command = [*prefix, *after("", "--find=x", *options, fifo)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    # The open ends when somebody reads.
+    writer = os.open(fifo, os.O_WRONLY)
+    try:
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=ENOUGH)
+        return process.returncode, output, errors, time.monotonic() - start
+    finally:
+        os.close(writer)
 
 
 class Found:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from support.clusters import Cluster, two_hosts, wait_until
 from support.gathering import COMMAND
+from support.rays import ENVIRONMENT, RayCluster
 
 PER_DIRECTORY = 500
 
@@ -85,7 +86,7 @@ class Workers:
         self._cluster = cluster
         self._workers = [cluster.start_worker(number) for number in range(2)]
 
-    def kill(self, _: int) -> None:
+    def kill(self) -> None:
         wait_until(self._registered, "a worker is there")
         number = random.choice(self._registered())
         self._workers[number].kill()
@@ -104,11 +105,11 @@ def compare(directory: Path, files: int, kills: int, on: str) -> tuple[Gather, G
     if on == "local":
         return alone, gather_with_kills(tree, kills, len(alone.output), kill_child, (), "--on=local")
     with two_hosts() as hosts:
-        cluster = Cluster(hosts, directory)
+        cluster = RayCluster(hosts) if on == "ray" else Cluster(hosts, directory)
         try:
-            workers = Workers(cluster)
+            kill = cluster.kill_worker if isinstance(cluster, RayCluster) else Workers(cluster).kill
             options = hosts[0].prefix, "--on", cluster.address
-            return alone, gather_with_kills(tree, kills, len(alone.output), workers.kill, *options)
+            return alone, gather_with_kills(tree, kills, len(alone.output), lambda _: kill(), *options)
         finally:
             cluster.close()
 
@@ -117,8 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--on", choices=["local", "dask"], default="local")
+    parser.add_argument("--on", choices=["local", "dask", "ray"], default="local")
     options = parser.parse_args()
+    os.environ.update(ENVIRONMENT)
     with tempfile.TemporaryDirectory() as directory:
         alone, found = compare(Path(directory), options.files, options.kills, options.on)
     print(f"{options.files} files, {len(alone.output)} bytes of matches")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from memgroup.display.text import show_text
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 
     from memgroup.engines.engine import Engine
 
-_ADDRESS = re.compile(r"dask://(?:\[[0-9a-fA-F:.]+\]|[^\s:/?#\[\]@]+):(\d{1,5})")
+_ADDRESS = re.compile(r"(?:dask|ray)://(?:\[[0-9a-fA-F:.]+\]|[^\s:/?#\[\]@]+):(\d{1,5})")
 
-EXPECTED = "local, or dask://HOST:PORT of a dask scheduler"
+EXPECTED = "local, dask://HOST:PORT (of a scheduler) or ray://HOST:PORT (of a client server)"
 
 
 def address(text: str) -> str:
@@ -31,18 +32,28 @@ def address(text: str) -> str:
 
 
 def connector(target: object) -> Callable[[], Engine]:
-    """Return what connects to `local`, to an address, or by a client of dask: it raises `EngineError`.
+    """Return what connects to `local`, to an address, or by a client; it raises `EngineError`.
 
     Raises:
         ValueError: There is no such engine.
     """
-    if not isinstance(target, str):
-        if type(target).__module__.partition(".")[0] != "distributed":
-            raise ValueError(f"client must be a dask.distributed.Client, {EXPECTED}; not {target!r}")
-    elif address(target) == "local":
+    kind = address(target).partition(":")[0] if isinstance(target, str) else _kind_of_client(target)
+    if kind == "local":
         from memgroup.engines.local import LocalEngine
 
         return LocalEngine
-    from memgroup.engines.dask import DaskEngine
+    if kind == "dask":
+        from memgroup.engines.dask import DaskEngine
 
-    return partial(DaskEngine, target)
+        return partial(DaskEngine, target)
+    if kind == "ray":
+        from memgroup.engines.ray import RayEngine
+
+        return partial(RayEngine, target)
+    raise ValueError(f"client must be a dask.distributed.Client, the module ray, {EXPECTED}; not {target!r}")
+
+
+def _kind_of_client(client: object) -> str:
+    if isinstance(client, ModuleType):
+        return client.__name__
+    return "dask" if type(client).__module__.partition(".")[0] == "distributed" else ""

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from memgroup.engines.engine import LACKING, Done, EngineError, LostWorker, Reply, perform
+from memgroup.engines.engine import LACKING, Done, EngineError, LostWorker, Reply, perform, pickle_of_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,9 +76,8 @@ class DaskEngine:
 
     def submit(self, number: int, task: Task) -> None:
         """Submit it to the scheduler."""
-        # A worker without memgroup must not fail before it has begun the task: dask would end that worker.
         key = f"memgroup-{uuid4().hex}"
-        future = self._client.submit(pickle.loads, pickle.dumps(_Performed(task)), key=key, pure=False)
+        future = self._client.submit(pickle.loads, pickle_of_call(_perform, task), key=key, pure=False)
         self._under_way[future] = number
         future.add_done_callback(self._ended.put)
 
@@ -134,16 +133,6 @@ class DaskEngine:
                 return EngineError(LACKING)
             reason = reason.__cause__ or reason.__context__
         return error if isinstance(error, Exception) else EngineError(repr(error))
-
-
-class _Performed:
-    """Pickles as the call that performs a task, so that a worker performs it by `pickle.loads`."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-
-    def __reduce__(self) -> tuple[Callable[[Task], Reply], tuple[Task]]:
-        return _perform, (self._task,)
 
 
 def _perform(task: Task) -> Reply:

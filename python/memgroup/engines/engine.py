@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections import Counter
 from itertools import islice
@@ -95,6 +96,25 @@ def perform(worker: str, task: Task) -> Reply:
     start = time.perf_counter()
     result = task.work(task.job, task.batch)
     return Reply(worker, time.perf_counter() - start, result)
+
+
+class _Call:
+    """Pickles as a call."""
+
+    def __init__(self, function: Callable[[Task], Reply], task: Task) -> None:
+        self._call = function, (task,)
+
+    def __reduce__(self) -> tuple[Callable[[Task], Reply], tuple[Task]]:
+        return self._call
+
+
+def pickle_of_call(function: Callable[[Task], Reply], task: Task) -> bytes:
+    """A pickle whose loading calls `function(task)`.
+
+    Workers are told to load it, so that one without memgroup fails with the task. To take apart a message
+    that names a function which it has not, would end a worker of dask.
+    """
+    return pickle.dumps(_Call(function, task))
 
 
 def spread(engine: Engine, work: Work, job: Any, batches: Iterable[Any]) -> Generator[Reply]:

@@ -104,8 +104,8 @@ def _add_workers(add: _Add) -> None:
         "--on",
         type=argument(_workers),
         metavar="WORKERS",
-        help="have workers search the files: local (processes of this machine), or dask://HOST:PORT (a "
-        "scheduler); they need the files at the same paths",
+        help="have workers search the files: local (processes of this machine), dask://HOST:PORT (a "
+        "scheduler) or ray://HOST:PORT (a client server); they need the files at the same paths",
     )
     add(
         "--batch",

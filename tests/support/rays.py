@@ -1,0 +1,120 @@
+"""Clusters of Ray of the tests' own: nodes, as processes on two hosts."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from support.clusters import Host, wait_until
+
+ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def free_port(host: Host) -> int:
+    code = "import socket, sys; s = socket.socket(); s.bind((sys.argv[1], 0)); print(s.getsockname()[1])"
+    done = subprocess.run(
+        [*host.prefix, sys.executable, "-c", code, host.address], check=True, capture_output=True
+    )
+    return int(done.stdout)
+
+
+class RayCluster:
+    """A head and another node, each with one processor and started by its command line."""
+
+    def __init__(self, hosts: list[Host], **environment: str) -> None:
+        self.hosts = hosts
+        self._environment = environment
+        # The paths of Ray's sockets are long.
+        self._directory = Path(tempfile.mkdtemp(prefix="mg", dir="/tmp"))
+        self._nodes: list[subprocess.Popen[bytes]] = []
+        port, client_port = free_port(hosts[0]), free_port(hosts[0])
+        self._start(hosts[0], "--head", f"--port={port}", f"--ray-client-server-port={client_port}")
+        self._start(hosts[1], f"--address={hosts[0].address}:{port}")
+        self.address = f"ray://{hosts[0].address}:{client_port}"
+
+    def _start(self, host: Host, *options: str) -> None:
+        where = self._directory / f"{len(self._nodes)}.log"
+        common = ["--num-cpus=1", "--object-store-memory=80000000", "--include-dashboard=false"]
+        with where.open("wb") as log:
+            node = subprocess.Popen(
+                [
+                    *host.prefix,
+                    sys.executable,
+                    "-m",
+                    "ray.scripts.scripts",
+                    "start",
+                    "--block",
+                    f"--node-ip-address={host.address}",
+                    *(common if "--head" in options else common[:2]),
+                    *([f"--temp-dir={self._directory}"] if "--head" in options else []),
+                    *options,
+                ],
+                env={**os.environ, **ENVIRONMENT, **self._environment},
+                stdout=log,
+                stderr=log,
+            )
+        self._nodes.append(node)
+        wait_until(
+            lambda: b"runtime started" in where.read_bytes() or node.poll() is not None, "a node starts"
+        )
+        assert node.poll() is None, where.read_text()
+
+    def kill_worker(self) -> None:
+        """Kill a process that performs tasks."""
+        wait_until(self._workers, "a worker is there")
+        os.kill(random.choice(self._workers()), signal.SIGKILL)
+
+    def _workers(self) -> list[int]:
+        # These replace their command lines, and with that what tells whose they are.
+        titles = (b"ray::gather", b"ray::IDLE")
+        nodes = self._processes()
+        return [
+            process
+            for process, (parent, command) in processes().items()
+            if parent in nodes and command.startswith(titles)
+        ]
+
+    def _processes(self) -> set[int]:
+        mark = os.fsencode(self._directory)
+        return {process for process, (_, command) in processes().items() if mark in command}
+
+    def close(self) -> None:
+        for node in reversed(self._nodes):
+            node.terminate()
+        for node in self._nodes:
+            node.wait()
+        for process in self._processes():
+            os.kill(process, signal.SIGKILL)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def processes() -> dict[int, tuple[int, bytes]]:
+    """The parent and the command line of each process."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            found[int(entry.name)] = parent, (entry / "cmdline").read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def ray_cluster(hosts: list[Host]) -> Iterator[RayCluster]:
+    """A cluster of two nodes, which commands can use."""
+    pytest.importorskip("ray")
+    pytest.importorskip("grpc")
+    cluster = RayCluster(hosts)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        yield cluster
+    cluster.close()
