@@ -153,7 +153,12 @@ impl Check<'_> {
             return self.report(Invariant::Dangling, Some(page), Some(process), freed(record));
         };
         // By the mirror, which is checked as well, the members have the VMA if its chain has the anon_vma.
-        let is_found = vma.is_some_and(|vma| self.chain(vma).any(|other| other == anon_vma));
+        let is_found = vma.is_some_and(|vma| {
+            self.chain(vma).any(|other| match machine.rules.family {
+                Family::Contexts => machine.descends(other, anon_vma),
+                _ => other == anon_vma,
+            })
+        });
         if !is_found {
             let reason =
                 format!("the walk of its mapping, anon_vma {}, does not come to the process", mapping.number());
@@ -221,7 +226,9 @@ impl Check<'_> {
     /// 4 and 5.
     fn chains(&mut self) {
         let machine = self.machine;
-        let keeps_order = machine.rules.clone_order == CloneOrder::Keeps;
+        // Those of contexts are of one entry, and never copied.
+        let is_copied = machine.rules.family != Family::Contexts;
+        let keeps_order = is_copied && machine.rules.clone_order == CloneOrder::Keeps;
         for process in machine.by_birth() {
             let mut first_with = BTreeMap::new();
             for &vma in &machine.processes[process].vmas {
@@ -320,20 +327,23 @@ impl Check<'_> {
         }
     }
 
-    /// Children and references of every anon_vma, by place. Those without members have left their parents.
+    /// Children and references of every anon_vma, by place. Those without members have left their parents, but for contexts,
+    /// which stay for their children.
     fn descents(&self) -> (Vec<u32>, Vec<u32>) {
         let anon_vmas: &Arena<AnonVma> = &self.machine.anon_vmas;
         let mut children = vec![0; anon_vmas.places()];
         let mut references = vec![0; anon_vmas.places()];
         for (anon_vma, record) in anon_vmas.iter() {
-            if record.members > 0 {
-                references[anon_vma.get()] += 1;
-                if let Some(parent) = anon_vmas.find(record.parent) {
-                    children[parent.get()] += 1;
-                }
+            let is_context = self.machine.rules.family == Family::Contexts;
+            let parent = anon_vmas.find(record.parent);
+            references[anon_vma.get()] += u32::from(record.members > 0);
+            if let Some(parent) = parent.filter(|_| is_context || record.members > 0) {
+                children[parent.get()] += 1;
             }
-            if record.root != anon_vma {
-                references[record.root.get()] += 1;
+            if let Some(needed) = if is_context { parent } else { Some(record.root) }
+                && record.root != anon_vma
+            {
+                references[needed.get()] += 1;
             }
         }
         (children, references)

@@ -22,6 +22,8 @@ pub enum Policy {
     Modern,
     /// Linux 7.0 and later (bfc2b13b05a1): every copy turns the chain round, and another abandoned one is taken over.
     Linux70,
+    /// Proposed in 2026 (LSF/MM/BPF), and in no kernel: one context for each process, and no chains.
+    CowContext,
 }
 
 /// What a fork gives the child's VMA besides a copy of its parent's chain.
@@ -33,6 +35,8 @@ pub enum Family {
     Shared,
     /// An anon_vma of its own, unless it takes one over (see [`Reuse`]).
     Chains,
+    /// A context: one for all VMAs of the process, a child of the parent process's.
+    Contexts,
 }
 
 /// How a chain is copied.
@@ -140,8 +144,8 @@ pub struct Rules {
 }
 
 impl Policy {
-    /// All of them, oldest first.
-    pub const ALL: [Self; 8] = [
+    /// All of them, oldest first; the last is in no kernel.
+    pub const ALL: [Self; 9] = [
         Self::Scan24,
         Self::Shared26,
         Self::AvcRc1,
@@ -150,6 +154,7 @@ impl Policy {
         Self::Degree319,
         Self::Modern,
         Self::Linux70,
+        Self::CowContext,
     ];
 
     /// The design of the newest kernel.
@@ -158,7 +163,7 @@ impl Policy {
     /// The rules of the design, as the last kernel had them that had the design.
     pub fn rules(self) -> Rules {
         use CloneOrder::{Keeps, Reverses};
-        use Family::{Chains, Shared};
+        use Family::{Chains, Contexts, Shared};
         use Mapping::{None, Oldest, Own, Root};
         use Order::{List, Tree};
         use Reuse::{Degree, FirstAbandoned, LastAbandoned, Never};
@@ -174,6 +179,7 @@ impl Policy {
             Self::Degree319 => (Chains,       Keeps,    Own,      Root,    true,  true,  Degree,         false, Apart,    Tree),
             Self::Modern    => (Chains,       Keeps,    Own,      Root,    true,  true,  LastAbandoned,  false, Inherits, Tree),
             Self::Linux70   => (Chains,       Reverses, Own,      Root,    true,  true,  FirstAbandoned, true,  Inherits, Tree),
+            Self::CowContext => (Contexts,     Keeps,    Own,      Root,    true,  true,  Never,          false, Inherits, List),
         };
         Rules { family, clone_order, new_page, swapped_in, set_once, moves, reuse, allocates_first, unfaulted, walk }
     }
@@ -189,6 +195,7 @@ impl Policy {
             Self::Degree319 => "degree319",
             Self::Modern => "modern",
             Self::Linux70 => "linux70",
+            Self::CowContext => "cow_context",
         }
     }
 
@@ -203,6 +210,7 @@ impl Policy {
             Self::Degree319 => "3.19 to 5.19",
             Self::Modern => "6.0 to 6.19",
             Self::Linux70 => "7.0 on",
+            Self::CowContext => "none: proposed in 2026",
         }
     }
 }

@@ -42,9 +42,9 @@ impl Machine {
     pub fn walk(&self, page: PageId) -> Result<Walk, Error> {
         let page = self.page(page)?;
         let (mut places, mut visits, mut room) = (Vec::new(), 0, Ok(()));
-        let _ = self.each_place(page, |vma, address| {
+        let _ = self.each_place(page, |place| {
             visits += 1;
-            if address.is_some() {
+            if let Some((vma, _)) = place {
                 room = make_room(&mut places, 1);
                 if room.is_err() {
                     return ControlFlow::Break(());
@@ -62,7 +62,7 @@ impl Machine {
     /// [`Error::NoPage`].
     pub fn walk_visits(&self, page: PageId) -> Result<u64, Error> {
         let mut visits = 0;
-        let _ = self.each_place(self.page(page)?, |_, _| {
+        let _ = self.each_place(self.page(page)?, |_| {
             visits += 1;
             ControlFlow::Continue(())
         });
@@ -137,10 +137,10 @@ impl Machine {
         if outcome.left == 0 {
             return outcome;
         }
-        let _ = self.each_place(page, |vma, address| {
+        let _ = self.each_place(page, |place| {
             outcome.visits += 1;
-            let process = self.vmas[vma].process;
-            if let Some(address) = address.filter(|&address| self.maps(process, address, page)) {
+            let place = place.map(|(vma, address)| (self.vmas[vma].process, address));
+            if let Some((process, address)) = place.filter(|&(process, address)| self.maps(process, address, page)) {
                 found(process, address);
                 outcome.unmapped += 1;
                 outcome.left -= 1;
@@ -155,35 +155,41 @@ impl Machine {
         matches!(entry, Some(Entry::Present { page: shown, .. }) if shown == page)
     }
 
-    /// Every VMA that a walk of the page looks at, in its order, and the page's address there if its range holds the
-    /// page.
+    /// Every VMA that a walk of the page looks at, in its order, with the page's address there, if its range holds the page. Of
+    /// contexts, all that it looks at.
     fn each_place(
         &self,
         page: Ix<Page>,
-        mut look: impl FnMut(Ix<Vma>, Option<u64>) -> ControlFlow<()>,
+        mut look: impl FnMut(Option<(Ix<Vma>, u64)>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let Page { index, mapping, mapped, object, .. } = self.pages[page];
-        let address_in = |vma: Ix<Vma>| self.vmas[vma].address_of(index);
+        let place_in = |vma: Ix<Vma>| Some((vma, self.vmas[vma].address_of(index)?));
         if self.rules.family == Family::None && mapped == 0 {
             return ControlFlow::Continue(()); // it was going through the VMAs that a page was found, not the other way
         }
         if self.rules.family == Family::None {
             let vmas = self.by_birth().flat_map(|process| &self.processes[process].vmas);
-            return vmas.copied().try_for_each(|vma| look(vma, address_in(vma)));
+            return vmas.copied().try_for_each(|vma| look(place_in(vma)));
         }
         if let Some(object) = object {
             // Found through what is shared, the same in every design: the VMAs that show the page.
             let vmas = self.by_birth().flat_map(|process| &self.processes[process].vmas).copied();
-            let mut shows = vmas
-                .filter(|&vma| self.vmas[vma].traits.object == Some(object))
-                .map(|vma| (vma, address_in(vma)))
-                .filter(|(_, address)| address.is_some());
-            return shows.try_for_each(|(vma, address)| look(vma, address));
+            let mut shows = vmas.filter(|&vma| self.vmas[vma].traits.object == Some(object)).filter_map(place_in);
+            return shows.try_for_each(|place| look(Some(place)));
         }
         // A mapping that was freed leads nowhere; in a kernel, anywhere.
         let Some(anon_vma) = mapping.and_then(|mapping| self.anon_vmas.find(mapping)) else {
             return ControlFlow::Continue(());
         };
+        if self.rules.family == Family::Contexts {
+            return self.descendants(anon_vma).try_for_each(|context| {
+                let mut places = self.members(context).filter_map(|link| place_in(self.links[link].vma)).peekable();
+                match places.peek() {
+                    Some(_) => places.try_for_each(|place| look(Some(place))),
+                    None => look(None),
+                }
+            });
+        }
         for list in &self.anon_vmas[anon_vma].lists {
             if list.index > index {
                 break;
@@ -192,9 +198,9 @@ impl Machine {
             while let Some(link) = next {
                 let vma = self.links[link].vma;
                 next = self.links[link].after;
-                let address = address_in(vma);
-                if address.is_some() || self.rules.walk == Order::List {
-                    look(vma, address)?;
+                let place = place_in(vma);
+                if place.is_some() || self.rules.walk == Order::List {
+                    look(place)?;
                 }
             }
         }

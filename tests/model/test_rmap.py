@@ -24,6 +24,7 @@ def test_the_designs():
         "degree319",
         "modern",
         "linux70",
+        "cow_context",
     )
     assert Machine().policy == "linux70"
     assert Machine().kernel is None

@@ -185,7 +185,7 @@ fn clean_in(kind: Kind, policies: &[Policy]) -> Vec<Policy> {
     policies.iter().copied().filter(|&policy| is_clean(policy, kind)).collect()
 }
 
-const ALL_BUT_RC1: [Policy; 7] = [
+const ALL_BUT_RC1: [Policy; 8] = [
     Policy::Scan24,
     Policy::Shared26,
     Policy::Avc34,
@@ -193,9 +193,17 @@ const ALL_BUT_RC1: [Policy; 7] = [
     Policy::Degree319,
     Policy::Modern,
     Policy::Linux70,
+    Policy::CowContext,
 ];
-const CORRECT: [Policy; 6] =
-    [Policy::Scan24, Policy::Shared26, Policy::Avc34, Policy::Avc36, Policy::Modern, Policy::Linux70];
+const CORRECT: [Policy; 7] = [
+    Policy::Scan24,
+    Policy::Shared26,
+    Policy::Avc34,
+    Policy::Avc36,
+    Policy::Modern,
+    Policy::Linux70,
+    Policy::CowContext,
+];
 
 #[test]
 fn with_swapping_alone_only_the_first_chains_break() {

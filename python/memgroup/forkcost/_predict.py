@@ -188,6 +188,8 @@ def _count(memory: Backing, family: Shape, mappings: int, policy: str) -> tuple[
         return 0, 0, _all_alike(memory.mirrors * processes)
     if policy == "shared26":
         return mappings, 0, _all_alike(processes)
+    if policy == "cow_context":
+        return processes, 0, Walks(processes, family.branch or 1, 1)
     alike = policy == "avc_34"  # pages point to the oldest anon_vma, for every writer
     walks = _all_alike(processes) if alike else Walks(processes, family.branch or 1, 1)
     return mappings * processes, mappings * family.ancestry, walks

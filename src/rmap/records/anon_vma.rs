@@ -1,6 +1,7 @@
 //! anon_vmas and the chains that tie VMAs to them: preparing, cloning, unlinking.
 
 use super::arena::{Id, Ix};
+use super::context;
 use super::machine::Machine;
 use super::vma::Vma;
 use crate::rmap::Error;
@@ -12,7 +13,7 @@ pub(in crate::rmap) struct AnonVma {
     pub(in crate::rmap) root: Ix<AnonVma>,
     /// Itself, for a root.
     pub(in crate::rmap) parent: Id<AnonVma>,
-    /// One while it has members, and for a root one for each of its descendants.
+    /// One while it has members, and for a root one for each of its descendants; for a context one for each child.
     pub(in crate::rmap) references: u32,
     /// anon_vmas with this parent; a root is its own child.
     pub(in crate::rmap) children: u32,
@@ -21,13 +22,16 @@ pub(in crate::rmap) struct AnonVma {
     pub(in crate::rmap) members: u32,
     /// The members: one list, or for an interval tree a list for each index of a first page, by that.
     pub(in crate::rmap) lists: Vec<List>,
+    /// Where it is in the tree of contexts.
+    pub(in crate::rmap) family: context::Family,
 }
 
 impl Default for AnonVma {
     fn default() -> Self {
         let none = Ix::from_word(0);
         let parent = Id::from_number(0);
-        Self { root: none, parent, references: 0, children: 0, active: 0, members: 0, lists: Vec::new() }
+        let family = context::Family::default();
+        Self { root: none, parent, references: 0, children: 0, active: 0, members: 0, lists: Vec::new(), family }
     }
 }
 
@@ -73,9 +77,11 @@ impl Machine {
         if self.vmas[vma].anon_vma.is_some() || self.rules.family == Family::None {
             return;
         }
-        let anon_vma = self.neighbours_anon_vma(vma).unwrap_or_else(|| self.new_anon_vma(None));
-        self.link(vma, anon_vma, End::Newest);
-        self.adopt(vma, anon_vma);
+        let anon_vma = match self.rules.family {
+            Family::Contexts => self.context_for(vma, None),
+            _ => self.neighbours_anon_vma(vma).unwrap_or_else(|| self.new_anon_vma(None)),
+        };
+        self.join(vma, anon_vma);
     }
 
     /// Room for what [`prepare`](Self::prepare) makes.
@@ -87,7 +93,7 @@ impl Machine {
             return Ok(());
         }
         self.links.make_room(1, "chains")?;
-        match self.neighbours_anon_vma(vma) {
+        match self.anon_vma_at_hand(vma) {
             Some(anon_vma) => make_room(&mut self.anon_vmas[anon_vma].lists, 1),
             None => self.make_room_for_anon_vmas(1),
         }
@@ -119,6 +125,14 @@ impl Machine {
         Ok(())
     }
 
+    /// The anon_vma that a VMA gets instead of a new one: its process's context, or a neighbour's.
+    fn anon_vma_at_hand(&self, vma: Ix<Vma>) -> Option<Ix<AnonVma>> {
+        match self.rules.family {
+            Family::Contexts => self.context(self.vmas[vma].process),
+            _ => self.neighbours_anon_vma(vma),
+        }
+    }
+
     /// The anon_vma of a neighbour (next, then previous) that could be one VMA with this one but for its protection.
     fn neighbours_anon_vma(&self, vma: Ix<Vma>) -> Option<Ix<AnonVma>> {
         let this = &self.vmas[vma];
@@ -134,7 +148,7 @@ impl Machine {
     }
 
     /// A new anon_vma: a root, or a child of the parent VMA's own.
-    fn new_anon_vma(&mut self, parent: Option<Ix<AnonVma>>) -> Ix<AnonVma> {
+    pub(super) fn new_anon_vma(&mut self, parent: Option<Ix<AnonVma>>) -> Ix<AnonVma> {
         let new = self.anon_vmas.take();
         self.totals.anon_vmas += 1;
         let root = parent.map_or(new, |parent| self.anon_vmas[parent].root);
@@ -144,12 +158,20 @@ impl Machine {
         (record.root, record.parent, record.references) = (root, parent_id, 1);
         (record.children, record.active, record.members) = (0, 0, 0);
         record.lists.clear();
+        record.family = context::Family::default();
         // For a root, parent and root are itself.
         self.anon_vmas[parent].children += 1;
         if root != new {
-            self.anon_vmas[root].references += 1;
+            let needed = if self.rules.family == Family::Contexts { parent } else { root };
+            self.anon_vmas[needed].references += 1;
         }
         new
+    }
+
+    /// Makes a VMA a member of an anon_vma, which is its own.
+    fn join(&mut self, vma: Ix<Vma>, anon_vma: Ix<AnonVma>) {
+        self.link(vma, anon_vma, End::Newest);
+        self.adopt(vma, anon_vma);
     }
 
     /// Makes an anon_vma of its chain the VMA's own.
@@ -161,9 +183,13 @@ impl Machine {
     /// Gives the child's VMA, which has no chain yet, what the design says.
     pub(in crate::rmap) fn fork_chain(&mut self, parent: Ix<Vma>, child: Ix<Vma>) {
         let Some(own) = self.vmas[parent].anon_vma else { return };
+        if self.rules.family == Family::Contexts {
+            let context = self.context_for(child, Some(own));
+            return self.join(child, context);
+        }
         let abandoned = self.copy_chain(parent, child);
         match self.rules.family {
-            Family::None => {}
+            Family::None | Family::Contexts => {}
             Family::Shared => self.adopt(child, own),
             Family::Chains => {
                 let anon_vma = abandoned.unwrap_or_else(|| {
@@ -217,6 +243,9 @@ impl Machine {
 
     /// Takes a VMA out of every anon_vma of its chain; ends those that are left empty.
     pub(in crate::rmap) fn unlink(&mut self, vma: Ix<Vma>) {
+        if let Some(own) = self.vmas[vma].anon_vma.take() {
+            self.anon_vmas[own].active -= 1;
+        }
         // The entries of those that are left empty stay chained until the end: that needs no memory.
         let (mut empty, mut last_empty) = (None, None::<Ix<Link>>);
         let mut next = self.vmas[vma].newest.take();
@@ -226,6 +255,11 @@ impl Machine {
             next = older;
             if self.anon_vmas[anon_vma].members > 0 {
                 self.links.remove(link);
+                continue;
+            }
+            if self.rules.family == Family::Contexts {
+                self.links.remove(link);
+                self.let_go_of_context(anon_vma);
                 continue;
             }
             if let Some(parent) = self.anon_vmas.find(self.anon_vmas[anon_vma].parent) {
@@ -238,9 +272,6 @@ impl Machine {
             }
         }
         (self.vmas[vma].oldest, self.vmas[vma].links) = (None, 0);
-        if let Some(own) = self.vmas[vma].anon_vma.take() {
-            self.anon_vmas[own].active -= 1;
-        }
         while let Some(link) = empty {
             let Link { anon_vma, older, .. } = self.links[link];
             empty = older;
@@ -253,7 +284,7 @@ impl Machine {
     }
 
     /// Drops one reference. Whether it was the last.
-    fn let_go(&mut self, anon_vma: Ix<AnonVma>) -> bool {
+    pub(super) fn let_go(&mut self, anon_vma: Ix<AnonVma>) -> bool {
         self.anon_vmas[anon_vma].references -= 1;
         let is_last = self.anon_vmas[anon_vma].references == 0;
         if is_last {

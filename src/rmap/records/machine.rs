@@ -231,7 +231,7 @@ impl Machine {
         }
         let record = &mut self.processes[new];
         (record.pid, record.parent) = (self.totals.processes, parent);
-        (record.before, record.after) = (before, None);
+        (record.before, record.after, record.context) = (before, None, None);
         new
     }
 
@@ -320,10 +320,10 @@ impl Machine {
                 links += *entries as usize;
             }
         }
-        if self.rules.family == Family::Chains {
-            links += chains; // each gets an entry for an anon_vma of its own
-        } else {
-            chains = 0;
+        match self.rules.family {
+            Family::Chains => links += chains, // each gets an entry for an anon_vma of its own
+            Family::Contexts => chains = chains.min(1),
+            Family::None | Family::Shared => chains = 0,
         }
         // What there cannot be so many of is refused, and so these need not be exact beyond.
         let all = |each: usize| each.saturating_mul(children);

@@ -1,6 +1,7 @@
 //! Processes: their VMAs and their page tables.
 
-use super::arena::{Arena, Ix};
+use super::anon_vma::AnonVma;
+use super::arena::{Arena, Id, Ix};
 use super::page::{Entry, Leaf};
 use super::vma::Vma;
 use crate::rmap::room::put;
@@ -19,6 +20,8 @@ pub(in crate::rmap) struct Process {
     pub(in crate::rmap) vmas: Vec<Ix<Vma>>,
     /// Leaves by number. None of them is empty.
     pub(in crate::rmap) table: Vec<(u32, Ix<Leaf>)>,
+    /// Its context, in the design that has them: it may be freed by now.
+    pub(in crate::rmap) context: Option<Id<AnonVma>>,
 }
 
 impl Process {

@@ -86,7 +86,7 @@ class State:
     @property
     def has_chains(self) -> bool:
         """Whether a VMA can be in the lists of several anon_vmas."""
-        return self.policy not in ("scan24", "shared26")
+        return self.policy not in ("scan24", "shared26", "cow_context")
 
     @property
     def walked(self) -> Page | None:
