@@ -2,29 +2,27 @@
 //!
 //! What is done with the bytes is in `contents`, `search`, `parts` and `text`, and what Python calls in `class`.
 
-use std::ffi::{c_int, c_void};
+pub(crate) mod life;
+mod views;
+
+use std::ffi::c_void;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::{PyBufferError, PyMemoryError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{DerefToPyAny, PyType};
 
 use crate::list::layout::Run;
-use crate::python::block::free_list::FreeList;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::block_flags::BlockFlags;
 use crate::python::group::lease::Lease;
-use crate::python::group::lender::release_due;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Held, LiveBlock, RawBlock};
 use crate::slot::Mirror;
-
-/// Of dead blocks.
-pub(crate) static FREE_LIST: FreeList<{ size_of::<MemBlock>() }> = FreeList::new();
 
 /// One allocation of a group: a bytes-like object, writable unless protected, that compares by content.
 ///
@@ -79,7 +77,7 @@ impl Body {
                 group.get().remove_writer();
             }
             if ended.was_view {
-                remove_view(group.get(), mirror);
+                views::remove_view(group.get(), mirror);
             }
             // SAFETY: hold_slot took the reference that is given back here.
             unsafe { Arc::decrement_strong_count(raw.slot.as_ptr().cast_const()) };
@@ -138,12 +136,6 @@ impl MemBlock {
         self.check(py).map(|()| self.is_protected())
     }
 
-    /// Address of the first byte, for C code. It stays reserved for as long as the block lives.
-    pub(crate) fn address(&self, py: Python<'_>) -> PyResult<usize> {
-        self.while_there(py, |live| self.hold_slot(live))?;
-        Ok(self.body.raw.address.addr().get())
-    }
-
     /// The same bytes through the read-only mirror, if there is one.
     pub(crate) fn protected<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Self>>> {
         let Some(raw) = self.raw_through(py, Mirror::ReadOnly)? else { return Ok(None) };
@@ -155,162 +147,11 @@ impl MemBlock {
         // SAFETY: a block's address lies in the block's mirror.
         self.while_there(py, |live| unsafe { live.move_to(self.body.mirror, to) })
     }
-
-    /// # Safety
-    /// `view` must be one that CPython asks to be filled.
-    pub(crate) unsafe fn export(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let this = slf.get();
-        // SAFETY: CPython passes a Py_buffer to be filled; obj must be null where that fails.
-        unsafe { (*view).obj = std::ptr::null_mut() };
-        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE && this.is_protected() {
-            return Err(PyBufferError::new_err(this.why_read_only(slf.py())));
-        }
-        this.add_view(slf.py())?;
-        let Bytes { start, len } = this.body.raw.bytes();
-        // SAFETY: the view and the block are alive, and its bytes stay mapped for as long as the block, which the view
-        // holds: add_view has seen to that. A length fits, for no slot is larger than 2^46 bytes.
-        let filled = unsafe {
-            let readonly = c_int::from(this.is_protected());
-            ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start.cast(), len as ffi::Py_ssize_t, readonly, flags)
-        };
-        if filled != 0 {
-            this.remove_view();
-            return Err(PyErr::fetch(slf.py()));
-        }
-        Ok(())
-    }
-}
-
-/// Ends a view of a block that shows that mirror.
-fn remove_view(group: &MemGroup, mirror: Mirror) {
-    match mirror {
-        Mirror::ReadWrite => group.remove_view(),
-        Mirror::ReadOnly => group.remove_protected_view(),
-    }
 }
 
 impl MemBlock {
     /// Where in an object Python keeps the list of its weak references.
     pub(crate) const WEAK_REFERENCES: usize = std::mem::offset_of!(Self, weak_references);
-
-    /// A new object. Nothing but this makes one.
-    #[inline(always)]
-    pub(crate) fn new<'py>(group: &Bound<'py, MemGroup>, raw: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
-        let py = group.py();
-        let memory = FREE_LIST.take(py);
-        if memory.is_null() {
-            return Err(PyMemoryError::new_err("no memory for a MemBlock"));
-        }
-        // SAFETY: the memory has the size that the type is made with.
-        Ok(unsafe { Self::init(py, memory, Body::new(group, raw, mirror, false)) })
-    }
-
-    /// Makes memory an object.
-    ///
-    /// # Safety
-    /// It must be as large as the type says at least, and nobody's.
-    #[inline(always)]
-    pub(super) unsafe fn init<'py>(py: Python<'py>, memory: *mut c_void, body: Body) -> Bound<'py, Self> {
-        let new = memory.cast::<Self>();
-        // SAFETY: the memory is large enough.
-        let weak_references = unsafe { &raw mut (*new).weak_references };
-        // SAFETY: nobody knows the object yet.
-        unsafe { weak_references.write(AtomicPtr::new(std::ptr::null_mut())) };
-        // SAFETY: the memory is large enough.
-        let place = unsafe { &raw mut (*new).body };
-        // SAFETY: nobody knows the object yet.
-        unsafe { place.write(body) };
-        // SAFETY: all of it but the head was just written.
-        unsafe { Self::revive(py, memory) }
-    }
-
-    /// Makes memory that has all of an object but its head an object.
-    ///
-    /// # Safety
-    /// The memory must be nobody's.
-    #[inline(always)]
-    pub(super) unsafe fn revive<'py>(py: Python<'py>, memory: *mut c_void) -> Bound<'py, Self> {
-        // SAFETY: Python writes the head and nothing else, and nobody knows the object yet.
-        let new = unsafe { ffi::PyObject_Init(memory.cast(), Self::type_object_raw(py)) };
-        // SAFETY: it is a new reference.
-        let block = unsafe { Bound::from_owned_ptr(py, new) };
-        // SAFETY: of the type that it was just made with.
-        unsafe { block.cast_into_unchecked() }
-    }
-
-    /// The first of the end of an object that nobody refers to any more: those who watch it hear of that.
-    ///
-    /// # Safety
-    /// `this` must be a block, of a pool or not, whose end has come; the thread must be attached.
-    pub(crate) unsafe fn clear_weak_references(this: *mut Self) {
-        // SAFETY: it is a MemBlock that nobody else refers to, by contract; a list of weak references is only reached
-        // through what may be shared.
-        if unsafe { &*this }.is_watched() {
-            // SAFETY: nobody refers to the object any more, its type has weak references, and its body is still there.
-            unsafe { ffi::PyObject_ClearWeakRefs(this.cast()) };
-        }
-    }
-
-    /// The end of a block that is of no pool, and that neither a reference nor a weak one refers to.
-    ///
-    /// # Safety
-    /// `this` must come from [`new`](Self::new), be called for once, and by an attached thread.
-    #[inline(always)]
-    pub(crate) unsafe fn delete(this: *mut Self) {
-        // SAFETY: the caller's promise: nobody looks at it after this.
-        let (group, Ended { was_exporter, .. }) = unsafe { Self::take_body(this) }.end();
-        // SAFETY: what the block held was just taken out of it, and the rest is the caller's promise.
-        let py = unsafe { Self::let_go(this, group) };
-        if was_exporter {
-            // Its slot may have been the last to hold a buffer of somebody else's.
-            release_due(py);
-        }
-    }
-
-    /// The same of a block that [is plain](Self::is_plain).
-    ///
-    /// # Safety
-    /// As for [`delete`](Self::delete).
-    #[inline(always)]
-    pub(crate) unsafe fn delete_plain(this: *mut Self) {
-        // SAFETY: the caller's promise: it is a block, and there.
-        let group = unsafe { &raw const (*this).body.group };
-        // SAFETY: nobody reads it after this, by the caller's promise.
-        let group = unsafe { group.read() };
-        // SAFETY: a plain block holds nothing but its group, which was just taken out of it; the rest is the caller's promise.
-        _ = unsafe { Self::let_go(this, group) };
-    }
-
-    /// Gives back the memory of an object, and the references that it had to its group and its type.
-    ///
-    /// # Safety
-    /// `this` must come from [`new`](Self::new) and hold nothing any more, and the thread be attached.
-    #[inline(always)]
-    unsafe fn let_go<'py>(this: *mut Self, group: Py<MemGroup>) -> Python<'py> {
-        // SAFETY: the caller's promise.
-        let kind = unsafe { ffi::Py_TYPE(this.cast()) };
-        // SAFETY: the thread is attached, by the caller's promise.
-        let py = unsafe { Python::assume_attached() };
-        // SAFETY: new has taken it from there.
-        unsafe { FREE_LIST.put(py, this.cast()) };
-        // SAFETY: the reference was the block's, and pyo3 need not find out whether the thread is attached.
-        unsafe { ffi::Py_DECREF(group.into_ptr()) };
-        // SAFETY: since Python 3.8 each object of a type made at run time holds a reference to it.
-        unsafe { ffi::Py_DECREF(kind.cast()) };
-        py
-    }
-
-    /// Takes what is in the memory of an object.
-    ///
-    /// # Safety
-    /// Nobody may look at it after this.
-    #[inline(always)]
-    pub(super) unsafe fn take_body(this: *mut Self) -> Body {
-        // SAFETY: the caller's promise: it is an object's memory.
-        let body = unsafe { &raw const (*this).body };
-        // SAFETY: nobody reads it after this, by the caller's promise.
-        unsafe { body.read() }
-    }
 
     /// Whether it is of no pool and has never given out its address, as most blocks.
     #[inline(always)]
@@ -389,58 +230,6 @@ impl MemBlock {
     /// The run of a list that begins where the block does.
     pub(crate) fn run(&self, py: Python<'_>) -> PyResult<Run> {
         self.while_there(py, |live| live.run(0))
-    }
-
-    /// Counts a view, and holds the slot from now on.
-    pub(crate) fn add_view(&self, py: Python<'_>) -> PyResult<()> {
-        let group = self.body.group.get();
-        group.while_there(py, self.held(), |live| {
-            self.hold_slot(live);
-            match self.body.mirror {
-                Mirror::ReadWrite => group.add_view(),
-                Mirror::ReadOnly => group.add_protected_view(),
-            }
-            if let Some(hold) = self.hold() {
-                hold.lease().add_view();
-            }
-        })
-    }
-
-    /// Makes it the block of an array, which counts as a view for as long as it lives.
-    ///
-    /// # Errors
-    /// ValueError: It is freed.
-    #[inline(always)]
-    pub(crate) fn show_as_array(&self, py: Python<'_>) -> PyResult<()> {
-        debug_assert!(!self.body.is_view.load(Ordering::Relaxed));
-        self.add_view(py)?;
-        self.body.is_view.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Ends a view that [`add_view`](Self::add_view) counted.
-    pub(crate) fn remove_view(&self) {
-        remove_view(self.body.group.get(), self.body.mirror);
-        if let Some(hold) = self.hold() {
-            hold.lease().remove_view();
-        }
-    }
-
-    /// Ends what [`MemGroup::add_pin`] counted.
-    pub(crate) fn remove_pin(&self, generation: u32) {
-        self.body.group.get().remove_pin(generation);
-    }
-
-    /// Makes it an exporter, which holds its slot. `live` must be of that slot.
-    fn hold_slot(&self, live: LiveBlock<'_>) {
-        let Bytes { start, len } = self.body.raw.bytes();
-        if !self.body.flags.export(start.addr(), len) {
-            // `delete` drops it.
-            let _held = Arc::into_raw(live.share_slot());
-            if self.body.mirror == Mirror::ReadWrite {
-                self.body.group.get().add_writer();
-            }
-        }
     }
 
     fn while_there<R>(&self, py: Python<'_>, work: impl FnOnce(LiveBlock<'_>) -> R) -> PyResult<R> {

@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyRuntimeWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 
-use crate::python::block::object::FREE_LIST;
+use crate::python::block::object::life::FREE_LIST;
 use crate::python::ffi::arguments::{PrewarmSize, WarmLimit, flags};
 use crate::python::ffi::text::listed;
 use crate::slot::cache::{self, limit};
