@@ -78,6 +78,26 @@ def frames(source: socket.socket) -> int:
     return total
 
 
+def take(source: socket.socket) -> int:
+    """Receive into one list of a group."""
+    group = memgroup.MemGroup()
+    total = group.frames(source, read_ahead=BUFFER).take(sys.maxsize).nbytes
+    group.free()
+    return total
+
+
+def aio_take(source: socket.socket) -> int:
+    """Receive into one list of a group through asyncio."""
+
+    async def receive() -> int:
+        group = memgroup.MemGroup()
+        total = (await aio.frames(group, source, read_ahead=BUFFER).take(sys.maxsize)).nbytes
+        group.free()
+        return total
+
+    return asyncio.run(receive())
+
+
 def recv_exactly(source: socket.socket) -> int:
     """Receive each prefix and each message for itself."""
 
@@ -168,6 +188,8 @@ def readexactly(source: socket.socket) -> int:
 def peers(size: int, count: int) -> tuple[Peer, ...]:
     """All peers, with messages of one size."""
     rows = (
+        ("memgroup-take", "g.frames(sock).take(n)", take, True),
+        ("memgroup-aio-take", "await aio.frames(g, sock).take(n)", aio_take, False),
         ("memgroup-frames", "list(g.frames(sock))", frames, True),
         ("memgroup-aio", "[b async for b in aio.frames(g, sock)]", aio_frames, False),
         ("recv-exactly", "sock.recv_into(bytearray(n)), each prefix and message", recv_exactly, True),
@@ -182,6 +204,14 @@ def peers(size: int, count: int) -> tuple[Peer, ...]:
 
 
 WORKS = (
+    Work(
+        "frames-million",
+        "1,000,000 length-prefixed messages of 100 bytes received from a Unix socket and kept",
+        "message",
+        peers(100, 1_000_000),
+        values=1,
+        first=True,
+    ),
     Work(
         "frames-small",
         "100,000 length-prefixed messages of 100 bytes received from a Unix socket and kept",
