@@ -220,8 +220,9 @@ impl ListLayout {
     /// The bytes of an object that is likely to be in the same run as the one before.
     #[inline(always)]
     pub(crate) fn object_near(&self, run: &mut usize, object: usize) -> Span {
-        if !(self.runs[*run].first..self.end_of(*run)).contains(&object) {
-            *run = self.run_of(object);
+        let is_in = |run: usize| self.runs.get(run).is_some_and(|at| (at.first..self.end_of(run)).contains(&object));
+        if !is_in(*run) {
+            *run = if is_in(*run + 1) { *run + 1 } else { self.run_of(object) };
         }
         self.object_in(*run, object)
     }

@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, SupportsIndex, TypeAlias, final, overload
+from typing import Any, Literal, SupportsIndex, TypeAlias, Unpack, final, overload
 
 from _typeshed import FileDescriptorLike, ReadableBuffer
 from memgroup._memgroup.arrow import ArrowArray
 from memgroup._memgroup.block import MemBlock
+from memgroup.frames import Format
 from numpy.typing import DTypeLike, NDArray
 
 _ArrowType: TypeAlias = Literal[
@@ -259,6 +260,22 @@ class MemList(Sequence[MemBlock]):
         Raises:
             OSError: As `writev`; with EMSGSIZE where it cannot be one message.
             TypeError, ValueError: As `writev`; an SSL socket is a TypeError.
+        """
+    def framed(self, **description: Unpack[Format]) -> MemList:
+        """Return the blocks as messages: a list whose bytes are the stream, for `sendmsg` and the like.
+
+        Each block comes behind its length, or before its delimiter. The blocks are not copied; the lengths
+        are written to the group.
+
+        Args:
+            description: As the group's `frames` takes it, of messages that have a length and a payload alone,
+                or a delimiter.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: A block is larger than the limit or than a length can say, or has the delimiter in it;
+                the description has other parts; or the list is freed.
+            MemoryError: There is no room for the lengths.
         """
     def __len__(self) -> int: ...
     @overload

@@ -17,11 +17,11 @@ const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format {
     pub(super) length: Length,
-    header: Option<usize>,
-    adjust: i64,
-    skip: Option<usize>,
-    trailer: usize,
-    limit: usize,
+    pub(super) header: Option<usize>,
+    pub(super) adjust: i64,
+    pub(super) skip: Option<usize>,
+    pub(super) trailer: usize,
+    pub(super) limit: usize,
 }
 
 /// Why a description describes no frames.

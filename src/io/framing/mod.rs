@@ -41,8 +41,10 @@
 pub(crate) mod buffered;
 mod decoder;
 mod description;
+mod encoder;
 mod lengths;
 
 pub use decoder::{Decoder, Frame, OutOfStep, Step};
 pub use description::{Format, FormatError, Misfit};
+pub use encoder::Unframed;
 pub use lengths::ByteOrder;

@@ -18,6 +18,7 @@ use crate::python::list::inspect::{self, How};
 use crate::python::list::iterator::Blocks;
 use crate::python::list::object::MemList;
 use crate::python::numpy::matrix;
+use crate::python::stream::frames;
 use crate::python::stream::transfer::{self, Offset, Start};
 
 /// The most that an element of `MemList.slots` takes.
@@ -407,6 +408,25 @@ impl MemList {
     #[pyo3(signature = (sock, /, *, start=Start::default()), text_signature = "($self, sock, /, *, start=0)")]
     fn sendmsg(&self, py: Python<'_>, sock: &Bound<'_, PyAny>, start: Start) -> PyResult<usize> {
         transfer::transfer(py, self, sock, Call::Send, start)
+    }
+
+    /// Return the blocks as messages: a list whose bytes are the stream, for `sendmsg` and the like.
+    ///
+    /// Each block comes behind its length, or before its delimiter. The blocks are not copied; the lengths
+    /// are written to the group.
+    ///
+    /// Args:
+    ///     description: As the group's `frames` takes it, of messages that have a length and a payload alone,
+    ///         or a delimiter.
+    ///
+    /// Raises:
+    ///     TypeError: An argument is of the wrong type.
+    ///     ValueError: A block is larger than the limit or than a length can say, or has the delimiter in it;
+    ///         the description has other parts; or the list is freed.
+    ///     MemoryError: There is no room for the lengths.
+    #[pyo3(signature = (**description), text_signature = "($self, **description)")]
+    fn framed<'py>(&self, py: Python<'py>, description: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, MemList>> {
+        self.as_stream(py, frames::arguments::decoder("framed", description)?.format())
     }
 
     fn __richcmp__<'py>(

@@ -4,6 +4,7 @@ pub(crate) mod arguments;
 mod class;
 mod errors;
 mod filling;
+mod framed;
 mod kept;
 pub(crate) mod object;
 mod offer;
