@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import subprocess
 from collections import deque
 from pathlib import Path
 
+import memgroup
 import pytest
 from memgroup.engines import dask as dask_engine
 from memgroup.engines.connect import connector
@@ -22,8 +24,8 @@ from memgroup.engines.engine import (
     perform,
     spread,
 )
-from support.clusters import Cluster, lacking_memgroup, two_hosts
-from support.gathering import COMMAND, ENOUGH
+from support.clusters import Cluster, Host, lacking_memgroup, lacking_modules, two_hosts
+from support.gathering import COMMAND, ENOUGH, gather
 
 
 def double(job: str, batch: int) -> str:
@@ -146,6 +148,29 @@ class TestDask:
                 assert (status, message) == (2, f"memgroup gather: {LACKING}\n")
             finally:
                 cluster.close()
+
+    def test_workers_need_neither_numpy_nor_pyarrow(self, tmp_path, tree):
+        distributed = pytest.importorskip("distributed")
+        cluster = Cluster([Host("127.0.0.1")], tmp_path)
+        try:
+            cluster.start_worker(0, PYTHONPATH=lacking_modules(tmp_path, "numpy", "pyarrow", "pandas"))
+            address = cluster.address.replace("dask://", "tcp://")
+            with distributed.Client(address, set_as_default=False) as client:
+                for name in ("numpy", "pyarrow"):
+                    with pytest.raises(ModuleNotFoundError, match=name):
+                        client.submit(importlib.import_module, name).result()
+                expected = [(paths, files.tolist()) for paths, files in memgroup.gather(tree, find="abca")]
+                found = memgroup.gather(tree, find="abca", client=client)
+                assert [(paths, files.tolist()) for paths, files in found] == expected
+            for options in (["--find=abca"], ["--find=abca", "-c"], ["--find=abca", "--json"]):
+                assert gather(*options, "--on", cluster.address, cwd=tree) == gather(*options, cwd=tree)
+            if importlib.util.find_spec("pyarrow"):
+                for name, where in (("1", []), ("2", ["--on", cluster.address])):
+                    table = tmp_path / f"{name}.parquet"
+                    assert gather("--find=abca", "-a", "--out", table, *where, cwd=tree) == (0, b"", [])
+                assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
+        finally:
+            cluster.close()
 
 
 def test_a_directory_that_workers_have_not():

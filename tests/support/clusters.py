@@ -63,6 +63,15 @@ def lacking_memgroup(directory: Path) -> str:
     return str(package.parent)
 
 
+def lacking_modules(directory: Path, *names: str) -> str:
+    """A PYTHONPATH with which a worker does not find some modules."""
+    for name in names:
+        (directory / "lacking").mkdir(exist_ok=True)
+        text = f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')\n"
+        (directory / "lacking" / f"{name}.py").write_text(text)
+    return str(directory / "lacking")
+
+
 def wait_until(holds: Callable[[], object], what: str) -> None:
     end = time.monotonic() + PATIENCE
     while not holds():
