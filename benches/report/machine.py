@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 CRATES = ("criterion", "bumpalo", "bump-scope", "blink-alloc", "mimalloc", "libmimalloc-sys")
-PACKAGES = ("numpy", "pyarrow", "pyperf")
+PACKAGES = ("numpy", "pyarrow", "pyperf", "psycopg", "asyncpg", "adbc-driver-postgresql")
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 
 

@@ -167,6 +167,24 @@ def aio_frames(source: socket.socket) -> int:
     return asyncio.run(receive())
 
 
+def protocol(source: socket.socket) -> int:
+    """Have asyncio's transport store into a group."""
+
+    async def receive() -> int:
+        group = memgroup.MemGroup()
+        transport, made = await asyncio.get_running_loop().create_connection(
+            lambda: aio.FrameProtocol(group, read_ahead=BUFFER), sock=source
+        )
+        found = [block async for block in made.messages]
+        transport.close()
+        total = sum(map(len, found))
+        del found
+        group.free()
+        return total
+
+    return asyncio.run(receive())
+
+
 def readexactly(source: socket.socket) -> int:
     """Read from asyncio's stream."""
 
@@ -192,6 +210,7 @@ def peers(size: int, count: int) -> tuple[Peer, ...]:
         ("memgroup-aio-take", "await aio.frames(g, sock).take(n)", aio_take, False),
         ("memgroup-frames", "list(g.frames(sock))", frames, True),
         ("memgroup-aio", "[b async for b in aio.frames(g, sock)]", aio_frames, False),
+        ("memgroup-protocol", "[b async for b in aio.FrameProtocol(g).messages]", protocol, False),
         ("recv-exactly", "sock.recv_into(bytearray(n)), each prefix and message", recv_exactly, True),
         ("recv-buffer", "sock.recv_into(buffer), bytes(buffer[a:b])", recv_into_buffer, True),
         ("makefile", "f = sock.makefile(); f.read(4), f.read(n)", makefile, True),
