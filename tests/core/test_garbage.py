@@ -112,6 +112,8 @@ CANNOT_HOLD = {
     "PoolStats": "numbers",
     "WarmMemory": "numbers",
     "Pattern": "what it looks for, as Rust compiled it",
+    "Parcel": "shared memory by its descriptors",
+    "ReceivedParcel": "shared memory by its descriptors",
     "TreeWalk": "paths, and bytes of the crate's own",
     "Machine": "the model holds no object",
     "Broken": "holds a process or None, and is made of a model that is broken",
