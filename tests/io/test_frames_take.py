@@ -308,3 +308,46 @@ def test_lists_are_awaited_and_a_cancelled_call_loses_nothing(group):
             assert list(await reader.take(3)) == []
 
     asyncio.run(main())
+
+
+def test_a_child_has_what_its_parent_kept(child):
+    child.output("""
+        import os, socket
+        ours, peer = socket.socketpair()
+        ours.setblocking(False)
+        group = MemGroup()
+        reader = group.frames(ours)
+        peer.send(b"\\0\\0\\0\\3one" b"\\0\\0\\0\\3two")
+        try:
+            reader.take(3)
+        except BlockingIOError:
+            assert reader.pending == 2
+        if os.fork() == 0:
+            taken = list(map(bytes, reader.take(2)))
+            group.reset()
+            os._exit(0 if taken == [b"one", b"two"] else 1)
+        assert os.wait()[1] == 0
+        assert list(map(bytes, reader.take(2))) == [b"one", b"two"]
+        assert group.stats().exports == 0
+    """)
+
+
+def test_other_threads_run_while_messages_are_collected(group):
+    steps = 0
+    done = threading.Event()
+
+    def count():
+        nonlocal steps
+        while not done.is_set():
+            steps += 1
+
+    with (
+        connected("unix") as (writer, source),
+        sending(writer, [framed(b"x" * 100) * 1000] * 50, stall=0.002),
+    ):
+        thread = threading.Thread(target=count)
+        thread.start()
+        assert len(group.frames(source).take(50_000)) == 50_000
+        done.set()
+        thread.join()
+    assert steps > 1000

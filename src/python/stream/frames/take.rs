@@ -46,7 +46,7 @@ impl Goal {
     /// How many more are to be found at the most.
     fn lacks(&self, kept: usize) -> usize {
         match self {
-            Self::Count(count) => count - kept,
+            Self::Count(count) => count.saturating_sub(kept),
             Self::Start(_) => usize::MAX,
         }
     }
