@@ -121,6 +121,27 @@ def test_a_cancelled_receive_loses_no_message(sizes, pieces, patience, loop, tls
 
 
 @EITHER
+def test_many_messages_at_once(run, tls):
+    bodies = [noise(size, size) for size in (*range(1000), 300_000, 5, 600_000, *range(70))] + [
+        b"last",
+        b"behind",
+    ]
+
+    async def receive(group, sock):
+        async with protocol_of(group, sock, tls) as protocol:
+            reader = protocol.messages
+            found = await with_cancellations(lambda: reader.take(1001), [0, 1, 2, 3] * 5)
+            rest = await with_cancellations(lambda: reader.until(b"last"), [0, 1, 2, 3] * 5)
+            assert await anext(reader) == b"behind"
+            assert await reader.take(1) == []
+            return found.tolist() + rest.tolist()
+
+    stream = in_pieces(b"".join(map(framed, bodies)), [9, 30_000, 1])
+    with MemGroup() as group, peer(tls, sends(stream)) as sock:
+        assert run(receive(group, sock)) == bodies[:-1]
+
+
+@EITHER
 @pytest.mark.parametrize("polite", [False, True])
 def test_nothing_is_lost_when_the_peer_closes_while_nobody_receives(run, tls, polite):
     bodies = [noise(size, size) for size in (600_000, *range(500), 300_000, *range(1500, 0, -7))]
@@ -243,6 +264,31 @@ def test_a_connection_that_is_closed_here(run, tls):
 
     with MemGroup() as group, peer(tls, lambda end: end.recv(1)) as sock:
         run(receive(group, sock))
+
+
+def test_a_connection_that_is_encrypted_later(run):
+    bodies = [noise(size, size) for size in (0, 5, 2_000_000, 300)]
+
+    def work(end):
+        end.sendall(framed(b"encrypt"))
+        assert end.recv(1) == b"."
+        with SERVER.wrap_socket(end, server_side=True) as encrypted:
+            encrypted.sendall(b"".join(map(framed, bodies)))
+            encrypted.unwrap()
+
+    async def receive(group, sock):
+        async with protocol_of(group, sock, False) as protocol:
+            assert await anext(protocol.messages) == b"encrypt"
+            transport_of(protocol).write(b".")
+            transport = await asyncio.get_running_loop().start_tls(
+                transport_of(protocol), protocol, CLIENT, server_hostname="localhost"
+            )
+            assert transport is not None
+            protocol.connection_made(transport)
+            return [block async for block in protocol.messages]
+
+    with MemGroup() as group, peer(False, work) as sock:
+        assert run(receive(group, sock)) == bodies
 
 
 def test_a_group_freed_while_a_task_waits(run):

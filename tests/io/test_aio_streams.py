@@ -53,6 +53,17 @@ def fed(*pieces, ended=True):
     return source
 
 
+def test_many_messages_at_once(run, group):
+    bodies = [noise(size, size) for size in (*range(500), 300_000, 5)]
+
+    async def receive():
+        reader = aio.frames(group, fed(*in_pieces(b"".join(map(framed, bodies)), [7, 70_000])))
+        assert await reader.take(501) == bodies[:501]
+        assert await reader.until(b"no such message") == bodies[501:]
+
+    run(receive())
+
+
 def test_nothing_is_taken_behind_a_message(run, group):
     async def receive():
         source = fed(framed(b"one") + framed(noise(100_000)) + b"a line\n")

@@ -111,6 +111,23 @@ def test_an_exception_loses_nothing(group):
     assert raised.count(BlockingIOError) == len(pieces) // 2
 
 
+def test_many_messages_at_once(group, tmp_path):
+    bodies = [noise(size, size) for size in (*range(500), 300_000, 5)]
+    stream = b"".join(map(framed, bodies))
+    pieces = [stream[:50_000], BlockingIOError(), stream[50_000:200_000], OSError("broken"), stream[200_000:]]
+    reader = group.frames(Pieces(pieces))
+    with pytest.raises(BlockingIOError):
+        reader.take(502)
+    assert 0 < reader.pending < 500
+    with pytest.raises(OSError, match="broken"):
+        reader.take(502)
+    assert reader.take(502) == bodies
+    with gzip.GzipFile(tmp_path / "messages.gz", "wb") as file:
+        file.write(stream)
+    with gzip.open(tmp_path / "messages.gz") as file:
+        assert group.frames(file).take(502) == bodies
+
+
 @pytest.mark.parametrize(
     ("count", "kind"), [(-1, ValueError), (5, ValueError), (2**70, ValueError), ("4", TypeError)]
 )
