@@ -46,6 +46,15 @@ def test_a_search_gives_what_it_gives_for_bytes(name, data, sub, bounds):
     agree(data, name, sub, *bounds)
 
 
+@pytest.mark.parametrize("found", [b"", b"ab", b"abab"])
+@pytest.mark.parametrize("false_starts", range(10))
+@pytest.mark.parametrize("name", ["find", "rfind", "count", "partition", "rpartition", "__contains__"])
+def test_a_search_goes_on_where_one_end_of_the_needle_stands_alone(name, false_starts, found):
+    data = b"a-" * false_starts + found + b"-b" * false_starts
+    for needle in (b"ab", b"aba", b"a" * 20 + b"b"):
+        agree(data, name, needle)
+
+
 @pytest.mark.parametrize("name", ["startswith", "endswith"])
 @given(
     data=TEXT,

@@ -13,6 +13,10 @@ use crate::sync::shared_bytes;
 /// cache.
 const MAX_REPEATED_BYTES: usize = 1 << 15;
 
+/// At how many places where the first byte of a needle is a search looks for all of it, before memmem prepares one: that takes
+/// longer than they.
+const TRIES: usize = 4;
+
 /// Where some bytes begin, for closures that run detached.
 #[derive(Clone, Copy)]
 pub(crate) struct Bytes {
@@ -70,11 +74,16 @@ impl Bytes {
         let needle = unsafe { needle.as_slice() };
         match needle {
             &[byte] => memchr::memchr(byte, haystack),
-            // Where its first byte is first may be the place, which is known before memmem has prepared a search.
             &[first, ..] => {
-                let start = memchr::memchr(first, haystack)?;
-                let rest = &haystack[start..];
-                if rest.starts_with(needle) { Some(start) } else { memmem::find(rest, needle).map(|at| start + at) }
+                let mut from = 0;
+                for _ in 0..TRIES {
+                    let start = from + memchr::memchr(first, &haystack[from..])?;
+                    if haystack[start..].starts_with(needle) {
+                        return Some(start);
+                    }
+                    from = start + 1;
+                }
+                memmem::find(&haystack[from..], needle).map(|at| from + at)
             }
             [] => Some(0),
         }
@@ -91,7 +100,18 @@ impl Bytes {
         let needle = unsafe { needle.as_slice() };
         match needle {
             &[byte] => memchr::memrchr(byte, haystack),
-            needle => memmem::rfind(haystack, needle),
+            &[.., last] => {
+                let mut to = haystack.len();
+                for _ in 0..TRIES {
+                    let end = memchr::memrchr(last, &haystack[..to])? + 1;
+                    if haystack[..end].ends_with(needle) {
+                        return Some(end - needle.len());
+                    }
+                    to = end - 1;
+                }
+                memmem::rfind(&haystack[..to], needle)
+            }
+            [] => Some(haystack.len()),
         }
     }
 
