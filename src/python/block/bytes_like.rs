@@ -16,6 +16,17 @@ use crate::python::group::object::MemGroup;
 use crate::python::group::raw::{Claim, Held};
 use crate::scratch::Scratch;
 
+/// A place for each byte there is.
+static EVERY_BYTE: [u8; 256] = {
+    let mut every = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        every[byte] = byte as u8;
+        byte += 1;
+    }
+    every
+};
+
 /// Some bytes, kept in place for as long as this lives.
 pub(crate) enum BytesLike<'py> {
     /// A block of the same group. Borrowed through the buffer protocol it would become an exporter.
@@ -26,8 +37,8 @@ pub(crate) enum BytesLike<'py> {
     Exported(Buffer<'py>),
     /// Copied from such an object, in C order.
     Gathered(Scratch<u8>),
-    /// Boxed, for its address must not change when this moves.
-    Byte(Box<u8>),
+    /// One of [`EVERY_BYTE`].
+    Byte(&'static u8),
 }
 
 impl<'py> BytesLike<'py> {
@@ -65,7 +76,7 @@ impl<'py> BytesLike<'py> {
                 Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {
                     attached(object.py(), |_| drop(error))
                 }
-                byte => return byte.map(|byte| Self::Byte(Box::new(byte))),
+                byte => return byte.map(|byte| Self::Byte(&EVERY_BYTE[usize::from(byte)])),
             }
         }
         Self::of_in_order(object, group)
@@ -121,7 +132,7 @@ impl<'py> BytesLike<'py> {
             }
             Self::Exported(buffer) => buffer.bytes(),
             Self::Gathered(copy) => Bytes::new(copy.as_ptr().cast_mut(), copy.len()),
-            Self::Byte(byte) => Bytes::new(std::ptr::from_ref(&**byte).cast_mut(), 1),
+            Self::Byte(byte) => Bytes::new(std::ptr::from_ref(*byte).cast_mut(), 1),
         }
     }
 

@@ -62,6 +62,9 @@ fn part<'py>(block: &Bound<'py, MemBlock>, range: Range<usize>) -> PyResult<Boun
     }
 }
 
+/// So many bytes are looked through in less time than it takes to make a set of them.
+const FEW: usize = 8;
+
 /// A set of bytes.
 #[derive(Clone, Copy)]
 struct ByteSet([u64; 4]);
@@ -98,6 +101,24 @@ impl ByteSet {
     }
 }
 
+/// What of some bytes is left without those of a set at their ends.
+///
+/// # Safety
+/// The bytes must be mapped.
+#[inline(always)]
+unsafe fn ends(bytes: Bytes, left: bool, right: bool, has: impl Fn(u8) -> bool) -> Range<usize> {
+    let mut range = 0..bytes.len;
+    // SAFETY: it is asked for offsets within the bytes only, and they are mapped, by contract.
+    let is_in = |at| has(unsafe { bytes.get(at) });
+    while left && !range.is_empty() && is_in(range.start) {
+        range.start += 1;
+    }
+    while right && !range.is_empty() && is_in(range.end - 1) {
+        range.end -= 1;
+    }
+    range
+}
+
 /// The part of a block without the bytes of a set at its ends.
 fn stripped<'py>(
     block: &Bound<'py, MemBlock>,
@@ -113,23 +134,22 @@ fn stripped<'py>(
         _ => return Err(PyTypeError::new_err(format!("expected at most 1 argument, got {}", args.len()))),
     };
     let set = set.map(|set| BytesLike::of_in_order(set, this.group())).transpose()?;
-    let ends = move |bytes: Bytes, set: ByteSet| {
-        let mut range = 0..bytes.len;
-        // SAFETY: both closures are asked for offsets within the bytes only, and the bytes are there.
-        let is_in = |at| set.has(unsafe { bytes.get(at) });
-        while left && !range.is_empty() && is_in(range.start) {
-            range.start += 1;
-        }
-        while right && !range.is_empty() && is_in(range.end - 1) {
-            range.end -= 1;
-        }
-        range
-    };
     let range = match set {
-        None => this.access(py, this.raw().len, move |bytes| ends(bytes, ByteSet::WHITESPACE))?,
+        None => this.access(py, this.raw().len, move |bytes| {
+            // SAFETY: access checks that they are there.
+            unsafe { ends(bytes, left, right, |byte| ByteSet::WHITESPACE.has(byte)) }
+        })?,
+        Some(set) if set.len() <= FEW => this.access_with(py, &set, this.raw().len, move |block, set| {
+            // SAFETY: each offset is less than the length, and access_with checks that the bytes are there.
+            let has = |byte| (0..set.len).any(|at| unsafe { set.get(at) } == byte);
+            // SAFETY: access_with checks that they are there.
+            unsafe { ends(block.bytes(), left, right, has) }
+        })?,
         Some(set) => this.access_with(py, &set, this.raw().len, move |block, set| {
-            // SAFETY: access_with checks that both are there.
-            ends(block.bytes(), unsafe { ByteSet::of(set) })
+            // SAFETY: access_with checks that they are there.
+            let set = unsafe { ByteSet::of(set) };
+            // SAFETY: access_with checks that they are there.
+            unsafe { ends(block.bytes(), left, right, |byte| set.has(byte)) }
         })?,
     };
     part(block, range)
