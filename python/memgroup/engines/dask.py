@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import pickle
 import time
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -85,23 +87,26 @@ class DaskEngine:
         """Return a task that has ended."""
         future = self._patiently(lambda: self._ended.get(timeout=_CHECK_INTERVAL))
         number = self._under_way.pop(future)
-        if future.status == "error":
-            return Done(number, self._explained(future.exception()))
         try:
             return Done(number, self._patiently(lambda: future.result(timeout=_CHECK_INTERVAL)))
         except EngineError:
             raise
+        except CancelledError:
+            raise _gone("a batch is cancelled") from None
         except Exception as error:
-            return Done(number, self._explained(error))
+            if future.status == "error":
+                return Done(number, self._explained(error))
+            # The answer was lost on its way: with a worker, or with the scheduler.
+            self._check_workers()
+            return Done(number, LostWorker(str(error)))
 
     def close(self) -> None:
         """Cancel what is under way, and close the client if it is the engine's."""
-        try:
+        with suppress(OSError, RuntimeError):  # of a scheduler that has ended
             self._client.cancel(list(self._under_way), force=True)
-        finally:
-            self._under_way.clear()
-            if self._is_own:
-                self._client.close()
+        self._under_way.clear()
+        if self._is_own:
+            self._client.close()
 
     def _patiently(self, get: Callable[[], Any]) -> Any:
         """What `get` returns in the end, if there are workers until then."""
@@ -114,8 +119,8 @@ class DaskEngine:
     def _check_workers(self) -> None:
         try:
             threads: dict[str, int] = self._client.nthreads()
-        except OSError as error:
-            raise EngineError(f"the dask scheduler does not answer any more: {error}") from None
+        except (OSError, RuntimeError) as error:
+            raise _gone(error) from None
         self._checked = time.monotonic()
         self._slots = sum(threads.values())
         if self._slots or not self._seen:
@@ -133,6 +138,10 @@ class DaskEngine:
                 return EngineError(LACKING)
             reason = reason.__cause__ or reason.__context__
         return error if isinstance(error, Exception) else EngineError(repr(error))
+
+
+def _gone(reason: object) -> EngineError:
+    return EngineError(f"the dask scheduler has ended, or cancelled the job ({reason}): start it again")
 
 
 def _perform(task: Task) -> Reply:

@@ -83,10 +83,10 @@ class RayEngine:
             ended, _ = self._ask(self._ray.wait, [*self._under_way], timeout=_CHECK_INTERVAL)
         number = self._under_way.pop(ended[0])
         try:
-            return Done(number, self._ray.get(ended[0]))
+            return Done(number, self._ask(self._ray.get, ended[0]))
         except self._losses as error:
             return Done(number, LostWorker(str(error)))
-        except Exception as error:
+        except self._ray.exceptions.RayError as error:
             return Done(number, _explained(error))
 
     def close(self) -> None:
@@ -98,12 +98,14 @@ class RayEngine:
         if self._connection is not None:
             self._connection.disconnect()
 
-    @staticmethod
-    def _ask(question: Any, *arguments: Any, **options: Any) -> Any:
+    def _ask(self, question: Any, *arguments: Any, **options: Any) -> Any:
+        """Call a function of Ray. What goes wrong beside a task is the cluster's fault."""
         try:
             return question(*arguments, **options)
-        except (OSError, RuntimeError) as error:
-            raise EngineError(f"Ray does not answer any more: {error}") from None
+        except self._ray.exceptions.RayError:
+            raise
+        except Exception as error:
+            raise EngineError(f"Ray does not answer any more ({error}): start it again") from None
 
 
 def _loader() -> Callable[[bytes], Reply]:
