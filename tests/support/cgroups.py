@@ -39,15 +39,7 @@ class Cgroup(NamedTuple):
     ) -> subprocess.CompletedProcess[str]:
         """Run `code` with that interpreter."""
         join = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
-        command = ["sh", "-c", join, self.directory, interpreter.program, "-c", PRELUDE + code, *arguments]
-        return subprocess.run(
-            [*map(str, command)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            env=interpreter.environment,
-        )
+        return interpreter.run(PRELUDE + code, *arguments, under=("sh", "-c", join, self.directory))
 
 
 def own() -> Cgroup | str:

@@ -1,6 +1,7 @@
 """Run programs that use up a memory cgroup of 64 MiB, and count how many of them the kernel kills.
 
 `python -m support.exhaustion [RUNS]` in tests/ prints a table; it needs the right to make a cgroup.
+`python -m support.exhaustion [RUNS] machine` has them use up the machine, which should be small and unused.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ import contextlib
 import itertools
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import PRELUDE
 from support import interpreters
 from support.cgroups import LIMIT, MANY, MIB, QUICK, Cgroup, make
 from support.interpreters import Interpreter
 
+# What uses up any machine, and without many objects of the interpreter.
+LARGE = {1: ["large", "huge", "lists", "many_groups", "promises", "rounds"], 4: ["threads"]}
 WORK = {1: ["small", *(kind for kind in QUICK if kind != "threads"), "tiny"], 4: ["threads"]}
 GROUPS: dict[str, tuple[str, dict[str, object]]] = {
     "memfd": ("memfd", {}),
@@ -61,13 +66,16 @@ def files(where: str) -> Iterator[Interpreter]:
         yield interpreters.copied(Path(directory))
 
 
-def killed(cgroup: Cgroup, interpreter: Interpreter, runs: int, threads: int, group: str) -> str:
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def killed(run: Run, interpreter: Interpreter, runs: int, work: list[str], group: str) -> str:
     """Run programs until memory runs out; say how many were killed, and how many ended otherwise."""
     backing, options = GROUPS[group]
     with tempfile.NamedTemporaryFile() as source:
         source.write(os.urandom(700_000))
         source.flush()
-        ended = cgroup.run_with(interpreter, MANY, source.name, runs, backing, options, *WORK[threads])
+        ended = run(interpreter, MANY, source.name, runs, backing, options, *work)
     if ended.returncode != 0:
         return f"all: {ended.returncode} {ended.stderr.strip()[-200:]}"
     codes = [int(code) for code in ended.stdout.strip()[1:-1].split(",")]
@@ -90,15 +98,30 @@ def main(runs: int) -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for where, group in itertools.product(("elsewhere", "in the cgroup"), GROUPS):
         with make() as cgroup, files(where) as interpreter:
-            kills = {threads: killed(cgroup, interpreter, runs, threads, group) for threads in WORK}
+            kills = {
+                threads: killed(cgroup.run_with, interpreter, runs, work, group)
+                for threads, work in WORK.items()
+            }
             room = room_left(cgroup, interpreter, 10, group) or [LIMIT]
         left = f"{statistics.median(room) / MIB:.1f} MiB | {max(room) / MIB:.1f} MiB"
         for threads, count in kills.items():
             print(f"| {where} | {group} | {threads} | {runs} | {count} | {left} |", flush=True)
 
 
+def use_up_the_machine(runs: int) -> None:
+    """Print a line for each kind of group."""
+
+    def run(interpreter: Interpreter, code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        return interpreter.run(PRELUDE + code, *arguments)
+
+    for (threads, work), group in itertools.product(LARGE.items(), GROUPS):
+        count = killed(run, interpreters.THIS, runs, work, group)
+        print(f"killed: {group}, {threads} threads: {count} of {runs};", flush=True)
+
+
 if __name__ == "__main__":
     try:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+        runs = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+        use_up_the_machine(runs) if sys.argv[2:] == ["machine"] else main(runs)
     except pytest.skip.Exception as reason:
         sys.exit(str(reason))

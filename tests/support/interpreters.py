@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +31,19 @@ class Interpreter(NamedTuple):
         """The environment for a process, without the settings of this interpreter."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         return {**inherited, **self.variables}
+
+    def run(
+        self, code: str, *arguments: object, under: Sequence[object] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `code`, optionally under another program."""
+        return subprocess.run(
+            [*map(str, (*under, self.program, "-c", code, *arguments))],
+            capture_output=True,
+            text=True,
+            timeout=1200,
+            check=False,
+            env=self.environment,
+        )
 
 
 THIS = Interpreter(Path(sys.executable), {})
