@@ -49,6 +49,13 @@ impl Batches {
         spans.skip(self.gone)
     }
 
+    /// Where the object at an index is, which must be less than the length.
+    pub(crate) fn object(&self, at: usize) -> Span {
+        let object = self.gone + at;
+        let run = self.runs.partition_point(|run| run.first <= object).saturating_sub(1);
+        self.span(&self.runs[run], object)
+    }
+
     fn span(&self, run: &Run, object: usize) -> Span {
         let offset = run.offset + self.columns.start(object) - self.columns.start(run.first);
         Span { slot: run.slot, offset, len: self.columns.sizes()[object] }
@@ -123,6 +130,8 @@ mod tests {
                 prop_assert_eq!(found.len() + growing.len(), expected.len());
             }
             prop_assert_eq!(growing.spans().collect::<Vec<_>>(), &expected[found.len()..]);
+            let objects = (0..growing.len()).map(|at| growing.object(at));
+            prop_assert_eq!(objects.collect::<Vec<_>>(), &expected[found.len()..]);
             for (many, _) in takes {
                 found.extend(spans(&growing.take(many.min(growing.len())).unwrap()));
             }

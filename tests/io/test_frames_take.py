@@ -283,7 +283,11 @@ def test_an_object_that_stores_by_itself(group):
     [
         (lambda reader: reader.take(-1), ValueError, "count must not be negative, not -1"),
         (lambda reader: reader.take("1"), TypeError, "count must be an integer, not str"),
-        (lambda reader: reader.until("Z"), TypeError, "start must be bytes, not str"),
+        (
+            lambda reader: reader.until("Z"),
+            TypeError,
+            "last must be bytes or a function of a message, not str",
+        ),
     ],
 )
 def test_invalid_arguments_are_refused(group, use, kind, message):
@@ -303,6 +307,15 @@ def test_lists_are_awaited_and_a_cancelled_call_loses_nothing(group):
             writer.sendall(framed(b"two")[6:] + framed(b"three") + framed(b"Z") + framed(b"four"))
             assert list(await reader.take(3)) == [b"one", b"two", b"three"]
             assert list(await reader.until(b"Z")) == [b"Z"]
+            seen = []
+            waiting = asyncio.create_task(
+                reader.until(lambda block: seen.append(bytes(block)) or block == b"Y")
+            )
+            for message in (b"5", b"6", b"Y"):
+                writer.sendall(framed(message))
+                await asyncio.sleep(0.02)
+            assert list(await waiting) == seen == [b"four", b"5", b"6", b"Y"]
+            writer.sendall(framed(b"four"))
             writer.close()
             assert list(await reader.take(3)) == [b"four"]
             assert list(await reader.take(3)) == []
@@ -351,3 +364,42 @@ def test_other_threads_run_while_messages_are_collected(group):
         done.set()
         thread.join()
     assert steps > 1000
+
+
+@pytest.mark.parametrize("read_ahead", [0, 10, 65536])
+def test_until_a_function_says_so(group, read_ahead):
+    bodies = [b"D1", b"D22", noise(100_000), b"Z", b"D3", b"E" * 70_000, b"Y"]
+    seen = []
+
+    def is_last(message):
+        seen.append(bytes(message))
+        with pytest.raises(RuntimeError, match="receiving right now"):
+            next(reader)
+        if message == b"Z" and len(seen) == 4:
+            raise KeyError(len(seen))
+        return len(message) == 1
+
+    with (
+        connected("unix") as (writer, source),
+        sending(writer, in_pieces(b"".join(map(framed, bodies)), [999])),
+    ):
+        reader = group.frames(source, read_ahead=read_ahead)
+        with pytest.raises(KeyError):
+            reader.until(is_last)
+        assert reader.pending >= 4
+        assert list(reader.until(is_last)) == bodies[:4]
+        assert seen == bodies[:4] * 2
+        # What was read ahead comes next.
+        assert list(reader.until(is_last)) == bodies[4:]
+        assert list(reader.until(is_last)) == []
+    assert group.stats().exports == 0
+
+
+def test_a_function_is_called_before_the_reader_waits_for_more(group):
+    with connected("unix") as (writer, source):
+        source.settimeout(5)
+        reader = group.frames(source)
+        writer.sendall(framed(b"one") + framed(b"two") + framed(b"three"))
+        assert list(reader.until(lambda message: message == b"two")) == [b"one", b"two"]
+        assert reader.pending == 1
+        assert list(reader.until(lambda message: message == b"three")) == [b"three"]

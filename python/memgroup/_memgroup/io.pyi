@@ -1,6 +1,6 @@
 """What is read from files and streams, and moved through those that do not block."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self, SupportsIndex, final
 
 from _typeshed import FileDescriptorLike
@@ -47,13 +47,15 @@ class FrameReader(Iterator[MemBlock]):
             EOFError: The stream ended within the next message.
             ValueError: The stream is out of step from the next message on, or the group is freed.
         """
-    def until(self, start: bytes) -> MemList:
-        """Return the messages up to the first that starts with these bytes, and this one, as a list.
+    def until(self, last: bytes | Callable[[MemBlock], object]) -> MemList:
+        """Return the messages up to the first that is the last, and this one, as a list.
 
         Where the stream ends before, or is out of step, the list is what came until then.
 
         Args:
-            start: The bytes. Any message starts with none.
+            last: The bytes that the last message starts with; any message starts with none. Or a function
+                that is called with each message, as a block, and returns true for the last. Bytes need no
+                block.
 
         Raises:
             BlockingIOError, TimeoutError, MemoryError, EOFError, ValueError: As `take`.
@@ -94,8 +96,12 @@ class FrameReader(Iterator[MemBlock]):
         """
     def _accept(self, count: int) -> bool:
         """For `memgroup.aio`: note that so many bytes were stored; return whether a message may be there."""
-    def _take(self, goal: SupportsIndex | bytes, most: int) -> MemList | None:
-        """For `memgroup.aio`: do what `take` does, or `until` for bytes; None if `most` bytes are not enough.
+    def _take(
+        self, goal: SupportsIndex | bytes | Callable[[MemBlock], object], most: int, tested: int
+    ) -> MemList | None:
+        """For `memgroup.aio`: do what `take` or `until` does; None if `most` bytes are not enough.
+
+        A function has said no of the first `tested` messages.
 
         Raises:
             BlockingIOError: There is nothing to read right now.

@@ -108,18 +108,29 @@ class FrameReader(AsyncIterator[MemBlock]):
         Raises:
             ValueError, MemoryError, EOFError, OSError: As for a single message.
         """
-        return await self._receive(lambda: self._reader._take(count, AT_ONCE), lambda found: found.nbytes)
+        return await self._receive(lambda: self._reader._take(count, AT_ONCE, 0), lambda found: found.nbytes)
 
-    async def until(self, start: bytes) -> MemList:
-        """Receive the messages up to the first that starts with these bytes, and this one, as a list.
+    async def until(self, last: bytes | Callable[[MemBlock], object]) -> MemList:
+        """Receive the messages up to the first that is the last, and this one, as a list.
 
         Args:
-            start: The bytes.
+            last: The bytes that the last message starts with, or a function of a message.
 
         Raises:
             ValueError, MemoryError, EOFError, OSError: As for a single message.
         """
-        return await self._receive(lambda: self._reader._take(start, AT_ONCE), lambda found: found.nbytes)
+        tested = 0
+
+        def is_last(message: MemBlock) -> object:
+            nonlocal tested
+            found = callable(last) and last(message)
+            tested += 1
+            return found
+
+        goal = is_last if callable(last) else last
+        return await self._receive(
+            lambda: self._reader._take(goal, AT_ONCE, tested), lambda found: found.nbytes
+        )
 
     async def _receive(self, receive: Callable[[], T | None], cost: Callable[[T], int]) -> T:
         """Receive when there is something to receive, and let other tasks run."""

@@ -145,8 +145,7 @@ fn optional(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<usize>> {
     if value.is_none() { Ok(None) } else { natural(value, name).map(Some) }
 }
 
-/// The bytes of an argument.
-pub(super) fn bytes(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Box<[u8]>> {
+fn bytes(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Box<[u8]>> {
     match value.cast::<PyBytes>() {
         Ok(bytes) => Ok(bytes.as_bytes().into()),
         Err(_) => Err(PyTypeError::new_err(format!("{name} must be bytes, not {}", type_name(value)))),

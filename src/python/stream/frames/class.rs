@@ -5,11 +5,11 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyTuple};
 
-use super::arguments::{bytes, natural};
+use super::arguments::natural;
 use super::object::{FrameReader, Received};
 use super::take::Goal;
 use crate::python::block::object::MemBlock;
-use crate::python::ffi::arguments::made_by_group;
+use crate::python::ffi::arguments::{has_index, made_by_group};
 use crate::python::list::object::MemList;
 
 #[pymethods]
@@ -62,20 +62,22 @@ impl FrameReader {
     ///     ValueError: The stream is out of step from the next message on, or the group is freed.
     #[pyo3(name = "take")]
     fn take_many<'py>(&self, py: Python<'py>, count: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, MemList>>> {
-        self.take(py, &Goal::Count(natural(count, "count")?), None)
+        self.take(py, &Goal::Count(natural(count, "count")?), None, 0)
     }
 
-    /// Return the messages up to the first that starts with these bytes, and this one, as a list.
+    /// Return the messages up to the first that is the last, and this one, as a list.
     ///
     /// Where the stream ends before, or is out of step, the list is what came until then.
     ///
     /// Args:
-    ///     start: The bytes. Any message starts with none.
+    ///     last: The bytes that the last message starts with; any message starts with none. Or a function
+    ///         that is called with each message, as a block, and returns true for the last. Bytes need no
+    ///         block.
     ///
     /// Raises:
     ///     BlockingIOError, TimeoutError, MemoryError, EOFError, ValueError: As `take`.
-    fn until<'py>(&self, py: Python<'py>, start: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, MemList>>> {
-        self.take(py, &Goal::Start(bytes(start, "start")?), None)
+    fn until<'py>(&self, py: Python<'py>, last: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, MemList>>> {
+        self.take(py, &Goal::last(last)?, None, 0)
     }
 
     /// Give up what has arrived of messages: it is no view of the group any more. The stream stays open.
@@ -124,7 +126,9 @@ impl FrameReader {
         self.accept(py, count)
     }
 
-    /// For `memgroup.aio`: do what `take` does, or `until` for bytes; None if `most` bytes are not enough.
+    /// For `memgroup.aio`: do what `take` or `until` does; None if `most` bytes are not enough.
+    ///
+    /// A function has said no of the first `tested` messages.
     ///
     /// Raises:
     ///     BlockingIOError: There is nothing to read right now.
@@ -133,12 +137,13 @@ impl FrameReader {
         py: Python<'py>,
         goal: &Bound<'py, PyAny>,
         most: usize,
+        tested: usize,
     ) -> PyResult<Option<Bound<'py, MemList>>> {
-        let goal = match goal.is_instance_of::<PyBytes>() {
-            true => Goal::Start(bytes(goal, "start")?),
-            false => Goal::Count(natural(goal, "count")?),
+        let goal = match has_index(goal) {
+            true => Goal::Count(natural(goal, "count")?),
+            false => Goal::last(goal)?,
         };
-        self.take(py, &goal, Some(most))
+        self.take(py, &goal, Some(most), tested)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

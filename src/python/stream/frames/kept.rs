@@ -13,10 +13,11 @@ use crate::io::framing::buffered::{Found, Frames};
 use crate::io::transfer::address;
 use crate::layout::{DEFAULT_ALIGN, MAX_SLOT_BYTES};
 use crate::list::batches::Batches;
-use crate::list::{Builder, Columns, ListLayout, Part};
+use crate::list::{Builder, Columns, ListLayout, Part, Span};
+use crate::python::block::object::MemBlock;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::object::MemGroup;
-use crate::python::group::raw::Claim;
+use crate::python::group::raw::{Claim, RawBlock};
 use crate::python::list::object::MemList;
 use crate::slot::{LiveSlots, Mirror};
 
@@ -128,6 +129,19 @@ impl Kept {
             self.release();
         }
         Ok(list)
+    }
+
+    /// The message at an index, which must be less than the length.
+    pub(super) fn block<'py>(&self, group: &Bound<'py, MemGroup>, at: usize) -> PyResult<Option<Bound<'py, MemBlock>>> {
+        let Some(epoch) = self.epoch else { return Ok(None) };
+        let Span { slot, offset, len } = self.batches.object(at);
+        let raw = group.get().while_slots_there(group.py(), Claim::of_epoch(epoch), |slots| {
+            // SAFETY: it is the slot of a message of this epoch, which was just found there.
+            let there = unsafe { slots.get(slot) };
+            // SAFETY: the message lies within its slot.
+            RawBlock { address: unsafe { there.at(offset) }, len, slot, epoch }
+        })?;
+        MemBlock::new(group, raw, Mirror::ReadWrite).map(Some)
     }
 
     /// Gives all of them up.

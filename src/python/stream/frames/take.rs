@@ -3,7 +3,9 @@
 use std::os::fd::RawFd;
 use std::time::Instant;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use super::errors::out_of_step;
 use super::kept::{Failure, Kept};
@@ -11,6 +13,7 @@ use super::object::{FrameReader, ReaderState, read};
 use crate::io::framing::buffered::{Destination, Frames, Next};
 use crate::layout::{DEFAULT_ALIGN, MAX_SLOT_BYTES};
 use crate::list::{Columns, ListLayout};
+use crate::python::ffi::arguments::type_name;
 use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::Claim;
@@ -27,9 +30,23 @@ pub(super) enum Goal {
     Count(usize),
     /// Those up to the first that starts with these bytes, which is the last.
     Start(Box<[u8]>),
+    /// Those up to the first for which this function returns true.
+    Test(Py<PyAny>),
 }
 
 impl Goal {
+    /// What ends a list: the start of its last message, or a function.
+    pub(super) fn last(last: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match last.cast::<PyBytes>() {
+            Ok(start) => Ok(Self::Start(start.as_bytes().into())),
+            Err(_) if last.is_callable() => Ok(Self::Test(last.clone().unbind())),
+            Err(_) => {
+                let name = type_name(last);
+                Err(PyTypeError::new_err(format!("last must be bytes or a function of a message, not {name}")))
+            }
+        }
+    }
+
     fn is_last(&self, body: &[u8]) -> bool {
         matches!(self, Self::Start(start) if body.starts_with(start))
     }
@@ -47,7 +64,7 @@ impl Goal {
     fn lacks(&self, kept: usize) -> usize {
         match self {
             Self::Count(count) => count.saturating_sub(kept),
-            Self::Start(_) => usize::MAX,
+            Self::Start(_) | Self::Test(_) => usize::MAX,
         }
     }
 }
@@ -56,7 +73,7 @@ impl Goal {
 enum Stop {
     /// The last message was found.
     Last,
-    /// There are as many as were asked for.
+    /// There are as many as were asked for, or as are to be looked at first.
     Enough,
     /// The stream must be read by other means: straight into a block, or by an attached thread.
     Read,
@@ -125,6 +142,10 @@ impl Collector<'_> {
             if found.is_last {
                 return Stop::Last;
             }
+            // The function may find the last among these: nothing is waited for before.
+            if let Goal::Test(_) = self.goal {
+                return Stop::Enough;
+            }
         }
     }
 
@@ -162,12 +183,13 @@ struct Patience {
 
 impl FrameReader {
     /// The next messages as a list. With `most`, never waits for the stream, and reads about so many bytes: `None` where
-    /// these do not reach.
+    /// these do not reach. A function that ends the list has said no of the first `tested` messages.
     pub(super) fn take<'py>(
         &self,
         py: Python<'py>,
         goal: &Goal,
         most: Option<usize>,
+        mut tested: usize,
     ) -> PyResult<Option<Bound<'py, MemList>>> {
         let mut state = self.state()?;
         let group = self.group.bind(py);
@@ -177,6 +199,9 @@ impl FrameReader {
         let mut many = last.map(|last| last + 1).or(goal.count(state.kept.len(), false));
         loop {
             let is_open = self.check_receiving(py, &state)?;
+            if let Goal::Test(test) = goal {
+                many = self.test(py, &state.kept, test, &mut tested)?;
+            }
             if let Some(many) = many {
                 return state.kept.take(group, many).map(Some);
             }
@@ -188,7 +213,10 @@ impl FrameReader {
                 Step::Went { is_last } => many = goal.count(state.kept.len(), is_last),
                 Step::NotYet => return Ok(None),
                 // What cannot be received is told to the next call: this one has something to return.
-                Step::Ended if state.kept.len() > 0 => many = Some(state.kept.len()),
+                Step::Ended if state.kept.len() > 0 => {
+                    let many = state.kept.len();
+                    return state.kept.take(group, many).map(Some);
+                }
                 Step::Ended => {
                     // What has begun is shown as partial.
                     self.begin(py, &mut state)?;
@@ -196,6 +224,19 @@ impl FrameReader {
                 }
             }
         }
+    }
+
+    /// How many messages are to be returned, if there is one for which the function returns true among those that it has
+    /// not been called for.
+    fn test(&self, py: Python<'_>, kept: &Kept, test: &Py<PyAny>, tested: &mut usize) -> PyResult<Option<usize>> {
+        while *tested < kept.len() {
+            let block = kept.block(self.group.bind(py), *tested)?;
+            *tested += 1;
+            if test.call1(py, (block,))?.is_truthy(py)? {
+                return Ok(Some(*tested));
+            }
+        }
+        Ok(None)
     }
 
     /// Collects messages or reads.
