@@ -40,6 +40,7 @@ fn objects_are_aligned_and_apart() {
 }
 
 #[test]
+#[cfg_attr(heap, ignore = "needs two mirrors")]
 fn a_protected_object_is_the_same_bytes_and_gives_them_back_too() {
     let group = MemGroup::new().unwrap();
     let pool = group.pool(layout(32, 16), 1).unwrap();

@@ -5,15 +5,16 @@ from __future__ import annotations
 import pickle
 import time
 from collections import Counter
+from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from memgroup._memgroup import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Generator, Iterable
 
-    Work = Callable[[Any, Any], Any]
+Work = Callable[[Any, Any], Any]
 
 MAX_LOST = 20
 """A batch that has cost so many workers ends the job: the cause is probably the batch."""

@@ -46,10 +46,11 @@ class _Worker:
     def receive(self) -> Reply | Exception:
         """The reply to the task. A worker that was lost cannot be used again."""
         try:
-            return self.connection.recv()
+            reply: Reply = self.connection.recv()
         except (EOFError, OSError):
             self.end()
             return LostWorker(f"process {self._process.pid} ended with status {self._process.returncode}")
+        return reply
 
     def end(self) -> None:
         self._process.kill()

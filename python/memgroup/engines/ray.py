@@ -114,7 +114,8 @@ def _loader() -> Callable[[bytes], Reply]:
     def gather(task: bytes) -> Reply:
         import pickle
 
-        return pickle.loads(task)
+        reply: Reply = pickle.loads(task)
+        return reply
 
     return gather
 

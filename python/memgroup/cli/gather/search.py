@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    Figures = tuple[int, int, int, int, int]
+Figures = tuple[int, int, int, int, int]
 
 
 def search(options: argparse.Namespace) -> int:
