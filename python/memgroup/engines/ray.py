@@ -58,12 +58,19 @@ class RayEngine:
             # Ray itself would try for half a minute.
             socket.create_connection((where.hostname or "", where.port or 0), _PATIENCE).close()
             with warnings.catch_warnings(action="ignore"):
-                return self._ray.init(target, log_to_driver=False, logging_level=logging.CRITICAL)
+                try:
+                    return self._init(target)
+                except ConnectionAbortedError:
+                    # The head starts a process for each client, and gives it up if the machine is too busy.
+                    return self._init(target)
         except (OSError, RuntimeError, ImportError, ValueError) as error:
             raise EngineError(
                 f"{target}: no Ray cluster answers there ({error}): start one with `ray start --head`, "
                 "and give the port of its client server (10001, or what --ray-client-server-port says)"
             ) from None
+
+    def _init(self, target: str) -> Any:
+        return self._ray.init(target, log_to_driver=False, logging_level=logging.CRITICAL)
 
     def slots(self) -> int:
         """As many as the cluster has processors."""
