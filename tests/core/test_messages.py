@@ -54,7 +54,7 @@ CALLS = {
     "free a str": (lambda g: g.free("yes"), TypeError, ("force", "True or False", "str 'yes'")),
     "free a number": (lambda g: g.free(force=1), TypeError, ("force", "True or False", "int 1")),
     "frames counts_prefix=1": (lambda g: g.frames(0, counts_prefix=1), TypeError, ("counts_prefix", "int 1")),
-    "frames prefix=3": (lambda g: g.frames(0, prefix=3), ValueError, ("prefix", "not 3")),
+    "frames prefix=9": (lambda g: g.frames(0, prefix=9), ValueError, ("prefix", "not 9")),
     "frames byteorder": (lambda g: g.frames(0, byteorder="x"), ValueError, ("byteorder", "'x'")),
     "frames read_ahead": (lambda g: g.frames(0, read_ahead=-1), ValueError, ("read_ahead", "not -1")),
     "read_ranges one size": (
