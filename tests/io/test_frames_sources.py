@@ -89,7 +89,7 @@ def test_a_source_without_a_stream_is_refused(group, tmp_path):
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"prefix": 9}, ValueError, "length_size must be from 1 to 8, not 9"),
+        ({"prefix": 9}, ValueError, "prefix must be from 1 to 8, not 9"),
         ({"prefix": "4"}, TypeError, "prefix must be an integer, not str"),
         ({"byteorder": "network"}, ValueError, '"big" or "little", not \'network\''),
         ({"byteorder": 1}, TypeError, '"big" or "little", not int'),

@@ -93,9 +93,12 @@ def play(policy, order, steps, most=12):
 
 
 # Lists of every length with equal probability, because hypothesis prefers short ones.
+# A picture numbers what a walk visits within one anon_vma; a walk of cow_context descends from one to others.
+DRAWN_POLICIES = [*(policy for policy in POLICIES if policy != "cow_context"), "avc_rc1"]
+
 FAMILIES = st.builds(
     play,
-    st.sampled_from([*POLICIES, "avc_rc1"]),
+    st.sampled_from(DRAWN_POLICIES),
     st.sampled_from([None, None, "keeps", "reverses"]),
     st.integers(0, 80).flatmap(lambda length: st.lists(STEPS, min_size=length, max_size=length)),
 )
@@ -191,7 +194,7 @@ def test_a_picture_shows_every_object(machine):
             assert (head.x + head.width / 2, rows[member]) in dots
     # The picture shows every broken invariant, and only those.
     lost = [sign for sign in signs if isinstance(sign, Cell) and sign.role == "lost"]
-    broken = [one for one in machine.check() if one.page is not None]
+    broken = [one for one in machine.check() if one.page is not None and one.process is not None]
     assert len(lost) == len({(one.page, one.process) for one in broken})
     dangling = {page["mapping"] for page in graph["pages"] if page["dangling"]}
     freed = [box for box in of_kind(layout, Box, "freed") if box.lines]

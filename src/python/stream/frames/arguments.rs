@@ -106,6 +106,9 @@ impl Description {
                     "prefix={prefix} and length_size={size} are two names of one size: pass one of them"
                 )));
             }
+            (Some(prefix), None) if !(1..=8).contains(&prefix) => {
+                return Err(PyValueError::new_err(format!("prefix must be from 1 to 8, not {prefix}")));
+            }
             (prefix, size) => size.or(prefix),
         };
         let has_no_fixed_length = self.is_varint || self.delimiter.is_some();
