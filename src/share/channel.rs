@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::os::ReceivedFile;
 use crate::os::fork::{self, SharedPerProcess};
 use crate::os::messages::{self, MAX_DESCRIPTORS, Socket};
+use crate::share::ShareError;
+use crate::share::arrived::{Arrived, Outcome};
 use crate::share::inbox::Inbox;
 use crate::share::outbox::{Outbox, Sending};
 use crate::share::wire::{MAX_BODY, MAX_RELEASED, MAX_RETIRED, Object};
-use crate::share::{self, ShareError};
 
 /// The sockets of this process. Locked only while no fork is under way, and never while anybody waits.
 static CHANNELS: SharedPerProcess<Mutex<Channels>> = SharedPerProcess::new();
@@ -32,35 +32,6 @@ pub(crate) struct Channel {
     /// Locked behind the inbox, if both are.
     outbox: Mutex<Outbox>,
     inbox: Mutex<Inbox>,
-}
-
-/// What a step that never waits has to say.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome<T> {
-    Done(T),
-    /// The socket must be waited for first.
-    Wait,
-}
-
-/// A message that came, with the memory that it names.
-#[derive(Debug)]
-pub(crate) struct Arrived {
-    pub(crate) object: Object,
-    /// In the order in which the object names it: its extent's first, all bytes of which are there.
-    pub(crate) memory: Vec<Arc<ReceivedFile>>,
-}
-
-impl Arrived {
-    /// An object and the memory that it names, if its extent is there.
-    ///
-    /// # Errors
-    /// It is not.
-    pub(crate) fn checked(object: Object, memory: Vec<Arc<ReceivedFile>>) -> Result<Self, ShareError> {
-        if let Some(first) = memory.first() {
-            share::range(first, &object.extent())?;
-        }
-        Ok(Self { object, memory })
-    }
 }
 
 impl Channel {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::os::fork::{self, NoFork, SharedPerProcess};
 use crate::os::{ReceivedFile, SharedFile};
 use crate::share::ShareError;
-use crate::share::channel::Arrived;
+use crate::share::arrived::Arrived;
 use crate::share::list::Outgoing;
 use crate::share::wire::{Announcement, Message, SegmentId};
 

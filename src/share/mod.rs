@@ -3,6 +3,7 @@
 //! `wire` has the messages, `channel` what both ends of a socket remember: the `outbox` of what was sent, the `inbox` of what came. The memory itself is `os`'s: what its owner keeps
 //! ([`SharedFile`](crate::os::SharedFile)), and what a receiver maps ([`ReceivedFile`](crate::os::ReceivedFile)).
 
+pub(crate) mod arrived;
 pub(crate) mod channel;
 mod error;
 pub(crate) mod handles;
@@ -20,7 +21,8 @@ use crate::group::{MemGroup, Protected};
 use crate::os::iovecs::{self, Call};
 use crate::os::{ReceivedFile, SharedFile};
 use crate::slot::Slot;
-use channel::{Arrived, Channel};
+use arrived::Arrived;
+use channel::Channel;
 pub use error::ShareError;
 use outbox::Sending;
 pub use wire::Malformed;

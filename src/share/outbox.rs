@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use crate::os::SharedFile;
 use crate::os::messages;
 use crate::share::ShareError;
-use crate::share::channel::Outcome;
+use crate::share::arrived::Outcome;
 use crate::share::wire::{Announcement, MAX_RELEASED, MAX_RETIRED, Message, Object, Release, SegmentId};
 
 /// Memory that is being sent: a reset does not use it again meanwhile. To be made while the group cannot be reset.

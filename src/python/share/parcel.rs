@@ -14,7 +14,8 @@ use crate::python::share::handle::{decoded, outgoing_of_shared};
 use crate::python::share::receive::object_of;
 use crate::python::share::waiting::Waiting;
 use crate::share::ShareError;
-use crate::share::channel::{Arrived, Channel};
+use crate::share::arrived::Arrived;
+use crate::share::channel::Channel;
 use crate::share::outbox::Sending;
 use crate::share::wire::{Message, Object, SegmentId};
 
