@@ -9,4 +9,5 @@ mod kept;
 pub(crate) mod object;
 mod offer;
 mod source;
+mod stored;
 mod take;
