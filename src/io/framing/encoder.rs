@@ -1,7 +1,7 @@
 //! What a sender puts round a payload, so that a decoder of the same format finds it.
 
 use super::description::Format;
-use super::lengths::{ByteOrder, Length};
+use super::lengths::{ByteOrder, Length, MAX_VARINT_BYTES, put_varint};
 
 /// Why a payload cannot be sent by a format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +54,7 @@ impl Format {
         };
         match self.length {
             Length::Delimiter(_) => {}
-            Length::Varint { .. } => put_varint(number(super::lengths::MAX_VARINT_BYTES)?, front),
+            Length::Varint { .. } => put_varint(number(MAX_VARINT_BYTES)?, front),
             Length::Fixed { size: bytes, order, .. } => {
                 let number = number(bytes)?;
                 let little = number.to_le_bytes();
@@ -92,14 +92,6 @@ impl Format {
         ];
         parts.into_iter().find(|(_, is_there)| *is_there).map_or(Ok(()), |(part, _)| Err(Unframed::OtherParts(part)))
     }
-}
-
-fn put_varint(mut number: u64, front: &mut Vec<u8>) {
-    while number >= 0x80 {
-        front.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    front.push(number as u8);
 }
 
 #[cfg(test)]

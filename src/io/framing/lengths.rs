@@ -71,6 +71,15 @@ pub(super) fn varint(bytes: &[u8]) -> Varint {
     Varint::Missing
 }
 
+/// Appends a varint.
+pub(super) fn put_varint(mut number: u64, to: &mut Vec<u8>) {
+    while number >= 0x80 {
+        to.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    to.push(number as u8);
+}
+
 /// Where a delimiter begins, if it is there. The first `searched` bytes are known not to have it.
 #[inline]
 pub(super) fn delimiter(bytes: &[u8], delimiter: &[u8], searched: usize) -> Option<usize> {
@@ -110,12 +119,7 @@ mod tests {
         for shift in 0..64 {
             let number = u64::MAX >> shift;
             let mut bytes = Vec::new();
-            let mut rest = number;
-            while rest >= 0x80 {
-                bytes.push(rest as u8 | 0x80);
-                rest >>= 7;
-            }
-            bytes.push(rest as u8);
+            put_varint(number, &mut bytes);
             assert_eq!(varint(&bytes), Varint::Complete(number, bytes.len()));
             for end in 0..bytes.len() {
                 assert_eq!(varint(&bytes[..end]), Varint::Missing);

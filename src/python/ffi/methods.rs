@@ -51,9 +51,9 @@ macro_rules! native_fn {
 /// Defines the table `METHODS` of a class: for each method its documentation, name and signature, how it is called, and
 /// its body.
 ///
-/// `no_arguments |object| body`, `one_argument |object, argument| body`, `by_position |object, arguments| body`, or `by_name(required; optional; by_name_only)
-/// |object| body`, which finds each argument under its parameter's name, as an `Option` but for those that are
-/// required. `function(name)` is a C function as CPython calls it with arguments by name.
+/// `no_arguments |object| body`, `one_argument |object, argument| body`, `by_position |object, arguments| body`, or
+/// `by_name(required; optional; by_name_only) |object| body`, which finds each argument under its parameter's name, as an
+/// `Option` but for those that are required. `function(name)` is a C function as CPython calls it with arguments by name.
 macro_rules! native_methods {
     (@call $class:ty, $name:ident, no_arguments |$this:ident| $body:expr) => {
         $crate::python::ffi::methods::no_arguments(
