@@ -9,7 +9,8 @@ Hand out memory, protect it without a system call, free all of it in one shot::
         protected = group.protect(block)
 """
 
-from memgroup._gather import Batch, gather
+from memgroup._files import Batch
+from memgroup._gather import gather
 from memgroup._memgroup import (
     ArrowArray,
     FrameReader,

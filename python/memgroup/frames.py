@@ -2,10 +2,10 @@
 
 For a protocol that has a name in `PRESETS`::
 
-from memgroup.frames import PRESETS
+    from memgroup.frames import PRESETS
 
-for message in group.frames(sock, **PRESETS["postgres"]):
-    ...
+    for message in group.frames(sock, **PRESETS["postgres"]):
+        ...
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memgroup import MemGroup
-from memgroup._gather import read_batch
+from memgroup._files import read_batch
 from memgroup.cli.gather.inspect import Largest, measure
 from memgroup.cli.gather.job import Job, Outcome, gather
 from memgroup.cli.gather.json import as_json
@@ -203,7 +203,7 @@ class TestGather:
 
     def test_the_group_is_freed_when_interrupted(self, tree, monkeypatch):
         group = MemGroup()
-        monkeypatch.setattr("memgroup._gather.read_batch", interrupt)
+        monkeypatch.setattr("memgroup._files.read_batch", interrupt)
         with pytest.raises(KeyboardInterrupt):
             gather(job(tree), group, unwatched)
         assert group.freed
@@ -225,14 +225,14 @@ class TestGather:
                 os.unlink(gone)
             return read_batch(group, paths, follow)
 
-        monkeypatch.setattr("memgroup._gather.read_batch", delete_first)
+        monkeypatch.setattr("memgroup._files.read_batch", delete_first)
         outcome = gather_here(tree)
         assert outcome.unreadable == ((gone, "No such file or directory"),)
         assert outcome.files == len(contents(tree))
         assert not outcome.complete
 
     def test_changed_files_are_counted(self, tree, monkeypatch):
-        monkeypatch.setattr("memgroup._gather.read_batch", Altered)
+        monkeypatch.setattr("memgroup._files.read_batch", Altered)
         outcome = gather_here(tree)
         assert outcome.changed == outcome.abandoned == len(contents(tree))
 
@@ -242,7 +242,7 @@ class TestGather:
         assert outcome.nbytes > 0
 
     def test_abandoned_bytes_are_counted_as_waste(self, tree, monkeypatch):
-        monkeypatch.setattr("memgroup._gather.read_batch", Altered)
+        monkeypatch.setattr("memgroup._files.read_batch", Altered)
         outcome = gather_here(tree)
         assert json.loads(as_json(outcome))["group"]["abandoned"] == 200
         waste = outcome.stats.committed - outcome.stats.allocated + 200
@@ -273,7 +273,7 @@ class TestGather:
                 os.unlink(path)
             return read_batch(group, paths, follow)
 
-        monkeypatch.setattr("memgroup._gather.read_batch", delete_all)
+        monkeypatch.setattr("memgroup._files.read_batch", delete_all)
         outcome = gather_here(tree)
         assert len(outcome.unreadable) == 200
         lines = list(complaints(outcome))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import memgroup
 import pytest
-from memgroup._gather import read_batch
+from memgroup._files import read_batch
 from support.gathering import COMMAND, ENOUGH, contents
 
 LEAST = 256 * 1024
@@ -84,7 +84,7 @@ class TestBatches:
             (tmp_path / "b").unlink()
             return real(group, paths, follow)
 
-        monkeypatch.setattr("memgroup._gather.read_batch", delete_b)
+        monkeypatch.setattr("memgroup._files.read_batch", delete_b)
         batches = list(memgroup.gather([tmp_path, tmp_path / "nowhere"]))
         assert batches[0][0] == [str(tmp_path / "a"), str(tmp_path / "c")]
         errors = batches[0].errors | batches[1].errors

@@ -15,7 +15,7 @@ from support.gathering import COMMAND, ENOUGH, after
 
 # Ctrl-C from within, at call number `call` of a function.
 INTERRUPT_AT = """
-import builtins, itertools, memgroup._gather
+import builtins, itertools, memgroup._files
 real, calls = {owner}.{function}, itertools.count(1)
 def interrupted(*arguments, **options):
     if next(calls) == {call}:
@@ -30,8 +30,8 @@ class TestEnds:
         ("owner", "function", "call"),
         [
             ("os", "lstat", 1),
-            ("memgroup._gather", "read_batch", 1),
-            ("memgroup._gather", "read_batch", 2),
+            ("memgroup._files", "read_batch", 1),
+            ("memgroup._files", "read_batch", 2),
             ("builtins", "print", 1),
         ],
     )
@@ -58,14 +58,14 @@ sys.meta_path.insert(0, Impatient())
     def test_ctrl_c_from_outside_in_the_midst_of_a_read(self, tree):
         ready, started = os.pipe()
         code = f"""
-import memgroup._gather
-read_batch = memgroup._gather.read_batch
+import memgroup._files
+read_batch = memgroup._files.read_batch
 def hang(group, paths, follow):
     os.write({started}, b"!")
     while True:
         read_batch(group, paths, follow)
         group.reset()
-memgroup._gather.read_batch = hang
+memgroup._files.read_batch = hang
 """
         with subprocess.Popen(
             after(code, tree), stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[started]
@@ -79,7 +79,7 @@ memgroup._gather.read_batch = hang
 
     def test_ctrl_c_is_ignored_if_the_caller_ignores_it(self, tree):
         code = "signal.signal(signal.SIGINT, signal.SIG_IGN)" + INTERRUPT_AT.format(
-            owner="memgroup._gather", function="read_batch", call=1
+            owner="memgroup._files", function="read_batch", call=1
         )
         done = subprocess.run(after(code, tree), capture_output=True, text=True, timeout=ENOUGH, check=False)
         assert done.returncode == 0
@@ -170,13 +170,13 @@ class Terminal:
 HELD = """
 import memgroup.display.progress
 memgroup.display.progress._PATIENCE = 0
-import memgroup._gather
-real = memgroup._gather.read_batch
+import memgroup._files
+real = memgroup._files.read_batch
 def held(*arguments):
-    memgroup._gather.read_batch = real
+    memgroup._files.read_batch = real
     os.read(GATE, 1)
     return real(*arguments)
-memgroup._gather.read_batch = held
+memgroup._files.read_batch = held
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import memgroup
 import pytest
-from memgroup._gather import split
+from memgroup._files import split
 from support.gathering import contents
 
 LEAST = 256 * 1024

@@ -4,7 +4,7 @@
 | --- | --- |
 | `engine` | the protocol of an engine, and `spread`, which sends batches to its workers |
 | `connect` | from an address, or a client, to an engine |
-| `local`, `dask` | the engines |
+| `local`, `dask`, `ray` | the engines |
 | `batches` | the files below some paths, in batches by size |
 | `searching` | what a worker does with a batch of files for the command |
 | `reading` | the same for `memgroup.gather` |

@@ -6,7 +6,7 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
-from memgroup._gather import Batch, FileReader, matching, open_file, pieces, split, unreadable
+from memgroup._files import Batch, FileReader, matching, open_file, pieces, split, unreadable
 from memgroup._memgroup import MemGroup, Pattern, TreeWalk, is_text_utf8
 from memgroup.engines.connect import connector
 from memgroup.engines.engine import spread

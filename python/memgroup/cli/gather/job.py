@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from memgroup._gather import Reader
+from memgroup._files import Reader
 from memgroup._memgroup import TreeWalk
 from memgroup.cli.gather.inspect import Largest, Sizes, measure
 from memgroup.cli.gather.shortage import Shortage
