@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from memgroup import _memgroup
-from memgroup._memgroup import MemGroup, Parcel
+from memgroup._memgroup import GroupStats, MemGroup, Parcel
 from memgroup.futures import _results
 from memgroup.futures._pickling import PLAIN, PROTOCOL, LargeBuffers, dumps
 from memgroup.futures._tasks import ArrivedTask
@@ -71,7 +71,7 @@ class ResultGroups:
 
     def find(self) -> MemGroup:
         """Return a group with room, and end those that are too many."""
-        idle = [group for group in self.groups if readers(group) == 0]
+        idle = [group for group in self.groups if readers(group.stats()) == 0]
         for group in idle[MAX_IDLE:]:
             self.groups.remove(group)
         for group in idle[:MAX_IDLE]:
@@ -104,12 +104,12 @@ class ResultGroups:
 
     def under_way(self) -> int:
         """Count the bytes of results that are not given back."""
-        return sum(group.stats().allocated for group in self.groups if readers(group))
+        return sum(stats.allocated for stats in (group.stats() for group in self.groups) if readers(stats))
 
 
-def readers(group: MemGroup) -> int:
+def readers(stats: GroupStats) -> int:
     """How many receivers are not done with a group's memory."""
-    return sum(slot.receivers for slot in group.stats().slots)
+    return sum(slot.receivers for slot in stats.slots)
 
 
 class Worker:

@@ -15,9 +15,10 @@ from memgroup.cli.status import FOUND, NOT_FOUND, UNUSABLE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-Figures = tuple[int, int, int, int, int]
+    from memgroup.engines.searching import Figures
+    from memgroup.engines.sums import Share
 
 
 def search(options: argparse.Namespace) -> int:
@@ -39,16 +40,18 @@ def search(options: argparse.Namespace) -> int:
         )
     except (ValueError, MemoryError) as error:
         refuse("gather", str(error))
+    return conclude(options, figures, perf_counter() - start)
+
+
+def conclude(
+    options: argparse.Namespace, figures: Figures, seconds: float, shares: Mapping[str, Share] | None = None
+) -> int:
+    """Print the figures of a search if they are wanted; return the exit status."""
     if options.stats:
         from memgroup.cli.gather.report import searched
         from memgroup.cli.output import print_report
 
-        print_report(searched(*figures, perf_counter() - start), sys.stderr)
-    return status(options, figures)
-
-
-def status(options: argparse.Namespace, figures: Figures) -> int:
-    """The exit status for the figures of a search."""
+        print_report(searched(*figures, seconds, shares), sys.stderr)
     _, _, matches, _, problems = figures
     if problems and not (matches and options.quiet):
         return UNUSABLE
@@ -81,6 +84,11 @@ def style(options: argparse.Namespace) -> Iterator[str]:
         yield "text"
     if options.ignore:
         yield "ignore"
+
+
+def row_style(options: argparse.Namespace) -> list[str]:
+    """The same of a search for rows of a table."""
+    return [name for name in ("text", "ignore") if getattr(options, name)]
 
 
 def _is_coloured(when: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from memgroup._memgroup import is_text_utf8
 from memgroup.cli.arguments import refuse
-from memgroup.cli.gather.search import status, style, syntax
+from memgroup.cli.gather.search import conclude, row_style, style, syntax
 from memgroup.engines.batches import FileBatches, Files
 from memgroup.engines.connect import connector
 from memgroup.engines.engine import EngineError, spread
@@ -43,12 +43,7 @@ def search_on_workers(options: argparse.Namespace) -> int:
     for path, reason in batches.problems:
         _print(b"", b"memgroup: %b: %b\n" % (path, reason.encode()))
     sums.problems += len(batches.problems)
-    if options.stats:
-        from memgroup.cli.gather.report import searched
-        from memgroup.cli.output import print_report
-
-        print_report(searched(*sums.figures, perf_counter() - start, sums.shares), sys.stderr)
-    return status(options, sums.figures)
+    return conclude(options, sums.figures, perf_counter() - start, sums.shares)
 
 
 def rows_on_workers(
@@ -56,7 +51,7 @@ def rows_on_workers(
 ) -> tuple[Figures, list[tuple[bytes, str]]]:
     """Do what `search_rows` does; return what it returns."""
     sums = Sums()
-    search = _search(options, [name for name in ("text", "ignore") if getattr(options, name)])
+    search = _search(options, row_style(options))
     batches = _batches(options, None)
     problems: list[tuple[bytes, str]] = []
     with closing(_results(options, rows_of_batch, search, batches, sums)) as results:

@@ -12,7 +12,7 @@ from memgroup import gather
 from memgroup._memgroup import TreeWalk, search_rows
 from memgroup.cli.arguments import refuse
 from memgroup.cli.gather.groups import LineGroups
-from memgroup.cli.gather.search import syntax
+from memgroup.cli.gather.search import row_style, syntax
 from memgroup.cli.status import COMPLETE, FOUND, NOT_FOUND, UNUSABLE
 from memgroup.display.text import show_text
 from memgroup.engines.engine import EngineError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Generator, Sequence
 
-    from memgroup.cli.gather.search import Figures
+    from memgroup.engines.searching import Figures
 
 # A batch of files, its table and what the file format makes of it are in memory at once.
 _SHARE = 4
@@ -58,7 +58,7 @@ def _search(
         [os.fsencode(path) for path in options.paths],
         [os.fsencode(text) for text in options.find],
         [*syntax(options)],
-        [name for name in ("text", "ignore") if getattr(options, name)],
+        row_style(options),
         options.memory,
         options.threads,
         receive,
