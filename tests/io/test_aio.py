@@ -9,15 +9,15 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memgroup import MemGroup, aio
-from support.loops import ANY_LOOP, PATIENCE, message, once, run_on, with_cancellations
-from support.streams import PIECES, connected, framed, in_pieces, noise, sending
+from support.loops import ANY_LOOP, PATIENCE, all_messages, message, once, run_on, with_cancellations
+from support.streams import KINDS, PIECES, connected, framed, in_pieces, noise, sending
 
 
 @contextmanager
@@ -30,7 +30,6 @@ def non_blocking(kind) -> Iterator[tuple[Any, Any]]:
         yield writer, source
 
 
-KINDS = pytest.mark.parametrize("kind", ["tcp", "unix", "pipe"])
 SIZES = st.lists(st.one_of(st.just(0), st.integers(0, 300), st.integers(0, 150_000)), max_size=30)
 
 
@@ -61,10 +60,7 @@ def test_a_cancelled_receive_loses_no_message(sizes, pieces, patience, loop, rea
 
     async def receive(group, source):
         reader = aio.frames(group, source, read_ahead=read_ahead)
-        found = []
-        with suppress(StopAsyncIteration):
-            while True:
-                found.append(await with_cancellations(lambda: message(reader), patience))
+        found = await all_messages(reader, patience)
         assert (reader.partial, reader.missing, reader.ahead) == (None, 0, b"")
         return found
 

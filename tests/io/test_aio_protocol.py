@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memgroup import MemBlock, MemGroup, aio
-from support.loops import ANY_LOOP, PATIENCE, message, run_on, with_cancellations
+from support.loops import ANY_LOOP, PATIENCE, all_messages, message, run_on, with_cancellations
 from support.streams import PIECES, framed, in_pieces, noise
 from support.tls import CLIENT, SERVER
 
@@ -106,12 +106,9 @@ def test_a_cancelled_receive_loses_no_message(sizes, pieces, patience, loop, tls
 
     async def receive(group, sock):
         async with protocol_of(group, sock, tls, trailer=trailer) as protocol:
-            reader, found = protocol.messages, []
-            try:
-                while True:
-                    found.append(await with_cancellations(lambda: message(reader), patience))
-            except StopAsyncIteration:
-                assert (reader.partial, reader.missing, reader.ahead) == (None, 0, b"")
+            reader = protocol.messages
+            found = await all_messages(reader, patience)
+            assert (reader.partial, reader.missing, reader.ahead) == (None, 0, b"")
             return found
 
     least = len(stream) // 200

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memgroup import MemGroup, aio
-from support.loops import ANY_LOOP, PATIENCE, message, run_on, with_cancellations
+from support.loops import ANY_LOOP, PATIENCE, all_messages, message, run_on
 from support.streams import PIECES, framed, in_pieces, noise, sending
 
 SIZES = st.lists(st.one_of(st.just(0), st.integers(0, 300), st.integers(0, 150_000)), max_size=20)
@@ -28,10 +27,7 @@ def test_a_cancelled_receive_loses_no_message(sizes, pieces, patience, loop, rea
     async def receive(group, sock):
         source, writer = await asyncio.open_connection(sock=sock)
         reader = aio.frames(group, source, read_ahead=read_ahead)
-        found = []
-        with suppress(StopAsyncIteration):
-            while True:
-                found.append(await with_cancellations(lambda: message(reader), patience))
+        found = await all_messages(reader, patience)
         assert (reader.partial, reader.missing, reader.ahead) == (None, 0, b"")
         writer.close()
         await writer.wait_closed()

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memgroup import MemGroup
 from support.streams import (
+    AHEAD,
     BODIES,
+    KINDS,
     PIECES,
     bodies_of,
     connected,
@@ -24,9 +26,6 @@ from support.streams import (
     sending,
 )
 
-KINDS = pytest.mark.parametrize("kind", ["tcp", "unix", "pipe"])
-
-
 FORMATS = st.fixed_dictionaries(
     {
         "prefix": st.sampled_from([1, 2, 4, 8]),
@@ -34,9 +33,6 @@ FORMATS = st.fixed_dictionaries(
         "counts_prefix": st.booleans(),
     }
 )
-
-
-AHEAD = st.sampled_from([0, 1, 7, 100, 5000, 65536])
 
 
 @KINDS

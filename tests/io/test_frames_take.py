@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memgroup import MemBlock, MemGroup, aio
 from support.streams import (
+    AHEAD,
     BODIES,
+    KINDS,
     PIECES,
     bodies_of,
     connected,
@@ -22,9 +24,6 @@ from support.streams import (
     sending,
     until,
 )
-
-KINDS = pytest.mark.parametrize("kind", ["tcp", "unix", "pipe"])
-AHEAD = st.sampled_from([0, 1, 7, 100, 5000, 65536])
 
 
 @KINDS
@@ -230,14 +229,20 @@ def test_other_threads_run_and_free_the_group_while_nothing_has_come(group):
         assert "is freed" in errors[0]
 
 
+def keeping_one(group, writer, source):
+    """Make a reader that has received a message of the two that were wanted."""
+    source.setblocking(False)
+    writer.sendall(framed(b"one"))
+    reader = group.frames(source)
+    with pytest.raises(BlockingIOError):
+        reader.take(2)
+    return reader
+
+
 def test_a_reader_that_is_closed_or_dies_gives_up_what_it_kept(group):
     for end in (lambda reader: reader.close(), lambda reader: None):
         with connected("unix") as (writer, source):
-            source.setblocking(False)
-            writer.sendall(framed(b"one"))
-            reader = group.frames(source)
-            with pytest.raises(BlockingIOError):
-                reader.take(2)
+            reader = keeping_one(group, writer, source)
             assert group.stats().exports == 1
             end(reader)
             del reader
@@ -247,11 +252,7 @@ def test_a_reader_that_is_closed_or_dies_gives_up_what_it_kept(group):
 
 def test_a_group_freed_by_force_says_so(group):
     with connected("unix") as (writer, source):
-        source.setblocking(False)
-        writer.sendall(framed(b"one"))
-        reader = group.frames(source)
-        with pytest.raises(BlockingIOError):
-            reader.take(2)
+        reader = keeping_one(group, writer, source)
         group.free(force=True)
         for use in (lambda: reader.take(1), lambda: reader.until(b"o"), lambda: next(reader)):
             with pytest.raises(ValueError, match="is freed"):

@@ -53,3 +53,12 @@ async def with_cancellations(start, patience):
         with suppress(asyncio.CancelledError):
             return await task
     return await start()
+
+
+async def all_messages(reader, patience):
+    """Receive messages to the end, cancelling each as above."""
+    found = []
+    with suppress(StopAsyncIteration):
+        while True:
+            found.append(await with_cancellations(lambda: message(reader), patience))
+    return found

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import pytest
 from conftest import outcome
 from hypothesis import strategies as st
 
@@ -116,6 +117,14 @@ def next_or_none(reader):
         return next(reader)
     except BlockingIOError:
         return None
+
+
+KINDS = pytest.mark.parametrize("kind", ["tcp", "unix", "pipe"])
+"""Kinds of streams, for `connected`."""
+
+
+AHEAD = st.sampled_from([0, 1, 7, 100, 5000, 65536])
+"""How much may be read ahead."""
 
 
 BODIES = st.lists(st.one_of(st.integers(0, 40), st.integers(0, 5000), st.just(200_000)), max_size=12)
