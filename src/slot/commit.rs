@@ -112,15 +112,20 @@ impl Slot {
     }
 }
 
-/// Whether huge pages are to be made of what is committed from one offset to another: one fits, and the kernel is not near its
-/// limits, for refusing takes it long.
+/// Whether huge pages are to be made of what is committed from one offset to another: one fits, what the kernel holds twice
+/// meanwhile is to be had, and it is not near its limits, for refusing takes it long.
 fn may_be_huge(mirrors: &Mirrors, grant: &mut Grant, from: usize, to: usize) -> bool {
+    // The rest of the program grows while a window of huge pages is used up, and nobody asks: by six times as much, if the
+    // objects are tiny and each has one of Python's.
+    const SPARE_HUGE_PAGES: usize = 8;
     mirrors.huge_page().is_some_and(|size| {
         let len = to.saturating_sub(layout::first_huge_page(from, size)) / size * size;
-        let has_extra = len > 0 && grant.claim_extra(len.min(size.saturating_mul(layout::MAX_COLLAPSED_AT_ONCE)));
-        if len > 0 && !has_extra {
+        let has_room = len > 0
+            && grant.has_spare(size.saturating_mul(SPARE_HUGE_PAGES))
+            && grant.claim_extra(len.min(size.saturating_mul(layout::MAX_COLLAPSED_AT_ONCE)));
+        if len > 0 && !has_room {
             mirrors.skip_huge_pages();
         }
-        has_extra
+        has_room
     })
 }

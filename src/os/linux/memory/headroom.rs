@@ -32,6 +32,8 @@ struct Ledger {
     pending: AtomicUsize,
     /// What may be committed without a question.
     allowance: AtomicUsize,
+    /// What was left beside when the last question was answered. No more than the allowance was taken from it since.
+    slack: AtomicUsize,
     /// When it was granted, in milliseconds of a clock that only runs forward.
     granted: AtomicU64,
     /// Whether the kernel promised no more than it has when the last question was answered.
@@ -83,6 +85,11 @@ impl Grant {
     pub(crate) fn must_populate(&self) -> bool {
         let is_strict = || self.account.map_or_else(is_strict, |account| account.is_strict.load(Ordering::Relaxed));
         !self.terms.is_accounted && is_strict()
+    }
+
+    /// Whether about so many bytes more could have been had when this was granted.
+    pub(crate) fn has_spare(&self, bytes: usize) -> bool {
+        self.account.is_none_or(|account| account.slack.load(Ordering::Relaxed) >= bytes)
     }
 
     /// Claims so many bytes beside until this ends, for what is in memory twice meanwhile; whether they are to be had.
@@ -178,6 +185,7 @@ impl Ledger {
         let Some(slack) = slack(&machine, room.as_ref(), others, bytes) else {
             return Err(shortage(&machine, room, others));
         };
+        self.slack.store(slack, Ordering::Relaxed);
         self.allowance.store((slack / CHECK_SHARE).min(UNCHECKED_BYTES), Ordering::Relaxed);
         self.granted.store(milliseconds(), Ordering::Relaxed);
         Ok(then())
