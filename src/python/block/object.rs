@@ -74,7 +74,7 @@ impl Body {
         let ended = Ended { was_exporter, was_view: is_view.into_inner(), was_released };
         if ended.was_exporter {
             if mirror == Mirror::ReadWrite {
-                group.get().remove_writer();
+                group.get().uses().remove_writer();
             }
             if ended.was_view {
                 views::remove_view(group.get(), mirror);

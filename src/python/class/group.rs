@@ -443,7 +443,7 @@ impl MemGroup {
             mapped: stats.mapped,
             protected: protected.into_iter().fold(0, usize::saturating_add),
             blocks: self.blocks(),
-            exports: self.views(),
+            exports: self.uses().views(),
             held,
             borrowed: stats.borrowed,
         })
@@ -520,7 +520,7 @@ impl MemGroup {
             };
             group.backing().describe() + kind + if self.is_frozen() { ", frozen" } else { "" }
         });
-        let (blocks, slots, views) = (self.blocks(), stats.slots.len(), self.views());
+        let (blocks, slots, views) = (self.blocks(), stats.slots.len(), self.uses().views());
         let borrowed =
             if stats.borrowed > 0 { format!("{} borrowed, ", show_size(stats.borrowed)) } else { String::new() };
         format!(

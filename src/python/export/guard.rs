@@ -39,12 +39,12 @@ impl ExportGuard {
         slots: &[SlotPtr],
         lease: Option<Lease>,
     ) -> PyResult<Self> {
-        let views = group.shared_views();
+        let views = group.uses().shared_views();
         let mut kept = Vec::with_capacity(slots.len());
         group.while_slots_there(py, claim, |live| {
             // SAFETY: they are the slots of what while_slots_there has just found there, by contract.
             kept.extend(slots.iter().map(|&slot| unsafe { live.get(slot) }.share()));
-            group.add_view();
+            group.uses().add_view();
             lease.iter().for_each(Lease::add_view);
         })?;
         Ok(Self { views, lease, _slots: kept })

@@ -2,21 +2,21 @@
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 
-use crate::list::{Columns, ListLayout};
-use crate::os::fork::{self, PerProcess};
-use crate::python::group::lease::{Lease, PoolEpoch};
+use crate::list::ListLayout;
+use crate::os::fork;
 use crate::python::group::lender::{Lender, ReleaseDue, release_due};
 use crate::python::group::lock::GroupLock;
+use crate::python::group::pools::Pools;
 use crate::python::group::raw::{Claim, Held, LiveBlock, RawBlock, count};
-use crate::python::group::state::{EndRefused, GroupState, LetGo, Runs, Unavailable};
+use crate::python::group::state::{EndRefused, GroupState, LetGo, Unavailable};
+use crate::python::group::uses::Uses;
 use crate::share::list::Described;
 use crate::share::{self, ShareError};
-use crate::slot::{LiveSlots, Mirror};
+use crate::slot::LiveSlots;
 
 /// Work on this many bytes lets other Python threads run meanwhile.
 const DETACH_ABOVE_BYTES: usize = 256 * 1024;
@@ -46,42 +46,24 @@ const DETACH_ABOVE_BYTES: usize = 256 * 1024;
 ///     OSError: `backing` names a directory that is missing or cannot be written to.
 #[pyclass(frozen, weakref, module = "memgroup")]
 pub(crate) struct MemGroup {
-    lock: GroupLock<GroupState>,
-    /// Shared with what outlives the group: memory lent to consumers that know nothing of Python.
-    views: Arc<AtomicUsize>,
-    /// Those of the views that cannot write, and blocks that can and may have given their address away.
-    protected_views: AtomicUsize,
-    writers: AtomicUsize,
+    pub(super) lock: GroupLock<GroupState>,
+    uses: Uses,
     /// Whether nobody can write to the group's memory, which its blocks then show as protected ones do.
     is_frozen: AtomicBool,
-    /// Views that no object but a call of this process has: a child has none of its parent's threads, so none of theirs.
-    pins: PerProcess<AtomicUsize>,
-    blocks: Tally,
-    requested: Tally,
-    pools: Pools,
+    pub(super) blocks: Tally,
+    pub(super) requested: Tally,
+    pub(super) pools: Pools,
     /// The last: what the others had borrowed is given back.
     _release: ReleaseDue,
 }
 
-/// The pools of a group, for who knows of an object by its address alone.
-struct Pools {
-    epochs: GroupLock<Vec<Weak<PoolEpoch>>>,
-    are_any: AtomicBool,
-}
-
-impl Pools {
-    fn new() -> PyResult<Self> {
-        Ok(Self { epochs: GroupLock::new(Vec::new())?, are_any: AtomicBool::new(false) })
-    }
-}
-
 /// A count that only attached threads inside the group's lock raise.
 #[derive(Default)]
-struct Tally(AtomicUsize);
+pub(super) struct Tally(AtomicUsize);
 
 impl Tally {
     #[inline(always)]
-    fn add(&self, more: usize) {
+    pub(super) fn add(&self, more: usize) {
         count(&self.0, more);
     }
 
@@ -98,11 +80,8 @@ impl MemGroup {
     pub(crate) fn of(group: crate::MemGroup) -> PyResult<Self> {
         Ok(Self {
             lock: GroupLock::new(GroupState::new(group))?,
-            views: Arc::default(),
-            protected_views: AtomicUsize::new(0),
-            writers: AtomicUsize::new(0),
+            uses: Uses::new().map_err(crate::os::Refusal::in_preparation)?,
             is_frozen: AtomicBool::new(false),
-            pins: PerProcess::new(AtomicUsize::new(0)).map_err(crate::os::Refusal::in_preparation)?,
             blocks: Tally::default(),
             requested: Tally::default(),
             pools: Pools::new()?,
@@ -118,104 +97,6 @@ impl MemGroup {
         })
     }
 
-    /// Takes bytes for a block and counts them.
-    #[inline(always)]
-    pub(crate) fn alloc_raw(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<RawBlock> {
-        match self.try_alloc(py, size, align) {
-            Some(raw) => Ok(raw),
-            None => self.alloc_slow(py, size, align),
-        }
-    }
-
-    /// Bytes of the group, if nothing stands in the way.
-    #[inline(always)]
-    pub(crate) fn try_alloc(&self, py: Python<'_>, size: usize, align: usize) -> Option<RawBlock> {
-        self.lock.with(py, |state| {
-            let raw = state.try_alloc(py, size, align)?;
-            self.count(size);
-            Some(raw)
-        })
-    }
-
-    /// Bytes of the group where the chunk will not do.
-    #[cold]
-    fn alloc_slow(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<RawBlock> {
-        if let Some(raw) = self.try_alloc_in_slot(py, size, align)? {
-            return Ok(raw);
-        }
-        // Memory must be committed first: other Python threads run meanwhile.
-        let taken = self.lock.detached(py, |state| state.alloc_slow(size, align));
-        let raw = match self.or_unavailable(py, taken)? {
-            Ok(raw) => raw,
-            // What a thread has taken ahead meanwhile must be used up before anyone hears of an error.
-            Err(error) => return self.try_alloc_in_slot(py, size, align)?.ok_or_else(|| error.into()),
-        };
-        // Not if the group was reset or freed meanwhile: its figures begin anew then.
-        self.try_with_state(py, |state| {
-            state.check(raw.claim())?;
-            self.count(size);
-            state.fill_chunk(py);
-            Ok(())
-        })?;
-        Ok(raw)
-    }
-
-    fn try_alloc_in_slot(&self, py: Python<'_>, size: usize, align: usize) -> PyResult<Option<RawBlock>> {
-        self.try_with_state(py, |state| {
-            let raw = state.try_alloc_in_slot(py, size, align)?;
-            if raw.is_some() {
-                self.count(size);
-            }
-            Ok(raw)
-        })
-    }
-
-    /// Takes room for the objects of a list and counts them.
-    pub(crate) fn alloc_many_raw(&self, py: Python<'_>, columns: &Columns) -> PyResult<Runs> {
-        let runs = match self.try_alloc_many(py, columns)? {
-            Some(runs) => runs,
-            None => {
-                let taken = self.lock.detached(py, |state| state.alloc_many_slow(columns));
-                match self.or_unavailable(py, taken)? {
-                    Ok(runs) => runs,
-                    // As in alloc_slow.
-                    Err(error) => self.try_alloc_many(py, columns)?.ok_or(error)?,
-                }
-            }
-        };
-        self.count_many(py, runs.claim(), columns.len(), columns.nbytes())?;
-        Ok(runs)
-    }
-
-    /// Takes room for the objects of a list and works on it, for a thread that is detached. Something else of the group must
-    /// be there, if it is named. `None` where memory cannot be had so. The caller has the objects
-    /// [counted](Self::count_many) later.
-    pub(crate) fn alloc_many_detached<R>(
-        &self,
-        other: Option<Claim>,
-        columns: Columns,
-        work: impl FnOnce(ListLayout, u64, LiveSlots<'_>) -> R,
-    ) -> Option<R> {
-        self.lock.with_detached(|state| {
-            other.map_or(Ok(()), |other| state.check(other).map(|_| ())).ok()?;
-            let Runs { runs, epoch } = state.alloc_many_slow(&columns).ok()?.ok()?;
-            let slots = state.check(Claim::of_epoch(epoch)).ok()?;
-            Some(work(ListLayout::new(columns, runs), epoch, slots))
-        })
-    }
-
-    /// Counts the objects of lists, so many bytes together.
-    pub(crate) fn count_many(&self, py: Python<'_>, claim: Claim, objects: usize, nbytes: usize) -> PyResult<()> {
-        self.while_slots_there(py, claim, |_| {
-            self.blocks.add(objects);
-            self.requested.add(nbytes);
-        })
-    }
-
-    fn try_alloc_many(&self, py: Python<'_>, columns: &Columns) -> PyResult<Option<Runs>> {
-        self.try_with_state(py, |state| state.try_alloc_many(py, columns))
-    }
-
     /// The largest size that can ever be served.
     pub(crate) fn largest(&self, py: Python<'_>) -> usize {
         self.lock.with(py, |state| state.group().largest())
@@ -224,46 +105,6 @@ impl MemGroup {
     /// Whether what the group holds is not to be shown.
     pub(crate) fn is_secret(&self, py: Python<'_>) -> bool {
         self.lock.with(py, |state| state.group().is_secret())
-    }
-
-    /// Learns of the objects of a pool.
-    pub(crate) fn add_pool(&self, py: Python<'_>, epoch: &Arc<PoolEpoch>) {
-        self.pools.are_any.store(true, Ordering::Relaxed);
-        self.pools.epochs.exclusive(py, |epochs| {
-            epochs.retain(|known| known.strong_count() > 0);
-            epochs.push(Arc::downgrade(epoch));
-        });
-    }
-
-    /// Whether there have ever been pools of it.
-    pub(crate) fn has_pools(&self) -> bool {
-        self.pools.are_any.load(Ordering::Relaxed)
-    }
-
-    /// A lease of the object of a pool that bytes are part of which were found by their address, if they are of one. Whoever passed
-    /// the address holds the object meanwhile.
-    #[inline(always)]
-    pub(crate) fn lease_of(&self, py: Python<'_>, raw: RawBlock, mirror: Mirror) -> Option<Lease> {
-        if self.has_pools() { self.find_lease(py, raw, mirror) } else { None }
-    }
-
-    #[cold]
-    fn find_lease(&self, py: Python<'_>, raw: RawBlock, mirror: Mirror) -> Option<Lease> {
-        if raw.len == 0 {
-            return None;
-        }
-        let address = self.with_state(py, |state| {
-            let slots = state.check(raw.claim()).ok()?;
-            // SAFETY: the raw block is one of this group's, and was just found there.
-            let slot = unsafe { LiveBlock::new(raw, slots) }.slot();
-            match mirror {
-                Mirror::ReadWrite => Some(raw.address),
-                // SAFETY: the address lies in that mirror.
-                Mirror::ReadOnly => Some(unsafe { slot.to_read_write(raw.address) }),
-            }
-        })?;
-        let lease_of = |epoch: Arc<PoolEpoch>| epoch.lease_at(py, address.addr().get());
-        self.pools.epochs.with(py, |epochs| epochs.iter().filter_map(Weak::upgrade).find_map(lease_of))
     }
 
     /// Short work while nobody else uses the group.
@@ -331,7 +172,7 @@ impl MemGroup {
     }
 
     #[inline(always)]
-    fn or_unavailable<R>(&self, py: Python<'_>, result: Result<R, Unavailable>) -> PyResult<R> {
+    pub(super) fn or_unavailable<R>(&self, py: Python<'_>, result: Result<R, Unavailable>) -> PyResult<R> {
         result.map_err(|unavailable| unavailable.error(&self.name(py)))
     }
 
@@ -378,44 +219,10 @@ impl MemGroup {
         self.lock.with_detached(|state| state.keeps_memory().then(work).is_some())
     }
 
-    pub(crate) fn add_view(&self) {
-        self.views.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn remove_view(&self) {
-        self.views.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Counts a view that cannot write.
-    pub(crate) fn add_protected_view(&self) {
-        self.protected_views.fetch_add(1, Ordering::Relaxed);
-        self.add_view();
-    }
-
-    pub(crate) fn remove_protected_view(&self) {
-        self.remove_view();
-        self.protected_views.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Counts a block that may have given out an address to write to.
-    pub(crate) fn add_writer(&self) {
-        self.writers.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn remove_writer(&self) {
-        self.writers.fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// Whether nobody can write to the group's memory.
     #[inline(always)]
     pub(crate) fn is_frozen(&self) -> bool {
         self.is_frozen.load(Ordering::Relaxed)
-    }
-
-    /// How many views and blocks there are by which somebody can write.
-    fn writers(&self) -> usize {
-        let views = self.views().saturating_sub(self.protected_views.load(Ordering::Relaxed));
-        views.max(self.writers.load(Ordering::Relaxed))
     }
 
     /// Takes the right to write away from everybody.
@@ -425,36 +232,9 @@ impl MemGroup {
     pub(crate) fn make_immutable(&self, py: Python<'_>) -> PyResult<()> {
         let frozen = self.lock.exclusive(py, |state| {
             let _no_fork = fork::hold_off();
-            state.freeze(py, self.writers(), || self.is_frozen.store(true, Ordering::Relaxed))
+            state.freeze(py, self.uses.writers(), || self.is_frozen.store(true, Ordering::Relaxed))
         });
         frozen.map_err(|refusal| refusal.error(&self.name(py)))
-    }
-
-    /// Counts a view of this process alone. Returns the process's generation, for [`remove_pin`](Self::remove_pin).
-    pub(crate) fn add_pin(&self) -> u32 {
-        // The page that tells processes apart is there since new(), so nothing is refused.
-        if let Ok(pins) = self.pins.get_or_make(AtomicUsize::default) {
-            pins.fetch_add(1, Ordering::Relaxed);
-        }
-        fork::generation()
-    }
-
-    /// Ends a view that [`add_pin`](Self::add_pin) counted, unless that was before a fork.
-    pub(crate) fn remove_pin(&self, generation: u32) {
-        if let Some(pins) = self.pins.get().filter(|_| generation == fork::generation()) {
-            pins.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// How many views there are.
-    pub(crate) fn views(&self) -> usize {
-        let pins = self.pins.get().map_or(0, |pins| pins.load(Ordering::Relaxed));
-        self.views.load(Ordering::Acquire) + pins
-    }
-
-    /// The count of views, to be raised and lowered by who must not need the group for it.
-    pub(crate) fn shared_views(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.views)
     }
 
     /// Takes something away from the group and ends it while other threads run. A child has it in its copy of the group, or
@@ -484,7 +264,7 @@ impl MemGroup {
     /// BufferError: There are live views. ValueError: The group is freed.
     pub(crate) fn begin_anew(&self, py: Python<'_>) -> PyResult<()> {
         let reset = |state: &mut GroupState| {
-            let let_go = state.reset(py, self.views())?;
+            let let_go = state.reset(py, self.uses.views())?;
             self.is_frozen.store(false, Ordering::Relaxed);
             self.blocks.clear();
             self.requested.clear();
@@ -498,7 +278,7 @@ impl MemGroup {
     /// # Errors
     /// BufferError: There are live views, and `force` is false.
     pub(crate) fn give_back(&self, py: Python<'_>, force: bool) -> PyResult<usize> {
-        let held = self.let_go(py, |state| state.free(py, self.views(), force), LetGo::give_back);
+        let held = self.let_go(py, |state| state.free(py, self.uses.views(), force), LetGo::give_back);
         held.map_err(|refusal| refusal.error(&self.name(py)))
     }
 
@@ -519,6 +299,12 @@ impl MemGroup {
     /// How many bytes were asked for since then.
     pub(crate) fn requested(&self) -> usize {
         self.requested.get()
+    }
+
+    /// Who uses the group's memory.
+    #[inline(always)]
+    pub(crate) fn uses(&self) -> &Uses {
+        &self.uses
     }
 
     pub(crate) fn check_open(&self, py: Python<'_>) -> PyResult<()> {

@@ -104,7 +104,7 @@ fn allocate(py: Python<'_>, group: &MemGroup, size: usize) -> Option<RawBlock> {
         let raw = live.raw();
         // `release` drops it.
         let _held = Arc::into_raw(live.share_slot());
-        group.add_view();
+        group.uses().add_view();
         group.count(raw.len);
         Some(raw)
     })
@@ -197,7 +197,7 @@ unsafe fn release(py: Python<'_>, group: &MemGroup, address: usize, size: Option
         }
         Some(slot)
     });
-    group.remove_view();
+    group.uses().remove_view();
     if let Some(slot) = slot {
         // SAFETY: allocate took the reference that is given back here.
         unsafe { Arc::decrement_strong_count(slot.as_ptr().cast_const()) };

@@ -42,7 +42,7 @@ impl<'a> Pinned<'a> {
         group.while_slots_there(py, claim, |live| {
             // SAFETY: they are the slots of the list, which is there.
             pinned.extend(slots.into_iter().map(|slot| unsafe { live.get(slot) }.share()));
-            generation = group.add_pin();
+            generation = group.uses().add_pin();
         })?;
         Ok(Self { group, generation: AtomicU32::new(generation), _slots: pinned })
     }
@@ -58,7 +58,7 @@ impl<'a> Pinned<'a> {
     /// Counts again where Python code that ran in the midst of the call has forked, and this is the child.
     pub(crate) fn renew(&self) {
         if self.generation.load(Ordering::Relaxed) != fork::generation() {
-            self.generation.store(self.group.add_pin(), Ordering::Relaxed);
+            self.generation.store(self.group.uses().add_pin(), Ordering::Relaxed);
         }
     }
 }
@@ -77,6 +77,6 @@ impl Keeper for Pinned<'_> {
 
 impl Drop for Pinned<'_> {
     fn drop(&mut self) {
-        self.group.remove_pin(self.generation.load(Ordering::Relaxed));
+        self.group.uses().remove_pin(self.generation.load(Ordering::Relaxed));
     }
 }

@@ -51,8 +51,8 @@ impl MemBlock {
         group.while_there(py, self.held(), |live| {
             self.hold_slot(live);
             match self.body.mirror {
-                Mirror::ReadWrite => group.add_view(),
-                Mirror::ReadOnly => group.add_protected_view(),
+                Mirror::ReadWrite => group.uses().add_view(),
+                Mirror::ReadOnly => group.uses().add_protected_view(),
             }
             if let Some(hold) = self.hold() {
                 hold.lease().add_view();
@@ -82,7 +82,7 @@ impl MemBlock {
 
     /// Ends what [`MemGroup::add_pin`] counted.
     pub(crate) fn remove_pin(&self, generation: u32) {
-        self.body.group.get().remove_pin(generation);
+        self.body.group.get().uses().remove_pin(generation);
     }
 
     /// Makes it an exporter, which holds its slot. `live` must be of that slot.
@@ -92,7 +92,7 @@ impl MemBlock {
             // `delete` drops it.
             let _held = Arc::into_raw(live.share_slot());
             if self.body.mirror == Mirror::ReadWrite {
-                self.body.group.get().add_writer();
+                self.body.group.get().uses().add_writer();
             }
         }
     }
@@ -101,7 +101,7 @@ impl MemBlock {
 /// Ends a view of a block that shows that mirror.
 pub(super) fn remove_view(group: &MemGroup, mirror: Mirror) {
     match mirror {
-        Mirror::ReadWrite => group.remove_view(),
-        Mirror::ReadOnly => group.remove_protected_view(),
+        Mirror::ReadWrite => group.uses().remove_view(),
+        Mirror::ReadOnly => group.uses().remove_protected_view(),
     }
 }

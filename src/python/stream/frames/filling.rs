@@ -25,7 +25,7 @@ impl UnfinishedBody {
         let block = MemBlock::new(group, raw, Mirror::ReadWrite)?.unbind();
         let this = group.get();
         let (slot, generation) =
-            this.while_there(group.py(), raw.into(), |live| (live.share_slot(), this.add_pin()))?;
+            this.while_there(group.py(), raw.into(), |live| (live.share_slot(), this.uses().add_pin()))?;
         Ok(Self { block, _slot: slot, generation })
     }
 

@@ -38,7 +38,7 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn new(group: &MemGroup) -> Self {
-        let views = group.shared_views();
+        let views = group.uses().shared_views();
         Self { batches: Batches::new(), epoch: None, views, uncounted: (0, 0), found: Vec::new() }
     }
 
