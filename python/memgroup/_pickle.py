@@ -17,6 +17,7 @@ from memgroup._memgroup import (
     MemList,
     block_from_buffer,
     gathered,
+    list_of_joined,
     list_of_pieces,
     pieces,
 )
@@ -154,24 +155,49 @@ def load_aligned(_: Buffer, load: Callable[..., Any], *arguments: Any) -> Any:
     return load(*arguments)
 
 
+def _are_stored(buffers: Sequence[Buffer]) -> bool:
+    """Whether `buffers` are of an object in Ray's store, or of one that Ray sent along with a task.
+
+    Nobody writes their bytes any more, and they keep them for as long as they live. A receiver that names a
+    group wants a copy instead.
+    """
+    modules = {type(memoryview(buffer).obj).__module__ for buffer in buffers}
+    return modules == {"ray._raylet"} and _into.get() is None
+
+
 def _borrowed(
     buffers: Sequence[Buffer], align: int, readonly: bool
 ) -> tuple[MemGroup, tuple[MemBlock, ...]] | None:
     """Return a new group and blocks of it that show what came out of band, if they are as the sender's were.
 
-    That is as pickle has it: what is loaded shares the buffers' memory.
+    That is as pickle has it: what is loaded shares the buffers' memory. Copies replace buffers that are not
+    aligned, if these are a hundredth of all bytes or less: Ray aligns short ones to 8 bytes.
     """
-    if _into.get() is not None or not all(isinstance(buffer, memoryview) for buffer in buffers):
+    are_stored = _are_stored(buffers)
+    if _into.get() is not None or not (
+        are_stored or all(isinstance(buffer, memoryview) for buffer in buffers)
+    ):
         return None
     views = [memoryview(buffer) for buffer in buffers]
-    if sum(view.nbytes for view in views) < LARGE or not all(view.contiguous for view in views):
+    nbytes = sum(view.nbytes for view in views)
+    if (nbytes < LARGE and not are_stored) or not all(view.contiguous for view in views):
         return None
     if readonly:
         views = [view.toreadonly() for view in views]
     group = MemGroup(name="loaded")
     blocks = tuple(map(group.borrow, views))
-    fit = all(block.readonly == readonly and not block.address % align for block in blocks)
-    return (group, blocks) if fit else None
+    misaligned = sum(block.nbytes for block in blocks if block.address % align)
+    if misaligned > nbytes // 100 or not all(block.readonly == readonly for block in blocks):
+        return None
+    return group, tuple(_aligned(group, block, align) for block in blocks)
+
+
+def _aligned(group: MemGroup, block: MemBlock, align: int) -> MemBlock:
+    if not block.address % align:
+        return block
+    copy = group.alloc(block.nbytes, align=align)
+    copy[:] = block
+    return group.protect(copy) if block.readonly else copy
 
 
 def reduce_block(block: MemBlock, protocol: int) -> tuple[Any, ...]:
@@ -181,6 +207,7 @@ def reduce_block(block: MemBlock, protocol: int) -> tuple[Any, ...]:
 
 def load_block(buffer: Buffer, readonly: bool) -> MemBlock:
     """Return a block of the bytes of `buffer`; it shares them if they live in a group or came out of band."""
+    readonly = readonly or _are_stored([buffer])
     block = block_from_buffer(buffer, readonly)
     if block is not None:
         return block
@@ -196,7 +223,7 @@ def reduce_list(blocks: MemList, protocol: int) -> tuple[Any, ...]:
     """Return the pickled form of a list: its contiguous runs, or one copy of the records."""
     taken = pieces(blocks)
     if taken is None:
-        sizes = blocks.sizes.tobytes()
+        sizes = _sent(blocks.sizes.tobytes(), protocol)
         return load_joined, (_sent(gathered(blocks), protocol), sizes, blocks.readonly)
     stretches, firsts, table, align = taken
     if len(table) == 2:
@@ -209,6 +236,7 @@ def load_list(
     buffers: tuple[Buffer, ...], firsts: tuple[int, ...], table: _Table, align: int, readonly: bool
 ) -> MemList:
     """Return a list that lies in `buffers` if they are in a group or came out of band, else in a copy."""
+    readonly = readonly or _are_stored(buffers)
     blocks = list_of_pieces(None, buffers, firsts, table, align, readonly)
     borrowed = _borrowed(buffers, align, readonly) if blocks is None else None
     if borrowed is not None:
@@ -221,8 +249,14 @@ def load_list(
     return blocks
 
 
-def load_joined(buffer: Buffer, sizes: bytes, readonly: bool) -> MemList:
-    """Return a list of records of these sizes, which `buffer` holds one after the other."""
+def load_joined(buffer: Buffer, sizes: Buffer, readonly: bool) -> MemList:
+    """Return a list of records of these sizes, which `buffer` holds one after the other.
+
+    It shares their bytes if they are stored by Ray.
+    """
+    borrowed = _borrowed([buffer], 1, readonly=True) if _are_stored([buffer]) else None
+    if borrowed is not None:
+        return list_of_joined(borrowed[1][0], sizes)
     words = memoryview(sizes).cast("Q")
     group = _receiver(memoryview(buffer).nbytes + PADDING * len(words), readonly)
     blocks = group.alloc_many(words)

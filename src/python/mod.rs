@@ -74,6 +74,7 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(group::fault::enable_fault_report, module)?,
         wrap_pyfunction!(export::pickle::block_from_buffer, module)?,
         wrap_pyfunction!(export::pickle::gathered, module)?,
+        wrap_pyfunction!(export::pickle::list_of_joined, module)?,
         wrap_pyfunction!(export::pickle::list_of_pieces, module)?,
         wrap_pyfunction!(export::pickle::pieces, module)?,
         wrap_pyfunction!(share::handle::handle_of, module)?,

@@ -12,7 +12,7 @@ from memgroup._memgroup.io import FrameReader, ReadResult, non_blocking, read_no
 from memgroup._memgroup.list import MemList
 from memgroup._memgroup.memory import memory_facts
 from memgroup._memgroup.parcel import Parcel, ReceivedParcel, recv_parcel
-from memgroup._memgroup.pickling import block_from_buffer, gathered, list_of_pieces, pieces
+from memgroup._memgroup.pickling import block_from_buffer, gathered, list_of_joined, list_of_pieces, pieces
 from memgroup._memgroup.pool import MemPool, PoolStats
 from memgroup._memgroup.releases import recv_releases, send_releases
 from memgroup._memgroup.rmap import Broken, Machine, Process, Vma
@@ -47,6 +47,7 @@ __all__ = [
     "handle_of",
     "handle_segments",
     "is_text_utf8",
+    "list_of_joined",
     "list_of_pieces",
     "memory_facts",
     "non_blocking",

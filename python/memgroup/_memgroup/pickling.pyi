@@ -31,14 +31,25 @@ def pieces(
     Returns:
         The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many,
         size, from one to the next) or as two memoryviews of unsigned 64-bit integers; and the alignment. None
-        if bytes of others lie between the records (the list skips some of another list, say), or if there is
-        more between the records than in them.
+        if bytes of others lie between the records (the list skips some of another list, say), if there is
+        more between the records than in them, or if there are many short stretches.
     """
 
 def gathered(list: MemList) -> MemBlock | bytes:  # noqa: A002
     """Return the bytes of all records of a list, one after the other.
 
     They are a block of the group if that is secret, else bytes.
+    """
+
+def list_of_joined(block: MemBlock, sizes: ReadableBuffer) -> MemList:
+    """Return the list of records of these sizes that a block holds one after the other, without a copy.
+
+    Args:
+        block: The bytes of all records, as `gathered` returned them.
+        sizes: The sizes of all records, as any buffer of unsigned 64-bit integers.
+
+    Raises:
+        ValueError: They do not fit together.
     """
 
 def list_of_pieces(

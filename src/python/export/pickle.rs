@@ -6,10 +6,12 @@ use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
 
 use crate::fallible;
 use crate::list::layout::Run;
-use crate::list::{Columns, ListLayout};
+use crate::list::layout_builder::LayoutBuilder;
+use crate::list::{Columns, ListLayout, Span};
 use crate::python::block::buffer::Buffer;
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::{Get, MemBlock};
+use crate::python::ffi::raw_bytes::Bytes;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::LiveBlock;
 use crate::python::list::object::MemList;
@@ -115,8 +117,8 @@ impl<'py> BufferBytes<'py> {
 /// Returns:
 ///     The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many,
 ///     size, from one to the next) or as two memoryviews of unsigned 64-bit integers; and the alignment. None
-///     if bytes of others lie between the records (the list skips some of another list, say), or if there is
-///     more between the records than in them.
+///     if bytes of others lie between the records (the list skips some of another list, say), if there is
+///     more between the records than in them, or if there are many short stretches.
 #[pyfunction]
 pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let py = list.py();
@@ -124,7 +126,8 @@ pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'
     let stretches = this.stretches(py)?;
     let Some(stretches) = stretches else { return Ok(None) };
     let many = stretches.iter().map(|stretch| stretch.raw.len).fold(0, usize::saturating_add);
-    if many / 2 > this.nbytes(py)?.saturating_add(COPY_THRESHOLD) {
+    let are_scattered = stretches.len() > FEW_STRETCHES && many / stretches.len() < MEAN_STRETCH_BYTES;
+    if are_scattered || many / 2 > this.nbytes(py)?.saturating_add(COPY_THRESHOLD) {
         return Ok(None);
     }
     if !this.clear_gaps(py)? {
@@ -144,6 +147,12 @@ pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'
 
 /// So much between records is not worth a copy.
 const COPY_THRESHOLD: usize = 64 * 1024;
+
+/// So many stretches are never too many.
+const FEW_STRETCHES: usize = 64;
+
+/// More stretches than [`FEW_STRETCHES`], shorter than this on average, cost more than a copy.
+const MEAN_STRETCH_BYTES: usize = 4096;
 
 /// Return the bytes of all records of a list, one after the other.
 ///
@@ -207,6 +216,33 @@ pub(crate) fn list_of_pieces<'py>(
     if readonly { MemList::through(&group, &list, Mirror::ReadOnly).map(Some) } else { Ok(Some(list)) }
 }
 
+/// Return the list of records of these sizes that a block holds one after the other, without a copy.
+///
+/// Args:
+///     block: The bytes of all records, as `gathered` returned them.
+///     sizes: The sizes of all records, as any buffer of unsigned 64-bit integers.
+///
+/// Raises:
+///     ValueError: They do not fit together.
+#[pyfunction]
+pub(crate) fn list_of_joined<'py>(
+    block: &Bound<'py, MemBlock>,
+    sizes: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, MemList>> {
+    let (py, this) = (block.py(), block.get());
+    let sizes = numbers(sizes)?;
+    let run = this.run(py)?;
+    let mut builder = LayoutBuilder::new(sizes.len())?;
+    let mut end = 0_usize;
+    for len in sizes {
+        let start = end;
+        end = start.checked_add(len).filter(|&end| end <= this.raw().len).ok_or_else(damaged)?;
+        builder.push(Span { slot: run.slot, offset: run.offset + start, len })?;
+    }
+    let lease = this.lease_while_there(py)?;
+    MemList::of_parts(this.group().bind(py), builder.finish(1)?, this.raw().epoch, this.mirror(), lease)
+}
+
 /// What could all be made, in a vector for which there is memory.
 fn collected<T>(made: impl ExactSizeIterator<Item = PyResult<T>>) -> PyResult<Vec<T>> {
     let mut all = Vec::new();
@@ -243,12 +279,16 @@ fn columns(table: &Bound<'_, PyTuple>, align: usize) -> PyResult<Columns> {
 
 /// A copy of 64-bit integers in the order of this machine.
 fn numbers(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
-    let bytes = Buffer::of(object)?.gathered(false)?;
-    let (words, rest) = bytes.as_chunks::<{ size_of::<usize>() }>();
-    if !rest.is_empty() {
+    let buffer = Buffer::of(object)?;
+    let bytes = buffer.bytes();
+    if !bytes.len.is_multiple_of(size_of::<usize>()) || !buffer.is_c_contiguous() {
         return Err(damaged());
     }
-    Ok(fallible::collect(words.iter().map(|&word| usize::from_le_bytes(word)))?)
+    let mut words: Vec<usize> = fallible::filled(0, bytes.len / size_of::<usize>())?;
+    // SAFETY: the buffer keeps its bytes in place, and the words are new and as many bytes.
+    unsafe { Bytes::new(words.as_mut_ptr().cast(), bytes.len).copy_from(bytes) };
+    words.iter_mut().for_each(|word| *word = usize::from_le(*word));
+    Ok(words)
 }
 
 /// Whether each buffer holds the records that it is to hold.
