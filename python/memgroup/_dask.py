@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 COLUMN_BYTES = 16
-"""What a list takes for each record, besides the record."""
+"""What a list takes for each record, besides the record, at most."""
 
 
 def register_sizeof(sizeof: Any) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer as Buffer
 
-    _Table = tuple[int, int, int] | tuple[Buffer, Buffer]
+    _Table = tuple[int, int, int] | tuple[Buffer] | tuple[Buffer, Buffer]
 
 FIRST_OUT_OF_BAND = 5
 """The first pickle protocol that knows buffers."""
@@ -226,10 +226,10 @@ def reduce_list(blocks: MemList, protocol: int) -> tuple[Any, ...]:
         sizes = _sent(blocks.sizes.tobytes(), protocol)
         return load_joined, (_sent(gathered(blocks), protocol), sizes, blocks.readonly)
     stretches, firsts, table, align = taken
-    if len(table) == 2:
-        table = (_sent(table[0], protocol), _sent(table[1], protocol))
+    # Columns of numbers are sent as buffers.
+    numbers = [part if isinstance(part, int) else _sent(part, protocol) for part in table]
     sent = tuple(_sent(stretch, protocol) for stretch in stretches)
-    return _reduced(load_list, blocks.nbytes, protocol, sent, firsts, table, align, blocks.readonly)
+    return _reduced(load_list, blocks.nbytes, protocol, sent, firsts, tuple(numbers), align, blocks.readonly)
 
 
 def load_list(

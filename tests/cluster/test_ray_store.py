@@ -155,12 +155,12 @@ def test_an_object_stays_in_the_store_for_as_long_as_it_is_shown(store):
 
 
 @pytest.mark.usefixtures("cold")
-@pytest.mark.parametrize("kind", ["block", "uniform list", "few large records"])
+@pytest.mark.parametrize("kind", ["block", "uniform list", "mixed list"])
 def test_get_takes_less_than_a_hundredth_of_what_it_shows(store, kind):
-    nbytes = 8 * LARGE
+    nbytes = 12 * LARGE
     sizes = {
         "uniform list": [256] * (nbytes // 256),
-        "few large records": [9999, 10_001] * (nbytes // 20_000),
+        "mixed list": [16, 512] * (nbytes // 528),
     }
     group = MemGroup(base=2 * nbytes)
     sent = group.alloc(nbytes) if kind == "block" else group.alloc_many(sizes[kind])

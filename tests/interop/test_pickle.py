@@ -405,7 +405,7 @@ def test_a_group_without_room_loads_nothing_and_stays_usable():
 @pytest.mark.parametrize("in_a_group", [True, False])
 def test_a_damaged_pickle_is_a_value_error(change, in_a_group):
     group = MemGroup(base=4096)
-    made = list_of(group, RECORDS * 5)
+    made = list_of(group, [*RECORDS * 5, b"x" * 70_000])  # too large for sizes in 16 bits
     taken: Any = pieces(made)
     stretches, firsts, table, align = taken
     buffers = stretches if in_a_group else tuple(map(bytes, stretches))

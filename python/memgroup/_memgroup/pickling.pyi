@@ -8,7 +8,7 @@ from memgroup._memgroup.block import MemBlock
 from memgroup._memgroup.group import MemGroup
 from memgroup._memgroup.list import MemList
 
-_Numbers: TypeAlias = tuple[int, int, int] | tuple[ReadableBuffer, ReadableBuffer]
+_Numbers: TypeAlias = tuple[int, int, int] | tuple[ReadableBuffer] | tuple[ReadableBuffer, ReadableBuffer]
 
 def block_from_buffer(buffer: ReadableBuffer, readonly: bool) -> MemBlock | None:
     """Return the block that shares the bytes of `buffer`, if these live in a group of this process.
@@ -30,9 +30,10 @@ def pieces(
 
     Returns:
         The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many,
-        size, from one to the next) or as two memoryviews of unsigned 64-bit integers; and the alignment. None
-        if bytes of others lie between the records (the list skips some of another list, say), if there is
-        more between the records than in them, or if there are many short stretches.
+        size, from one to the next), as one buffer of 16-bit sizes, if each begins where the one before ends,
+        aligned, or as two buffers of unsigned 64-bit integers; and the alignment. None if bytes of others lie
+        between the records (the list skips some of another list, say), if there is more between the records
+        than in them, or if there are many short stretches.
     """
 
 def gathered(list: MemList) -> MemBlock | bytes:  # noqa: A002
@@ -67,7 +68,7 @@ def list_of_pieces(
             None then. If all of them live in this group, what lies between the records is the list's.
         buffers: As `pieces` returned them.
         firsts: As `pieces` returned them.
-        table: As `pieces` returned it; the numbers as any buffers of unsigned 64-bit integers.
+        table: As `pieces` returned it; the numbers as any buffers.
         align: As `pieces` returned it.
         readonly: Whether a protected list is wanted.
 

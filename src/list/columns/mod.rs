@@ -1,8 +1,9 @@
 //! The columns of a list: how large each of its objects is, and where it begins.
 //!
-//! `builder` makes them of sizes, `parts` of parts of memory that is there.
+//! `builder` makes them of sizes, `parts` of parts of memory that is there; `packed` ones are small.
 
 pub(crate) mod builder;
+mod packed;
 mod parts;
 mod stretches;
 
@@ -13,6 +14,7 @@ use crate::fallible;
 use crate::layout;
 use crate::os;
 pub(crate) use builder::Builder;
+use packed::Packed;
 pub(crate) use parts::PartsBuilder;
 
 /// No list reaches further: far more than all slots of a group hold together, and far from overflow.
@@ -32,6 +34,8 @@ pub(crate) struct Columns {
 enum Sizes {
     /// A size and a start for each object: 16 bytes.
     Each { starts: Vec<usize>, sizes: Vec<usize> },
+    /// A size for each object: two bytes.
+    Packed(Packed),
     /// Objects of one size, so many bytes apart: no table at all.
     One { size: usize, stride: usize },
 }
@@ -85,6 +89,7 @@ impl Columns {
     pub(crate) fn size(&self, object: usize) -> usize {
         match &self.sizes {
             Sizes::Each { sizes, .. } => sizes[object],
+            Sizes::Packed(packed) => packed.size(object),
             Sizes::One { size, .. } => *size,
         }
     }
@@ -94,6 +99,7 @@ impl Columns {
     pub(crate) fn start(&self, object: usize) -> usize {
         match &self.sizes {
             Sizes::Each { starts, .. } => starts[object],
+            Sizes::Packed(packed) => packed.start(object),
             Sizes::One { stride, .. } => object * stride,
         }
     }
@@ -105,6 +111,7 @@ impl Columns {
             Sizes::Each { starts, sizes } => {
                 let _ = starts[objects.clone()].iter().zip(&sizes[objects]).all(|(&start, &size)| work(start, size));
             }
+            Sizes::Packed(packed) => packed.each(objects, work),
             Sizes::One { size, stride } => {
                 let _ = objects.into_iter().all(|object| work(object * stride, *size));
             }
@@ -119,7 +126,7 @@ impl Columns {
     /// Size and distance of the objects where all are of one size.
     pub(crate) fn uniform_sizes(&self) -> Option<(usize, usize)> {
         match self.sizes {
-            Sizes::Each { .. } => None,
+            Sizes::Each { .. } | Sizes::Packed(_) => None,
             Sizes::One { size, stride } => Some((size, stride)),
         }
     }
@@ -155,9 +162,10 @@ impl Columns {
         let Self { len, align, .. } = self;
         let (mut starts, mut own) = match self.sizes {
             Sizes::Each { starts, sizes } => (starts, sizes),
-            Sizes::One { size, stride } => {
-                (fallible::collect((0..len).map(|object| object * stride))?, fallible::filled(size, len)?)
-            }
+            _ => (
+                fallible::collect((0..len).map(|object| self.start(object)))?,
+                fallible::collect((0..len).map(|object| self.size(object)))?,
+            ),
         };
         for (object, size) in sizes {
             own[object] = size;

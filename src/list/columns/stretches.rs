@@ -14,20 +14,21 @@ impl Columns {
     /// How many objects, from `first` on, `room` bytes hold.
     pub(crate) fn fitting(&self, first: usize, room: usize) -> usize {
         let left = self.len - first;
-        match &self.sizes {
-            Sizes::Each { starts, .. } => {
-                let limit = starts[first].saturating_add(room);
-                // Those that begin below the limit end below it too, but perhaps the last.
-                let begun = starts[first..].partition_point(|&start| start < limit);
-                match begun.checked_sub(1) {
-                    Some(last) if self.end(first + last) > limit => last,
-                    _ => begun,
-                }
+        let limit = self.start(first).saturating_add(room);
+        let begun = match &self.sizes {
+            Sizes::Each { starts, .. } => starts[first..].partition_point(|&start| start < limit),
+            Sizes::Packed(packed) => packed.begun(first, limit),
+            Sizes::One { size, stride } => {
+                return match room.checked_sub((*size).max(1)) {
+                    Some(rest) => (rest / stride + 1).min(left),
+                    None => 0,
+                };
             }
-            Sizes::One { size, stride } => match room.checked_sub((*size).max(1)) {
-                Some(rest) => (rest / stride + 1).min(left),
-                None => 0,
-            },
+        };
+        // Those that begin below the limit end below it too, but perhaps the last.
+        match begun.checked_sub(1) {
+            Some(last) if self.end(first + last) > limit => last,
+            _ => begun,
         }
     }
 
@@ -61,6 +62,7 @@ impl Columns {
     pub(crate) fn sum_of_sizes(&self, objects: Range<usize>) -> usize {
         match &self.sizes {
             Sizes::Each { sizes, .. } => sizes[objects].iter().sum(),
+            Sizes::Packed(packed) => packed.sum_of_sizes(objects),
             Sizes::One { size, .. } => objects.len() * size,
         }
     }
@@ -86,6 +88,10 @@ impl Columns {
                 };
                 objects.start + count
             }
+            Sizes::Packed(packed) => {
+                let begun = packed.begun(objects.start, at.saturating_add(1)).max(1);
+                (objects.start + begun).min(objects.end) - 1
+            }
             Sizes::One { stride, .. } => (at / stride).min(objects.end - 1),
         }
     }
@@ -101,6 +107,7 @@ impl Columns {
                 }
                 (last + 1 - first, starts[last] + sizes[last] - starts[first])
             }
+            Sizes::Packed(packed) => packed.unpadded(first, end),
             Sizes::One { size, stride } if size == stride => (end - first, (end - first) * size),
             Sizes::One { size, .. } => (1, *size),
         }

@@ -116,9 +116,10 @@ impl<'py> BufferBytes<'py> {
 ///
 /// Returns:
 ///     The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many,
-///     size, from one to the next) or as two memoryviews of unsigned 64-bit integers; and the alignment. None
-///     if bytes of others lie between the records (the list skips some of another list, say), if there is
-///     more between the records than in them, or if there are many short stretches.
+///     size, from one to the next), as one buffer of 16-bit sizes, if each begins where the one before ends,
+///     aligned, or as two buffers of unsigned 64-bit integers; and the alignment. None if bytes of others lie
+///     between the records (the list skips some of another list, say), if there is more between the records
+///     than in them, or if there are many short stretches.
 #[pyfunction]
 pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let py = list.py();
@@ -138,11 +139,28 @@ pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'
         stretches.iter().map(|stretch| MemBlock::with_lease(group, stretch.raw, this.mirror(), this.share_lease()));
     let blocks = PyTuple::new(py, collected(blocks)?)?;
     let firsts = PyTuple::new(py, stretches.iter().map(|stretch| stretch.first))?;
-    let table = match this.columns().uniform_sizes() {
-        Some((size, stride)) => (this.len(), size, stride).into_pyobject(py)?,
-        None => PyTuple::new(py, this.table(py)?)?,
-    };
-    Ok(Some((blocks, firsts, table, this.columns().align()).into_pyobject(py)?))
+    Ok(Some((blocks, firsts, table(list)?, this.columns().align()).into_pyobject(py)?))
+}
+
+/// The sizes and beginnings of records that follow one another, as `pieces` returns them.
+fn table<'py>(list: &Bound<'py, MemList>) -> PyResult<Bound<'py, PyTuple>> {
+    let (py, this) = (list.py(), list.get());
+    let (columns, objects) = (this.columns(), this.part().reach());
+    if let Some((size, stride)) = columns.uniform_sizes() {
+        return (this.len(), size, stride).into_pyobject(py);
+    }
+    if !columns.can_be_packed(objects.clone()) {
+        return PyTuple::new(py, this.table(py)?);
+    }
+    let sizes = PyBytes::new_with(py, size_of::<u16>() * objects.len(), |bytes| {
+        let (words, _) = bytes.as_chunks_mut();
+        for (word, object) in words.iter_mut().zip(objects) {
+            // It fits, or they could not be packed.
+            *word = (columns.size(object) as u16).to_le_bytes();
+        }
+        Ok(())
+    })?;
+    PyTuple::new(py, [sizes])
 }
 
 /// So much between records is not worth a copy.
@@ -178,7 +196,7 @@ pub(crate) fn gathered<'py>(list: &Bound<'py, MemList>) -> PyResult<Bound<'py, P
 ///         None then. If all of them live in this group, what lies between the records is the list's.
 ///     buffers: As `pieces` returned them.
 ///     firsts: As `pieces` returned them.
-///     table: As `pieces` returned it; the numbers as any buffers of unsigned 64-bit integers.
+///     table: As `pieces` returned it; the numbers as any buffers.
 ///     align: As `pieces` returned it.
 ///     readonly: Whether a protected list is wanted.
 ///
@@ -230,7 +248,7 @@ pub(crate) fn list_of_joined<'py>(
     sizes: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, MemList>> {
     let (py, this) = (block.py(), block.get());
-    let sizes = numbers(sizes)?;
+    let sizes: Vec<usize> = numbers(sizes)?;
     let run = this.run(py)?;
     let mut builder = LayoutBuilder::new(sizes.len())?;
     let mut end = 0_usize;
@@ -272,22 +290,49 @@ fn columns(table: &Bound<'_, PyTuple>, align: usize) -> PyResult<Columns> {
             false => Err(damaged()),
         };
     }
+    if table.len() == 1 {
+        let (sizes,): (Bound<'_, PyAny>,) = table.extract()?;
+        return Ok(Columns::packed(numbers(&sizes)?, align)?);
+    }
     let (sizes, starts): (Bound<'_, PyAny>, Bound<'_, PyAny>) = table.extract()?;
     let (sizes, starts) = (numbers(&sizes)?, numbers(&starts)?);
     Columns::of_table(starts, sizes, align).ok_or_else(damaged)
 }
 
-/// A copy of 64-bit integers in the order of this machine.
-fn numbers(object: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+/// An integer of a table.
+///
+/// # Safety
+/// Any bytes must be one.
+unsafe trait Number: Copy + Default {
+    /// From the order of bytes in a pickle to that of this machine.
+    fn in_native_order(self) -> Self;
+}
+
+// SAFETY: any eight bytes are a word: there are no others than 64-bit ones here.
+unsafe impl Number for usize {
+    fn in_native_order(self) -> Self {
+        Self::from_le(self)
+    }
+}
+
+// SAFETY: any two bytes are such an integer.
+unsafe impl Number for u16 {
+    fn in_native_order(self) -> Self {
+        Self::from_le(self)
+    }
+}
+
+/// A copy of integers in the order of this machine.
+fn numbers<T: Number>(object: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {
     let buffer = Buffer::of(object)?;
     let bytes = buffer.bytes();
-    if !bytes.len.is_multiple_of(size_of::<usize>()) || !buffer.is_c_contiguous() {
+    if !bytes.len.is_multiple_of(size_of::<T>()) || !buffer.is_c_contiguous() {
         return Err(damaged());
     }
-    let mut words: Vec<usize> = fallible::filled(0, bytes.len / size_of::<usize>())?;
-    // SAFETY: the buffer keeps its bytes in place, and the words are new and as many bytes.
+    let mut words: Vec<T> = fallible::filled(T::default(), bytes.len / size_of::<T>())?;
+    // SAFETY: the buffer keeps its bytes in place, and the words are new and as many bytes, any of which are words.
     unsafe { Bytes::new(words.as_mut_ptr().cast(), bytes.len).copy_from(bytes) };
-    words.iter_mut().for_each(|word| *word = usize::from_le(*word));
+    words.iter_mut().for_each(|word| *word = word.in_native_order());
     Ok(words)
 }
 
