@@ -9,12 +9,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::os::fork::{self, SharedPerProcess};
-use crate::os::messages::{self, MAX_DESCRIPTORS, Socket};
+use crate::os::messages::{self, Socket};
 use crate::share::ShareError;
 use crate::share::arrived::{Arrived, Outcome};
 use crate::share::inbox::Inbox;
 use crate::share::outbox::{Outbox, Sending};
-use crate::share::wire::{MAX_BODY, MAX_RELEASED, MAX_RETIRED, Object};
+use crate::share::wire::Object;
 
 /// The sockets of this process. Locked only while no fork is under way, and never while anybody waits.
 static CHANNELS: SharedPerProcess<Mutex<Channels>> = SharedPerProcess::new();
@@ -60,7 +60,8 @@ impl Channel {
     /// then goes on with the next call.
     ///
     /// # Errors
-    /// [`ShareError::Malformed`] for more than a message can name, [`ShareError::Socket`].
+    /// [`ShareError::Scattered`], [`ShareError::Crowded`], [`ShareError::Malformed`] for more than a message can say, before anything
+    /// is sent; [`ShareError::Socket`].
     pub(crate) fn send<E: From<ShareError>>(
         &self,
         fd: BorrowedFd<'_>,
@@ -191,5 +192,3 @@ impl Channels {
         (channel, closed)
     }
 }
-
-const _: () = assert!(MAX_DESCRIPTORS * 24 + MAX_RETIRED * 16 + MAX_RELEASED * 24 < MAX_BODY / 2);

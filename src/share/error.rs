@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::os::Unfit;
-use crate::share::wire::Malformed;
+use crate::share::wire::{MAX_SEGMENTS, Malformed};
 
 /// Why an object was not sent or received.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,27 @@ pub enum ShareError {
     /// The socket is none that descriptors travel over.
     #[error("objects of shared groups travel over Unix sockets alone: make it with AF_UNIX (socket.socketpair())")]
     Family,
+
+    /// The object lies in more slots than one message, or one handle, names.
+    #[error(
+        "the object lies in {slots} slots, and one message names {most}: copy it into one group (copy, copy_many), or send its parts"
+    )]
+    Scattered {
+        /// How many.
+        slots: usize,
+        /// How many there may be.
+        most: usize,
+    },
+
+    /// More slots have gone over the socket, and are still their groups', than a receiver takes.
+    #[error(
+        "{slots} slots would be known at the other end of the socket, and {MAX_SEGMENTS} may be: free groups whose objects were sent \
+         over it, or use another socket"
+    )]
+    Crowded {
+        /// How many.
+        slots: usize,
+    },
 
     /// The kernel refused to send or to receive.
     #[error("the socket refused it: {}{}", std::io::Error::from_raw_os_error(*.0), remedy(*.0))]

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::os::fork::{self, NoFork, SharedPerProcess};
+use crate::os::messages::MAX_DESCRIPTORS;
 use crate::os::{ReceivedFile, SharedFile};
 use crate::share::ShareError;
 use crate::share::arrived::Arrived;
@@ -41,7 +42,7 @@ fn lock<T: Default + Send>(
 /// The handle of an object. From now on [`exported`] finds its memory, for as long as the group has it.
 ///
 /// # Errors
-/// [`ShareError::Malformed`] for more than a message can name.
+/// [`ShareError::Scattered`] for more than a handle can name.
 pub(crate) fn encode(outgoing: Outgoing) -> Result<Vec<u8>, ShareError> {
     let Outgoing { object, files } = outgoing;
     let mut announced: Vec<Announcement> = Vec::new();
@@ -54,6 +55,9 @@ pub(crate) fn encode(outgoing: Outgoing) -> Result<Vec<u8>, ShareError> {
             file.lose_sight();
             exported.files.insert(segment, Arc::downgrade(file));
         }
+    }
+    if announced.len() > MAX_DESCRIPTORS {
+        return Err(ShareError::Scattered { slots: announced.len(), most: MAX_DESCRIPTORS });
     }
     let retired = exported.retired.iter().copied().collect();
     Ok(Message { announced, retired, released: Vec::new(), object }.encode()?)

@@ -8,10 +8,7 @@ use std::sync::atomic::{Ordering, fence};
 use crate::os::{ReceivedFile, fork, messages};
 use crate::share::ShareError;
 use crate::share::arrived::{Arrived, Outcome};
-use crate::share::wire::{Announcement, HEADER, Header, MAX_BODY, Message, Release, SegmentId};
-
-/// The most memory that one socket may announce: whoever announces more without end means harm.
-const MAX_SEGMENTS: usize = 4096;
+use crate::share::wire::{Announcement, HEADER, Header, MAX_BODY, MAX_SEGMENTS, Message, Release, SegmentId};
 
 #[derive(Default)]
 pub(super) struct Inbox {

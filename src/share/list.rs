@@ -12,7 +12,7 @@ use crate::group::MemGroup;
 use crate::list::{Columns, ListLayout};
 use crate::os::{ReceivedFile, SharedFile};
 use crate::share::outbox::Sending;
-use crate::share::wire::{self, Extent, MAX_LIST_SEGMENTS, OBJECT_BYTES, Object, RUN_BYTES, SegmentId};
+use crate::share::wire::{self, Extent, OBJECT_BYTES, Object, RUN_BYTES, SegmentId};
 use crate::share::{Arrived, Malformed, ShareError, extent, file_of, range};
 use crate::slot::{LiveSlots, SlotPtr, SlotRef};
 
@@ -53,7 +53,7 @@ struct Hulls<'a>(Vec<(SlotRef<'a>, usize, usize)>);
 /// Describes a whole list, and writes its table to the group.
 ///
 /// # Errors
-/// [`ShareError::NotShared`], [`ShareError::Group`] for memory, [`ShareError::Malformed`] for too many slots.
+/// [`ShareError::NotShared`], [`ShareError::Group`] for memory.
 ///
 /// # Safety
 /// The list must lie in those slots.
@@ -242,6 +242,6 @@ impl Reader<'_> {
     }
 }
 
-const _: () = assert!(size_of::<usize>() == size_of::<u64>() && RUN_BYTES == 24 && MAX_LIST_SEGMENTS < 1 << 16);
+const _: () = assert!(size_of::<usize>() == size_of::<u64>() && RUN_BYTES == 24);
 #[cfg(target_endian = "big")]
 compile_error!("the tables of lists are read as they are, in little-endian order");

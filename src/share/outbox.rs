@@ -6,10 +6,12 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Weak};
 
 use crate::os::SharedFile;
-use crate::os::messages;
+use crate::os::messages::{self, MAX_DESCRIPTORS};
 use crate::share::ShareError;
 use crate::share::arrived::Outcome;
-use crate::share::wire::{Announcement, MAX_RELEASED, MAX_RETIRED, Message, Object, Release, SegmentId};
+use crate::share::wire::{
+    Announcement, MAX_NAMED, MAX_RELEASED, MAX_RETIRED, MAX_SEGMENTS, Message, Object, Release, SegmentId,
+};
 
 /// Memory that is being sent: a reset does not use it again meanwhile. To be made while the group cannot be reset.
 #[derive(Debug)]
@@ -62,21 +64,60 @@ struct Announced {
     is_read: bool,
 }
 
+impl Announced {
+    fn new(file: &Arc<SharedFile>) -> Self {
+        Self { file: Arc::downgrade(file), messages: 0, is_read: false }
+    }
+}
+
 impl Outbox {
-    /// Sends a message without waiting.
+    /// Sends a message without waiting, and before it what it needs of memory that is more than it can carry.
+    ///
+    /// # Errors
+    /// [`ShareError::Scattered`] and [`ShareError::Crowded`] before anything is sent, [`ShareError::Malformed`], [`ShareError::Socket`].
     pub(super) fn send(
         &mut self,
         fd: BorrowedFd<'_>,
         files: &[Sending],
         object: &Object,
     ) -> Result<Outcome<()>, ShareError> {
-        if self.flush(fd)? == Outcome::Wait {
-            return Ok(Outcome::Wait);
+        let named = object.named();
+        if named > MAX_NAMED {
+            return Err(ShareError::Scattered { slots: named, most: MAX_NAMED });
         }
         self.find_retired();
         let files = distinct(files);
-        let new: Vec<_> = files.iter().filter(|file| !self.announced.contains_key(&file.id())).collect();
-        let announcement = |file: &&&Sending| Announcement { segment: file.id(), capacity: file.len() as u64 };
+        let mut new: Vec<_> = files.iter().copied().filter(|file| !self.announced.contains_key(&file.id())).collect();
+        let all = self.announced.len() + new.len();
+        if all > MAX_SEGMENTS {
+            return Err(ShareError::Crowded { slots: all });
+        }
+        let nothing = Object::Memory(Vec::new());
+        while all + self.retired.len() > MAX_SEGMENTS {
+            if self.post(fd, &[], &nothing)? == Outcome::Wait {
+                return Ok(Outcome::Wait);
+            }
+        }
+        while new.len() > MAX_DESCRIPTORS {
+            let rest = new.split_off(MAX_DESCRIPTORS);
+            if self.post(fd, &new, &nothing)? == Outcome::Wait {
+                return Ok(Outcome::Wait);
+            }
+            new = rest;
+        }
+        let outcome = self.post(fd, &new, object)?;
+        if outcome != Outcome::Wait {
+            files.into_iter().for_each(|file| self.note_named(file));
+        }
+        Ok(outcome)
+    }
+
+    /// Sends one message that announces `new`, as far as the socket takes it at once.
+    fn post(&mut self, fd: BorrowedFd<'_>, new: &[&Sending], object: &Object) -> Result<Outcome<()>, ShareError> {
+        if self.flush(fd)? == Outcome::Wait {
+            return Ok(Outcome::Wait);
+        }
+        let announcement = |file: &&Sending| Announcement { segment: file.id(), capacity: file.len() as u64 };
         let message = Message {
             announced: new.iter().map(announcement).collect(),
             retired: self.retired.iter().take(MAX_RETIRED).copied().collect(),
@@ -87,7 +128,7 @@ impl Outbox {
         let descriptors: Vec<_> = new.iter().map(|file| file.reader().as_raw_fd()).collect();
         match messages::send(fd, &bytes, &descriptors) {
             Ok(sent) => {
-                files.into_iter().for_each(|file| self.note_named(file));
+                new.iter().for_each(|file| drop(self.announced.insert(file.id(), Announced::new(file))));
                 self.retired.drain(..message.retired.len());
                 self.released.drain(..message.released.len());
                 self.rest = bytes[sent..].to_vec();
@@ -100,8 +141,7 @@ impl Outbox {
 
     /// Notes that a message has named memory, which `file` has kept from being used again until now.
     fn note_named(&mut self, file: &Sending) {
-        let new = || Announced { file: Arc::downgrade(file), messages: 0, is_read: false };
-        let announced = self.announced.entry(file.id()).or_insert_with(new);
+        let announced = self.announced.entry(file.id()).or_insert_with(|| Announced::new(file));
         announced.messages += 1;
         if !announced.is_read {
             announced.is_read = true;
