@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from memgroup._memgroup import MemGroup
 from memgroup.futures import _worker
-from memgroup.futures._pickling import PLAIN
+from memgroup.futures._pickling import is_plain
 from memgroup.futures._results import Links
 from memgroup.futures._tasks import Arguments, Task
 
@@ -24,8 +24,8 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
 
     What pickles out of band (arrays of numpy, frames of pandas, tables of pyarrow and others) and has 32 KiB
     or more is written to memory of the sender, 64-byte aligned, and read from there without a copy: it is
-    read-only at the other end. What lives in `result_group()` or in another shared group is not copied at
-    all. All else is as there.
+    read-only at the other end. A pickle of that size is loaded from there, too. What lives in
+    `result_group()` or in another shared group is not copied at all. All else is as there.
 
     Args:
         max_workers: As there.
@@ -78,7 +78,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         """Submit a call, as there."""
         self._links.add_task()
         try:
-            if all(type(arg) in PLAIN for arg in (*args, *kwargs.values())):
+            if all(map(is_plain, (*args, *kwargs.values()))):
                 future = super().submit(_worker.run, fn, args, kwargs)
             else:
                 task: Any = Task(self._arguments, fn, args, kwargs)

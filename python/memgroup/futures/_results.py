@@ -142,23 +142,44 @@ def receive(
     executor: bytes,
     worker: bytes,
     number: int,
-    data: bytes,
+    pickled: bytes | None,
     handles: list[bytes | None],
     copies: bytes | None,
 ) -> Any:
-    """Return a result: `handles` are those of its buffers, None for the next one of the list of `copies`."""
+    """Return a result.
+
+    Args:
+        executor: Number of the executor.
+        worker: Number of the worker.
+        number: Which of the parcels of the worker has the result's memory.
+        pickled: The result's pickle, or None for the last one of the list of `copies`.
+        handles: Those of its buffers, None for the next one of the list of `copies`.
+        copies: Handle of the list of what was copied to the result's group.
+    """
     link = executors[executor].of(worker)
-    parcel = link.parcel(number)
+    try:
+        return load(link, link.parcel(number), pickled, handles, copies)
+    finally:
+        link.release()
+
+
+def load(
+    link: Link,
+    parcel: ReceivedParcel,
+    pickled: bytes | None,
+    handles: list[bytes | None],
+    copies: bytes | None,
+) -> Any:
+    """Unpickle a result from its parcel, of which only the result keeps memory."""
     group = MemGroup(name="results")
     copied = iter(parcel.take(group, copies) if copies is not None else ())
     buffers = [next(copied) if handle is None else parcel.take(group, handle) for handle in handles]
     taking.parcel, taking.group = parcel, group
     try:
-        return pickle.loads(data, buffers=buffers)
+        return pickle.loads(next(copied) if pickled is None else pickled, buffers=buffers)
     finally:
         del taking.parcel, taking.group
         releaser().watch(group, link)
-        link.release()
 
 
 class Releaser:

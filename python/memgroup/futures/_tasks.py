@@ -10,10 +10,15 @@ from weakref import WeakValueDictionary
 
 from memgroup import _memgroup, _processes
 from memgroup._memgroup import MemBlock, MemGroup
-from memgroup.futures._pickling import PROTOCOL, LargeBuffers, dumps
+from memgroup.futures._pickling import PROTOCOL, SMALL, LargeBuffers, dumps
+
+# Arguments of fewer bytes share groups of so many, because a worker asks for the memory of each group.
+TOGETHER = 16 * 1024 * 1024
 
 # So many bytes at each end tell most buffers apart.
 SAMPLE = 64
+
+ALIGN = 64
 
 Key = tuple[int, bytes, bytes]
 
@@ -22,7 +27,7 @@ class Argument:
     """A buffer that was copied to shared memory, for as long as a task needs it."""
 
     def __init__(self, group: MemGroup, buffer: memoryview) -> None:
-        self.block: MemBlock = group.copy(buffer, align=64)
+        self.block: MemBlock = group.copy(buffer, align=ALIGN)
 
 
 class Arguments:
@@ -30,6 +35,8 @@ class Arguments:
 
     def __init__(self) -> None:
         self.known: WeakValueDictionary[Key, Argument] = WeakValueDictionary()
+        self.group: MemGroup | None = None
+        self.room = 0
 
     def of(self, buffer: memoryview) -> Argument:
         """Return the copy of a buffer, made now if there is none."""
@@ -37,9 +44,17 @@ class Arguments:
         argument = self.known.get(key)
         # It may have been written to since.
         if argument is None or argument.block != buffer:
-            group = MemGroup(shared=True, name="arguments")
-            argument = self.known[key] = Argument(group, buffer)
+            argument = self.known[key] = Argument(self.group_for(buffer.nbytes), buffer)
         return argument
+
+    def group_for(self, nbytes: int) -> MemGroup:
+        """Return a group with room for an argument of that many bytes."""
+        if nbytes >= TOGETHER:
+            return MemGroup(base=nbytes, shared=True, name="arguments")
+        if self.group is None or nbytes > self.room:
+            self.group, self.room = MemGroup(base=TOGETHER, shared=True, name="arguments"), TOGETHER
+        self.room -= nbytes + ALIGN
+        return self.group
 
 
 class Task:
@@ -55,7 +70,8 @@ class Task:
     def __reduce__(self) -> Any:
         large = LargeBuffers()
         data = dumps(self.call, large, reduce)
-        return ArrivedTask, (data, [self.buffer(raw) for raw in large])
+        call = data if len(data) < SMALL else self.buffer(memoryview(data))
+        return ArrivedTask, (call, [self.buffer(raw) for raw in large])
 
     def buffer(self, raw: memoryview) -> Any:
         """Return what `multiprocessing` sends by handle."""
@@ -74,13 +90,13 @@ class Task:
 class ArrivedTask:
     """A call in the worker."""
 
-    def __init__(self, data: bytes, buffers: list[Any]) -> None:
-        self.data, self.buffers = data, buffers
+    def __init__(self, call: bytes | MemBlock, buffers: list[Any]) -> None:
+        self.call, self.buffers = call, buffers
 
     def load(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         """Return the function and its arguments."""
-        fn, args, kwargs = pickle.loads(self.data, buffers=self.buffers)
-        self.buffers = []
+        fn, args, kwargs = pickle.loads(self.call, buffers=self.buffers)
+        self.call, self.buffers = b"", []
         return fn, args, kwargs
 
 

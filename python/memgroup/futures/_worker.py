@@ -13,7 +13,7 @@ from typing import Any
 from memgroup import _memgroup
 from memgroup._memgroup import GroupStats, MemGroup, Parcel
 from memgroup.futures import _results
-from memgroup.futures._pickling import PLAIN, PROTOCOL, LargeBuffers, dumps
+from memgroup.futures._pickling import PROTOCOL, SMALL, LargeBuffers, dumps, is_plain
 from memgroup.futures._tasks import ArrivedTask
 
 # Results are put into one group up to so many bytes: its memory is written again when all of them are gone.
@@ -138,7 +138,7 @@ class Worker:
 
     def pack(self, result: Any) -> Any:
         """Return what the pool is to pickle for a result."""
-        if type(result) in PLAIN:
+        if is_plain(result):
             return result
         parcel = Parcel()
         has_objects = False
@@ -153,17 +153,20 @@ class Worker:
 
         large = LargeBuffers()
         data = dumps(result, large, reduce)
-        if not large and not has_objects:
-            return Pickled(data)
         handles = [parcel.add(buffer) for buffer in large]
         copies = [buffer for buffer, handle in zip(large, handles, strict=True) if handle is None]
+        pickled = None if len(data) >= SMALL else data
+        if pickled is None:
+            copies.append(memoryview(data))
+        elif not large and not has_objects:
+            return Pickled(data)
         copied = None
         if copies:
             group = self.group(sum(buffer.nbytes for buffer in copies))
             copied = parcel.add(group.copy_many(copies, align=64))
         parcel.send(self.sock())
         self.sent += 1
-        return Ticket(self.executor, self.id, self.sent - 1, data, handles, copied)
+        return Ticket(self.executor, self.id, self.sent - 1, pickled, handles, copied)
 
 
 worker: Worker | None = None

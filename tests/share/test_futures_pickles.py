@@ -1,0 +1,114 @@
+"""The executor: large pickles go through shared memory, and small arguments share it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+from multiprocessing import reduction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from memgroup.futures import ProcessPoolExecutor, _worker
+from memgroup.futures._pickling import SMALL
+from memgroup.futures._results import Links
+from memgroup.futures._tasks import TOGETHER, Arguments, Task
+
+RECORDS = [bytes([number % 256]) * 100 for number in range(10_000)]
+LARGE = [RECORDS, b"x" * 1_000_000, "ä" * 1_000_000, 1 << 1_000_000, {"a": RECORDS, "b": np.arange(100_000)}]
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+
+@pytest.fixture
+def single():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as made:
+        yield made
+
+
+@pytest.fixture
+def worker():
+    links = Links()
+    made = _worker.Worker(links.theirs, links.id, os.getpid(), None, 60.0)
+    yield made
+    links.close()
+    if made.link is not None:
+        made.link.close()
+
+
+def same(obj):
+    return obj
+
+
+def equal(one, other):
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+    return type(one) is type(other) and one == other
+
+
+def memory_of(array):
+    """The inode of the memory that an array lies in."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        addresses, _, _, _, inode, *_ = line.split()
+        start, end = (int(address, 16) for address in addresses.split("-"))
+        if start <= array.ctypes.data < end:
+            return inode
+    raise LookupError(f"no memory at {array.ctypes.data:#x}")
+
+
+@pytest.mark.parametrize("obj", LARGE, ids=lambda obj: type(obj).__name__)
+def test_large_pickles_go_there_and_back(single, obj):
+    assert equal(single.submit(same, obj).result(), obj)
+
+
+@pytest.mark.parametrize("obj", LARGE, ids=lambda obj: type(obj).__name__)
+def test_the_pipe_carries_little_of_a_large_result(worker, obj):
+    sent = reduction.ForkingPickler.dumps(worker.pack(obj))
+    assert len(sent) < 2000
+    assert equal(pickle.loads(sent), obj)
+
+
+def test_a_result_without_buffers_gives_its_memory_back_at_once(worker):
+    assert pickle.loads(reduction.ForkingPickler.dumps(worker.pack(RECORDS))) == RECORDS
+    worker.groups.current = None
+    assert _worker.readers(worker.group().stats()) == 0
+    assert len(worker.groups.groups) == 1
+
+
+def test_the_pipe_carries_little_of_a_large_argument():
+    task = Task(Arguments(), same, (RECORDS,), {})
+    sent = reduction.ForkingPickler.dumps(task)
+    assert len(sent) < 2000
+    fn, args, kwargs = pickle.loads(sent).load()
+    assert (fn, args, kwargs) == (same, (RECORDS,), {})
+
+
+def test_small_pickles_stay_in_the_pipe(worker):
+    for obj in (b"x" * (SMALL - 100), ["x" * (SMALL - 100)]):
+        assert worker.pack(obj) == obj or isinstance(worker.pack(obj), _worker.Pickled)
+    assert worker.sent == 0
+
+
+def test_small_arguments_share_memory_that_a_worker_gets_once(single):
+    arguments = [np.full(TOGETHER // 40, number, "u1") for number in range(80)]
+    assert 2 <= len({single.submit(memory_of, argument).result() for argument in arguments}) <= 3
+    large = np.ones(TOGETHER)
+    assert single.submit(np.sum, large).result() == TOGETHER
+
+
+def test_arguments_that_are_kept_are_never_written_again(single):
+    for number in range(100):
+        single.submit(keep, np.full(SMALL, number)).result()
+    assert single.submit(kept_sums).result() == [SMALL * number for number in range(100)]
+
+
+kept = []
+
+
+def keep(array):
+    kept.append(array)
+
+
+def kept_sums():
+    return [int(array.sum()) for array in kept]
