@@ -20,7 +20,6 @@ from memgroup._memgroup import (
     MemList,
     MemPool,
     PoolStats,
-    ReadResult,
     SlotStats,
     WarmMemory,
     __version__,
@@ -33,6 +32,7 @@ from memgroup._memgroup import (
     warm_memory,
 )
 from memgroup._pickle import loads_into
+from memgroup._reads import ReadResult
 
 # What type checkers take for true: importing typing would take longer than all of the rest.
 TYPE_CHECKING = False

@@ -51,7 +51,6 @@ fn _memgroup(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<share::parcel::Parcel>()?;
     module.add_class::<share::parcel::ReceivedParcel>()?;
     module.add_class::<pool::stats::PoolStats>()?;
-    module.add_class::<stream::reads::ReadResult>()?;
     module.add_class::<search::pattern::Pattern>()?;
     module.add_class::<search::tree::TreeWalk>()?;
     module.add_class::<group::stats::GroupStats>()?;

@@ -1,17 +1,14 @@
 """The command `memgroup gather` at a terminal, and ended by a signal."""
 
-import codecs
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from support.gathering import COMMAND, ENOUGH, after
+from support.terminals import Terminal
 
 # Ctrl-C from within, at call number `call` of a function.
 INTERRUPT_AT = """
@@ -119,53 +116,6 @@ memgroup._files.read_batch = hang
         assert (done.returncode, done.stderr) == (status, words)
 
 
-class Terminal:
-    """A child whose stdin, stdout and stderr are a terminal of its own."""
-
-    def __init__(self, command: list[str | Path], **environment: str) -> None:
-        self._master, slave = pty.openpty()
-        plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-        self.gate_read, self._gate = os.pipe()
-        self.child = subprocess.Popen(
-            [str(part).replace("GATE", str(self.gate_read)) for part in command],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            pass_fds=[self.gate_read],
-            start_new_session=True,
-            env={**plain, "TERM": "xterm-256color", "COLUMNS": "80", "PYTHONUTF8": "1", **environment},
-        )
-        os.close(slave)
-        self.seen = ""
-        self._letters = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def open_gate(self) -> None:
-        """Let the child go on that reads from the gate."""
-        os.write(self._gate, b"!")
-
-    def wait_for(self, words: str) -> None:
-        while words not in self.seen:
-            assert self._read(), f"{words!r} never came: {self.seen!r}"
-
-    def finish(self) -> int:
-        while self._read():
-            pass
-        for fd in (self._master, self.gate_read, self._gate):
-            os.close(fd)
-        return self.child.wait(ENOUGH)
-
-    def _read(self) -> bool:
-        if not select.select([self._master], [], [], ENOUGH)[0]:
-            self.child.kill()
-            pytest.fail(f"the child hangs: {self.seen!r}")
-        try:
-            chunk = os.read(self._master, 65536)
-        except OSError:  # EIO: the child has closed its end
-            chunk = b""
-        self.seen += self._letters.decode(chunk)  # a character may arrive in two reads
-        return bool(chunk)
-
-
 # The first read waits until the test opens the gate; the progress bar does not wait.
 HELD = """
 import memgroup.display.progress
@@ -248,7 +198,7 @@ class TestTerminal:
         (tree / ("long" * 50)).write_bytes(b"ab" * 100_000)
         terminal = Terminal([*COMMAND, tree], COLUMNS=str(width), NO_COLOR="1")
         assert terminal.finish() == 0
-        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.seen).replace("\r\n", "\n")
+        text = terminal.text
         assert max(map(len, text.splitlines())) <= width
         assert "…" not in text
         assert sum(text.count(letter) for letter in "l") >= 50

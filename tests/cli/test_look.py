@@ -118,12 +118,12 @@ def test_a_reset_group_counts_anew(group):
 
 def test_a_repr_says_large_sizes_briefly(group):
     group.alloc(1023)
-    assert "1 block of 1023 bytes in 1 slot, 16 KiB committed, 0 views" in repr(group)
+    assert "1 block, 1023 bytes, in 1 slot, 16 KiB committed, 0 views" in repr(group)
     group.alloc(1)
-    assert "2 blocks of 1 KiB in 1 slot" in repr(group)
+    assert "2 blocks, 1 KiB, in 1 slot" in repr(group)
     view = memoryview(group.alloc(10_300_000))
     # The last huge page is not full, where there are huge pages.
-    assert re.search(r"3 blocks of 9.82 MiB in 2 slots, (9.84|10.0) MiB committed, 1 view>", repr(group))
+    assert re.search(r"3 blocks, 9.82 MiB, in 2 slots, (9.84|10.0) MiB committed, 1 view>", repr(group))
     assert len(view) == 10_300_000
 
 
@@ -132,7 +132,7 @@ def test_figures_print_as_a_map(group):
     group.alloc(100_000)
     lines = str(group.stats()).splitlines()
     assert lines[0] == "Group"
-    assert lines[1] == "2 blocks of 127 KiB, 0 live views"
+    assert lines[1] == "2 blocks, 127 KiB, 0 live views"
     assert "29.3 KiB or 23.1 % of it protected" in lines[2]
     rows = [line.split() for line in lines if re.match(r"\s+\d+ ", line)]
     assert [(row[0], row[1]) for row in rows] == [("0", "64"), ("1", "128")]
@@ -147,7 +147,7 @@ def test_rich_and_jupyter_show_the_same_figures(group):
     seen = Seen(group._repr_html_())
     words = " ".join(seen.text)
     for shown in (
-        "2 blocks of 127 KiB, 0 live views",
+        "2 blocks, 127 KiB, 0 live views",
         "23.1 % of it protected",
         "97.7 KiB",
         "100.0 %",
@@ -197,7 +197,7 @@ def test_an_empty_group_shows_no_table(backing):
     group = MemGroup(backing=backing, limit=5 << 20)
     assert "at most 5 MiB" in drawn(group, 500)
     assert "table" not in Seen(group._repr_html_()).tags
-    assert str(group.stats()) == "Group\n0 blocks of 0 B, 0 live views"
+    assert str(group.stats()) == "Group\n0 blocks, 0 B, 0 live views"
 
 
 @pytest.mark.parametrize(
@@ -265,6 +265,6 @@ def test_statistics_can_be_shown_after_their_group_is_gone():
     with MemGroup() as group:
         group.protect(group.alloc(5000))
         stats = group.stats()
-    assert "1 block of 4.88 KiB" in drawn(stats)
-    assert "1 block of 4.88 KiB" in stats._repr_html_()
+    assert "1 block, 4.88 KiB" in drawn(stats)
+    assert "1 block, 4.88 KiB" in stats._repr_html_()
     assert isinstance(stats, memgroup.GroupStats)

@@ -35,11 +35,6 @@ def a_vma():
     return process.mmap(1), [machine]
 
 
-def result_of(group):
-    result = group.read_files(["/nonexistent"])
-    return result, [result.blocks, result.errors, result.changed, result.unannounced]
-
-
 def stats_of(group):
     stats = group.stats()
     return stats, [stats.slots]
@@ -92,7 +87,6 @@ def pool_of(group):
 
 HOLDERS = {
     "MemGroup": borrower_of,
-    "ReadResult": result_of,
     "GroupStats": stats_of,
     "MemList": list_of,
     "MemPool": pool_of,

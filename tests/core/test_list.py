@@ -332,8 +332,8 @@ def test_a_list_is_a_sequence_of_blocks(group):
     made, model = filled(group, [3, 0, 5])
     assert isinstance(made, Sequence)
     assert all(isinstance(block, MemBlock) for block in made)
-    assert repr(made) == "<MemList, 3 blocks of 8 bytes>"
-    assert repr(group.protect(made)[:1]) == "<MemList, 1 block of 3 bytes, protected>"
+    assert repr(made) == "<MemList, 3 blocks, 8 bytes>"
+    assert repr(group.protect(made)[:1]) == "<MemList, 1 block, 3 bytes, protected>"
     assert operator.length_hint(iter(made)) == 3
     rest = iter(made)
     next(rest)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import random
 import socket
 import tempfile
@@ -92,6 +93,19 @@ class TestReadFiles:
         ]
         assert result.errors[0].strerror == os.strerror(errno.ENOENT)
         assert repr(result) == "<ReadResult, 7 blocks, 5 errors>"
+
+    def test_a_result_is_a_tuple_that_can_be_pickled(self, group, tmp_path):
+        (tmp_path / "there").write_bytes(b"data")
+        result = group.read_files([tmp_path / "there", tmp_path / "gone"])
+        blocks, errors = result
+        assert (blocks, errors) == result == (result.blocks, result.errors)
+        loaded = pickle.loads(pickle.dumps(result))
+        assert loaded.blocks.tolist() == [b"data", b""]
+        assert repr(loaded) == repr(result) == "<ReadResult, 2 blocks, 1 error>"
+        assert (loaded.changed, loaded.unannounced, loaded.abandoned) == ((), (), 0)
+        group.free(force=True)
+        with pytest.raises(ExceptionGroup, match="1 of 2 could not be read"):
+            result.check()
 
     def test_bad_paths(self, group):
         for wrong, error, words in [

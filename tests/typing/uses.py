@@ -156,6 +156,13 @@ def files(group: MemGroup, directory: Path) -> None:
     assert_type(result.errors, dict[int, OSError | EOFError | MemoryError])
     assert_type(result.check(), MemList)
     assert_type(result.changed, tuple[int, ...])
+    contents, failed = group.read_files([path])
+    assert_type(contents, MemList)
+    assert_type(failed, dict[int, OSError | EOFError | MemoryError])
+    records, errors = group.read_ranges(path, [0, 5], [2, 5])
+    assert_type(records, MemList)
+    assert_type(records[1], MemBlock)
+    assert_type(errors, dict[int, OSError | EOFError | MemoryError])
     assert_type(group.read_ranges(path, [0, 5], [2, 5]).check()[1], MemBlock)
 
 

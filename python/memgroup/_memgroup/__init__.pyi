@@ -8,7 +8,7 @@ from memgroup._memgroup.cache import WarmMemory, prewarm, set_warm_limit, warm_m
 from memgroup._memgroup.fault import disable_fault_report, enable_fault_report
 from memgroup._memgroup.group import MemGroup
 from memgroup._memgroup.handles import handle_of, handle_segments, object_of_handle, shared_descriptor
-from memgroup._memgroup.io import FrameReader, ReadResult, non_blocking, read_nonblocking, write_nonblocking
+from memgroup._memgroup.io import FrameReader, non_blocking, read_nonblocking, write_nonblocking
 from memgroup._memgroup.list import MemList
 from memgroup._memgroup.memory import memory_facts
 from memgroup._memgroup.parcel import Parcel, ReceivedParcel, recv_parcel
@@ -33,7 +33,6 @@ __all__ = [
     "Pattern",
     "PoolStats",
     "Process",
-    "ReadResult",
     "ReceivedParcel",
     "SlotStats",
     "TreeWalk",

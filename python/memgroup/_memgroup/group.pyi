@@ -10,10 +10,11 @@ from typing import Any, Literal, Protocol, Self, SupportsIndex, TypeAlias, TypeV
 import numpy as np
 from _typeshed import FileDescriptorLike, ReadableBuffer
 from memgroup._memgroup.block import MemBlock
-from memgroup._memgroup.io import FrameReader, ReadResult
+from memgroup._memgroup.io import FrameReader
 from memgroup._memgroup.list import MemList
 from memgroup._memgroup.pool import MemPool
 from memgroup._memgroup.stats import GroupStats
+from memgroup._reads import ReadResult
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from rich.console import RenderableType
 

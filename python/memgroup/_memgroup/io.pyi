@@ -1,7 +1,7 @@
 """What is read from files and streams, and moved through those that do not block."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Self, SupportsIndex, final
+from typing import Self, SupportsIndex, final
 
 from _typeshed import FileDescriptorLike
 from memgroup._memgroup.block import MemBlock
@@ -127,39 +127,3 @@ def write_nonblocking(
 
 def non_blocking(source: FileDescriptorLike) -> int:
     """Return the descriptor of a non-blocking stream of bytes."""
-
-@final
-class ReadResult:
-    """What `read_files` and `read_ranges` have read, and what they could not read.
-
-    It unpacks as `blocks, errors`.
-    """
-
-    @property
-    def blocks(self) -> MemList:
-        """A MemList with a block for each file or range, as long as what was read of it."""
-    @property
-    def errors(self) -> dict[int, OSError | EOFError | MemoryError]:
-        """What could not be read in full: a dict of exceptions, by the number of the file or range."""
-    @property
-    def changed(self) -> tuple[int, ...]:
-        """Numbers of the files that had become longer or shorter than they had announced.
-
-        They are whole all the same.
-        """
-    @property
-    def unannounced(self) -> tuple[int, ...]:
-        """Numbers of the files that announced no size and had content, as those of /proc."""
-    @property
-    def abandoned(self) -> int:
-        """Bytes of the group that were allocated and then given up.
-
-        A file or range was not as long as expected.
-        """
-    def check(self) -> MemList:
-        """Return the blocks, if all was read.
-
-        Raises:
-            ExceptionGroup: Some of it was not; it holds `errors`.
-        """
-    def __iter__(self) -> Iterator[Any]: ...

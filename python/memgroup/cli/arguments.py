@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from memgroup.cli.output import complain
 from memgroup.cli.status import UNUSABLE
 from memgroup.display.text import show_text
 
@@ -50,5 +51,5 @@ def positive(text: str) -> int:
 
 def refuse(command: str, reason: str) -> NoReturn:
     """Exit before any work is done, without showing the usage, because the arguments are well-formed."""
-    print(f"memgroup {command}: {reason}", file=sys.stderr)
+    complain(f"memgroup {command}: {reason}")
     raise SystemExit(UNUSABLE)

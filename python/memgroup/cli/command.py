@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from importlib import import_module
 
 from memgroup._memgroup import __version__
-from memgroup.cli.help import HelpFormatter
+from memgroup.cli.help import Parser
 
 # Importing typing would take as long as a small search.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
 
 # The module of each command, imported only if it is the one that runs, and the help for it.
@@ -31,21 +31,25 @@ def run(arguments: Sequence[str]) -> int:
         SystemExit: `arguments` are unusable, or asked only for help or the version.
         OSError: The report could not be written.
     """
-    options = _parser(arguments[0] if arguments else "").parse_args(arguments)
+    if not arguments:
+        arguments = ["--help"]
+    options = _parser(arguments[0]).parse_args(arguments)
     work: Callable[[argparse.Namespace], int] = options.work
     return work(options)
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:
     """The parser, with the arguments of the command `chosen`."""
-    parser = argparse.ArgumentParser(
-        prog="memgroup", description="Allocate-only memory groups.", formatter_class=HelpFormatter
+    parser = Parser(
+        prog="memgroup",
+        description="Allocate-only memory groups.",
+        epilog="memgroup COMMAND --help explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"memgroup {__version__}")
     # With `prog`, argparse need not lay out a usage to find it, which takes longer than all else here.
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, prog="memgroup")
     for name, (module, summary) in _COMMANDS.items():
-        subparser = commands.add_parser(name, help=summary, formatter_class=HelpFormatter)
+        subparser = commands.add_parser(name, help=summary)
         if name == chosen:
             command = import_module(module)
             subparser.description, subparser.epilog = command.DESCRIPTION, command.DETAILS

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn
-from rich.text import Text
 
+from memgroup.display.report import Prose
 from memgroup.display.text import show_number, show_rate
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ class _Count(ProgressColumn):
         super().__init__()
         self._noun = noun
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: Task) -> Prose:
         done = int(task.completed)
         goal = "" if task.total is None else f" of {show_number(int(task.total))}"
         rate = show_rate(done / max(task.elapsed or 0, 1e-9))
-        return Text(f"{task.description} {show_number(done)}{goal} {self._noun}, {rate}", no_wrap=True)
+        return Prose(f"{task.description} {show_number(done)}{goal} {self._noun}, {rate}")
 
 
 class _WatchedProgress(Progress):

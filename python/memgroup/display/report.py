@@ -1,13 +1,15 @@
-"""A report: a headline, remarks and tables. rich draws it, and `str` writes it as plain text without rich."""
+"""A report: a headline, remarks and tables. rich draws it, and `plain` writes it as text without rich."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from itertools import compress
 from typing import TYPE_CHECKING, Literal
 
+from memgroup.display.wrap import terminal_columns, wrap
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.measure import Measurement
@@ -80,6 +82,27 @@ class Bar:
         yield Text.assemble(*((sign * number, style) for sign, number, style in signs))
 
 
+@dataclass(frozen=True, slots=True)
+class Prose:
+    """A text that `wrap` wraps."""
+
+    text: str
+    style: str = ""
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """From the longest word to the whole text."""
+        from rich.measure import Measurement
+        from rich.text import Text
+
+        return Measurement.get(console, options, Text(self.text))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The text, never interpreted as markup. A word that is too long is folded."""
+        from rich.text import Text
+
+        yield Text("\n".join(wrap(self.text, options.max_width)), style=self.style, overflow="fold")
+
+
 Cell = str | Bar
 
 
@@ -91,12 +114,10 @@ class Column:
         title: The heading.
         kind: Numbers are aligned right; only texts, which may be long, are wrapped; bars fill the remaining
         width; the colour of a state shows its meaning.
-        spare: Whether a narrow terminal may omit it.
     """
 
     title: str
     kind: Literal["number", "word", "text", "bar", "state"] = "number"
-    spare: bool = False
 
     @property
     def justify(self) -> Literal["left", "right"]:
@@ -112,13 +133,21 @@ class Column:
 
     def drawn(self, cell: Cell) -> RenderableType:
         """A cell of the column for rich."""
-        return cell if isinstance(cell, Bar) else self._text(cell)
+        if isinstance(cell, Bar):
+            return cell
+        return Prose(cell) if self.kind == "text" else self._text(cell)
 
-    def titled(self, cell: Cell) -> Text:
-        """A cell of the column after its title; nothing if it is empty or a bar."""
+    def alone(self, cell: Cell) -> Bar | Prose | None:
+        """A cell of the column for a line of its own; None if it can share a line with others."""
+        if isinstance(cell, Bar):
+            return cell
+        return Prose(f"{self.title} {cell}".strip()) if cell and self.kind == "text" else None
+
+    def titled(self, cell: str) -> Text:
+        """A cell of the column after its title; nothing if it is empty."""
         from rich.text import Text
 
-        if isinstance(cell, Bar) or not cell:
+        if not cell:
             return Text()
         title = Text(f"{self.title} " if self.title else "", style="dim")
         return Text.assemble(title, self._text(cell))
@@ -140,26 +169,15 @@ class Table:
     note: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The table in colours. A narrow console omits spare columns, a narrower one stacks each row."""
+        """The table in colours. If it is too wide for the console, each row becomes a paragraph."""
         from rich.padding import Padding
-        from rich.text import Text
 
-        yield Text(self.title, style="bold cyan")
+        yield Prose(self.title, "bold cyan")
         if self.rows:
-            yield Padding.indent(self._body(options.max_width - _INDENT), _INDENT)
+            fits = self._min_width() <= options.max_width - _INDENT
+            yield Padding.indent(self._grid() if fits else Stack(self), _INDENT)
         if self.note:
-            yield Padding.indent(Text(self.note, style="dim"), _INDENT)
-
-    def _body(self, width: int) -> RenderableType:
-        for table in (self, self._without([column.spare for column in self.columns])):
-            if table._min_width() <= width:
-                return table._grid()
-        return self._stacked(width)
-
-    def _without(self, left_out: list[bool]) -> Table:
-        kept = [not out for out in left_out]
-        rows = (tuple(compress(row, kept)) for row in self.rows)
-        return Table(self.title, tuple(compress(self.columns, kept)), tuple(rows), self.note)
+            yield Padding.indent(Prose(self.note, "dim"), _INDENT)
 
     def _min_width(self) -> int:
         cells = zip(*self.rows, strict=True)
@@ -184,25 +202,7 @@ class Table:
             grid.add_row(*(column.drawn(cell) for column, cell in zip(self.columns, row, strict=True)))
         return grid
 
-    def _stacked(self, width: int) -> RenderableType:
-        """Each row as a paragraph, in which every number follows its title."""
-        from rich.console import Group
-        from rich.padding import Padding
-        from rich.text import Text
-
-        paragraphs: list[RenderableType] = []
-        for row in self.rows:
-            lines = [Text()]
-            for column, cell in zip(self.columns, row, strict=True):
-                part = column.titled(cell)
-                fits = len(lines[-1]) + _GAP + len(part) <= width - _INDENT and column.kind != "text"
-                if lines[-1] and part and not fits:
-                    lines.append(Text())
-                lines[-1] = Text(" " * _GAP).join(filter(None, [lines[-1], part]))
-            paragraphs += [lines[0], *(Padding.indent(line, _INDENT) for line in lines[1:])]
-        return Group(*paragraphs)
-
-    def __str__(self) -> str:
+    def plain(self) -> str:
         """The table as plain text, as wide as it gets."""
         titles = tuple(column.title for column in self.columns)
         cells = [*([titles] if any(titles) else []), *(tuple(map(str, row)) for row in self.rows)]
@@ -219,10 +219,44 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Stack:
+    """The rows of a table as paragraphs, in which every number follows its title."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The rows in colours."""
+        from rich.padding import Padding
+
+        for row in self.table.rows:
+            first, *more = self._lines(row, options.max_width - _INDENT)
+            yield first
+            yield from (Padding.indent(line, _INDENT) for line in more)
+
+    def _lines(self, row: tuple[Cell, ...], width: int) -> Iterator[RenderableType]:
+        """The lines of a row. Texts have lines of their own, and bars, so that all are equally long."""
+        from rich.text import Text
+
+        line = Text()
+        for column, cell in zip(self.table.columns, row, strict=True):
+            alone = column.alone(cell)
+            part = Text() if alone else column.titled(str(cell))
+            if line and (alone or len(line) + _GAP + len(part) > width):
+                yield line
+                line = Text()
+            if alone:
+                yield alone
+            line = Text(" " * _GAP).join(filter(None, [line, part]))
+        if line:
+            yield line
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A report for people: a headline, remarks, and tables.
 
-    rich draws it as wide as the console; `str` gives plain text, the same at any width, for files and pipes.
+    rich draws it as wide as the console; `plain` gives text for files and pipes, the same at any width; `str`
+    gives that text too, or a drawing without colours if stdout is a terminal on which the text does not fit.
     """
 
     headline: str
@@ -232,15 +266,25 @@ class Report:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The report in colours."""
-        from rich.text import Text
-
-        yield Text(self.headline, style="bold")
-        yield from (Text(remark, style=self.remark_style) for remark in self.remarks)
+        yield Prose(self.headline, "bold")
+        yield from (Prose(remark, self.remark_style) for remark in self.remarks)
         for table in self.tables:
             yield ""
             yield table
 
-    def __str__(self) -> str:
+    def plain(self) -> str:
         """The report as plain text."""
         head = "\n".join((self.headline, *self.remarks))
-        return "\n\n".join((head, *map(str, self.tables)))
+        return "\n\n".join((head, *(table.plain() for table in self.tables)))
+
+    def __str__(self) -> str:
+        """The report for `print`."""
+        text, columns = self.plain(), terminal_columns(sys.stdout)
+        if columns is None or max(map(len, text.splitlines())) <= columns:
+            return text
+        from rich.console import Console
+
+        console = Console(color_system=None, highlight=False)
+        with console.capture() as drawn:
+            console.print(self)
+        return drawn.get().rstrip("\n")

@@ -86,7 +86,7 @@ def _map_of(title: str, stats: GroupStats) -> SlotMap:
 
 def _facts(stats: GroupStats) -> Iterator[str]:
     views = show_number(stats.exports, "live view")
-    yield f"{show_number(stats.blocks, 'block')} of {show_size(stats.requested)}, {views}"
+    yield f"{show_number(stats.blocks, 'block')}, {show_size(stats.requested)}, {views}"
     if stats.held:
         yield f"{show_size(stats.held)} set aside for blocks from before"
     if stats.borrowed:
@@ -119,8 +119,8 @@ def _table(rows: tuple[Row, ...]) -> Table:
             Column("", "bar"),
             Column("used"),
             Column("protected"),
-            Column("committed", spare=True),
-            Column("tail", spare=True),
+            Column("committed"),
+            Column("tail"),
         ),
         rows=tuple(map(_cells, rows)),
         note="bars from the left: protected, used, committed and in no block (the tail), address space only",

@@ -134,7 +134,7 @@ def _forks(measured: Sequence[Measurement]) -> Table:
             Column("", "bar"),
             Column("exit"),
             Column("tables"),
-            Column("PSS", spare=True),
+            Column("PSS"),
         ),
         rows=tuple(
             (
@@ -160,7 +160,7 @@ def _touches(measured: Sequence[Measurement]) -> Table:
             Column("faults"),
             Column("write all"),
             Column("faults"),
-            Column("each", spare=True),
+            Column("each"),
         ),
         rows=tuple(_touch_row(one) for one in measured if _reaches(one)),
         note="all minor faults of an interpreter, its own few among them",

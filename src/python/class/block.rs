@@ -68,7 +68,10 @@ native_methods! {
 pub(crate) fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     let made = TYPE.get_or_try_init(py, || {
         let kind = NativeType::new(
-            c"One allocation of a group: a bytes-like object, writable unless protected, that compares by content.
+            c"MemBlock()
+--
+
+One allocation of a group: a bytes-like object, writable unless protected, that compares by content.
 
 Indexing gives integers; a slice shares the block's bytes. Blocks are made by a group's `alloc`, `copy`, `protect` and
 `unprotect`, and keep their group alive. Every use of a block of a freed group raises ValueError.",

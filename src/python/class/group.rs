@@ -13,7 +13,7 @@ use crate::python::block::object::MemBlock;
 use crate::python::export::{arrow, pickle};
 use crate::python::ffi::arguments::{self, Align, Base, Capacity, Count, Limit, Size, flags};
 use crate::python::ffi::errors::refused_by_kernel;
-use crate::python::ffi::text::{display, plural, show_size};
+use crate::python::ffi::text::{display, show_number, show_size};
 use crate::python::group::object::MemGroup;
 use crate::python::group::stats::{GroupStats, SlotStats};
 use crate::python::list::copying;
@@ -24,7 +24,7 @@ use crate::python::share;
 use crate::python::stream::frames;
 use crate::python::stream::frames::arguments::ReadAhead;
 use crate::python::stream::frames::object::FrameReader;
-use crate::python::stream::reads::{self, ReadResult};
+use crate::python::stream::reads;
 use crate::python::view::{borrow, locate};
 use crate::slot::Mirror;
 use crate::{Backing, Options};
@@ -246,7 +246,7 @@ impl MemGroup {
         slf: &Bound<'py, Self>,
         paths: &Bound<'py, PyAny>,
         progress: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<ReadResult> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         reads::read_files(slf, paths, progress)
     }
 
@@ -277,7 +277,7 @@ impl MemGroup {
         offsets: &Bound<'py, PyAny>,
         sizes: &Bound<'py, PyAny>,
         progress: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<ReadResult> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         reads::read_ranges(slf, file, offsets, sizes, progress)
     }
 
@@ -520,16 +520,15 @@ impl MemGroup {
             };
             group.backing().describe() + kind + if self.is_frozen() { ", frozen" } else { "" }
         });
-        let (blocks, slots, views) = (self.blocks(), stats.slots.len(), self.uses().views());
         let borrowed =
             if stats.borrowed > 0 { format!("{} borrowed, ", show_size(stats.borrowed)) } else { String::new() };
         format!(
-            "<MemGroup {name:?}, {backing}: {blocks} block{} of {} in {slots} slot{}, {} committed, {borrowed}{views} view{}>",
-            plural(blocks),
+            "<MemGroup {name:?}, {backing}: {}, {}, in {}, {} committed, {borrowed}{}>",
+            show_number(self.blocks(), "block"),
             show_size(self.requested()),
-            plural(slots),
+            show_number(stats.slots.len(), "slot"),
             show_size(stats.committed),
-            plural(views),
+            show_number(self.uses().views(), "view"),
         )
     }
 

@@ -13,7 +13,7 @@ use crate::python::export::arrow::{self, ArrowArray, Type};
 use crate::python::export::pickle;
 use crate::python::ffi::arguments::{self, Threads};
 use crate::python::ffi::memory::has_memory_for_objects;
-use crate::python::ffi::text::{plural, show_size};
+use crate::python::ffi::text::{plural, show_number, show_size};
 use crate::python::list::inspect::{self, How};
 use crate::python::list::iterator::Blocks;
 use crate::python::list::object::MemList;
@@ -27,7 +27,7 @@ const SLOT_BYTES: usize = 256;
 #[pymethods]
 impl MemList {
     #[new]
-    #[pyo3(signature = (*_args, **_names), text_signature = None)]
+    #[pyo3(signature = (*_args, **_names), text_signature = "()")]
     fn refuse(_args: &Bound<'_, PyTuple>, _names: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         Err(arguments::made_by_group("MemList", "group.alloc_many(sizes)"))
     }
@@ -471,8 +471,7 @@ impl MemList {
     fn __repr__(&self, py: Python<'_>) -> String {
         let Ok(nbytes) = self.nbytes(py) else { return "<MemList, freed>".into() };
         let protected = if self.is_protected() { ", protected" } else { "" };
-        let len = self.len();
-        format!("<MemList, {len} block{} of {}{protected}>", plural(len), show_size(nbytes))
+        format!("<MemList, {}, {}{protected}>", show_number(self.len(), "block"), show_size(nbytes))
     }
 
     /// Return the list as an Arrow array of a type of the caller's choice.

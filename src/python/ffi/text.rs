@@ -7,6 +7,19 @@ pub(crate) fn plural(number: usize) -> &'static str {
     if number == 1 { "" } else { "s" }
 }
 
+/// A number with commas and its noun: `1 block`, `100,001 blocks`.
+pub(crate) fn show_number(number: usize, noun: &str) -> String {
+    let digits = number.to_string();
+    let mut shown = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    format!("{shown} {noun}{}", plural(number))
+}
+
 /// Bytes as a repr for people shows them: all of them where they are few, else three digits and a unit.
 pub(crate) fn show_size(bytes: usize) -> String {
     if bytes < 1024 {
@@ -36,7 +49,14 @@ pub(crate) fn display<'py>(object: &Bound<'py, PyAny>, function: &str) -> PyResu
 
 #[cfg(test)]
 mod tests {
-    use super::show_size;
+    use super::{show_number, show_size};
+
+    #[test]
+    fn numbers_have_commas() {
+        let shown = [0, 1, 999, 1000, 100_001, 12_345_678].map(|number| show_number(number, "block"));
+        let wanted = ["0 blocks", "1 block", "999 blocks", "1,000 blocks", "100,001 blocks", "12,345,678 blocks"];
+        assert_eq!(shown, wanted);
+    }
 
     #[test]
     fn sizes_have_three_digits_and_are_exact_where_they_are_few() {

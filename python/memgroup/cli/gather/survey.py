@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from memgroup import MemGroup
@@ -11,7 +10,7 @@ from memgroup.cli.arguments import refuse
 from memgroup.cli.gather.job import Job, gather
 from memgroup.cli.gather.json import as_json
 from memgroup.cli.gather.report import complaints, report
-from memgroup.cli.output import print_report
+from memgroup.cli.output import complain, print_report
 from memgroup.cli.status import COMPLETE, UNUSABLE
 from memgroup.display.text import show_text
 from memgroup.display.watching import watching
@@ -68,4 +67,4 @@ def _show(outcome: Outcome, wants_json: bool) -> None:
     else:
         print_report(report(outcome))
     for line in complaints(outcome):
-        print(f"memgroup: {line}", file=sys.stderr)
+        complain(f"memgroup: {line}")

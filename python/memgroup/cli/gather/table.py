@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from memgroup._memgroup import TreeWalk, search_rows
 from memgroup.cli.arguments import refuse
 from memgroup.cli.gather.groups import LineGroups
 from memgroup.cli.gather.search import row_style, syntax
+from memgroup.cli.output import complain
 from memgroup.cli.status import COMPLETE, FOUND, NOT_FOUND, UNUSABLE
 from memgroup.display.text import show_text
 from memgroup.engines.engine import EngineError
@@ -83,7 +83,7 @@ def write_files(options: argparse.Namespace) -> int:
 
 
 def _complain(path: str, reason: str) -> None:
-    print(f"memgroup: {show_text(path)}: {reason}", file=sys.stderr)
+    complain(f"memgroup: {show_text(path)}: {reason}")
 
 
 _TYPES: dict[str, Any] = {

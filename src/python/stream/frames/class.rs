@@ -15,7 +15,7 @@ use crate::python::list::object::MemList;
 #[pymethods]
 impl FrameReader {
     #[new]
-    #[pyo3(signature = (*_args, **_names), text_signature = None)]
+    #[pyo3(signature = (*_args, **_names), text_signature = "()")]
     fn refuse(_args: &Bound<'_, PyTuple>, _names: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         Err(made_by_group("FrameReader", "group.frames(source)"))
     }

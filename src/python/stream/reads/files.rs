@@ -5,7 +5,6 @@ use pyo3::prelude::*;
 
 use super::paths::{encoded, names};
 use super::reading::{PinnedCaller, Reading};
-use super::result::ReadResult;
 use crate::error::Error;
 use crate::fallible::CStrings;
 use crate::io::driver::{self, FilesRead};
@@ -26,7 +25,7 @@ pub(crate) fn read_files<'py>(
     group: &Bound<'py, MemGroup>,
     paths: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
-) -> PyResult<ReadResult> {
+) -> PyResult<Bound<'py, PyAny>> {
     let py = group.py();
     group.get().check_open(py)?;
     let names = names(paths)?;

@@ -5,8 +5,6 @@ mod files;
 mod paths;
 mod ranges;
 mod reading;
-mod result;
 
 pub(crate) use files::read_files;
 pub(crate) use ranges::read_ranges;
-pub(crate) use result::ReadResult;

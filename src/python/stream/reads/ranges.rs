@@ -5,7 +5,6 @@ use pyo3::prelude::*;
 
 use super::file::RangesFile;
 use super::reading::{PinnedCaller, Reading};
-use super::result::ReadResult;
 use crate::io::driver::{self, RangesRead};
 use crate::io::ranges::Unread;
 use crate::io::transfer::Keeper;
@@ -22,7 +21,7 @@ pub(crate) fn read_ranges<'py>(
     offsets: &Bound<'py, PyAny>,
     sizes: &Bound<'py, PyAny>,
     progress: Option<&Bound<'py, PyAny>>,
-) -> PyResult<ReadResult> {
+) -> PyResult<Bound<'py, PyAny>> {
     let py = group.py();
     group.get().check_open(py)?;
     let offsets = sizes::offsets(offsets)?;

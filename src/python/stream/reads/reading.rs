@@ -3,7 +3,6 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::result::ReadResult;
 use crate::io::driver::Caller;
 use crate::list::{Builder, Change, ListLayout};
 use crate::python::ffi::memory::{has_memory_for_objects, tuple_of_numbers};
@@ -48,24 +47,25 @@ impl<'py> Reading<'py> {
         Claim::of_epoch(self.epoch)
     }
 
-    /// What came of it, with the changes by number.
+    /// The `ReadResult`, with the changes by number.
     pub(super) fn finish(
         self,
         changes: &[(usize, Change)],
         changed: Vec<usize>,
         unannounced: Vec<usize>,
         abandoned: usize,
-    ) -> PyResult<ReadResult> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.group.py();
         // Not if the memory was taken away by force, or the group ended meanwhile.
         self.group.get().check(py, self.claim())?;
-        Ok(ReadResult {
-            blocks: MemList::of_placed(&self.group, self.layout.changed(changes)?, self.epoch)?.unbind(),
-            errors: self.errors.unbind(),
-            changed: tuple_of_numbers(py, &changed)?.unbind(),
-            unannounced: tuple_of_numbers(py, &unannounced)?.unbind(),
+        let parts = (
+            MemList::of_placed(&self.group, self.layout.changed(changes)?, self.epoch)?,
+            self.errors,
+            tuple_of_numbers(py, &changed)?,
+            tuple_of_numbers(py, &unannounced)?,
             abandoned,
-        })
+        );
+        py.import("memgroup._reads")?.getattr("ReadResult")?.call_method1("_make", parts)
     }
 }
 
