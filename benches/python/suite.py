@@ -27,7 +27,6 @@ PASSES = 5
 """Odd, so that there is a middle one."""
 
 WORKER = Path(__file__).with_name("worker.py")
-COMPILED = Path(__file__).parents[2] / "target/benches"
 TIMEOUT = 120
 """Seconds that one process may take; the longest takes some ten."""
 
@@ -144,7 +143,7 @@ def main() -> int:
     results: Results = {}
     interrupted = False
     try:
-        for results in run(COMPILED, options.only, options.quick):
+        for results in run(compiled.COMPILED, options.only, options.quick):
             options.json.write_text(json.dumps(results))
     except KeyboardInterrupt:
         interrupted = True  # the works before are complete

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import repeat
 from time import perf_counter
 from typing import Any
@@ -49,3 +51,14 @@ def in_rounds(work: Callable[[], object], rounds: int) -> dict[str, float]:
         work()
     seconds = perf_counter() - start
     return {"time": seconds / rounds, "faults": (faults() - faults_before) / rounds}
+
+
+@contextmanager
+def on_all_cpus() -> Iterator[None]:
+    """Let what is started in this context run beside this process, which stays on one CPU otherwise."""
+    here = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, here)

@@ -260,6 +260,15 @@ GOALS = (
         ),
     ),
     Goal(
+        "1,000,000 messages of 100 bytes by `reader.take`: ≥ 3 × faster than `readexactly`, ≥ 1.5 × than a loop"
+        " of `recv_into`, ≥ 0.8 of tokio-util's speed",
+        (
+            faster("frames-million", "time", "memgroup-take", "asyncio", least=3),
+            faster("frames-million", "time", "memgroup-take", "recv-buffer", least=1.5),
+            faster("frames-million", "time", "memgroup-take", "tokio-util", least=0.8),
+        ),
+    ),
+    Goal(
         "reverse-mapping model, histories of small families: ≥ 5 million operations a second on one core",
         tuple(rust_time("rmap-history", design, "scan24", most=1 / (5 * MILLION)) for design in DESIGNS),
     ),

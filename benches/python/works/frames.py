@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from time import perf_counter
 import memgroup
 from memgroup import aio
 
+from compiled import rust_library
 from model import Measure, Peer, Scale, Work
 
 BUFFER = 65536
@@ -203,6 +205,14 @@ def readexactly(source: socket.socket) -> int:
     return asyncio.run(receive())
 
 
+def tokio(size: int, count: int, scale: Scale) -> Measure:
+    """Prepare to receive in Rust, by tokio-util's codec; this process only calls it."""
+    library = rust_library("tokio")
+    library.receive.argtypes = ctypes.c_int, ctypes.c_size_t
+    library.receive.restype = ctypes.c_int64
+    return received(lambda source: library.receive(source.fileno(), BUFFER), size, count, False, scale)
+
+
 def peers(size: int, count: int) -> tuple[Peer, ...]:
     """All peers, with messages of one size."""
     rows = (
@@ -216,10 +226,12 @@ def peers(size: int, count: int) -> tuple[Peer, ...]:
         ("makefile", "f = sock.makefile(); f.read(4), f.read(n)", makefile, True),
         ("asyncio", "await reader.readexactly(4), readexactly(n)", readexactly, False),
     )
-    return tuple(
+    python = (
         Peer(name, code, partial(received, receive, size, count, blocking))
         for name, code, receive, blocking in rows
     )
+    rust = "FramedRead::new(socket, LengthDelimitedCodec::new()).try_collect()"
+    return (*python, Peer("tokio-util", rust, partial(tokio, size, count)))
 
 
 WORKS = (

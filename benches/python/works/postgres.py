@@ -15,6 +15,7 @@ from typing import Any
 
 from model import Measure, Peer, Scale, UnavailableError, Work
 from optional import module
+from timing import on_all_cpus
 
 ROOT = Path(__file__).parents[3]
 sys.path.append(str(ROOT / "tests"))
@@ -132,15 +133,11 @@ def measured(prepare: Callable[[Path], Select], scale: Scale) -> Measure:
     for name in ("pyarrow", "numpy"):
         module(name)
     psycopg = module("psycopg")
-    here = os.sched_getaffinity(0)
-    os.sched_setaffinity(
-        0, range(os.cpu_count() or 1)
-    )  # the server runs beside the client, which stays on one
     try:
-        folder = _ends.enter_context(postgres_server())
+        with on_all_cpus():  # the server runs beside the client
+            folder = _ends.enter_context(postgres_server())
     except MissingError as missing:
         raise UnavailableError(str(missing)) from missing
-    os.sched_setaffinity(0, here)
     with psycopg.connect(host=str(folder), user="postgres", autocommit=True) as connection:
         connection.execute(CREATE.format(count))
     select = prepare(folder)
