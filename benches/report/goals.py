@@ -260,8 +260,8 @@ GOALS = (
         ),
     ),
     Goal(
-        "1,000,000 messages of 100 bytes by `reader.take`: ≥ 3 × faster than `readexactly`, ≥ 1.5 × than a loop"
-        " of `recv_into`, ≥ 0.8 of tokio-util's speed",
+        "1,000,000 messages of 100 bytes by `reader.take`: ≥ 3 × faster than `readexactly`, ≥ 1.5 × than a"
+        " loop of `recv_into`, ≥ 0.8 of tokio-util's speed",
         (
             faster("frames-million", "time", "memgroup-take", "asyncio", least=3),
             faster("frames-million", "time", "memgroup-take", "recv-buffer", least=1.5),
