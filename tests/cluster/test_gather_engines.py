@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import random
@@ -109,6 +110,22 @@ def test_only_addresses_and_clients_are_taken():
             connector(target)
 
 
+SLOW = """
+import time
+
+def load():
+    time.sleep(0.5)
+    return "loaded"
+
+class Reply:
+    def __reduce__(self):
+        return load, ()
+
+def work(job, batch):
+    return Reply()
+"""
+
+
 def search(where: str, *arguments: str, cwd: Path, prefix: tuple[str, ...] = ()) -> tuple[int, str]:
     done = subprocess.run(
         [*prefix, *COMMAND, "--find=x", "--on", where, *arguments],
@@ -148,6 +165,19 @@ class TestDask:
                 assert (status, message) == (2, f"memgroup gather: {LACKING}\n")
             finally:
                 cluster.close()
+
+    def test_a_reply_may_take_its_time(self, tmp_path, monkeypatch):
+        """Fetching it was begun again and again."""
+        monkeypatch.setattr(dask_engine, "_CHECK_INTERVAL", 0.1)
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / "slow.py").write_text(SLOW)
+        cluster = Cluster([Host("127.0.0.1")], tmp_path)
+        try:
+            cluster.start_worker(0, PYTHONPATH=str(tmp_path))
+            replies = spread(connector(cluster.address)(), importlib.import_module("slow").work, "", [1, 2])
+            assert [reply.result for reply in replies] == ["loaded", "loaded"]
+        finally:
+            cluster.close()
 
     def test_workers_need_neither_numpy_nor_pyarrow(self, tmp_path, tree):
         distributed = pytest.importorskip("distributed")

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from support.clusters import Cluster, two_hosts
+from support.clusters import Cluster, two_hosts, wait_until
 from support.gathering import COMMAND
 from support.rays import ENVIRONMENT, RayCluster
 
@@ -98,21 +98,18 @@ class Workers:
 
     def kill(self, process: subprocess.Popen[bytes]) -> bool:
         is_killed = kill_one(process, self._registered)
-        for number, worker in enumerate(self._workers):
-            if is_killed and _ends(worker):
-                self._workers[number] = self._cluster.begin_worker(number)
+        if is_killed:
+            # A busy machine takes its time to end a process.
+            wait_until(self._ended, "the killed worker ends")
+        for number in self._ended():
+            self._workers[number] = self._cluster.begin_worker(number)
         return is_killed
 
     def _registered(self) -> list[int]:
         return [worker.pid for worker in self._workers if self._cluster.is_registered(worker)]
 
-
-def _ends(worker: subprocess.Popen[bytes]) -> bool:
-    """Whether a worker was killed."""
-    try:
-        return worker.wait(0.05) != 0
-    except subprocess.TimeoutExpired:
-        return False
+    def _ended(self) -> list[int]:
+        return [number for number, worker in enumerate(self._workers) if worker.poll() is not None]
 
 
 def compare(directory: Path, files: int, kills: int, on: str) -> tuple[Gather, Gather]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import pickle
 import time
-from concurrent.futures import CancelledError
+from asyncio import run_coroutine_threadsafe
+from concurrent.futures import CancelledError, wait
 from contextlib import suppress
 from importlib import import_module
 from queue import Empty, SimpleQueue
@@ -15,8 +16,6 @@ from uuid import uuid4
 from memgroup.engines.engine import LACKING, Done, EngineError, LostWorker, Reply, perform, pickle_of_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from memgroup.engines.engine import Task
 
 _PATIENCE = 10
@@ -85,10 +84,10 @@ class DaskEngine:
 
     def wait(self) -> Done:
         """Return a task that has ended."""
-        future = self._patiently(lambda: self._ended.get(timeout=_CHECK_INTERVAL))
+        future = self._next_ended()
         number = self._under_way.pop(future)
         try:
-            return Done(number, self._patiently(lambda: future.result(timeout=_CHECK_INTERVAL)))
+            return Done(number, self._reply(future))
         except EngineError:
             raise
         except CancelledError:
@@ -108,13 +107,24 @@ class DaskEngine:
         if self._is_own:
             self._client.close()
 
-    def _patiently(self, get: Callable[[], Any]) -> Any:
-        """What `get` returns in the end, if there are workers until then."""
+    def _next_ended(self) -> Any:
         while True:
             try:
-                return get()
-            except (Empty, TimeoutError):
+                return self._ended.get(timeout=_CHECK_INTERVAL)
+            except Empty:
                 self._check_workers()
+
+    def _reply(self, future: Any) -> Reply:
+        """The reply of a task, however long it takes to come: whoever asks again begins again."""
+        reply = run_coroutine_threadsafe(
+            self._client.gather(future, asynchronous=True), self._client.loop.asyncio_loop
+        )
+        try:
+            while not wait([reply], _CHECK_INTERVAL).done:
+                self._check_workers()
+            return reply.result()
+        finally:
+            reply.cancel()
 
     def _check_workers(self) -> None:
         try:
