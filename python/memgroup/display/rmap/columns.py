@@ -81,7 +81,7 @@ def _width(lines: Sequence[str]) -> float:
 def _list_name(state: State) -> tuple[str, ...]:
     """The list that a walk follows if its page points to no anon_vma."""
     page = state.walked
-    if state.walk is None or not state.walk.order or page is None or page.mapping is not None:
+    if state.walk is None or not state.walk.visits or page is None or page.mapping is not None:
         return ()
     return ("the shared", "mapping's", "VMAs") if page.shared else ("every VMA", "of every", "process")
 

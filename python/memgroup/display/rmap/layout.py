@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from memgroup.display.rmap.shapes import DotRole, LineRole, Shape
-    from memgroup.display.rmap.state import AnonVma, Page, State, Vma
+    from memgroup.display.rmap.state import AnonVma, Page, State, Vma, Walk
 
 _MARGIN = 18.0
 _LANE = 9.0
@@ -40,7 +40,7 @@ def lay_out(state: State) -> Layout:
     pointing = [page for page in state.pages if _target(page, state) in columns_at(0).heads]
     lanes = len(pointing) * _LANE + 12 if pointing else 0.0
     columns = columns_at(heading_bottom + lanes)
-    rows_top = heading_bottom + lanes + columns.height + (_BELOW if columns.height else 0)
+    rows_top = heading_bottom + lanes + columns.height + (_space_below(state) if columns.height else 0)
     rows = plan_rows(state, left, rows_top)
 
     text_right = left + max(map(text_width, (*headline, *broken)))
@@ -70,6 +70,12 @@ def lay_out(state: State) -> Layout:
     return Layout(right + _MARGIN, bottom + _MARGIN / 2, summary, (*drawn, *legend, title, *captions))
 
 
+def _space_below(state: State) -> float:
+    """The space between the boxes of anon_vmas and the rows; visits of contexts without a VMA are there."""
+    visits = state.walk.visits if state.walk else ()
+    return 2 * _BELOW if any(visit.vma is None for visit in visits) else _BELOW
+
+
 def _headline(state: State) -> list[str]:
     page, walk = state.walked, state.walk
     if page is None or walk is None:
@@ -78,10 +84,16 @@ def _headline(state: State) -> list[str]:
         return [state.policy, f"page {page.id} is in no page table: nothing to walk to"]
     return [
         state.policy,
-        f"walk of page {page.id}: looks at {_count(len(walk.order), 'VMA')}, finds {len(page.found)} of"
+        f"walk of page {page.id}: looks at {_visited(walk)}, finds {len(page.found)} of"
         f" {_count(len(page.mapped_by), 'page table entry', 'page table entries')}; unmapping it looks at"
         f" {walk.unmap_visits}",
     ]
+
+
+def _visited(walk: Walk) -> str:
+    contexts = sum(visit.vma is None for visit in walk.visits)
+    without = f" and {_count(contexts, 'context')} without one" if contexts else ""
+    return _count(len(walk.visits) - contexts, "VMA") + without
 
 
 def _count(number: int, noun: str, plural: str = "") -> str:
@@ -106,25 +118,39 @@ def _linked(vma: Vma, anon_vmas: tuple[AnonVma, ...]) -> list[int]:
     return [anon_vma.id for anon_vma in anon_vmas if vma.id in anon_vma.members]
 
 
-def _walked_column(state: State) -> tuple[int, dict[int, int]]:
-    """The column that the walk goes down, and the number of each visit by VMA id."""
+def _numbers(state: State) -> dict[tuple[int, int | None], int]:
+    """The number of each visit of the walk, by column and VMA."""
+    page, walk = state.walked, state.walk
+    if walk is None or page is None:
+        return {}
+    return {
+        (LIST if anon_vma is None else anon_vma, vma): number
+        for number, (anon_vma, vma) in enumerate(walk.visits, start=1)
+    }
+
+
+def _walked_columns(state: State) -> set[int]:
+    """The columns that the walk goes down; without a visit, the one that its page points to."""
     page = state.walked
-    if state.walk is None or page is None:
-        return _NOWHERE, {}
-    column = LIST if page.mapping is None else page.mapping
-    return column, {vma: number for number, vma in enumerate(state.walk.order, start=1)}
+    if page is None:
+        return set()
+    return {LIST if page.mapping is None else page.mapping, *(column for column, _ in _numbers(state))}
 
 
 def _dots(state: State, rows: Rows, columns: Columns) -> Iterator[Dot]:
-    walked, numbers = _walked_column(state)
+    numbers = _numbers(state)
     page = state.walked
+    for (id_, visited), number in numbers.items():
+        if visited is None:  # a context whose process has no VMA for the page
+            head = columns.heads[id_]
+            yield Dot(middle(head), head.area.bottom + _BELOW, "vain", number=number)
     for vma in state.vmas:
         y = rows.middles[vma.id]
         linked = _linked(vma, state.anon_vmas)
-        if walked == LIST and vma.id in numbers:
+        if (LIST, vma.id) in numbers:
             linked.append(LIST)
         for id_ in linked:
-            number = numbers.get(vma.id) if id_ == walked else None
+            number = numbers.get((id_, vma.id))
             is_own = state.has_chains and id_ == vma.anon_vma
             role: DotRole = "entry"
             if number is not None and page is not None:
@@ -152,7 +178,7 @@ def _cells(state: State, rows: Rows, columns: Columns) -> Iterator[Cell]:
 
 def _rails(state: State, rows: Rows, columns: Columns) -> Iterator[Line]:
     """Chains as lines to the right, members and page table entries as lines down."""
-    walked, _ = _walked_column(state)
+    walked = _walked_columns(state)
     dots = list(_dots(state, rows, columns))
     right_of_vmas = max((box.area.right for box in rows.boxes), default=0.0)
     for y in dict.fromkeys(dot.y for dot in dots):
@@ -162,7 +188,7 @@ def _rails(state: State, rows: Rows, columns: Columns) -> Iterator[Line]:
         below = [dot.y for dot in dots if dot.x == middle(box)]
         if below:
             ends = ((middle(box), box.area.bottom), (middle(box), max(below)))
-            yield Line(ends, "walk" if id_ == walked else "members")
+            yield Line(ends, "walk" if id_ in walked else "members")
     cells = list(_cells(state, rows, columns))
     for box in columns.pages.values():
         below = [cell.y for cell in cells if cell.x == middle(box)]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from memgroup.rmap import Machine
 
 # Limits, so that the picture fits a screen and stays readable.
@@ -63,11 +65,18 @@ class Page(NamedTuple):
     found: frozenset[int]
 
 
+class Visit(NamedTuple):
+    """A visit of a walk: the anon_vma it is in, if any, and the VMA, or None for a context without one."""
+
+    anon_vma: int | None
+    vma: int | None
+
+
 class Walk(NamedTuple):
-    """The full walk of a page: the visited VMAs in order, and the number of visits to unmap the page."""
+    """The full walk of a page: its visits in order, and the number of visits to unmap the page."""
 
     page: int
-    order: tuple[int, ...]
+    visits: tuple[Visit, ...]
     unmap_visits: int
 
 
@@ -136,12 +145,7 @@ def _read(
 ) -> State:
     vmas = tuple(_vma(row) for row in graph["vmas"])
     anon_vmas = {row["id"]: _anon_vma(row) for row in graph["anon_vmas"]}
-    walk = None
-    if page_id is not None:
-        members = {id_: anon_vma.members for id_, anon_vma in anon_vmas.items()}
-        mapping = {row["id"]: row["mapping"] for row in graph["pages"]}.get(page_id)
-        looked_through = tuple(vma.id for vma in vmas) if mapping is None else members.get(mapping, ())
-        walk = _walk(machine, page_id, looked_through)
+    walk = None if page_id is None else _walk(machine, graph, page_id, vmas, anon_vmas)
     pages = tuple(_page(machine, row) for row in graph["pages"] if not alone or row["id"] == page_id)
     for page in pages:
         if page.dangling and page.mapping is not None:
@@ -186,9 +190,33 @@ def _page(machine: Machine, row: dict[str, Any]) -> Page:
     )
 
 
-def _walk(machine: Machine, page_id: int, looked_through: tuple[int, ...]) -> Walk:
-    order = tuple(vma.id for _, vma in machine.walk(page_id))
-    # A walk visits every entry of a list, but only the entries of a tree that can hold the page.
-    if machine.walk_visits(page_id) > len(order):
-        order = looked_through
-    return Walk(page_id, order, machine.unmap_visits(page_id))
+def _walk(
+    machine: Machine,
+    graph: dict[str, list[dict[str, Any]]],
+    page_id: int,
+    vmas: tuple[Vma, ...],
+    anon_vmas: dict[int, AnonVma],
+) -> Walk:
+    places = [vma.id for _, vma in machine.walk(page_id)]
+    mapping = {row["id"]: row["mapping"] for row in graph["pages"]}.get(page_id)
+    if machine.policy == "cow_context" and mapping is not None:
+        visits = list(_visits_of_contexts(mapping, anon_vmas, set(places)))
+    elif machine.walk_visits(page_id) > len(places):
+        # A walk visits every entry of a list, but only the entries of a tree that can hold the page.
+        members = anon_vmas[mapping].members if mapping in anon_vmas else ()
+        visits = [Visit(mapping, id_) for id_ in ([vma.id for vma in vmas] if mapping is None else members)]
+    else:
+        visits = [Visit(mapping, id_) for id_ in places]
+    return Walk(page_id, tuple(visits), machine.unmap_visits(page_id))
+
+
+def _visits_of_contexts(top: int, anon_vmas: dict[int, AnonVma], places: set[int]) -> Iterator[Visit]:
+    """Visits from a context downwards: the VMAs that hold the page, or the context itself if it has none."""
+    left = [top] if top in anon_vmas else []
+    while left:
+        context = left.pop()
+        holding = [id_ for id_ in anon_vmas[context].members if id_ in places]
+        for id_ in holding or [None]:
+            yield Visit(context, id_)
+        children = [one.id for one in anon_vmas.values() if one.parent == context != one.id]
+        left.extend(sorted(children, reverse=True))  # the last fork's context has the highest id
