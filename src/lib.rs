@@ -50,6 +50,7 @@ mod list;
 mod loom_tests;
 mod os;
 mod pool;
+mod prefetch;
 #[cfg(feature = "python")]
 mod python;
 pub mod rmap;

@@ -5,6 +5,7 @@ use super::windows::{Limits, Section, Windows};
 use super::{ArrowError, Content, MAX_INLINE_BYTES, MAX_OFFSET, Scatter, fetch};
 use crate::list::{ListLayout, Part, Run, Span};
 use crate::os;
+use crate::prefetch::{PREFETCH_RECORDS, prefetch};
 use crate::scratch::Scratch;
 use crate::slot::LiveSlots;
 
@@ -75,8 +76,8 @@ pub(crate) unsafe fn views(
             base = start.as_ptr().wrapping_sub(columns.start(first));
         }
         // Hardly two records are in one cache line, and they are too far apart for the processor to see it coming.
-        let ahead = object.wrapping_add_signed(part.step().wrapping_mul(PREFETCH_RECORDS));
-        if run.contains(&ahead) && index + (PREFETCH_RECORDS as usize) < part.len() {
+        let ahead = object.wrapping_add_signed(part.step().wrapping_mul(PREFETCH_RECORDS as isize));
+        if run.contains(&ahead) && index + PREFETCH_RECORDS < part.len() {
             prefetch(base.wrapping_add(columns.start(ahead)));
         }
         let (len, start) = (columns.size(object), columns.start(object));
@@ -108,21 +109,6 @@ pub(crate) unsafe fn views(
     // SAFETY: reserve has made room for so many, and the loop has written each of them.
     unsafe { views.set_len(part.len()) };
     Ok(Views { views, windows })
-}
-
-/// So many records ahead is soon enough.
-const PREFETCH_RECORDS: isize = 16;
-
-/// Has a cache line fetched that will be read soon. The address may be any.
-#[inline(always)]
-fn prefetch(address: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: the instruction reads nothing, and faults at no address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch(address.cast(), std::arch::x86_64::_MM_HINT_T0);
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = address;
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple};
 
 use crate::fallible;
 use crate::list::{Builder, Span};
+use crate::prefetch::{PREFETCH_RECORDS, prefetch};
 use crate::python::block::bytes_like::BytesLike;
 use crate::python::block::object::MemBlock;
 use crate::python::ffi::arguments::type_name;
@@ -15,6 +16,9 @@ use crate::python::list::object::MemList;
 
 /// So many objects are looked at between two looks at whether a signal has come.
 const SIGNAL_CHECK_OBJECTS: usize = 64 * 1024;
+
+/// Behind so many bytes the processor has seen where a copy goes.
+const PREFETCH_STRIDE: usize = 64;
 
 /// So many bytes are copied in between.
 const SIGNAL_CHECK_BYTES: usize = 64 << 20;
@@ -34,7 +38,11 @@ pub(crate) fn copy_many<'py>(
     let mut sources: Vec<Bytes> = Vec::new();
     fallible::reserve(&mut sources, items.len())?;
     let mut lent: Vec<BytesLike<'py>> = Vec::new();
+    let mut ahead = items.iter_borrowed().skip(PREFETCH_RECORDS);
     for (index, item) in items.iter_borrowed().enumerate() {
+        if let Some(item) = ahead.next() {
+            prefetch(item.as_ptr().cast());
+        }
         let source = match item.cast_exact::<PyBytes>() {
             Ok(bytes) => {
                 let bytes = bytes.as_bytes();
@@ -73,6 +81,10 @@ fn copy_some(list: &MemList, py: Python<'_>, sources: &[Bytes], from: usize) -> 
         let Sources(sources) = { sources };
         let (mut run, mut index, mut copied) = (0, from, 0);
         while index < sources.len() && copied < SIGNAL_CHECK_BYTES {
+            if let Some(ahead) = sources.get(index + PREFETCH_RECORDS) {
+                prefetch(ahead.start);
+                prefetch(ahead.start.wrapping_add(PREFETCH_STRIDE));
+            }
             let Span { slot, offset, len } = layout.object_near(&mut run, part.object(index));
             // SAFETY: it is a slot of the list, which laid_out has found there.
             let slot = unsafe { slots.get(slot) };
