@@ -1,4 +1,4 @@
-"""Additions of the site to docs/: pages at the root of the repository, and links to them.
+"""Additions of the site to docs/: pages at the root of the repository, links to them, and the notebook.
 
 `mkdocs build --strict` calls the functions below; mkdocs.yml names this file.
 """
@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import notebook
 from mkdocs.structure.files import File
 
 if TYPE_CHECKING:
@@ -31,10 +32,12 @@ _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages of the root."""
+    """Add the pages of the root, and that of the notebook."""
     for name, page in MOVED.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=_relinked(text, name, page)))
+    tour = f"{notebook.markdown(notebook.read())}\nThis page is a notebook: [download it](tour.ipynb).\n"
+    files.append(File.generated(config, "tour.md", content=tour))
     return files
 
 
