@@ -92,5 +92,6 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut the pool down, as there."""
+        self._links.hang_up()
         super().shutdown(wait, cancel_futures=cancel_futures)
         self._links.end()

@@ -74,6 +74,7 @@ class Links:
         self.lock = threading.Lock()
         self.known: dict[bytes, Link] = {}
         self.unfinished = 0
+        self.is_hanging_up = False
         self.is_ending = False
         executors[self.id] = self
 
@@ -99,23 +100,27 @@ class Links:
         """Count it as done."""
         with self.lock:
             self.unfinished -= 1
-            is_last = self.is_ending and self.unfinished == 0
-        if is_last:
-            self.close()
+        self.close()
+
+    def hang_up(self) -> None:
+        """Let workers end by themselves when the last result is there: perhaps nobody can tell them."""
+        self.is_hanging_up = True
+        self.close()
 
     def end(self) -> None:
         """Close the sockets when the last result is there."""
-        with self.lock:
-            self.is_ending = True
-            is_last = self.unfinished == 0
-        if is_last:
-            self.close()
+        self.is_ending = True
+        self.hang_up()
 
     def close(self) -> None:
-        """Close the sockets."""
-        if executors.pop(self.id, None) is not None:
+        """Close what is not needed any more."""
+        with self.lock:
+            is_last = self.unfinished == 0
+            is_gone = is_last and self.is_ending and executors.pop(self.id, None) is not None
+        if is_last and self.is_hanging_up:
             for sock in (self.ours, self.theirs):
                 sock.close()
+        if is_gone:
             for link in self.all():
                 link.close()
 

@@ -13,6 +13,7 @@ from typing import Any
 from memgroup import _memgroup
 from memgroup._memgroup import GroupStats, MemGroup, Parcel
 from memgroup.futures import _results
+from memgroup.futures._end import Activity
 from memgroup.futures._pickling import PROTOCOL, SMALL, LargeBuffers, dumps, is_plain
 from memgroup.futures._tasks import ArrivedTask
 
@@ -123,6 +124,7 @@ class Worker:
         self.link: socket.socket | None = None
         self.sent = 0
         self.groups = ResultGroups(parent, max_bytes, max_wait)
+        self.activity = Activity(theirs)
 
     def sock(self) -> socket.socket:
         """Return the socket to the parent, made now if there was none."""
@@ -178,17 +180,21 @@ def start(
     """Begin as a worker."""
     global worker
     worker = Worker(*told)
+    worker.activity.end_with_pool()
     if initializer is not None:
         initializer(*initargs)
+    worker.activity.is_busy = False
 
 
 def run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Do a task whose arguments are plain."""
     assert worker is not None
+    worker.activity.is_busy = True
     try:
         return worker.pack(fn(*args, **kwargs))
     finally:
         worker.groups.current = None
+        worker.activity.is_busy = False
 
 
 def run_task(task: ArrivedTask) -> Any:
