@@ -251,7 +251,7 @@ class MemGroup:
             length_offset: Bytes of the header before the length.
             header: Bytes of the header, if it does not end with the length.
             adjust: What to add to a length for the size of the payload: -4 if it counts its own 4 bytes.
-            skip: How many bytes of the header are not shown; all, unless this is given.
+            skip: How many bytes of a message are not shown; its header, unless this is given.
             trailer: Bytes behind the payload that are not shown. If a length counts them, `adjust`
                 subtracts them.
             delimiter: Messages have no length, but end with these bytes, which are not shown.

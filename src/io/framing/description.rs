@@ -12,8 +12,8 @@ const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
 /// A description of the frames of a stream.
 ///
 /// A frame is a header, which has the length in it, a payload and a trailer. The payload has as many bytes as the length
-/// says, plus [`adjust`](Self::adjust). What is shown of a frame is the header from byte [`skip`](Self::skip) on and the
-/// payload. The arithmetic never overflows, whatever a header announces.
+/// says, plus [`adjust`](Self::adjust). What is shown of a frame are its header and payload from byte [`skip`](Self::skip) on.
+/// The arithmetic never overflows, whatever a header announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format {
     pub(super) length: Length,
@@ -38,13 +38,13 @@ pub enum FormatError {
         /// Where its length ends.
         end: usize,
     },
-    /// The frame would begin behind its header.
-    #[error("skip must be at most {header}, the size of the header, not {skip}")]
-    SkipsPayload {
+    /// What is shown would begin within or behind a varint, the size of which differs from frame to frame.
+    #[error("skip must be at most {offset}, where the varint begins, not {skip}")]
+    SkipsVarint {
         /// How many bytes are not to be shown.
         skip: usize,
-        /// How many bytes of a header are there for certain.
-        header: usize,
+        /// Where the varint begins.
+        offset: usize,
     },
     /// A part is longer than any protocol has it.
     #[error("{part} must be at most {MAX_PART_BYTES} bytes long, not {size}")]
@@ -73,8 +73,8 @@ pub enum Misfit {
         /// The limit.
         limit: usize,
     },
-    /// The length is less than the bytes that it counts besides the payload.
-    #[error("a length of {length} is less than the {counted} bytes that it counts besides the payload")]
+    /// The length is less than the bytes that it counts besides what is shown.
+    #[error("a length of {length} is less than the {counted} bytes that it counts besides what is shown")]
     TooSmall {
         /// The length.
         length: u64,
@@ -165,7 +165,7 @@ impl Format {
         Self { adjust: bytes, ..self }
     }
 
-    /// How many bytes of a header are not shown: all, unless this is called.
+    /// How many bytes of a frame are not shown: its header, unless this is called. They may reach into the payload.
     pub fn skip(self, bytes: usize) -> Self {
         Self { skip: Some(bytes), ..self }
     }
@@ -187,7 +187,8 @@ impl Format {
             Length::Fixed { offset, .. } | Length::Varint { offset } => [("length_offset", *offset), ("delimiter", 0)],
             Length::Delimiter(delimiter) => [("length_offset", 0), ("delimiter", delimiter.len())],
         };
-        let parts = parts.into_iter().chain([("header", self.header.unwrap_or(0)), ("trailer", self.trailer)]);
+        let sizes = [self.header.unwrap_or(0), self.skip.unwrap_or(0), self.trailer];
+        let parts = parts.into_iter().chain(["header", "skip", "trailer"].into_iter().zip(sizes));
         if let Some((part, size)) = parts.into_iter().find(|(_, size)| *size > MAX_PART_BYTES) {
             return Err(FormatError::LongPart { part, size });
         }
@@ -195,13 +196,13 @@ impl Format {
             Length::Fixed { offset, size, .. } => {
                 let end = offset + size;
                 let header = self.header.unwrap_or(end);
-                if header < end {
-                    return Err(FormatError::ShortHeader { header, end });
-                }
-                self.check_skip(header)
+                if header < end { Err(FormatError::ShortHeader { header, end }) } else { Ok(()) }
             }
             Length::Varint { .. } if self.header.is_some() => Err(FormatError::Meaningless("header")),
-            Length::Varint { offset } => self.check_skip(*offset),
+            Length::Varint { offset } => match self.skip {
+                Some(skip) if skip > *offset => Err(FormatError::SkipsVarint { skip, offset: *offset }),
+                _ => Ok(()),
+            },
             Length::Delimiter(delimiter) if delimiter.is_empty() => Err(FormatError::EmptyDelimiter),
             Length::Delimiter(_) => {
                 let given = [
@@ -218,21 +219,14 @@ impl Format {
         }
     }
 
-    fn check_skip(&self, header: usize) -> Result<(), FormatError> {
-        match self.skip {
-            Some(skip) if skip > header => Err(FormatError::SkipsPayload { skip, header }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Room for the parts of a frame that go nowhere else: the longest header, the trailer, a delimiter.
+    /// Room for the parts of a frame that go nowhere else: the longest header, what is skipped, the trailer, a delimiter.
     pub(super) fn least_buffer(&self) -> usize {
         let front = match &self.length {
             Length::Fixed { offset, size, .. } => self.header.unwrap_or(offset + size),
             Length::Varint { offset } => offset + MAX_VARINT_BYTES,
             Length::Delimiter(delimiter) => delimiter.len(),
         };
-        front.max(self.trailer)
+        front.max(self.skip.unwrap_or(0)).max(self.trailer)
     }
 
     /// Whether frames have no length, so that nobody knows their sizes before they are there.
@@ -283,18 +277,30 @@ impl Format {
             },
             Length::Delimiter(_) => return Ok(Head::Missing(1)),
         };
-        self.extent(header, length, first).map(Head::Known)
+        let extent = self.extent(header, length, first)?;
+        Ok(match extent.start.checked_sub(bytes.len()) {
+            None | Some(0) => Head::Known(extent),
+            Some(missing) => Head::Missing(missing),
+        })
     }
 
     /// The parts of a frame with such a header, shown from its byte `start` on.
     #[inline]
     fn extent(&self, header: usize, length: u64, start: usize) -> Result<Extent, Misfit> {
-        let too_small = || Misfit::TooSmall { length, counted: self.adjust.unsigned_abs() };
+        // Only where that is more than the length, and so than nothing.
+        let counted = || start.saturating_sub(header) as i128 - i128::from(self.adjust);
+        let too_small = || Misfit::TooSmall { length, counted: counted() as u64 };
         let payload = match self.adjust {
             less if less < 0 => Some(length.checked_sub(less.unsigned_abs()).ok_or_else(too_small)?),
             more => length.checked_add(more.unsigned_abs()),
         };
-        let size = payload.and_then(|payload| payload.checked_add((header - start) as u64));
+        let size = match header.checked_sub(start) {
+            Some(shown) => payload.and_then(|payload| payload.checked_add(shown as u64)),
+            None => {
+                let shown = |payload: u64| payload.checked_sub((start - header) as u64).ok_or_else(too_small);
+                payload.map(shown).transpose()?
+            }
+        };
         let fits = |size: &u64| *size <= self.limit as u64 && *size <= (isize::MAX as u64) / 2;
         let size = size.filter(fits).ok_or(Misfit::TooLarge { size: size.unwrap_or(u64::MAX), limit: self.limit })?;
         let end = start + size as usize;

@@ -21,7 +21,7 @@ pub(super) fn out_of_step(OutOfStep { offset, frame, misfit }: OutOfStep) -> PyE
         ),
         Misfit::TooSmall { length, counted } => format!(
             "a length of {length} does not count the {counted} byte{} that it has to, its own or others: {place}, and check \
-             length_offset, byteorder and adjust (or counts_prefix)",
+             length_offset, byteorder, skip and adjust (or counts_prefix)",
             plural(usize::try_from(counted).unwrap_or(usize::MAX))
         ),
         Misfit::LongVarint => format!("a varint of more than 64 bits is no length: {place}"),
