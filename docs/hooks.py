@@ -25,8 +25,8 @@ MOVED = {
     "BENCHMARKS.md": "benchmarks.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "README.md": "index.md",
 }
-PLACES = {**MOVED, "README.md": "index.md"}
 
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 
@@ -53,7 +53,7 @@ def _relinked(text: str, source: str, page: str) -> str:
     def relink(match: re.Match[str]) -> str:
         before, target, behind = match.groups()
         file = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
-        there = PLACES.get(file) or file.removeprefix("docs/")
+        there = MOVED.get(file) or file.removeprefix("docs/")
         if there == file:  # it is not on the site
             return match[0]
         return f"{before}{posixpath.relpath(there, posixpath.dirname(page) or '.')}{behind}"

@@ -21,13 +21,11 @@ class Row:
         what: What was done, in words; empty where the row above says it.
         key: What `Comparison.key` says of it: side/work/figure/ours/peer.
         against: Whom against, in words.
-        parts: How many equal parts the figure is of, each of which is shown.
     """
 
     what: str
     key: str
     against: str
-    parts: int = 1
 
     def find(self, results: Results) -> Comparison | None:
         """Return the comparison, if it was measured."""
@@ -43,49 +41,28 @@ class Row:
         found = self.find(results)
         if found is None:
             return f"| {self.what} | not measured | {self.against} | – | – |"
-        ours, peer = (median(times) / self.parts for times in zip(*found.values, strict=True))
+        ours, peer = (median(times) for times in zip(*found.values, strict=True))
         ratio = number(found.ratio)
         ratio = f"**{ratio}**" if found.ratio > 1 else ratio
         return f"| {self.what} | {shown(ours, 's')} | {self.against} | {shown(peer, 's')} | {ratio} |"
 
 
-MILLION = 1_000_000
 ROWS = (
     Row(
-        "Python: `g.alloc(64)` and its death",
-        "python/alloc-one/time/memgroup-warm/bytearray",
-        "`bytearray(64)`",
+        "a million objects of 16 to 512 bytes, each copied from a bytearray, kept and freed: `g.copy`",
+        "python/copy-million/both/memgroup-copy/bytearray",
+        "`bytearray(data)`",
     ),
-    Row("", "python/alloc-one/time/memgroup-warm/np.empty", "`np.empty(64)`"),
-    Row("", "python/alloc-one/time/memgroup-warm/c-arena", "a bump arena in C, written by hand"),
-    Row("the same with fresh pages", "python/alloc-one/time/memgroup-fresh/bytearray", "`bytearray(64)`"),
+    Row("first in a process", "python/copy-million/first both/memgroup-copy/bytearray", "`bytearray(data)`"),
     Row(
-        "a million of 16 to 512 bytes, kept and freed, each",
-        "python/keep-million/both/memgroup-alloc/bytearray",
-        "`bytearray`",
-        MILLION,
+        "one buffer spread over a million objects: `alloc_many` and `fill_from`",
+        "python/scatter-million/both/memgroup-fill_from/bytearray",
+        "a million slices",
     ),
     Row(
-        "the same by `alloc_many`, each",
-        "python/keep-million/both/memgroup-alloc_many/bytearray",
-        "`bytearray`",
-        MILLION,
-    ),
-    Row(
-        "the same by `alloc_many`, first in a process",
-        "python/keep-million/first both/memgroup-alloc_many/bytearray",
-        "`bytearray`",
-        MILLION,
-    ),
-    Row(
-        "a group of 1,000 × 100 bytes, made and freed",
-        "python/cycle-small/time/memgroup-alloc/bytearray",
-        "1,000 bytearrays",
-    ),
-    Row(
-        "the same by `alloc_many`",
-        "python/cycle-small/time/memgroup-alloc_many/bytearray",
-        "1,000 bytearrays",
+        "first in a process",
+        "python/scatter-million/first both/memgroup-fill_from/bytearray",
+        "a million slices",
     ),
     Row(
         "a million lines read, split, searched, selected, as an Arrow column, freed",
@@ -96,38 +73,49 @@ ROWS = (
     Row("", "python/whole-job/time/memgroup-borrow/polars", "polars"),
     Row("", "python/whole-job/time/memgroup-borrow/bytes", "`bytes.splitlines` and a loop"),
     Row(
+        "100,000 records, 1.1 GiB, from a cached file: `read_ranges`",
+        "python/read-records/time/memgroup-read_ranges/os.pread",
+        "a loop of `os.pread`",
+    ),
+    Row(
+        "first in a process",
+        "python/read-records/first time/memgroup-read_ranges/os.pread",
+        "a loop of `os.pread`",
+    ),
+    Row(
+        "100,000 files of 128 to 4,096 bytes: `read_files`",
+        "python/read-files/time/memgroup-read_files/readinto",
+        "`open().readinto(bytearray)`",
+    ),
+    Row(
+        "first in a process",
+        "python/read-files/first time/memgroup-read_files/readinto",
+        "`open().readinto(bytearray)`",
+    ),
+    Row(
         "`memgroup gather --find` in a tree of 1 GiB, as a process",
         "python/search-tree/time/memgroup/grep",
         "`grep -rF`",
     ),
     Row("", "python/search-tree/time/memgroup/ripgrep", "ripgrep"),
     Row(
-        "64 MiB in blocks of 1 MiB, filled and freed",
-        "python/fill-64MiB/time/memgroup-alloc/memset-whole",
-        "`memset` of a warm buffer",
+        "64 blocks of 1 MiB, filled and freed",
+        "python/fill-64MiB/time/memgroup-alloc/bytearray",
+        "64 bytearrays",
     ),
-    Row("", "python/fill-64MiB/time/memgroup-alloc/bytearray", "64 bytearrays"),
-    Row("the same with fresh pages", "python/fill-64MiB/time/memgroup-fresh/bytearray", "64 bytearrays"),
+    Row("first in a process", "python/fill-64MiB/first time/memgroup-alloc/bytearray", "64 bytearrays"),
     Row(
-        "Rust: shared group, 16 to 143 bytes",
-        "rust/alloc-warm-16-143/time/memgroup-alloc_layout/bare-fetch_add",
-        "a bare atomic `fetch_add`",
+        "64 MiB that can be shared, filled and given back",
+        "python/segment-64MiB/time/memgroup-alloc/shared_memory",
+        "`SharedMemory`",
     ),
-    Row("", "rust/alloc-warm-16-143/time/memgroup-alloc_layout/blink-sync", "blink-alloc's sync arena"),
-    Row("", "rust/alloc-warm-16-143/time/memgroup-alloc/mimalloc", "mimalloc"),
-    Row("owner handle, 16 to 143 bytes", "rust/alloc-warm-16-143/time/memgroup-local/bumpalo", "bumpalo"),
     Row(
-        "with fresh pages, every byte written",
+        "Rust: objects of 16 to 143 bytes in fresh memory, each",
         "rust/alloc-cold-16-143/time/memgroup-alloc/bumpalo",
         "bumpalo",
     ),
     Row(
-        "protect and unprotect",
-        "rust/protect-unprotect/time/memgroup/mprotect-pair",
-        "a pair of `mprotect` calls",
-    ),
-    Row(
-        "free 64 MB in 1,000 objects, nothing kept warm",
+        "Rust: 64 MB in 1,000 objects freed, nothing kept warm",
         "rust/free-64-MB/time/memgroup-of-1000/box-kept-of-1000",
         "boxes that malloc keeps",
     ),
