@@ -62,7 +62,7 @@ def test_there_are_samples():
 def test_a_sample_runs(page, line, sample, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     skip_without(sample)
-    # Tracebacks name the line of the page. Nothing is imported for the sample, and pytest turns warnings into errors.
+    # Tracebacks name the line of the page. The sample gets no names, and pytest turns warnings into errors.
     exec(compile("\n" * line + sample, page, "exec"), {"__name__": "__main__"})
 
 
