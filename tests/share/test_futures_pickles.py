@@ -5,13 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import select
+from concurrent.futures.process import _ResultItem
 from multiprocessing import reduction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from memgroup.futures import ProcessPoolExecutor, _worker
-from memgroup.futures._pickling import SMALL
+from memgroup.futures._pickling import ATOMIC, SMALL
 from memgroup.futures._results import Links
 from memgroup.futures._tasks import TOGETHER, Arguments, Task
 
@@ -85,9 +87,42 @@ def test_the_pipe_carries_little_of_a_large_argument():
 
 
 def test_small_pickles_stay_in_the_pipe(worker):
-    for obj in (b"x" * (SMALL - 100), ["x" * (SMALL - 100)]):
+    for obj in (b"x" * (ATOMIC // 2 - 100), ["x" * (ATOMIC - 100)]):
         assert worker.pack(obj) == obj or isinstance(worker.pack(obj), _worker.Pickled)
     assert worker.sent == 0
+
+
+OF_EACH_SIZE = [
+    *([b"x" * size, "ä" * size, [b"x" * size], 1 << 8 * size] for size in range(0, SMALL + 500, 777)),
+    [np.full(100, 1), [np.zeros(5000)] * 2, [np.full(5000, number) for number in range(100)]],
+]
+
+
+def test_the_pipe_carries_no_more_of_any_result_than_is_written_at_once(worker):
+    for objects in OF_EACH_SIZE:
+        for obj in objects:
+            sent = reduction.ForkingPickler.dumps(_ResultItem(1 << 40, result=worker.pack(obj)))
+            # And how long it is.
+            assert len(sent) + 4 <= select.PIPE_BUF
+            assert alike(pickle.loads(sent).result, obj)
+
+
+def alike(one, other):
+    if isinstance(other, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return type(one) is type(other) and np.array_equal(one, other)
+
+
+def test_a_pickle_that_was_sent_in_part_is_not_taken_for_another(worker):
+    whole = worker.pack(["x" * 10_000])
+    worker.link.settimeout(0.01)
+    with pytest.raises(TimeoutError):
+        all(worker.pack(["y" * 20_000]) for _ in range(1000))
+    after = worker.pack(["z" * 10_000])
+    assert pickle.loads(reduction.ForkingPickler.dumps(after)) == ["z" * 10_000]
+    assert pickle.loads(reduction.ForkingPickler.dumps(whole)) == ["x" * 10_000]
+    with pytest.raises(ConnectionError):
+        pickle.loads(reduction.ForkingPickler.dumps(whole))
 
 
 def test_small_arguments_share_memory_that_a_worker_gets_once(single):

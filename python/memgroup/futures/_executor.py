@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from memgroup._memgroup import MemGroup
 from memgroup.futures import _worker
-from memgroup.futures._pickling import is_plain
+from memgroup.futures._pickling import SMALL, is_plain
 from memgroup.futures._results import Links
 from memgroup.futures._tasks import Arguments, Task
 
@@ -78,7 +78,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         """Submit a call, as there."""
         self._links.add_task()
         try:
-            if all(map(is_plain, (*args, *kwargs.values()))):
+            if all(is_plain(arg, SMALL) for arg in (*args, *kwargs.values())):
                 future = super().submit(_worker.run, fn, args, kwargs)
             else:
                 task: Any = Task(self._arguments, fn, args, kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import select
 import sys
 from collections import ChainMap
 from collections.abc import Callable
@@ -14,9 +15,13 @@ from memgroup._memgroup import MemBlock, MemList
 
 PROTOCOL = 5
 
-# Buffers of fewer bytes travel within the pickle, and pickles of fewer through the pipe: to copy them takes
+# Buffers of fewer bytes travel within the pickle, and arguments of fewer through the pipe: to copy them takes
 # less time than to announce them.
 SMALL = 32 * 1024
+
+# Results of fewer bytes travel through the pipe, together with what the pool adds. The kernel writes so much
+# all at once: the parent would wait for ever for the rest of a result whose worker was killed in between.
+ATOMIC = select.PIPE_BUF - 1024
 
 # What holds nothing else.
 PLAIN = frozenset({bool, bytes, complex, float, int, str, type(None)})
@@ -36,9 +41,9 @@ class LargeBuffers(list[memoryview]):
         return False
 
 
-def is_plain(obj: Any) -> bool:
-    """Return whether the pipe carries an object as well as anything."""
-    return type(obj) in PLAIN and sys.getsizeof(obj) < SMALL
+def is_plain(obj: Any, size: int) -> bool:
+    """Return whether an object holds nothing else, and is pickled to fewer bytes than twice `size`."""
+    return type(obj) in PLAIN and sys.getsizeof(obj) < size
 
 
 def dumps(obj: Any, large: LargeBuffers, reduce: Reduce) -> bytes:

@@ -17,6 +17,8 @@ from memgroup._memgroup import MemGroup, ReceivedParcel
 
 ID_BYTES = 16
 
+Handles = list[bytes | None]
+
 # How long releases are gathered before the workers are told, in seconds.
 GATHER = 0.001
 
@@ -38,6 +40,20 @@ class Link:
                 self.came[self.count] = _memgroup.recv_parcel(self.sock)
                 self.count += 1
             return self.came.pop(number)
+
+    def pickle(self, number: int, nbytes: int) -> bytearray:
+        """Return the pickle of a result, which has come before the result."""
+        data = bytearray(nbytes)
+        with self.lock, memoryview(data) as rest:
+            if number != self.count:
+                raise ConnectionError(f"result {number} of a worker came before result {self.count}")
+            self.count += 1
+            while rest:
+                came = self.sock.recv_into(rest)
+                if not came:
+                    raise EOFError("a worker ended before its result had come")
+                rest = rest[came:]
+        return data
 
     def release(self) -> None:
         """Tell the worker of which of its memory nothing is used any more."""
@@ -143,12 +159,16 @@ def take(handle: bytes) -> Any:
     return taking.parcel.take(taking.group, handle)
 
 
+def receive_pickle(executor: bytes, worker: bytes, number: int, nbytes: int) -> Any:
+    """Return a result that has neither buffers nor objects of groups."""
+    return pickle.loads(executors[executor].of(worker).pickle(number, nbytes))
+
+
 def receive(
     executor: bytes,
     worker: bytes,
     number: int,
-    pickled: bytes | None,
-    handles: list[bytes | None],
+    told: tuple[bytes, Handles] | None,
     copies: bytes | None,
 ) -> Any:
     """Return a result.
@@ -157,13 +177,13 @@ def receive(
         executor: Number of the executor.
         worker: Number of the worker.
         number: Which of the parcels of the worker has the result's memory.
-        pickled: The result's pickle, or None for the last one of the list of `copies`.
-        handles: Those of its buffers, None for the next one of the list of `copies`.
+        told: The result's pickle and the handles of its buffers, None of them for the next one of `copies`;
+            or None, for both are pickled behind these copies.
         copies: Handle of the list of what was copied to the result's group.
     """
     link = executors[executor].of(worker)
     try:
-        return load(link, link.parcel(number), pickled, handles, copies)
+        return load(link, link.parcel(number), told, copies)
     finally:
         link.release()
 
@@ -171,17 +191,21 @@ def receive(
 def load(
     link: Link,
     parcel: ReceivedParcel,
-    pickled: bytes | None,
-    handles: list[bytes | None],
+    told: tuple[bytes, Handles] | None,
     copies: bytes | None,
 ) -> Any:
     """Unpickle a result from its parcel, of which only the result keeps memory."""
     group = MemGroup(name="results")
-    copied = iter(parcel.take(group, copies) if copies is not None else ())
+    records: list[Any] = list(parcel.take(group, copies)) if copies is not None else []
+    if told is None:
+        handles: Handles = pickle.loads(records.pop())
+        told = records.pop(), handles
+    pickled, handles = told
+    copied = iter(records)
     buffers = [next(copied) if handle is None else parcel.take(group, handle) for handle in handles]
     taking.parcel, taking.group = parcel, group
     try:
-        return pickle.loads(next(copied) if pickled is None else pickled, buffers=buffers)
+        return pickle.loads(pickled, buffers=buffers)
     finally:
         del taking.parcel, taking.group
         releaser().watch(group, link)

@@ -14,7 +14,7 @@ from memgroup import _memgroup
 from memgroup._memgroup import GroupStats, MemGroup, Parcel
 from memgroup.futures import _results
 from memgroup.futures._end import Activity
-from memgroup.futures._pickling import PROTOCOL, SMALL, LargeBuffers, dumps, is_plain
+from memgroup.futures._pickling import ATOMIC, PROTOCOL, SMALL, LargeBuffers, dumps, is_plain
 from memgroup.futures._tasks import ArrivedTask
 
 # Results are put into one group up to so many bytes: its memory is written again when all of them are gone.
@@ -27,13 +27,13 @@ FIRST_SLOT = 1024 * 1024
 
 
 class Ticket:
-    """A result whose memory has been sent. It is unpickled to the result itself."""
+    """A result that has been sent. It is unpickled by a function, to the result itself."""
 
-    def __init__(self, *told: Any) -> None:
-        self.told = told
+    def __init__(self, receive: Callable[..., Any], *told: Any) -> None:
+        self.receive, self.told = receive, told
 
     def __reduce__(self) -> Any:
-        return _results.receive, self.told
+        return self.receive, self.told
 
 
 class Pickled:
@@ -138,9 +138,22 @@ class Worker:
         """Return the group of the task at hand."""
         return self.groups.of_task(self.sock(), nbytes)
 
+    def send(self, data: bytes) -> Ticket:
+        """Send a pickle over the socket to the parent, who finds there where it ends if this process does."""
+        sock = self.sock()
+        try:
+            sock.sendall(data)
+        except BaseException:
+            # Perhaps by a signal handler, in the midst of it: nobody could read what follows.
+            self.link, self.id, self.sent = None, os.urandom(_results.ID_BYTES), 0
+            sock.close()
+            raise
+        self.sent += 1
+        return Ticket(_results.receive_pickle, self.executor, self.id, self.sent - 1, len(data))
+
     def pack(self, result: Any) -> Any:
         """Return what the pool is to pickle for a result."""
-        if is_plain(result):
+        if is_plain(result, ATOMIC // 2):
             return result
         parcel = Parcel()
         has_objects = False
@@ -155,11 +168,14 @@ class Worker:
 
         large = LargeBuffers()
         data = dumps(result, large, reduce)
+        if not large and not has_objects and ATOMIC <= len(data) < SMALL:
+            return self.send(data)
         handles = [parcel.add(buffer) for buffer in large]
         copies = [buffer for buffer, handle in zip(large, handles, strict=True) if handle is None]
-        pickled = None if len(data) >= SMALL else data
-        if pickled is None:
-            copies.append(memoryview(data))
+        told = data, handles
+        if len(data) + sum(len(handle) for handle in handles if handle) >= ATOMIC:
+            told = None
+            copies += map(memoryview, (data, pickle.dumps(handles)))
         elif not large and not has_objects:
             return Pickled(data)
         copied = None
@@ -168,7 +184,7 @@ class Worker:
             copied = parcel.add(group.copy_many(copies, align=64))
         parcel.send(self.sock())
         self.sent += 1
-        return Ticket(self.executor, self.id, self.sent - 1, pickled, handles, copied)
+        return Ticket(_results.receive, self.executor, self.id, self.sent - 1, told, copied)
 
 
 worker: Worker | None = None
