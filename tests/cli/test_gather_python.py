@@ -196,4 +196,4 @@ def test_a_table_without_pyarrow(tmp_path):
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr == "memgroup gather: --out needs pyarrow: pip install 'memgroup[arrow]'\n"
+    assert done.stderr == "memgroup gather: --out needs pyarrow: pip install pyarrow\n"

@@ -41,7 +41,7 @@ def test_without_numpy_the_error_names_what_to_install(child):
         print(bytes(group.copy(b"still works")))
     """
     lines = child.output(code).splitlines()
-    assert lines[:-1] == ["ImportError: numpy is not installed: pip install memgroup[numpy]"] * 5
+    assert lines[:-1] == ["ImportError: numpy is not installed: pip install numpy"] * 5
     assert lines[-1] == "b'still works'"
 
 

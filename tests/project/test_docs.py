@@ -22,7 +22,7 @@ STORIES = [
     if page.parent.name in {"howto", "explanation"} or page.name in {"README.md", "tutorial.md"}
 ]
 # Optional packages that a sample may import.
-OPTIONAL = {"numpy", "pyarrow", "polars", "duckdb", "torch", "uvloop", "dask", "google"}
+OPTIONAL = {"numpy", "pandas", "pyarrow", "polars", "duckdb", "torch", "uvloop", "dask", "google"}
 
 
 def same(shown: str, printed: str) -> bool:

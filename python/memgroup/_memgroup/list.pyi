@@ -290,12 +290,13 @@ class MemList(Sequence[MemBlock]):
         """Return the list as an Arrow array of a type of the caller's choice.
 
         For pyarrow, polars and whatever else takes the Arrow PyCapsule interface. A list itself is taken as
-        one of "binary_view". Views copy no byte of a record and show the read-only mirror; for them a table
-        of 16 bytes for each record is made each time. Only records of a list that lie in many places (every
-        second one of another list, say) are copied together before, into new memory of the group. The other
-        types want all records in one stretch: where they do not adjoin (padding lies between them, or empty
-        records), they are copied once, into a new block of the group. An array counts as a view for as long
-        as its consumer keeps it. The bytes must not change any more.
+        one of "binary_view". pyarrow and pandas cannot filter, take or sort views: for these two, ask for
+        "large_binary" or "large_string". Views copy no byte of a record and show the read-only mirror; a
+        table of 16 bytes for each record is made for them each time. Only records of a list that lie in many
+        places (every second one of another list, say) are copied together before, into new memory of the
+        group. The other types want all records in one stretch: where they do not adjoin (padding lies
+        between them, or empty records), they are copied once, into a new block of the group. An array counts
+        as a view for as long as its consumer keeps it. The bytes must not change any more.
 
         Args:
             type: "binary_view", "string_view", "large_binary", "large_string", "binary" or "string".

@@ -40,9 +40,7 @@ class DaskEngine:
         try:
             self._distributed: Any = import_module("distributed")
         except ModuleNotFoundError as error:
-            raise EngineError(
-                f"dask:// needs dask.distributed ({error}): pip install 'memgroup[dask]'"
-            ) from None
+            raise EngineError(f"dask:// needs dask.distributed ({error}): pip install distributed") from None
         self._is_own = isinstance(target, str)
         self._client: Any = self._connected(target) if self._is_own else target
         self._under_way: dict[Any, int] = {}

@@ -42,7 +42,7 @@ class RayEngine:
             self._ray: Any = import_module("ray")
             import_module("grpc")
         except ModuleNotFoundError as error:
-            raise EngineError(f"ray:// needs Ray's client ({error}): pip install 'memgroup[ray]'") from None
+            raise EngineError(f"ray:// needs Ray's client ({error}): pip install 'ray[client]'") from None
         self._connection: Any = self._connected(target) if isinstance(target, str) else None
         self._losses = tuple(getattr(self._ray.exceptions, name) for name in _LOSSES)
         # A lost worker is the caller's to count.

@@ -243,7 +243,7 @@ fn explained(py: Python<'_>, error: PyErr) -> PyErr {
     if !is_missing {
         return error;
     }
-    let explained = PyImportError::new_err("numpy is not installed: pip install memgroup[numpy]");
+    let explained = PyImportError::new_err("numpy is not installed: pip install numpy");
     explained.set_cause(py, Some(error));
     explained
 }

@@ -170,7 +170,7 @@ def run(options: argparse.Namespace) -> int:
         except ModuleNotFoundError as error:
             if error.name != "pyarrow":
                 raise
-            refuse("gather", "--out needs pyarrow: pip install 'memgroup[arrow]'")
+            refuse("gather", "--out needs pyarrow: pip install pyarrow")
         return table.write_files(options) if options.find is None else table.write_matches(options)
     if options.find is None:
         from memgroup.cli.gather.survey import survey
