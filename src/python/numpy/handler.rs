@@ -11,7 +11,7 @@
 //! numpy takes an error for no answer but null, and calls with locks of its own held. So nothing here raises, runs
 //! Python code, or lets the GIL go.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ const NAME: &std::ffi::CStr = c"mem_handler";
 /// What numpy finds behind a capsule of that name.
 #[repr(C)]
 struct DataMemHandler {
-    name: [c_char; 127],
+    name: [u8; 127],
     version: u8,
     /// A `MemGroup`, which the capsule keeps alive, and each array the capsule.
     group: *mut PyObject,
@@ -48,7 +48,7 @@ pub(super) fn capsule<'py>(slf: &Bound<'py, MemGroup>) -> PyResult<Bound<'py, Py
     slf.get().open_private(slf.py())?;
     let mut name = [0; 127];
     for (place, &letter) in name.iter_mut().zip(b"memgroup") {
-        *place = letter.cast_signed();
+        *place = letter;
     }
     let group = slf.clone().into_ptr();
     let handler = Box::into_raw(Box::new(DataMemHandler { name, version: 1, group, malloc, calloc, realloc, free }));
