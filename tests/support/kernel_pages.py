@@ -24,7 +24,7 @@ PRIVATE = 0x2000_0000_0000 // PAGE  # page addresses without other mappings
 SHARED = PRIVATE + 1000
 PAGES = [*range(PRIVATE, PRIVATE + PRIVATE_PAGES), *range(SHARED, SHARED + SHARED_PAGES)]
 
-PRESENT, FILE_OR_SHARED, EXCLUSIVE = 1 << 63, 1 << 61, 1 << 56
+PRESENT, SWAPPED, FILE_OR_SHARED, EXCLUSIVE = 1 << 63, 1 << 62, 1 << 61, 1 << 56
 FRAME = (1 << 55) - 1
 
 MAP_FIXED_NOREPLACE = 0x100000
@@ -51,12 +51,14 @@ class Family:
         self.socket.bind(str(directory / "0"))
         self.socket.settimeout(ENOUGH)
         self.members: dict[int, tuple[int, int]] = {}  # pidfd, and a file descriptor of the page map
+        self.pids: dict[int, int] = {}
         self.first = subprocess.Popen([sys.executable, "-I", "-S", __file__, str(directory)])
         self.add(1)
 
     def add(self, number: int) -> None:
         """Register a member that has just introduced itself."""
         pid = int(self.socket.recv(100))
+        self.pids[number] = pid
         self.members[number] = os.pidfd_open(pid), os.open(f"/proc/{pid}/pagemap", os.O_RDONLY)
 
     def tell(self, number: int, *words: object) -> int:
@@ -75,6 +77,7 @@ class Family:
 
     def forget(self, number: int) -> None:
         pidfd, pagemap = self.members.pop(number)
+        del self.pids[number]
         assert select.select([pidfd], [], [], ENOUGH)[0], f"member {number} does not end"
         os.close(pidfd)
         os.close(pagemap)

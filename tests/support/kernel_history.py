@@ -1,0 +1,259 @@
+"""Histories of processes in the model and in the kernel, compared after each step.
+
+`python -m support.kernel_history [HISTORIES]` in tests/ prints how many pages were compared and how many
+histories differed, for the running kernel's policy and for every other one. With the necessary rights and
+swap, a half of the histories swap, and the walks of the kernel are compared as well.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from memgroup.rmap import POLICIES, Machine, Process
+from support import kernel_pages
+from support.kernel_objects import UnavailableError
+from support.kernel_pages import EXCLUSIVE, FILE_OR_SHARED, FRAME, PAGES, PRESENT, PRIVATE, SHARED, SWAPPED
+from support.kernel_walks import Reclaim
+
+STEPS = 150
+
+
+class History:
+    """The same history in the model and in real processes, compared after each step."""
+
+    def __init__(self, seed: int, directory: Path, *, swap: bool, policy: str = "running") -> None:
+        self.random = random.Random(seed)
+        self.machine = Machine(policy)
+        first = self.machine.spawn()
+        first.mmap(kernel_pages.PRIVATE_PAGES, at=PRIVATE)
+        first.mmap(kernel_pages.SHARED_PAGES, shared=True, at=SHARED)
+        self.members: dict[int, Process] = {1: first}
+        # Where the page of zeros is mapped: the model has no page for it.
+        self.zeros: dict[int, set[int]] = {1: set()}
+        self.content: dict[int, int] = {}
+        self.swapped: dict[int, list[int]] = {}
+        self.compared: Counter[str] = Counter()
+        self.reclaim = Reclaim() if swap else None
+        self.real = kernel_pages.Family(directory)
+
+    def run(self, steps: int) -> None:
+        try:
+            if self.reclaim:
+                self.reclaim.add(self.real.first.pid)
+            for step in range(1, steps + 1):
+                number = self.random.choice(list(self.members))
+                self.step(step, number, self.members[number])
+                self.compare()
+        finally:
+            self.real.close()
+            if self.reclaim:
+                self.reclaim.close()
+
+    def step(self, step: int, number: int, process: Process) -> None:
+        deeds = {
+            "write": 50,
+            "read": 15,
+            "fork": 15,
+            "exit": 9,
+            "advise": 5,
+            "protect": 4,
+            "move": 8,
+            "unmap": 2,
+            "swap": 4 if self.reclaim else 0,
+        }
+        if len(self.members) == 1:
+            deeds["exit"] = 0
+        if len(self.members) == 10:
+            deeds["fork"] = 0
+        deed = self.random.choices(list(deeds), list(deeds.values()))[0]
+        self.compared["steps"] += 1
+        match deed:
+            case "write":
+                self.write(step, number, process)
+            case "read":
+                self.read(number, process)
+            case "fork":
+                self.fork(number, process)
+            case "exit":
+                process.exit()
+                self.real.exit(number)
+                del self.members[number], self.zeros[number]
+            case "move":
+                self.move(number, process)
+            case "swap":
+                self.swap()
+            case _:
+                self.change(deed, number, process)
+
+    def write(self, value: int, number: int, process: Process) -> None:
+        page = self.random.choice(PAGES)
+        try:
+            id_ = process.write(page)
+        except (LookupError, PermissionError):
+            return
+        self.real.tell(number, "write", page, value)
+        self.content[id_] = value
+        self.zeros[number].discard(page)
+
+    def read(self, number: int, process: Process) -> None:
+        # Of a shared mapping, reading one page brings in others beside it.
+        page = self.random.choice(PAGES[: kernel_pages.PRIVATE_PAGES])
+        try:
+            id_ = process.read(page)
+        except (LookupError, PermissionError):
+            return
+        read = self.real.tell(number, "read", page)
+        self.compared["contents"] += 1
+        if id_ is None:
+            self.zeros[number].add(page)
+            assert read == 0
+        else:
+            assert read == self.content[id_]
+
+    def fork(self, number: int, process: Process) -> None:
+        child = process.fork()
+        self.real.fork(number, child.pid)
+        self.members[child.pid] = child
+        # Page tables are copied, or not, as the model says; the page of zeros goes with them.
+        copied = {
+            page for vma in child.vmas() if vma.anon_vma is not None for page in range(vma.start, vma.stop)
+        }
+        self.zeros[child.pid] = self.zeros[number] & copied
+
+    def change(self, deed: str, number: int, process: Process) -> None:
+        page = self.random.choice(PAGES[: kernel_pages.PRIVATE_PAGES])
+        pages = min(self.random.randint(1, 4), PRIVATE + kernel_pages.PRIVATE_PAGES - page)
+        whole = {one for vma in process.vmas() for one in range(vma.start, vma.stop)}
+        if not whole.issuperset(range(page, page + pages)):
+            return
+        if deed == "unmap":
+            process.munmap(page, pages)
+            assert self.real.tell(number, "munmap", page, pages) == 0
+            self.zeros[number] -= set(range(page, page + pages))
+        elif deed == "protect":
+            writable = self.random.randint(0, 1)
+            process.mprotect(page, pages, "rw" if writable else "r")
+            assert self.real.tell(number, "mprotect", page, pages, writable) == 0
+        else:
+            advice = self.random.choice(list(kernel_pages.ADVICE))
+            process.madvise(page, pages, advice)
+            assert self.real.tell(number, advice, page, pages) == 0
+
+    def move(self, number: int, process: Process) -> None:
+        page, to = self.random.choices(PAGES[: kernel_pages.PRIVATE_PAGES], k=2)
+        pages = min(self.random.randint(1, 4), PRIVATE + kernel_pages.PRIVATE_PAGES - max(page, to))
+        dontunmap = self.random.randint(0, 1)
+        try:
+            process.mremap(page, pages, to, dontunmap=bool(dontunmap))
+        except (LookupError, ValueError):
+            return
+        assert self.real.tell(number, "mremap", page, pages, to, dontunmap) == 0
+        self.compared["moves"] += 1
+        old, new = set(range(page, page + pages)), set(range(to, to + pages))
+        moved = {to + zero - page for zero in self.zeros[number] & old}
+        self.zeros[number] = self.zeros[number] - old - new | moved
+
+    def swap(self) -> None:
+        """Have the kernel swap out what it can, and the model the same pages; compare the walks."""
+        assert self.reclaim
+        numbers = {pid: number for number, pid in self.real.pids.items()}
+        walks = [
+            [(numbers[pid], address) for pid, address in walk if pid in numbers]
+            for walk in self.reclaim.swap_out()
+        ]
+        entries = {number: self.real.entries(number) for number in self.members}
+        for row in self.machine.graph()["pages"]:
+            id_, index = row["id"], row["index"]
+            mapped = [
+                (process.pid, page)
+                for process, vma in self.machine.walk(id_)
+                if (page := vma.start + index - vma.index) in entries[process.pid]
+            ]
+            places = [(pid, page) for pid, page in mapped if pid in row["mapped_by"]]
+            if not places or any(entries[pid][page] & PRESENT for pid, page in places):
+                continue
+            if not row["shared"]:
+                expected = mapped[: self.machine.unmap_visits(id_)]
+                real = [walk for walk in walks if places[0] in walk]
+                assert real[-1:] == [expected], f"page {id_} is unmapped at {real}, not {expected}"
+                self.compared["walks"] += 1
+                self.compared["walked places"] += len(expected)
+            self.machine.swap_out(id_)
+            self.compared["swapped out"] += 1
+
+    def compare(self) -> None:
+        """Every page of every member: the bits, and which members share it where the kernel shows frames."""
+        frames: dict[int, int] = {}
+        self.swapped = {row["id"]: row["swapped_by"] for row in self.machine.graph()["pages"]}
+        for number, process in self.members.items():
+            mapped = {page for vma in process.vmas() for page in range(vma.start, vma.stop)}
+            for page, entry in self.real.entries(number).items():
+                told = entry & (PRESENT | SWAPPED | FILE_OR_SHARED | EXCLUSIVE)
+                id_ = process.page(page) if page in mapped else None
+                assert told == self.expected(number, process, page, id_), (number, page, hex(entry), id_)
+                self.compared["pages"] += 1
+                self.compared[
+                    "exclusive" if told & EXCLUSIVE else "common" if id_ is not None else "none"
+                ] += 1
+                if told & PRESENT and id_ is not None and entry & FRAME:
+                    assert frames.setdefault(id_, entry & FRAME) == entry & FRAME
+                    self.compared["frames"] += 1
+        assert len(set(frames.values())) == len(frames), "two pages of the model are one of the kernel"
+        assert self.machine.check() == []
+
+    def expected(self, number: int, process: Process, page: int, id_: int | None) -> int:
+        mappers = self.machine.mapped_by(id_) if id_ is not None else []
+        if id_ is not None and number in self.swapped[id_]:
+            return SWAPPED
+        if process not in mappers:
+            return PRESENT if page in self.zeros[number] else 0
+        bits = PRESENT | (EXCLUSIVE if len(mappers) == 1 else 0)
+        return bits | (FILE_OR_SHARED if page >= SHARED else 0)
+
+
+def compare(seed: int, *, swap: bool, policy: str = "running") -> Counter[str]:
+    """Run a history; return how much was compared. It raises AssertionError where the kernel differs."""
+    with tempfile.TemporaryDirectory() as directory:  # a short path, as sockets need
+        history = History(seed, Path(directory), swap=swap, policy=policy)
+        history.run(STEPS)
+    return history.compared
+
+
+def differences(seeds: range, *, swap: bool, policy: str, verbose: bool = False) -> tuple[int, Counter[str]]:
+    """How many histories differ from the kernel under a policy, and what was compared in the others."""
+    differing, compared = 0, Counter[str]()
+    for seed in seeds:
+        try:
+            compared += compare(seed, swap=swap, policy=policy)
+        except AssertionError as difference:
+            differing += 1
+            if verbose:
+                print(f"seed {seed}, swap {swap}: {difference}", flush=True)
+    return differing, compared
+
+
+def main(histories: int) -> None:
+    """Print a line for the running policy without and with swap, and for every other one with swap."""
+    half = range(histories // 2)
+    running = Machine("running").policy
+    for swap in (False, True):
+        kind = "with swap" if swap else "without swap"
+        try:
+            differing, compared = differences(half, swap=swap, policy="running", verbose=True)
+            amounts = ", ".join(f"{what} {number:,}" for what, number in sorted(compared.items()))
+            print(f"model: {running} {kind}: {differing} of {len(half)} differ ({amounts})", flush=True)
+        except UnavailableError as reason:
+            print(f"model: {kind}: skipped: {reason}", flush=True)
+            return
+    # Pages alone tell few policies from each other; the walks do.
+    for policy in (policy for policy in POLICIES if policy != running):
+        differing, _ = differences(half[:3], swap=True, policy=policy)
+        print(f"model: {policy} with swap: {differing} of {len(half[:3])} differ", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 30)

@@ -1,0 +1,106 @@
+"""The kernel's walks when it swaps out: which process's VMA it looks at, in which order.
+
+Reclaim is asked of a memory cgroup of version 2. A kprobe at `try_to_unmap_one`, which the kernel calls for
+each VMA of a walk, shows the order; one at `handle_mm_fault` shows whose address space is whose. Needs root
+and swap.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from pathlib import Path
+
+from support import cgroups
+from support.kernel_objects import UnavailableError, tracefs
+from support.kernel_pages import PAGE, PRIVATE, PRIVATE_PAGES
+
+EVENT = re.compile(r"-(\d+) +\[.* (unmap|fault): .*? mm=(\w+)(?: page=(\w+) address=(\w+))?")
+PASSES = 3  # the first only sees that pages were used, or begins to write them
+
+
+class Reclaim:
+    """A cgroup whose pages are swapped out on request, and a recording of the walks."""
+
+    def __init__(self) -> None:
+        if len(Path("/proc/swaps").read_text().splitlines()) < 2:
+            raise UnavailableError("no swap is in use")
+        above = cgroups.own()
+        if isinstance(above, str) or above.limit != "memory.max":
+            raise UnavailableError("swapping out on request needs a memory cgroup of version 2")
+        name = f"memgroup_{os.getpid()}"
+        self.group = name
+        self.tracing = tracefs()
+        self.cgroup = above.directory / name
+        self.recording = self.tracing / "instances" / name
+        # vm_mm in struct vm_area_struct: before 6.1, VMAs are in a list and a tree first.
+        major, minor = map(int, re.findall(r"\d+", os.uname().release)[:2])
+        mm = 16 if (major, minor) >= (6, 1) else 64
+        probes = (
+            f"p:{name}/unmap try_to_unmap_one mm=+{mm}($arg2):x64 page=$arg1:x64 address=$arg3:x64",
+            f"p:{name}/fault handle_mm_fault mm=+{mm}($arg1):x64",
+        )
+        try:
+            for probe in probes:
+                with (self.tracing / "kprobe_events").open("a") as events:
+                    events.write(probe + "\n")
+            self.recording.mkdir()
+            (self.recording / "buffer_size_kb").write_text("16384")
+            (self.recording / "events" / name / "enable").write_text("1")
+            self.cgroup.mkdir()
+        except OSError as error:
+            self.close()
+            raise UnavailableError(f"the kernel's walks cannot be recorded: {error}") from None
+        self.owners: dict[str, int] = {}
+
+    def add(self, pid: int) -> None:
+        """Take a process, and the children that it will have, into the cgroup."""
+        (self.cgroup / "cgroup.procs").write_text(str(pid))
+
+    def swap_out(self) -> list[list[tuple[int, int]]]:
+        """Swap out; return the walks of private pages as (process id, page address)."""
+        for _ in range(PASSES):
+            self.reclaim()
+            time.sleep(0.02)
+        walks: list[list[tuple[int, int]]] = []
+        last = ""
+        lines = (self.recording / "trace").read_text().splitlines()
+        (self.recording / "trace").write_text("")
+        for line in lines:
+            if not (event := EVENT.search(line)):
+                continue
+            pid, what, mm, page, address = event.groups()
+            if what == "fault":
+                self.owners[mm] = int(pid)
+                continue
+            place = self.owners.get(mm, 0), int(address, 16) // PAGE
+            if not PRIVATE <= place[1] < PRIVATE + PRIVATE_PAGES:
+                continue
+            if page != last or place in walks[-1]:
+                walks.append([])
+            walks[-1].append(place)
+            last = page
+        return walks
+
+    def reclaim(self) -> None:
+        """Have the kernel reclaim all that it can of the cgroup."""
+        file = self.cgroup / "memory.reclaim"
+        with contextlib.suppress(OSError):  # less than that could be reclaimed
+            if file.exists():
+                file.write_text("256M")
+            else:  # before 5.19
+                (self.cgroup / "memory.high").write_text("0")
+        if not file.exists():
+            (self.cgroup / "memory.high").write_text("max")
+
+    def close(self) -> None:
+        """Remove the recording and the cgroup, whose processes have ended."""
+        with contextlib.suppress(OSError):
+            (self.recording / "events" / self.group / "enable").write_text("0")
+        for directory in (self.recording, self.cgroup):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        with contextlib.suppress(OSError), (self.tracing / "kprobe_events").open("a") as events:
+            events.write(f"-:{self.group}/unmap\n-:{self.group}/fault\n")
