@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import groupby
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from report import goals, losses
+from report import goals, losses, peers
 from report.figures import shown, with_range
-from report.plots import PLOTS
+from report.plots import PLOTS, names
 from report.results import FIRST, OURS, Comparison, Results
 
 SIDES = {"rust": "`cargo bench`", "python": "The Python suite"}
+
+INTERNAL = ("windows-", "rmap-")
+"""How the names of works begin that compare settings or designs."""
 
 
 def page(run: dict[str, Any], root: Path, given: list[losses.Reason]) -> str:
@@ -27,9 +29,15 @@ def lines(run: dict[str, Any], results: Results, root: Path, given: list[losses.
     yield from warnings(run, results)
     yield f"Commit {run['commit']}, measured {run['began']} to {run['ended']} (UTC)."
     yield ""
-    yield "## Goals"
+    for plot in PLOTS:
+        if plot.can_be_drawn(results):
+            yield f"![{plot.title}](docs/img/{plot.name}.svg)"
+            yield ""
+    yield "## Who is compared"
     yield ""
-    yield from goals.table(results)
+    yield "The peers in the plots. The sections below show their code, and say what is unfair, and to whom."
+    yield ""
+    yield from peers.table(names(results), peers.explanations(root / "benches/peers.toml"))
     yield ""
     yield "## The rows we lose"
     yield ""
@@ -37,17 +45,13 @@ def lines(run: dict[str, Any], results: Results, root: Path, given: list[losses.
     yield ""
     yield from losses.table(results, given)
     yield ""
-    for plot in PLOTS:
-        if plot.can_be_drawn(results):
-            yield f"![{plot.title}](docs/img/{plot.name}.svg)"
-            yield ""
     yield "## Python"
     yield ""
     yield from python(results)
     yield (root / "benches/python/footnotes.md").read_text()
     yield "## Rust"
     yield ""
-    yield from rust(results)
+    yield from rust(row for row in results.rust if not is_internal(row))
     yield (root / "benches/rust/footnotes.md").read_text()
     yield "## How it was measured"
     yield ""
@@ -58,6 +62,16 @@ def lines(run: dict[str, Any], results: Results, root: Path, given: list[losses.
     yield "| --- | --- |"
     for name, fact in {**run["machine"], **run["versions"]}.items():
         yield f"| {name} | {fact} |"
+    yield ""
+    yield "## Internals"
+    yield ""
+    yield "For those who work on memgroup: the bounds that a change must keep, and how settings were chosen."
+    yield ""
+    yield "### Goals"
+    yield ""
+    yield from goals.table(results)
+    yield ""
+    yield from rust(filter(is_internal, results.rust))
 
 
 def warnings(run: dict[str, Any], results: Results) -> Iterator[str]:
@@ -131,26 +145,26 @@ def cells(
         yield "" if compared is None else with_range(compared.ratios, "")
 
 
-def rust(results: Results) -> Iterator[str]:
-    """Yield the table of Rust's side, works apart."""
-    if not results.rust:
+def is_internal(row: dict[str, Any]) -> bool:
+    """Return whether a row of Rust's side compares settings or designs, not allocators."""
+    return row["work"].startswith(INTERNAL)
+
+
+def rust(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield the tables of rows of Rust's side, works apart."""
+    works: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        works.setdefault(row["work"], []).append(row)
+    if not works:
         yield "Nothing was measured."
         yield ""
-        return
-    for work, group in groupby(sorted_by_work(results), lambda row: row["work"]):
+    for work, group in works.items():
         yield f"### {work}"
         yield ""
         yield "| measured | time | against | time | ratio |"
         yield "| --- | ---: | --- | ---: | ---: |"
-        for row in group:
-            yield rust_line(row)
+        yield from map(rust_line, group)
         yield ""
-
-
-def sorted_by_work(results: Results) -> list[dict[str, Any]]:
-    """Return the rows with those of one work together, in the order in which works first occur."""
-    order = {work: place for place, work in enumerate(dict.fromkeys(row["work"] for row in results.rust))}
-    return sorted(results.rust, key=lambda row: order[row["work"]])
 
 
 def rust_line(row: dict[str, Any]) -> str:

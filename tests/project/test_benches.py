@@ -1,5 +1,6 @@
 """BENCHMARKS.md follows from the measurements: ratios, goals, lost rows, and missing parts."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "benches"))
 
-from report import document, goals, losses  # noqa: E402
+from report import document, goals, losses, peers, plots  # noqa: E402
 from report.figures import number, shown, with_range  # noqa: E402
 from report.results import Results  # noqa: E402
 
@@ -157,3 +158,46 @@ def test_times_come_in_the_unit_that_suits_them(seconds, words):
 
 def test_a_range_is_in_the_unit_of_its_middle():
     assert with_range([9e-7, 1e-6, 2e-6], "s") == "1.00 µs (0.900–2.00)"
+
+
+def test_the_page_opens_with_plots_and_ends_with_internals():
+    internal = {"work": "windows-memfd", "measured": "16-KiB", "against": "fault"}
+    rows = [{**internal, "measured_ns": [1.0], "against_ns": [2.0]}]
+    text = document.page(run(PEERS, rows), ROOT, [])
+    heads = [line for line in text.splitlines() if line.startswith(("## ", "!["))]
+    assert heads[0] == "![From Python: time, the further left the better](docs/img/python.svg)"
+    assert heads[1:3] == ["## Who is compared", "## The rows we lose"]
+    assert heads[-1] == "## Internals"
+    assert text.index("### windows-memfd") > text.index("### Goals") > text.index("## Internals")
+
+
+def test_values_lie_on_a_logarithmic_axis_between_whole_powers_of_ten():
+    panel = plots.Panel("one", [("memgroup-warm", 2e-9), ("bytes", 2e-8), ("bare-add", 2e-7)])
+    low, high = plots.decades(panel)
+    assert (low, high) == (-9, -6)
+    first, second, third = (plots.place(value, low, high) for _, value in panel.values)
+    assert second - first == pytest.approx(third - second, abs=1)
+    assert plots.place(1e-9, low, high) < first
+    assert third < plots.place(1e-6, low, high)
+    assert [plots.tick(power, "s") for power in (-10, -9, -7, -6)] == ["0.1 ns", "1 ns", "100 ns", "1 µs"]
+
+
+def test_a_picture_has_a_legend_and_tells_roles_apart():
+    panel = plots.Panel("one", [("memgroup-warm", 2e-9), ("bytes", 2e-8), ("bare-add", 2e-7)])
+    text = "\n".join(plots.picture("title", [panel]))
+    for role, meaning in plots.LEGEND:
+        assert meaning in text
+        assert text.count(f'class="{role}"') == 2  # in the legend, and in the panel
+    assert "prefers-color-scheme:dark" in text
+
+
+def test_every_peer_in_a_plot_is_explained():
+    given = peers.explanations(ROOT / "benches/peers.toml")
+    page = (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8")
+    for plot in plots.PLOTS:
+        drawing = (ROOT / f"docs/img/{plot.name}.svg").read_text(encoding="utf-8")
+        for name in re.findall(r'class="n"[^>]*>([^<]*)<', drawing):
+            assert any(explanation.covers(name) for explanation in given)
+            assert re.search(rf"^\|(.*, | ){re.escape(name)}(,.*| )\|", page, re.MULTILINE)
+    with pytest.raises(LookupError, match="explain unknown in "):
+        list(peers.table(["unknown"], given))
