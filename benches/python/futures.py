@@ -121,6 +121,16 @@ def small() -> bytes:
     return b"x" * 1024
 
 
+def small_array() -> np.ndarray:
+    """Return what goes through the pipe."""
+    return np.ones(64 * 1024, "u1")
+
+
+def larger_array() -> np.ndarray:
+    """Return what goes through memory."""
+    return np.ones(192 * 1024, "u1")
+
+
 def one_mib() -> np.ndarray:
     """Return 1 MiB."""
     return np.ones(MIB // 8)
@@ -237,11 +247,16 @@ def measure_results(rounds: int) -> None:
                 show(name, f"memgroup, {how}", handed_over(peers["memgroup"], work, use, rounds))
         start = peers["multiprocessing.Pool"]
         show("64 MiB array", "SharedMemory by hand", handed_over(start, segment_array, attach, rounds))
-        measure_small(peers)
+        for name, work in {
+            "1 KiB": small,
+            "64 KiB array": small_array,
+            "192 KiB array": larger_array,
+        }.items():
+            measure_small(peers, name, work)
 
 
-def measure_small(peers: dict[str, Start]) -> None:
-    """Results of 1 KiB, one by one: the median round trip of many, in which the peers take turns at random.
+def measure_small(peers: dict[str, Start], name: str, work: Callable[[], Any]) -> None:
+    """Results one by one: the median round trip of many, in which the peers take turns at random.
 
     Who follows a slow peer waits longer for a processor that sleeps, so no peer always follows the same one.
     """
@@ -251,10 +266,10 @@ def measure_small(peers: dict[str, Start]) -> None:
         draw.shuffle(order)
         for peer in order:
             begin = now()
-            peers[peer](small)()
+            peers[peer](work)()
             times[peer].append(now() - begin)
     for peer, all_times in times.items():
-        show("1 KiB, one by one", peer, statistics.median(all_times))
+        show(f"{name}, one by one", peer, statistics.median(all_times))
 
 
 def one_by_one(start: Start) -> Repeat:

@@ -18,7 +18,7 @@ from memgroup.futures._results import Links
 from memgroup.futures._tasks import TOGETHER, Arguments, Task
 
 RECORDS = [bytes([number % 256]) * 100 for number in range(10_000)]
-LARGE = [RECORDS, b"x" * 1_000_000, "ä" * 1_000_000, 1 << 1_000_000, {"a": RECORDS, "b": np.arange(100_000)}]
+LARGE = [RECORDS, b"x" * 1_000_000, "ä" * 1_000_000, 1 << 2_000_000, {"a": RECORDS, "b": np.arange(100_000)}]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
@@ -134,7 +134,7 @@ def test_small_arguments_share_memory_that_a_worker_gets_once(single):
 
 def test_arguments_that_are_kept_are_never_written_again(single):
     for number in range(100):
-        single.submit(keep, np.full(SMALL, number)).result()
+        single.submit(keep, np.full(SMALL, number, "f8")).result()
     assert single.submit(kept_sums).result() == [SMALL * number for number in range(100)]
 
 

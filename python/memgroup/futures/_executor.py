@@ -22,7 +22,7 @@ T = TypeVar("T")
 class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
     """`concurrent.futures.ProcessPoolExecutor`, with results and arguments that travel through shared memory.
 
-    What pickles out of band (arrays of numpy, frames of pandas, tables of pyarrow and others) and has 32 KiB
+    What pickles out of band (arrays of numpy, frames of pandas, tables of pyarrow and others) and has 128 KiB
     or more is written to memory of the sender, 64-byte aligned, and read from there without a copy: it is
     read-only at the other end. A pickle of that size is loaded from there, too. What lives in
     `result_group()` or in another shared group is not copied at all. All else is as there.

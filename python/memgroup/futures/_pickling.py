@@ -15,9 +15,9 @@ from memgroup._memgroup import MemBlock, MemList
 
 PROTOCOL = 5
 
-# Buffers of fewer bytes travel within the pickle, and arguments of fewer through the pipe: to copy them takes
-# less time than to announce them.
-SMALL = 32 * 1024
+# Buffers of fewer bytes travel within the pickle, and pickles of fewer through a pipe or a socket: while that
+# has room, a copy takes less time than an announcement.
+SMALL = 128 * 1024
 
 # Results of fewer bytes travel through the pipe, together with what the pool adds. The kernel writes so much
 # all at once: the parent would wait for ever for the rest of a result whose worker was killed in between.

@@ -130,6 +130,8 @@ class Worker:
         """Return the socket to the parent, made now if there was none."""
         if self.link is None:
             self.link, there = socket.socketpair()
+            # The parent reads a pickle when it hears of it, so that all of it must find room before.
+            self.link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * SMALL)
             with there:
                 socket.send_fds(self.theirs, [self.id], [there.fileno()])
         return self.link
