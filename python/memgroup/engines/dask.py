@@ -6,7 +6,7 @@ import logging
 import pickle
 import time
 from asyncio import run_coroutine_threadsafe
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from importlib import import_module
 from queue import Empty, SimpleQueue
@@ -114,7 +114,7 @@ class DaskEngine:
 
     def _reply(self, future: Any) -> Reply:
         """The reply of a task, however long it takes to come: whoever asks again begins again."""
-        reply = run_coroutine_threadsafe(
+        reply: Future[Reply] = run_coroutine_threadsafe(
             self._client.gather(future, asynchronous=True), self._client.loop.asyncio_loop
         )
         try:

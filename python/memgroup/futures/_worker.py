@@ -174,7 +174,7 @@ class Worker:
             return self.send(data)
         handles = [parcel.add(buffer) for buffer in large]
         copies = [buffer for buffer, handle in zip(large, handles, strict=True) if handle is None]
-        told = data, handles
+        told: tuple[bytes, list[bytes | None]] | None = data, handles
         if len(data) + sum(len(handle) for handle in handles if handle) >= ATOMIC:
             told = None
             copies += map(memoryview, (data, pickle.dumps(handles)))

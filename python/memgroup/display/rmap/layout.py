@@ -140,10 +140,10 @@ def _walked_columns(state: State) -> set[int]:
 def _dots(state: State, rows: Rows, columns: Columns) -> Iterator[Dot]:
     numbers = _numbers(state)
     page = state.walked
-    for (id_, visited), number in numbers.items():
+    for (id_, visited), visit in numbers.items():
         if visited is None:  # a context whose process has no VMA for the page
             head = columns.heads[id_]
-            yield Dot(middle(head), head.area.bottom + _BELOW, "vain", number=number)
+            yield Dot(middle(head), head.area.bottom + _BELOW, "vain", number=visit)
     for vma in state.vmas:
         y = rows.middles[vma.id]
         linked = _linked(vma, state.anon_vmas)

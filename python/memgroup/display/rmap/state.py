@@ -215,7 +215,7 @@ def _visits_of_contexts(top: int, anon_vmas: dict[int, AnonVma], places: set[int
     left = [top] if top in anon_vmas else []
     while left:
         context = left.pop()
-        holding = [id_ for id_ in anon_vmas[context].members if id_ in places]
+        holding: list[int | None] = [id_ for id_ in anon_vmas[context].members if id_ in places]
         for id_ in holding or [None]:
             yield Visit(context, id_)
         children = [one.id for one in anon_vmas.values() if one.parent == context != one.id]
