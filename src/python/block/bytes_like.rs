@@ -69,6 +69,9 @@ impl<'py> BytesLike<'py> {
         if let Ok(bytes) = object.cast_exact::<PyBytes>() {
             return Ok(Self::Immutable(bytes.clone()));
         }
+        if let Some(byte) = arguments::plain_integer(object).and_then(|byte| EVERY_BYTE.get(byte as usize)) {
+            return Ok(Self::Byte(byte));
+        }
         // numpy's integers export buffers, and numpy's arrays have an __index__ that seldom works: an integer counts as
         // one, whatever else it is.
         if arguments::has_index(object) {
