@@ -1,28 +1,62 @@
 //! Allocate-only memory groups: hand out memory, protect it without a system call, free all of it in one shot.
 //!
-//! A [`MemGroup`] is for code that hunts for variable-sized data, keeps it briefly, inspects it and throws it all away.
-//! Its memory is up to 32 *slots*, each twice the size of the one before, and each mapped twice: a read-write *mirror*
-//! and a read-only *mirror*. To *protect* a block is to hand out its address in the read-only mirror, which costs an
-//! addition and works for one byte as well as for a gigabyte.
+//! A [`MemGroup`] is an arena for data that arrives in many sizes, is read once and is dropped as a whole: records, messages,
+//! files. Unlike other arenas it hands out read-only memory without a system call, and threads can share it.
 //!
-//! The rooms of the crate, from the top down; each calls only what is below it:
+//! ```
+//! use memgroup::{Error, Options};
 //!
-//! | module | what it holds |
+//! fn main() -> Result<(), Error> {
+//!     let group = Options::new().name("records").base(1 << 20).limit(64 << 20).open()?;
+//!
+//!     let mut block = group.alloc(100)?; // one atomic operation
+//!     block[..5].copy_from_slice(b"hello");
+//!     let protected = group.protect(block)?; // an addition: the same bytes in the read-only mirror
+//!     assert_eq!(&protected[..5], b"hello");
+//!
+//!     let mut list = group.alloc_many(&[3, 0, 5])?; // many blocks from one call
+//!     list.fill_from(b"abcdefgh")?;
+//!     assert_eq!(&list[2], b"defgh");
+//!
+//!     let error = group.alloc(65 << 20).unwrap_err(); // the limit; the group stays usable
+//!     assert!(error.to_string().contains("limit"));
+//!     let stats = group.stats();
+//!     assert!(stats.allocated >= 108 && stats.committed <= 64 << 20);
+//!     assert_eq!(stats.slots.len(), 1);
+//!     Ok(())
+//! } // all of it is free again
+//! ```
+//!
+//! Each piece of memory is mapped twice, as a read-write *mirror* and as a read-only one. [`MemGroup::protect`] takes a block and returns
+//! it at its read-only address. No `mprotect` can make that writable; code in C that writes there gets SIGSEGV. The borrow checker sees to
+//! the rest: no block outlives its group, and [`MemGroup::reset`] needs that all blocks are gone.
+//!
+//! It works on Linux 5.1 or later. Without the features below the crate needs neither Python nor an allocator crate.
+//!
+//! | to | use |
 //! | --- | --- |
-//! | `python` | the pyo3 layer (feature `python`) |
-//! | `search` | trees of files searched as grep does (feature `search`) |
-//! | `io` | scatter-gather: lists read and written, files and ranges of files read into lists, frames of streams |
-//! | `list` | [`List`] and [`ProtectedList`]: many blocks from one call, held as columns, and as Arrow lays them out |
-//! | `share` | objects in other processes: sent by handle over Unix sockets, and received |
-//! | `pool` | [`Pool`], [`PoolBlock`] and [`LocalPool`]: objects of one size, each with an end of its own |
-//! | `group` | [`MemGroup`], [`Block`] and [`Local`]: where a request is placed, and the end |
-//! | `slot` | one slot: mirrors, cursor, commitment; the budget, and the cache of slots for later groups |
-//! | `fault` | what is reported when an access to group memory ends the process |
-//! | `os` | the operating system: mapping, sealing, committing, forks, signals, vectored calls |
-//! | `fallible` | vectors that grow with what a caller passes: no memory is an error |
-//! | `scratch` | memory for bytes on their way: locked and overwritten where they are secrets |
-//! | `error`, `layout`, `sync` | what can go wrong; where bytes go, in integers; what threads share |
-//! | [`rmap`] | a model of how Linux finds the mappings of a page across forks; it depends on nothing |
+//! | make a group with a size, a limit, a name, a [backing](Backing), or for secrets | [`Options`], [`MemGroup::new`] |
+//! | allocate from many threads | [`MemGroup`], [`Block`], [`Protected`] |
+//! | allocate from one thread without atomic operations | [`MemGroup::local`], [`Local`] |
+//! | allocate many blocks at once | [`MemGroup::alloc_many`], [`List`], [`ProtectedList`] |
+//! | reuse objects of one size | [`MemGroup::pool`], [`Pool`], [`LocalPool`] |
+//! | read files, ranges, pipes and sockets into blocks | [`List`], [`ReadOutcome`], [`TransferError`] |
+//! | tell the messages of a stream apart | [`framing`] |
+//! | hand blocks to other processes | [`MemGroup::send`], [`receive`], [`RemoteBlock`] |
+//! | see what a group holds, and what running out means | [`Stats`], [`SlotStats`], [`Error`] |
+//! | keep memory for later groups, or not | [`set_warm_limit`], [`warm_memory`], [`prewarm`] |
+//! | explain a crash in group memory | [`enable_fault_report`] |
+//! | model how Linux finds the mappings of a page | [`rmap`] |
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! | --- | --- | --- |
+//! | `allocator-api2` | yes | `&MemGroup` and `&Local` as allocators of vectors, maps and trees |
+//! | `search` | no | the search of `memgroup gather`; nothing public |
+//! | `python`, `abi3` | no | the Python package, which maturin builds; nothing for Rust |
+//!
+//! The page *From Rust* (docs/rust.md) says when to use which way to allocate, and what each costs.
 
 #![cfg_attr(
     not(feature = "python"),
