@@ -18,9 +18,11 @@ LIMIT = 50 * 2**20  # of which 60 % are for results in memory
 PART = 10 * 2**20
 LARGE = 24 * 2**20
 
-# The limit is for results here: a worker takes more than that.
-RESULTS_ALONE = {
-    f"DASK_DISTRIBUTED__WORKER__MEMORY__{name}": "False" for name in ("SPILL", "PAUSE", "TERMINATE")
+# Large buffers go back to the kernel, and the limit is for results alone: a worker takes more than that.
+ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**20),
+    "MEMGROUP_WARM_LIMIT": "0",
+    **{f"DASK_DISTRIBUTED__WORKER__MEMORY__{name}": "False" for name in ("SPILL", "PAUSE", "TERMINATE")},
 }
 
 
@@ -35,7 +37,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         try:
             for number in range(2):
                 options = "--memory-limit", str(LIMIT)
-                cluster.start_worker(number, *options, MEMGROUP_WARM_LIMIT="0", **RESULTS_ALONE)
+                cluster.start_worker(number, *options, **ENVIRONMENT)
             with distributed.Client(cluster.address.replace("dask://", "tcp://")) as client:
                 yield client
         finally:
@@ -48,8 +50,11 @@ def sizes(nbytes: int) -> list[int]:
 
 
 def filled(thing: Any, number: int) -> Any:
-    for index, block in enumerate([thing] if isinstance(thing, MemBlock) else thing):
-        block[:] = bytes([(number + index) % 256]) * block.nbytes
+    content = (number.to_bytes() + bytes(range(251))) * (thing.nbytes // 252 + 1)
+    if isinstance(thing, MemBlock):
+        thing[:] = content[: thing.nbytes]
+    else:
+        thing.fill_from(content[: thing.nbytes])
     return thing
 
 
@@ -69,10 +74,11 @@ def made(kind: str, number: int, is_protected: bool) -> MemBlock | MemList:
 
 def described(thing: MemBlock | MemList, align: int) -> tuple[Any, ...]:
     """Kind, protection, contents, and whether all addresses are multiples of `align`."""
-    blocks = [thing] if isinstance(thing, MemBlock) else list(thing)
+    blocks = [thing] if isinstance(thing, MemBlock) else thing
     are_aligned = all(block.address % align == 0 for block in blocks)
-    digest = hashlib.sha256(b"|".join(map(bytes, blocks))).hexdigest()
-    return type(thing).__name__, thing.readonly, len(blocks), digest, are_aligned
+    contents = [bytes(thing)] if isinstance(thing, MemBlock) else thing.tolist()
+    digest = hashlib.sha256(b"".join(contents)).hexdigest()
+    return type(thing).__name__, thing.readonly, [*map(len, contents)], digest, are_aligned
 
 
 @pytest.mark.parametrize("is_protected", [False, True])
