@@ -36,19 +36,6 @@ impl Batches {
         Ok(())
     }
 
-    /// Where the objects are.
-    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
-        let mut runs = self.runs.iter().peekable();
-        let mut run = None;
-        let spans = (0..self.columns.len()).filter_map(move |object| {
-            while let Some(next) = runs.next_if(|next| next.first <= object) {
-                run = Some(next);
-            }
-            run.map(|run| self.span(run, object))
-        });
-        spans.skip(self.gone)
-    }
-
     /// Where the object at an index is, which must be less than the length.
     pub(crate) fn object(&self, at: usize) -> Span {
         let object = self.gone + at;
@@ -129,7 +116,6 @@ mod tests {
                 }
                 prop_assert_eq!(found.len() + growing.len(), expected.len());
             }
-            prop_assert_eq!(growing.spans().collect::<Vec<_>>(), &expected[found.len()..]);
             let objects = (0..growing.len()).map(|at| growing.object(at));
             prop_assert_eq!(objects.collect::<Vec<_>>(), &expected[found.len()..]);
             for (many, _) in takes {

@@ -128,9 +128,16 @@ class FrameReader(AsyncIterator[MemBlock]):
             return found
 
         goal = is_last if callable(last) else last
-        return await self._receive(
-            lambda: self._reader._take(goal, AT_ONCE, tested), lambda found: found.nbytes
-        )
+
+        def receive() -> MemList | None:
+            nonlocal tested
+            try:
+                return self._reader._take(goal, AT_ONCE, tested)
+            finally:
+                if goal is last:  # bytes, with which all that has arrived was compared
+                    tested = self._reader.pending
+
+        return await self._receive(receive, lambda found: found.nbytes)
 
     async def _receive(self, receive: Callable[[], T | None], cost: Callable[[T], int]) -> T:
         """Receive when there is something to receive, and let other tasks run."""

@@ -128,7 +128,7 @@ impl FrameReader {
 
     /// For `memgroup.aio`: do what `take` or `until` does; None if `most` bytes are not enough.
     ///
-    /// A function has said no of the first `tested` messages.
+    /// The first `tested` messages are known not to be the last.
     ///
     /// Raises:
     ///     BlockingIOError: There is nothing to read right now.

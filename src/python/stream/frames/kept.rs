@@ -156,16 +156,18 @@ impl Kept {
         }
     }
 
-    /// Which of them is the first that `is_last`, if any is.
+    /// Which of them is the first behind `tested` others that `is_last`, if any is.
     pub(super) fn position(
         &self,
         py: Python<'_>,
         group: &MemGroup,
+        tested: usize,
         is_last: impl Fn(&[u8]) -> bool,
     ) -> PyResult<Option<usize>> {
         let Some(claim) = self.claim() else { return Ok(None) };
         group.while_slots_there(py, claim, |slots| {
-            self.batches.spans().position(|span| {
+            (tested..self.len()).find(|&index| {
+                let span = self.batches.object(index);
                 // SAFETY: the span is of a message of this epoch, which was just found there.
                 let body = Bytes::new(unsafe { address(slots, span, Mirror::ReadWrite) }, span.len);
                 // SAFETY: the message is mapped while the group is looked at, and the slice is not used after this.

@@ -183,7 +183,7 @@ struct Patience {
 
 impl FrameReader {
     /// The next messages as a list. With `most`, never waits for the stream, and reads about so many bytes: `None` where
-    /// these do not reach. A function that ends the list has said no of the first `tested` messages.
+    /// these do not reach. The first `tested` messages are known not to be the last.
     pub(super) fn take<'py>(
         &self,
         py: Python<'py>,
@@ -195,7 +195,10 @@ impl FrameReader {
         let group = self.group.bind(py);
         state.offer = None;
         let mut patience = Patience { left: most, deadline: None };
-        let last = state.kept.position(py, group.get(), |body| goal.is_last(body))?;
+        let last = match goal {
+            Goal::Start(_) => state.kept.position(py, group.get(), tested, |body| goal.is_last(body))?,
+            Goal::Count(_) | Goal::Test(_) => None,
+        };
         let mut many = last.map(|last| last + 1).or(goal.count(state.kept.len(), false));
         loop {
             let is_open = self.check_receiving(py, &state)?;
