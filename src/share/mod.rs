@@ -7,6 +7,8 @@ pub(crate) mod arrived;
 pub(crate) mod channel;
 mod error;
 pub(crate) mod handles;
+#[cfg(test)]
+mod hostile_tests;
 mod inbox;
 pub(crate) mod list;
 pub(crate) mod outbox;
