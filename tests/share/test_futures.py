@@ -18,7 +18,7 @@ import pytest
 from memgroup.futures import BrokenProcessPool, ProcessPoolExecutor, result_group
 from memgroup.futures._results import GATHER
 
-METHODS = ["fork", "spawn"]
+METHODS = ["fork", "spawn", "forkserver"]
 LARGE = 100_000
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
