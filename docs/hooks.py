@@ -28,6 +28,13 @@ MOVED = {
     "README.md": "index.md",
 }
 
+# The words behind the language of a fence are for the suite.
+_FENCE = re.compile(r"^( *```\w+) .*$", re.MULTILINE)
+
+# Where names that are longer than 30 characters may break.
+_LONG_CODE = re.compile(r"(?<=<code>)[^<\s]{31,}(?=</code>)")
+_JOINT = re.compile(r"(::|[/_.,(-])(?=.)")
+
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 
 
@@ -44,7 +51,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Let links out of docs/ lead to the pages that stand for what is there."""
     here = page.file.src_uri
+    markdown = _FENCE.sub(r"\1", markdown)
     return markdown if here in MOVED.values() else _relinked(markdown, f"docs/{here}", here)
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Let long names break between their parts."""
+    return _LONG_CODE.sub(lambda code: _JOINT.sub(r"\1<wbr>", code[0]), html)
 
 
 def _relinked(text: str, source: str, page: str) -> str:
