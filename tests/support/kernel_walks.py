@@ -44,16 +44,30 @@ class Reclaim:
         )
         try:
             for probe in probes:
-                with (self.tracing / "kprobe_events").open("a") as events:
-                    events.write(probe + "\n")
+                self.probe(probe)
             self.recording.mkdir()
             (self.recording / "buffer_size_kb").write_text("16384")
             (self.recording / "events" / name / "enable").write_text("1")
             self.cgroup.mkdir()
         except OSError as error:
+            said = self.said()
             self.close()
-            raise UnavailableError(f"the kernel's walks cannot be recorded: {error}") from None
+            raise UnavailableError(f"the kernel's walks cannot be recorded: {error} {said}") from None
         self.owners: dict[str, int] = {}
+
+    def probe(self, command: str) -> None:
+        """Add or remove a probe. open("a") seeks to the end, which this file refuses."""
+        file = os.open(self.tracing / "kprobe_events", os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(file, command.encode() + b"\n")
+        finally:
+            os.close(file)
+
+    def said(self) -> str:
+        """The kernel's last words about a probe that it refused."""
+        with contextlib.suppress(OSError):
+            return " / ".join((self.tracing / "error_log").read_text().splitlines()[-3:])
+        return ""
 
     def add(self, pid: int) -> None:
         """Take a process, and the children that it will have, into the cgroup."""
@@ -102,5 +116,6 @@ class Reclaim:
         for directory in (self.recording, self.cgroup):
             with contextlib.suppress(OSError):
                 directory.rmdir()
-        with contextlib.suppress(OSError), (self.tracing / "kprobe_events").open("a") as events:
-            events.write(f"-:{self.group}/unmap\n-:{self.group}/fault\n")
+        for name in ("unmap", "fault"):
+            with contextlib.suppress(OSError):
+                self.probe(f"-:{self.group}/{name}")
