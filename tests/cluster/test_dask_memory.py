@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,31 +82,6 @@ def described(thing: MemBlock | MemList, align: int) -> tuple[Any, ...]:
     return type(thing).__name__, thing.readonly, [*map(len, contents)], digest, are_aligned
 
 
-@pytest.mark.parametrize("is_protected", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-def test_data_that_went_to_the_disk_comes_back_in_groups(client, kind, is_protected):
-    worker = next(iter(client.scheduler_info()["workers"]))
-    futures = [
-        client.submit(made, kind, number, is_protected, workers=[worker], pure=False) for number in range(6)
-    ]
-    distributed.wait(futures)
-    keys = [future.key for future in futures]
-    ((in_memory, on_disk),) = client.run(kept, keys, workers=[worker]).values()
-    assert on_disk >= 3
-    assert in_memory <= 3
-    align = 64 if kind == "aligned list" else 16
-    for number, future in enumerate(futures):
-        found = client.submit(described, future, align, workers=[worker], pure=False).result()
-        assert found == described(made(kind, number, is_protected), align)
-        assert found[-1]
-
-
-def kept(keys: list[str], dask_worker: Any) -> tuple[int, int]:
-    """How many of some results a worker has in memory, and on disk."""
-    data = dask_worker.data
-    return sum(key in data.memory for key in keys), sum(key in data.disk for key in keys)
-
-
 def large() -> MemList:
     """A list in a group of its own, which the worker knows weakly."""
     group = MemGroup(name="large")
@@ -114,7 +90,8 @@ def large() -> MemList:
 
 
 def resident(dask_worker: Any) -> int:
-    """The resident memory of a worker, without its libraries' code."""
+    """The resident memory of a worker, without its libraries' code and garbage."""
+    gc.collect()
     with open("/proc/self/status") as status:
         lines = dict(line.split(":", 1) for line in status)
     return sum(1024 * int(lines[name].split()[0]) for name in ("RssAnon", "RssShmem"))
@@ -153,3 +130,28 @@ def has_no_group(dask_worker: Any) -> bool:
 
 def results(dask_worker: Any) -> int:
     return len(dask_worker.data)
+
+
+@pytest.mark.parametrize("is_protected", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_data_that_went_to_the_disk_comes_back_in_groups(client, kind, is_protected):
+    worker = next(iter(client.scheduler_info()["workers"]))
+    futures = [
+        client.submit(made, kind, number, is_protected, workers=[worker], pure=False) for number in range(6)
+    ]
+    distributed.wait(futures)
+    keys = [future.key for future in futures]
+    ((in_memory, on_disk),) = client.run(kept, keys, workers=[worker]).values()
+    assert on_disk >= 3
+    assert in_memory <= 3
+    align = 64 if kind == "aligned list" else 16
+    for number, future in enumerate(futures):
+        found = client.submit(described, future, align, workers=[worker], pure=False).result()
+        assert found == described(made(kind, number, is_protected), align)
+        assert found[-1]
+
+
+def kept(keys: list[str], dask_worker: Any) -> tuple[int, int]:
+    """How many of some results a worker has in memory, and on disk."""
+    data = dask_worker.data
+    return sum(key in data.memory for key in keys), sum(key in data.disk for key in keys)
