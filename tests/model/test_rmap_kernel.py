@@ -22,7 +22,6 @@ import pytest
 from memgroup.forkcost import predict
 from memgroup.rmap import Machine
 from support import kernel_history, kernel_objects
-from support.kernel_objects import UnavailableError
 from support.kernel_pages import EXCLUSIVE, FILE_OR_SHARED, PAGES, PRESENT
 
 MAPPINGS = 10
@@ -146,15 +145,3 @@ def test_the_kernel_shares_and_copies_the_pages_of_the_model(seed, record_proper
         record_property(name, number)
     assert compared["steps"] == kernel_history.STEPS
     assert compared["pages"] >= kernel_history.STEPS * len(PAGES)
-
-
-@pytest.mark.usefixtures("page_maps")
-@pytest.mark.parametrize("seed", range(10))
-def test_the_kernel_swaps_out_along_the_walk_of_the_model(seed, record_property):
-    try:
-        compared = kernel_history.compare(seed, swap=True)
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
-    for name, number in compared.items():
-        record_property(name, number)
-    assert compared["walks"] > 0
