@@ -1,6 +1,7 @@
 //! `MemGroup`: the group behind its lock, what it counts, and how its bytes are reached. What Python calls is in `class`.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
@@ -8,6 +9,7 @@ use pyo3::pyclass::{PyTraverseError, PyVisit};
 
 use crate::list::ListLayout;
 use crate::os::fork;
+use crate::python::group::lease::{Lease, PoolEpoch};
 use crate::python::group::lender::{Lender, ReleaseDue, release_due};
 use crate::python::group::lock::GroupLock;
 use crate::python::group::pools::Pools;
@@ -16,7 +18,7 @@ use crate::python::group::state::{EndRefused, GroupState, LetGo, Unavailable};
 use crate::python::group::uses::Uses;
 use crate::share::list::Described;
 use crate::share::{self, ShareError};
-use crate::slot::LiveSlots;
+use crate::slot::{LiveSlots, Mirror};
 
 /// Work on this many bytes lets other Python threads run meanwhile.
 const DETACH_ABOVE_BYTES: usize = 256 * 1024;
@@ -52,7 +54,7 @@ pub(crate) struct MemGroup {
     is_frozen: AtomicBool,
     pub(super) blocks: Tally,
     pub(super) requested: Tally,
-    pub(super) pools: Pools,
+    pools: Pools,
     /// The last: what the others had borrowed is given back.
     _release: ReleaseDue,
 }
@@ -105,6 +107,41 @@ impl MemGroup {
     /// Whether what the group holds is not to be shown.
     pub(crate) fn is_secret(&self, py: Python<'_>) -> bool {
         self.lock.with(py, |state| state.group().is_secret())
+    }
+
+    /// Learns of the objects of a pool.
+    pub(crate) fn add_pool(&self, py: Python<'_>, epoch: &Arc<PoolEpoch>) {
+        self.pools.add(py, epoch);
+    }
+
+    /// Whether there have ever been pools of it.
+    pub(crate) fn has_pools(&self) -> bool {
+        self.pools.are_any()
+    }
+
+    /// A lease of the object of a pool that bytes are part of which were found by their address, if they are of one. Whoever passed
+    /// the address holds the object meanwhile.
+    #[inline(always)]
+    pub(crate) fn lease_of(&self, py: Python<'_>, raw: RawBlock, mirror: Mirror) -> Option<Lease> {
+        if self.has_pools() { self.find_lease(py, raw, mirror) } else { None }
+    }
+
+    #[cold]
+    fn find_lease(&self, py: Python<'_>, raw: RawBlock, mirror: Mirror) -> Option<Lease> {
+        if raw.len == 0 {
+            return None;
+        }
+        let address = self.with_state(py, |state| {
+            let slots = state.check(raw.claim()).ok()?;
+            // SAFETY: the raw block is one of this group's, and was just found there.
+            let slot = unsafe { LiveBlock::new(raw, slots) }.slot();
+            match mirror {
+                Mirror::ReadWrite => Some(raw.address),
+                // SAFETY: the address lies in that mirror.
+                Mirror::ReadOnly => Some(unsafe { slot.to_read_write(raw.address) }),
+            }
+        })?;
+        self.pools.lease_at(py, address.addr().get())
     }
 
     /// Short work while nobody else uses the group.
