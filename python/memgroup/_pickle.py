@@ -166,16 +166,15 @@ def _are_stored(buffers: Sequence[Buffer]) -> bool:
 
 
 def _borrowed(
-    buffers: Sequence[Buffer], align: int, readonly: bool
+    buffers: Sequence[Buffer], align: int, readonly: bool, are_stored: bool
 ) -> tuple[MemGroup, tuple[MemBlock, ...]] | None:
     """Return a new group and blocks of it that show what came out of band, if they are as the sender's were.
 
     That is as pickle has it: what is loaded shares the buffers' memory. Copies replace buffers that are not
     aligned, if these are a hundredth of all bytes or less: Ray aligns short ones to 8 bytes.
     """
-    are_stored = _are_stored(buffers)
-    if _into.get() is not None or not (
-        are_stored or all(isinstance(buffer, memoryview) for buffer in buffers)
+    if not are_stored and (
+        _into.get() is not None or not all(isinstance(buffer, memoryview) for buffer in buffers)
     ):
         return None
     views = [memoryview(buffer) for buffer in buffers]
@@ -207,11 +206,12 @@ def reduce_block(block: MemBlock, protocol: int) -> tuple[Any, ...]:
 
 def load_block(buffer: Buffer, readonly: bool) -> MemBlock:
     """Return a block of the bytes of `buffer`; it shares them if they live in a group or came out of band."""
-    readonly = readonly or _are_stored([buffer])
+    is_stored = _are_stored([buffer])
+    readonly = readonly or is_stored
     block = block_from_buffer(buffer, readonly)
     if block is not None:
         return block
-    borrowed = _borrowed([buffer], ALIGN, readonly)
+    borrowed = _borrowed([buffer], ALIGN, readonly, is_stored)
     if borrowed is not None:
         return borrowed[1][0]
     group = _receiver(memoryview(buffer).nbytes, readonly)
@@ -236,9 +236,10 @@ def load_list(
     buffers: tuple[Buffer, ...], firsts: tuple[int, ...], table: _Table, align: int, readonly: bool
 ) -> MemList:
     """Return a list that lies in `buffers` if they are in a group or came out of band, else in a copy."""
-    readonly = readonly or _are_stored(buffers)
+    are_stored = _are_stored(buffers)
+    readonly = readonly or are_stored
     blocks = list_of_pieces(None, buffers, firsts, table, align, readonly)
-    borrowed = _borrowed(buffers, align, readonly) if blocks is None else None
+    borrowed = _borrowed(buffers, align, readonly, are_stored) if blocks is None else None
     if borrowed is not None:
         group, buffers = borrowed
         blocks = list_of_pieces(group, buffers, firsts, table, align, readonly)
@@ -254,7 +255,8 @@ def load_joined(buffer: Buffer, sizes: Buffer, readonly: bool) -> MemList:
 
     It shares their bytes if they are stored by Ray.
     """
-    borrowed = _borrowed([buffer], 1, readonly=True) if _are_stored([buffer]) else None
+    is_stored = _are_stored([buffer])
+    borrowed = _borrowed([buffer], 1, readonly=True, are_stored=True) if is_stored else None
     if borrowed is not None:
         return list_of_joined(borrowed[1][0], sizes)
     words = memoryview(sizes).cast("Q")
