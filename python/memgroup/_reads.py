@@ -86,12 +86,10 @@ class ReadResult(tuple[MemList, dict[int, OSError | EOFError | MemoryError]]):
 
     def __repr__(self) -> str:
         """The numbers of blocks and errors."""
-        return f"<ReadResult, {_number(self._count, 'block')}, {_number(len(self.errors), 'error')}>"
+        from memgroup.display.text import show_number  # for people alone
+
+        return f"<ReadResult, {show_number(self._count, 'block')}, {show_number(len(self.errors), 'error')}>"
 
     def __reduce__(self) -> tuple[object, ...]:
         """For pickle and copy."""
         return self._make, (*self, self.changed, self.unannounced, self.abandoned)
-
-
-def _number(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

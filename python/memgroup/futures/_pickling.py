@@ -19,6 +19,9 @@ PROTOCOL = 5
 # has room, a copy takes less time than an announcement.
 SMALL = 128 * 1024
 
+# What is copied to shared memory begins at a multiple of so many bytes, as Arrow and processors like it.
+ALIGN = 64
+
 # Results of fewer bytes travel through the pipe, together with what the pool adds. The kernel writes so much
 # all at once: the parent would wait for ever for the rest of a result whose worker was killed in between.
 ATOMIC = select.PIPE_BUF - 1024

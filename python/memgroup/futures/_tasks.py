@@ -10,15 +10,13 @@ from weakref import WeakValueDictionary
 
 from memgroup import _memgroup, _processes
 from memgroup._memgroup import MemBlock, MemGroup
-from memgroup.futures._pickling import PROTOCOL, SMALL, LargeBuffers, dumps
+from memgroup.futures._pickling import ALIGN, PROTOCOL, SMALL, LargeBuffers, dumps
 
 # Arguments of fewer bytes share groups of so many, because a worker asks for the memory of each group.
 TOGETHER = 16 * 1024 * 1024
 
 # So many bytes at each end tell most buffers apart.
 SAMPLE = 64
-
-ALIGN = 64
 
 Key = tuple[int, bytes, bytes]
 

@@ -14,7 +14,7 @@ from memgroup import _memgroup
 from memgroup._memgroup import GroupStats, MemGroup, Parcel
 from memgroup.futures import _results
 from memgroup.futures._end import Activity
-from memgroup.futures._pickling import ATOMIC, PROTOCOL, SMALL, LargeBuffers, dumps, is_plain
+from memgroup.futures._pickling import ALIGN, ATOMIC, PROTOCOL, SMALL, LargeBuffers, dumps, is_plain
 from memgroup.futures._tasks import ArrivedTask
 
 # Results are put into one group up to so many bytes: its memory is written again when all of them are gone.
@@ -183,7 +183,7 @@ class Worker:
         copied = None
         if copies:
             group = self.group(sum(buffer.nbytes for buffer in copies))
-            copied = parcel.add(group.copy_many(copies, align=64))
+            copied = parcel.add(group.copy_many(copies, align=ALIGN))
         parcel.send(self.sock())
         self.sent += 1
         return Ticket(_results.receive, self.executor, self.id, self.sent - 1, told, copied)
