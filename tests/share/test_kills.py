@@ -20,6 +20,7 @@ import pytest
 pytest.importorskip("numpy")
 
 from memgroup.futures import ProcessPoolExecutor
+from support.clusters import wait_until
 
 KILLS = int(os.environ.get("MEMGROUP_SHARE_KILLS") or 60)
 PROGRAM = Path(__file__).parent.parent / "support" / "victims.py"
@@ -46,13 +47,6 @@ def has_ended(pid):
         return True
 
 
-def wait_until(holds, seconds=30.0):
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_end_when_their_parent_was_killed(child, method):
     ended = child.run(
@@ -74,7 +68,7 @@ def test_workers_end_when_their_parent_was_killed(child, method):
     assert ended.returncode == -signal.SIGKILL
     workers = [int(pid) for pid in ended.stdout.split()]
     assert workers
-    wait_until(lambda: all(map(has_ended, workers)))
+    wait_until(lambda: all(map(has_ended, workers)), "the workers end")
 
 
 def pid_after(seconds):
@@ -133,5 +127,5 @@ def test_a_worker_does_its_task_before_it_follows_its_parent(child, tmp_path):
         tmp_path,
     )
     assert ended.returncode == -signal.SIGKILL
-    wait_until(lambda: has_ended(int(ended.stdout)))
+    wait_until(lambda: has_ended(int(ended.stdout)), "the worker ends")
     assert (tmp_path / "done").exists()

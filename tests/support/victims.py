@@ -196,52 +196,39 @@ def moment(dice: random.Random) -> float:
     return dice.choice([0.002, 0.01, 0.04]) * dice.random()
 
 
-def a_sender(dice: random.Random) -> str:
-    here, there = socket.socketpair()
+def kill_at_an_end(
+    dice: random.Random, ends: tuple[Any, Any], suffer: Callable[[Any], None], live: Callable[[Any], None]
+) -> str:
+    """Kill a process at one end while it does what it does there, and this one does its part at the other."""
+    theirs, ours = ends
 
     def work() -> None:
-        there.close()
-        send_without_end(here, dice)
+        ours.close()
+        suffer(theirs)
 
-    with there, victim(work) as pid:
-        here.close()
-        return survive(pid, moment(dice), lambda: receive_without_end(there))
+    with ours, victim(work) as pid:
+        theirs.close()
+        return survive(pid, moment(dice), lambda: live(ours))
+
+
+def a_sender(dice: random.Random) -> str:
+    ends = socket.socketpair()
+    return kill_at_an_end(dice, ends, lambda end: send_without_end(end, dice), receive_without_end)
 
 
 def a_receiver(dice: random.Random) -> str:
-    here, there = socket.socketpair()
-
-    def work() -> None:
-        here.close()
-        receive_without_end(there)
-
-    with here, victim(work) as pid:
-        there.close()
-        return survive(pid, moment(dice), lambda: send_without_end(here, dice))
+    ends = socket.socketpair()
+    return kill_at_an_end(dice, ends, receive_without_end, lambda end: send_without_end(end, dice))
 
 
 def a_sender_of_handles(dice: random.Random) -> str:
-    here, there = multiprocessing.Pipe()
-
-    def work() -> None:
-        there.close()
-        put_without_end(here, dice)
-
-    with there, victim(work) as pid:
-        here.close()
-        return survive(pid, moment(dice), lambda: get_without_end(there))
+    ends = multiprocessing.Pipe()
+    return kill_at_an_end(dice, ends, lambda end: put_without_end(end, dice), get_without_end)
 
 
 def a_receiver_of_handles(dice: random.Random) -> str:
-    here, there = multiprocessing.Pipe()
-
-    def work() -> None:
-        here.close()
-        get_without_end(there)
-
-    with here, victim(work) as pid:
-        there.close()
-        return survive(pid, moment(dice), lambda: put_without_end(here, dice))
+    ends = multiprocessing.Pipe()
+    return kill_at_an_end(dice, ends, get_without_end, lambda end: put_without_end(end, dice))
 
 
 def task(argument: Any, number: int, seed: int) -> Any:
