@@ -207,37 +207,33 @@ impl<'a> Report<'a> {
 
     fn cause(&self) -> &'static str {
         if self.fault.access == Access::Execute {
-            return "the memory of a group holds data: nobody can run it";
+            return "the memory of a group is not executable";
         }
         match (self.snapshot.state, self.zone) {
-            (SlotState::Freed, _) => "the group's memory was given back; an address of it was still in use",
+            (SlotState::Freed, _) => "the group's memory was freed; an address in it was still in use",
             (SlotState::Kept, _) => {
-                "the group has ended, its memory is kept warm for another; an address of it was still in use"
+                "the group has ended, and its memory is kept for the next group; an address in it was still in use"
             }
             (SlotState::InUse | SlotState::Frozen, Zone::Before(_)) => {
-                "guard page: nothing of the group is there; somebody went down too far"
+                "guard page: the access lies before the memory of the slot"
             }
             (SlotState::InUse | SlotState::Frozen, Zone::Behind(_)) => {
-                "guard page: nothing of the group is there; somebody went on too far"
+                "guard page: the access lies behind the memory of the slot"
             }
             _ if self.fault.signal == libc::SIGBUS => match self.fault.code {
-                libc::BUS_MCEERR_AR | libc::BUS_MCEERR_AO => "the machine's memory is broken there",
+                libc::BUS_MCEERR_AR | libc::BUS_MCEERR_AO => "the hardware reports a memory error at the address",
                 _ if self.snapshot.state == SlotState::Borrowed => {
-                    "the file behind the borrowed memory was cut short while it was mapped, or its disk has failed"
+                    "the file behind the borrowed memory was truncated while it was mapped, or its disk has failed"
                 }
-                _ => {
-                    "the kernel has no memory for the page: its file was cut short, or the disk or the machine is full"
-                }
+                _ => "the kernel has no memory for the page: its file was truncated, or the disk or the memory is full",
             },
-            (SlotState::Received, _) => {
-                "another process has sent the memory to be read: nobody but that process can write to it"
-            }
-            (SlotState::Frozen, _) => "the group is frozen: nobody can write to its memory any more",
-            _ if self.is_protected() => "the object is protected: nobody can write through the read-only mirror",
+            (SlotState::Received, _) => "another process has sent the memory: only that process can write to it",
+            (SlotState::Frozen, _) => "the group is frozen: no process can write to its memory",
+            _ if self.is_protected() => "the object is protected: the read-only mirror cannot be written",
             (SlotState::Borrowed, _) => {
                 "the owner of the borrowed memory mapped it without that access, or has unmapped it"
             }
-            _ => "somebody has changed the mapping (mprotect, munmap, mmap)",
+            _ => "other code has changed the mapping (mprotect, munmap, mmap)",
         }
     }
 
@@ -247,7 +243,7 @@ impl<'a> Report<'a> {
         }
         match (self.snapshot.state, self.zone) {
             (SlotState::Freed, _) => {
-                "copy what outlasts free(force=True), or call free() without force, which spares what is in use"
+                "copy data that must outlast free(force=True), or call free() without force, which keeps memory in use"
             }
             (SlotState::Kept, _) => "keep the block for as long as its address is used, or copy it",
             (SlotState::InUse | SlotState::Frozen, Zone::Before(_) | Zone::Behind(_)) => {
@@ -256,11 +252,11 @@ impl<'a> Report<'a> {
             (SlotState::Received, _) => "write into a copy: group.copy(data), in a group of this process",
             (SlotState::Frozen, _) => "write before freeze(), or into a copy",
             (SlotState::Borrowed, _) => {
-                "copy what others may cut short or unmap: group.copy(data), or read it into the group"
+                "copy memory that others may truncate or unmap: group.copy(data), or read it into the group"
             }
             _ if self.fault.signal == libc::SIGBUS => "leave more room, set a limit=, or use another backing=",
             _ if self.is_protected() => "write through group.unprotect(object), or into a copy",
-            _ => "leave the mappings of a group to the group",
+            _ => "do not change the mappings of a group",
         }
     }
 }

@@ -567,8 +567,8 @@ def test_it_is_reported_and_counts_as_nothing_else():
 
 
 CUT_SHORT = (
-    "the file behind the borrowed memory was cut short while it was mapped, or its disk has failed",
-    "copy what others may cut short or unmap: group.copy(data), or read it into the group",
+    "the file behind the borrowed memory was truncated while it was mapped, or its disk has failed",
+    "copy memory that others may truncate or unmap: group.copy(data), or read it into the group",
 )
 
 

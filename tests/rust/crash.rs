@@ -114,7 +114,7 @@ fn report_of(pid: libc::pid_t, address: usize, offset: usize) -> String {
     format!(
         "memgroup: write at {address:#x}, in the read-only mirror of slot 0 of the group \"crash\"\n  \
            slot    offset {offset} of 65536 bytes\n  \
-           cause   the object is protected: nobody can write through the read-only mirror\n  \
+           cause   the object is protected: the read-only mirror cannot be written\n  \
            remedy  write through group.unprotect(object), or into a copy\n  \
            signal  SIGSEGV in thread {pid} of process {pid}\n"
     )

@@ -174,7 +174,7 @@ def test_a_write_through_an_old_address_is_a_reported_crash(child):
     )
     assert (ended.returncode, ended.stdout) == (-11, "before\n")
     assert 'of slot 0 of the frozen group "results"' in ended.stderr
-    assert "the group is frozen: nobody can write to its memory any more" in ended.stderr
+    assert "the group is frozen: no process can write to its memory" in ended.stderr
 
 
 def test_the_columns_of_a_frozen_list_are_still_exported(shared):

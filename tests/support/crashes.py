@@ -157,35 +157,35 @@ def in_child(code: str, namespace: dict[str, object]) -> dict:
 # The text of a report, repeated here because users rely on it.
 
 PROTECTED = (
-    "the object is protected: nobody can write through the read-only mirror",
+    "the object is protected: the read-only mirror cannot be written",
     "write through group.unprotect(object), or into a copy",
 )
 BEFORE = (
-    "guard page: nothing of the group is there; somebody went down too far",
+    "guard page: the access lies before the memory of the slot",
     "keep indices, lengths and strides within the object",
 )
 BEHIND = (
-    "guard page: nothing of the group is there; somebody went on too far",
+    "guard page: the access lies behind the memory of the slot",
     "keep indices, lengths and strides within the object",
 )
 FREED = (
-    "the group's memory was given back; an address of it was still in use",
-    "copy what outlasts free(force=True), or call free() without force, which spares what is in use",
+    "the group's memory was freed; an address in it was still in use",
+    "copy data that must outlast free(force=True), or call free() without force, which keeps memory in use",
 )
 KEPT = (
-    "the group has ended, its memory is kept warm for another; an address of it was still in use",
+    "the group has ended, and its memory is kept for the next group; an address in it was still in use",
     "keep the block for as long as its address is used, or copy it",
 )
 CHANGED = (
-    "somebody has changed the mapping (mprotect, munmap, mmap)",
-    "leave the mappings of a group to the group",
+    "other code has changed the mapping (mprotect, munmap, mmap)",
+    "do not change the mappings of a group",
 )
 DATA = (
-    "the memory of a group holds data: nobody can run it",
+    "the memory of a group is not executable",
     "look for a call through a pointer that was overwritten",
 )
 NO_PAGE = (
-    "the kernel has no memory for the page: its file was cut short, or the disk or the machine is full",
+    "the kernel has no memory for the page: its file was truncated, or the disk or the memory is full",
     "leave more room, set a limit=, or use another backing=",
 )
 
