@@ -73,6 +73,7 @@ struct Readme;
 #[doc = include_str!("../docs/rust.md")]
 struct RustPage;
 
+mod copy;
 mod error;
 mod fallible;
 mod fault;

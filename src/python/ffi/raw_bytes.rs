@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 
 use memchr::memmem;
 
+use crate::copy::copy;
 use crate::sync::shared_bytes;
 
 /// The most that is copied at once where a pattern is repeated, or one pattern more: so much stays in a processor's
@@ -37,8 +38,8 @@ impl Bytes {
     /// # Safety
     /// Both must be mapped, these writable, and `from` not longer.
     pub(crate) unsafe fn copy_from(self, from: Bytes) {
-        // SAFETY: both are mapped, these writable and `from` not longer, by contract; memmove lets them overlap.
-        unsafe { libc::memmove(self.start.cast(), from.start.cast(), from.len) };
+        // SAFETY: both are mapped, these writable and `from` not longer, by contract.
+        unsafe { copy(self.start, from.start, from.len) };
     }
 
     /// Sets every byte to 0.
