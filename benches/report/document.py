@@ -27,6 +27,9 @@ def lines(run: dict[str, Any], results: Results, root: Path, given: list[losses.
     yield "# Benchmarks"
     yield ""
     yield from warnings(run, results)
+    yield "How long does it take to allocate, fill, search, hand on and free memory, with memgroup and with"
+    yield "what you use now?"
+    yield "In every table a ratio below 1 means that memgroup takes less."
     yield f"Commit {run['commit']}, measured {run['began']} to {run['ended']} (UTC)."
     yield ""
     for plot in PLOTS:
@@ -35,13 +38,14 @@ def lines(run: dict[str, Any], results: Results, root: Path, given: list[losses.
             yield ""
     yield "## Who is compared"
     yield ""
-    yield "The peers in the plots. The sections below show their code, and say what is unfair, and to whom."
+    yield "The peers in the plots. The sections below show their code, and say which comparisons are unfair,"
+    yield "and to whom."
     yield ""
     yield from peers.table(names(results), peers.explanations(root / "benches/peers.toml"))
     yield ""
     yield "## The rows we lose"
     yield ""
-    yield "Every row in which something of ours took more than somebody else, floors and all."
+    yield "Every row in which memgroup took more time or memory than a peer. Floors are peers, too."
     yield ""
     yield from losses.table(results, given)
     yield ""
@@ -65,7 +69,8 @@ def lines(run: dict[str, Any], results: Results, root: Path, given: list[losses.
     yield ""
     yield "## Internals"
     yield ""
-    yield "For those who work on memgroup: the bounds that a change must keep, and how settings were chosen."
+    yield "For people who change memgroup: the bounds that a change must keep, and comparisons of settings"
+    yield "and designs."
     yield ""
     yield "### Goals"
     yield ""
@@ -78,7 +83,7 @@ def warnings(run: dict[str, Any], results: Results) -> Iterator[str]:
     """Yield the notes that come first: the missing parts, and the reasons."""
     said = []
     if run["quick"]:
-        said.append("A quick run, to see that everything works. **None of these figures means anything.**")
+        said.append("A quick run, which only tests that everything works. **Do not use these figures.**")
     if run["only"]:
         said.append(f"Only works with “{run['only']}” in their names were measured.")
     if run["stale"]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from report.figures import number
 from report.results import Comparison, Results
 
-UNEXPLAINED = "no reason given yet"
+UNEXPLAINED = "not explained yet"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def lost(results: Results) -> list[Comparison]:
 
 def table(results: Results, given: list[Reason]) -> Iterator[str]:
     """Yield the lines of the table: those of one figure with the same reason share a line."""
-    yield "| work | figure | ours | more than others by a factor of | reason |"
+    yield "| work | figure | memgroup | peers, and how many times as much memgroup took | reason |"
     yield "| --- | --- | --- | --- | --- |"
     explained = [(comparison, why(comparison, given)) for comparison in lost(results)]
     for (work, figure, ours, reason), group in groupby(
