@@ -203,7 +203,7 @@ impl<'g> Local<'g> {
         debug_assert!(align.is_power_of_two() && align <= MAX_ALIGN && size <= isize::MAX as usize);
         let room = self.room.get();
         let last = room.last.get();
-        let before = last.addr() | (align - 1);
+        let before = in_register(last.addr()) | (align - 1);
         // An address is far below isize::MAX, so the sum does not overflow.
         let new_last = before.wrapping_add(size);
         if new_last >= room.end.get() {
@@ -314,6 +314,25 @@ impl<'g> Local<'g> {
         room.last.set(last.with_addr(new_last));
         true
     }
+}
+
+/// Passes the address on, and makes the compiler load it by an instruction of its own. No other instruction results.
+///
+/// Each allocation loads what the one before has stored. A processor that forwards a store to a later load by renaming
+/// does so where the load is nothing else: on Zen 4, an allocation takes 0.8 ns instead of 2.3 if the load is not part of
+/// the `or` behind it.
+#[inline(always)]
+fn in_register(address: usize) -> usize {
+    #[cfg(not(miri))]
+    let address = {
+        let mut passed = address;
+        // SAFETY: the template is empty, so nothing is executed: the register holds on leaving what it held on entering.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) passed, options(pure, nomem, nostack, preserves_flags));
+        }
+        passed
+    };
+    address
 }
 
 impl Drop for Local<'_> {
