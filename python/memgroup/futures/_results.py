@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import weakref
+from concurrent.futures import Future
 from typing import Any
 
 from memgroup import _memgroup
@@ -209,6 +210,27 @@ def load(
     finally:
         del taking.parcel, taking.group
         releaser().watch(group, link)
+
+
+class RemoteError(Exception):
+    """The traceback of a worker, to be shown with the exception."""
+
+    def __str__(self) -> str:
+        return '\n"""\n' + str(self.args[0]) + '"""'
+
+
+def receive_error(came: tuple[BaseException, str]) -> BaseException:
+    """Return the exception of a task, which keeps its traceback where the pool does not overwrite it."""
+    error, text = came
+    error.__context__ = RemoteError(text)
+    return error
+
+
+def show_traceback(future: Future[Any]) -> None:
+    """Have a task's exception show the traceback that was sent with it, and not that of its sending."""
+    error = None if future.cancelled() else future.exception()
+    if error is not None and isinstance(error.__context__, RemoteError):
+        error.__cause__ = error.__context__
 
 
 class Releaser:

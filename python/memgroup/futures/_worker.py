@@ -7,6 +7,7 @@ import pickle
 import select
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,17 @@ class Pickled:
 
     def __reduce__(self) -> Any:
         return pickle.loads, (self.data,)
+
+
+class SentError(Exception):
+    """An exception that has been sent with its traceback. It is unpickled to the exception itself."""
+
+    def __init__(self, sent: Ticket) -> None:
+        super().__init__()
+        self.sent = sent
+
+    def __reduce__(self) -> Any:
+        return _results.receive_error, (self.sent,)
 
 
 class ResultGroups:
@@ -188,6 +200,15 @@ class Worker:
         self.sent += 1
         return Ticket(_results.receive, self.executor, self.id, self.sent - 1, told, copied)
 
+    def pack_error(self, error: BaseException) -> SentError | None:
+        """Return what the pool is to pickle for an exception that the pipe does not take at once."""
+        try:
+            sent = self.pack((error, "".join(traceback.format_exception(error))))
+        except Exception:
+            # The pool says why it cannot be sent.
+            return None
+        return SentError(sent) if isinstance(sent, Ticket) else None
+
 
 worker: Worker | None = None
 
@@ -210,9 +231,15 @@ def run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -
     worker.activity.is_busy = True
     try:
         return worker.pack(fn(*args, **kwargs))
+    except BaseException as error:
+        failure = worker.pack_error(error)
+        if failure is None:
+            raise
     finally:
         worker.groups.current = None
         worker.activity.is_busy = False
+    # Here, so that it does not refer to the other, whose frames have all that the task had.
+    raise failure
 
 
 def run_task(task: ArrivedTask) -> Any:
