@@ -56,6 +56,7 @@ class Work:
         passes: The number of processes for each peer; None for the suite's default.
         first: Whether the first measurement of a process is shown too: the cost in a new process.
         nbytes: Bytes that one round fills, if a bandwidth is more useful than a time.
+        resident: Bytes of free memory that are made resident before the first measurement.
     """
 
     name: str
@@ -67,3 +68,4 @@ class Work:
     passes: int | None = None
     first: bool = False
     nbytes: int | None = None
+    resident: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -36,6 +37,19 @@ def per_call(statement: str, calls: int, **names: Any) -> Callable[[], float]:
     timed = scope["timed"]
     rounds = max(1, calls // COPIES)
     return lambda: timed(repeat(None, rounds), **names) / (rounds * COPIES)
+
+
+def make_resident(nbytes: int) -> None:
+    """Have so much memory come to be free that the host of a virtual machine has backed, and in huge pages.
+
+    Where the host takes free memory away, the next touch of it waits for the host, once for each page that
+    was free for two seconds. How much that is changes by the minute, and no library decides it.
+    """
+    with mmap.mmap(-1, max(nbytes, mmap.PAGESIZE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        for start in range(0, nbytes, mmap.PAGESIZE):
+            memory[start] = 1
 
 
 def faults() -> int:

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from model import Scale, UnavailableError
+from timing import make_resident
 from works import WORKS
 
 
@@ -27,6 +28,7 @@ def main(work_name: str, peer_name: str, pace: str) -> None:
     except UnavailableError as error:
         found = {"unavailable": str(error)}
     else:
+        make_resident(work.resident)
         first = measure()
         found = {
             "first": first,

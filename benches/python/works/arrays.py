@@ -169,5 +169,6 @@ WORKS = (
         values=4,
         first=True,
         nbytes=LARGE,
+        resident=2 * LARGE,
     ),
 )

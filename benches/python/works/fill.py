@@ -133,5 +133,6 @@ WORKS = (
         values=4,
         first=True,
         nbytes=BLOCKS * MIB,
+        resident=2 * BLOCKS * MIB,
     ),
 )

@@ -361,6 +361,7 @@ WORKS = (
         ),
         values=3,
         first=True,
+        resident=3 << 29,
     ),
     Work(
         "read-files",
@@ -375,6 +376,7 @@ WORKS = (
         values=2,
         passes=3,
         first=True,
+        resident=512 << 20,
     ),
     send_work("send-blocks", "10,000 blocks of 16 to 512 bytes sent through a Unix socket", 1, 20),
     Work(

@@ -169,6 +169,7 @@ KEEP = Work(
     values=2,
     passes=3,
     first=True,
+    resident=512 << 20,
 )
 
 
@@ -282,6 +283,7 @@ COPY = Work(
     values=2,
     passes=3,
     first=True,
+    resident=512 << 20,
 )
 
 
@@ -341,6 +343,7 @@ SCATTER = Work(
     values=2,
     passes=3,
     first=True,
+    resident=512 << 20,
 )
 
 WORKS = (KEEP, COPY, SCATTER)
