@@ -10,7 +10,7 @@ from memgroup._reach import Reachable, is_long
 # Modules that only some programs need are imported on first use, because importing memgroup has to be fast.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from contextlib import ExitStack
     from typing import Self
 
@@ -83,7 +83,7 @@ def matching(batches: Iterable[Batch], pattern: Pattern | None) -> Iterator[Batc
 
 
 class FileReader:
-    """Reads files into a group: its own, or one that is given."""
+    """Reads files into a group: its own, or one that is given. As a context, it ends the group."""
 
     def __init__(self, memory: int, group: MemGroup | None = None) -> None:
         """Read so many bytes at once."""
@@ -93,6 +93,12 @@ class FileReader:
         # Called, while files are read, with how many of the call's are done, and how many these are.
         self.follow: _Follow | None = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.group.__exit__(None, None, None)
+
     def _make(self) -> MemGroup:
         return MemGroup(limit=self._memory + _SLACK, name="gather")
 
@@ -100,7 +106,7 @@ class FileReader:
         """Read files whole: all in one batch, or in two halves if there is no memory for that."""
         self._reset()
         try:
-            batch = self._batch(paths, read_batch(self.group, paths, self.follow))
+            batch = self._batch(paths, self._fill(paths))
         except MemoryError as error:
             if len(paths) == 1:
                 yield self.none({paths[0]: error})
@@ -118,6 +124,9 @@ class FileReader:
             return self._batch([path], self.group.read_ranges(file, [offset], [nbytes]), offset)
         except (OSError, MemoryError) as error:
             return self.none({path: error})
+
+    def _fill(self, paths: list[str]) -> ReadResult:
+        return read_batch(self.group, paths, self.follow)
 
     def _batch(self, paths: list[str], result: ReadResult, offset: int = 0) -> Batch:
         files, errors = result.blocks, result.errors
@@ -141,20 +150,14 @@ class FileReader:
 
 
 class Reader(FileReader):
-    """Reads the files of a walk: an iterable of batches, and a context that ends the group."""
+    """Reads the files of a walk: an iterable of batches."""
 
     def __init__(self, walk: TreeWalk, memory: int, group: MemGroup | None = None) -> None:
         """Read so many bytes at once, into a group of the reader's own or one that is given."""
         super().__init__(memory, group)
         self._walk = walk
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.group.__exit__(None, None, None)
-
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch]:
         for paths, size in split(self._walk, self._memory):
             yield from self._read_pieces(paths[0], size) if size else self.read_whole(paths)
         if errors := unreadable(self._walk):

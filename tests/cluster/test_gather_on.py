@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.clusters import Cluster
 from support.gathering import COMMAND, ENOUGH, gather
 
 LEAST = "256K"  # the least --memory
@@ -62,15 +61,6 @@ def place(tmp_path_factory) -> Path:
     (place / "dangling").symlink_to("nowhere")
     os.mkfifo(place / "fifo")
     return place
-
-
-@pytest.fixture(params=["local", "dask"])
-def on(request) -> tuple[str, tuple[str, ...]]:
-    """Where to search, and what runs the command there."""
-    if request.param == "local":
-        return "local", ()
-    cluster: Cluster = request.getfixturevalue("cluster")
-    return cluster.address, cluster.hosts[0].prefix
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=" ".join)
@@ -161,9 +151,6 @@ def test_errors_name_a_remedy(tmp_path):
         assert any(b"--on: give local, dask://HOST:PORT" in message for message in messages)
     assert gather("--find=x", "--on=local", "-", cwd=tmp_path) == (
         2, b"", [b"memgroup gather: --on cannot search standard input, which workers have not: give files"]
-    )  # fmt: skip
-    assert gather("--on=local", cwd=tmp_path) == (
-        2, b"", [b"memgroup gather: --on is for --find and --out: give one of them"]
     )  # fmt: skip
     for arguments in (["--find=(", "--regex"], ["--find=x", "--memory=1"]):
         alone = gather(*arguments, cwd=tmp_path)

@@ -10,7 +10,7 @@ import pytest
 from memgroup.engines.connect import connector
 from memgroup.engines.engine import LACKING, EngineError
 from support.clusters import PATIENCE, lacking_memgroup
-from support.gathering import gather, interrupted
+from support.gathering import facts, gather, interrupted
 from support.kills import gather_with_kills, kill_child, kill_one, make_tree
 from support.rays import RayCluster
 
@@ -41,6 +41,15 @@ def test_the_same_bytes(tree, ray_cluster: RayCluster, question):
     for table, options in zip(tables, ([], on), strict=True):
         assert gather(*question, table, *options, cwd=tree, prefix=prefix) == (0, b"", [])
     assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+def test_the_report_is_that_of_one_machine(tree, ray_cluster: RayCluster):
+    (expected, _), (found, workers) = (
+        facts(gather("--json", *on, cwd=tree, prefix=ray_cluster.hosts[0].prefix)[1])
+        for on in ([], ["--on", ray_cluster.address, "--batch=100K"])
+    )
+    assert found == expected
+    assert sum(worker["bytes"] for worker in workers) == found["bytes"]
 
 
 CLIENT = """

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from support.clusters import Cluster
 from support.gathering import gather
 
 pytest.importorskip("pyarrow")
@@ -27,23 +26,15 @@ def place(tmp_path_factory) -> Path:
     return place
 
 
-@pytest.fixture(params=["local", "dask"])
-def on(request) -> list[str]:
-    if request.param == "local":
-        return ["--on=local"]
-    cluster: Cluster = request.getfixturevalue("cluster")
-    return [f"--on={cluster.address}"]
-
-
 @pytest.mark.parametrize("name", ["out.parquet", "out.arrow"])
 @pytest.mark.parametrize(
     "question", [["--find=hello"], ["--find=hello", "-a"], [], ["--memory=2M"]], ids=" ".join
 )
-def test_tables_are_the_same_bytes(place, on, request, tmp_path, name, question):
-    prefix = request.getfixturevalue("cluster").hosts[0].prefix if "dask" in on[0] else ()
+def test_tables_are_the_same_bytes(place, on, tmp_path, name, question):
+    where, prefix = on
     paths = [".", "dangling", "nowhere"]
     alone = gather(*question, "--threads=3", "--out", tmp_path / f"1{name}", *paths, cwd=place)
-    for number, options in enumerate((["--threads=1"], [*on, "--batch=300K"]), 2):
+    for number, options in enumerate((["--threads=1"], ["--on", where, "--batch=300K"]), 2):
         done = gather(
             *question, *options, "--out", tmp_path / f"{number}{name}", *paths, cwd=place, prefix=prefix
         )

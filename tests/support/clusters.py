@@ -149,3 +149,12 @@ def cluster(hosts: list[Host], tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield cluster
     finally:
         cluster.close()
+
+
+@pytest.fixture(params=["local", "dask"])
+def on(request) -> tuple[str, tuple[str, ...]]:
+    """Where to search, and what runs the command there."""
+    if request.param == "local":
+        return "local", ()
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return cluster.address, cluster.hosts[0].prefix

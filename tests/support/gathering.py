@@ -1,5 +1,6 @@
 """Helpers for the tests of `memgroup gather`."""
 
+import json
 import os
 import random
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from memgroup._memgroup import TreeWalk
@@ -61,6 +63,14 @@ def interrupted(fifo: Path, prefix: tuple[str, ...], *options: str) -> tuple[int
         return process.returncode, output, errors, time.monotonic() - start
     finally:
         os.close(writer)
+
+
+def facts(output: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The facts of a report that are no times, and what each worker has done."""
+    found = json.loads(output)
+    assert set(found.pop("seconds")) >= {"read", "inspect", "free"}
+    assert len(found.pop("rates")) == 2
+    return found, found.pop("workers", [])
 
 
 class Found:

@@ -8,5 +8,6 @@
 | `batches` | the files below some paths, in batches by size |
 | `searching` | what a worker does with a batch of files for the command |
 | `reading` | the same for `memgroup.gather` |
+| `measuring` | the same for the command's report on sizes |
 | `sums` | the figures of all batches, and of each worker |
 """

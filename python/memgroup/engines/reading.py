@@ -64,10 +64,11 @@ def read_on_workers(
 
 def _parts(walk: TreeWalk, memory: int) -> Iterator[Part]:
     for paths, size in split(walk, memory):
-        yield from _pieces(paths[0], size, memory) if size else [Part(paths)]
+        yield from parts_of_file(paths[0], size, memory) if size else [Part(paths)]
 
 
-def _pieces(path: str, size: int, memory: int) -> Iterator[Part]:
+def parts_of_file(path: str, size: int, memory: int) -> Iterator[Part]:
+    """The pieces of a file that is larger than the memory."""
     try:
         file = open_file(path)
     except OSError:
@@ -84,11 +85,12 @@ def read_part(reading: Reading, part: Part) -> list[Batch]:
     """Read files; return those in which the texts occur, each batch in a group of its own."""
     shown = {os.path.join(reading.directory, path): path for path in part.paths}
     pattern = None if reading.texts is None else Pattern(reading.texts, reading.syntax)
-    return [_renamed(batch, shown) for batch in matching(_read(reading.memory, [*shown], part), pattern)]
+    batches = read_with(_KeepingReader(reading.memory), [*shown], part)
+    return [_renamed(batch, shown) for batch in matching(batches, pattern)]
 
 
-def _read(memory: int, paths: list[str], part: Part) -> Iterator[Batch]:
-    reader = _KeepingReader(memory)
+def read_with(reader: FileReader, paths: list[str], part: Part) -> Iterator[Batch]:
+    """Read a part, the files of which have these paths here."""
     if part.nbytes is None:
         yield from reader.read_whole(paths)
         return

@@ -162,8 +162,6 @@ def _add_report(add: _Add) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Search, write a table, or report."""
-    if options.on is not None and options.find is None and options.out is None:
-        refuse("gather", "--on is for --find and --out: give one of them")
     if options.out is not None:
         try:
             from memgroup.cli.gather import table

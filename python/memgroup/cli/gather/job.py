@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from memgroup import Batch, GroupStats, MemGroup
     from memgroup.display.watch import Watch
+
+Read = Callable[[TreeWalk, int, "MemGroup"], "Generator[Batch]"]
+"""Reads the files of a walk in batches of so many bytes into a group."""
 
 
 class Unreadable(NamedTuple):
@@ -155,28 +159,34 @@ class Outcome:
         return not self.unreadable and self.shortage is None
 
 
-def gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
+def read_here(walk: TreeWalk, memory: int, group: MemGroup) -> Generator[Batch]:
+    """Read the files of a walk into a group."""
+    yield from Reader(walk, memory, group)
+
+
+def gather(job: Job, group: MemGroup, watch: Watch, read: Read = read_here) -> Outcome:
     """Do `job` in `group`, and free the group, also if an exception ends the job."""
     try:
-        return _gather(job, group, watch)
+        return _gather(job, group, watch, read)
     finally:
         # Forced: after an interruption a system call may still hold a block.
         group.free(force=True)
 
 
-def _gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
+def _gather(job: Job, group: MemGroup, watch: Watch, read: Read) -> Outcome:
     steps = ["read", "inspect"] if group.backing == "anonymous" else ["read", "protect", "inspect"]
     seconds = dict.fromkeys([*steps, "free"], 0.0)
     gathered = Gathered(Largest(job.largest))
     watch("read", gathered.sizes.__len__, None)
     walk = TreeWalk([os.fsencode(path) for path in job.paths], job.ignore)
-    for batch in _timed_batches(Reader(walk, job.memory, group), seconds):
-        files = batch[1]
-        if "protect" in seconds:
-            with _timed(seconds, "protect"):
-                group.protect(files)
-        with _timed(seconds, "inspect"):
-            gathered.add(batch, group.stats())
+    with closing(read(walk, job.memory, group)) as batches:
+        for batch in _timed_batches(batches, seconds):
+            files = batch[1]
+            if "protect" in seconds:
+                with _timed(seconds, "protect"):
+                    group.protect(files)
+            with _timed(seconds, "inspect"):
+                gathered.add(batch, group.stats())
     gathered.finish()
     stats = gathered.stats or group.stats()
     with _timed(seconds, "free"):
@@ -202,9 +212,8 @@ def _gather(job: Job, group: MemGroup, watch: Watch) -> Outcome:
     )
 
 
-def _timed_batches(reader: Reader, seconds: dict[str, float]) -> Iterator[Batch]:
+def _timed_batches(batches: Iterator[Batch], seconds: dict[str, float]) -> Iterator[Batch]:
     """The batches, with the time that reading them takes."""
-    batches = iter(reader)
     while True:
         with _timed(seconds, "read"):
             batch = next(batches, None)

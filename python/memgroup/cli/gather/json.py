@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Any
 from memgroup._memgroup import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from memgroup.cli.gather.inspect import Sizes
     from memgroup.cli.gather.job import Outcome
+    from memgroup.engines.sums import Share
 
 Facts = dict[str, Any]
 
 
-def as_json(outcome: Outcome) -> str:
-    """`outcome` as the text of one JSON object."""
-    return json.dumps(_outcome(outcome), indent=2)
+def as_json(outcome: Outcome, shares: Mapping[str, Share] | None = None) -> str:
+    """`outcome`, and what each worker did if there were any, as the text of one JSON object."""
+    workers = {"workers": _workers(shares)} if shares else {}
+    return json.dumps(_outcome(outcome) | workers, indent=2)
 
 
 def _outcome(outcome: Outcome) -> Facts:
@@ -42,6 +46,19 @@ def _outcome(outcome: Outcome) -> Facts:
         "sizes": _sizes(outcome.sizes),
         "group": _group(outcome),
     }
+
+
+def _workers(shares: Mapping[str, Share]) -> list[Facts]:
+    return [
+        {
+            "worker": worker,
+            "batches": share.batches,
+            "files": share.files,
+            "bytes": share.nbytes,
+            "seconds": share.seconds,
+        }
+        for worker, share in sorted(shares.items())
+    ]
 
 
 def _path(path: str) -> Facts:

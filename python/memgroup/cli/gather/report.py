@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 _MOST_COMPLAINTS = 20
 
 
-def report(outcome: Outcome) -> Report:
-    """`outcome` for people."""
-    return Report(_headline(outcome), tuple(_remarks(outcome)), tuple(_tables(outcome)))
+def report(outcome: Outcome, shares: Mapping[str, Share] | None = None) -> Report:
+    """`outcome`, and what each worker did if there were any, for people."""
+    tables = (*_tables(outcome), *_workers(shares))
+    return Report(_headline(outcome), tuple(_remarks(outcome)), tables)
 
 
 def searched(
@@ -39,11 +40,13 @@ def searched(
     found = f"Found {show_number(lines, 'line')} in {show_number(matching, 'file')}"
     remarks = [f"{show_number(problems, 'file')} could not be read"] if problems else []
     tables = [_steps({"search": seconds}, files, {"search": nbytes})]
-    return Report(headline, (found, *remarks), (*tables, *([_workers(shares)] if shares else [])))
+    return Report(headline, (found, *remarks), (*tables, *_workers(shares)))
 
 
-def _workers(shares: Mapping[str, Share]) -> Table:
-    return Table(
+def _workers(shares: Mapping[str, Share] | None) -> Iterator[Table]:
+    if not shares:
+        return
+    yield Table(
         title="Workers",
         columns=(
             Column("worker", "text"),

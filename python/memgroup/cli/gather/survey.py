@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from memgroup import MemGroup
 from memgroup.cli.arguments import refuse
-from memgroup.cli.gather.job import Job, gather
+from memgroup.cli.gather.job import Job, gather, read_here
 from memgroup.cli.gather.json import as_json
 from memgroup.cli.gather.report import complaints, report
 from memgroup.cli.output import complain, print_report
 from memgroup.cli.status import COMPLETE, UNUSABLE
 from memgroup.display.text import show_text
 from memgroup.display.watching import watching
+from memgroup.engines.engine import EngineError
+from memgroup.engines.sums import Sums
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from memgroup.cli.gather.job import Outcome
+    from memgroup.cli.gather.job import Outcome, Read
+    from memgroup.engines.sums import Share
 
 
 def survey(options: argparse.Namespace) -> int:
@@ -27,11 +31,24 @@ def survey(options: argparse.Namespace) -> int:
     paths = options.paths or ["."]
     _check_paths(paths)
     group = _group(options)
-    with watching("files") as watch:
-        job = Job(tuple(paths), options.largest, options.memory, options.ignore)
-        outcome = gather(job, group, watch)
-    _show(outcome, options.json)
+    sums = Sums()
+    job = Job(tuple(paths), options.largest, options.memory, options.ignore)
+    try:
+        with watching("files") as watch:
+            outcome = gather(job, group, watch, _reading(options, sums))
+    except EngineError as error:
+        refuse("gather", str(error))
+    _show(outcome, sums.shares, options.json)
     return COMPLETE if outcome.complete else UNUSABLE
+
+
+def _reading(options: argparse.Namespace, sums: Sums) -> Read:
+    """Who reads the files. What each worker has done goes to `sums`."""
+    if options.on is None:
+        return read_here
+    from memgroup.engines.measuring import measured_on_workers
+
+    return partial(measured_on_workers, options.on, options.batch, sums)
 
 
 def _check_paths(paths: Sequence[str]) -> None:
@@ -60,11 +77,11 @@ def _group(options: argparse.Namespace) -> MemGroup:
         refuse("gather", str(error))
 
 
-def _show(outcome: Outcome, wants_json: bool) -> None:
+def _show(outcome: Outcome, shares: Mapping[str, Share], wants_json: bool) -> None:
     """Report in the form that suits the reader, and print errors about missing files."""
     if wants_json:
-        print(as_json(outcome))
+        print(as_json(outcome, shares))
     else:
-        print_report(report(outcome))
+        print_report(report(outcome, shares))
     for line in complaints(outcome):
         complain(f"memgroup: {line}")
