@@ -29,7 +29,7 @@ pub enum Error {
     /// The group's name cannot be given to the kernel.
     #[error("name must be at most {max} bytes without NUL, not {name:?}")]
     Name {
-        /// What was asked for.
+        /// Bytes that were requested.
         name: String,
         /// The longest name there is, in bytes.
         max: usize,

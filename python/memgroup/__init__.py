@@ -1,6 +1,6 @@
 """Allocate-only memory groups.
 
-Hand out memory, protect it without a system call, free all of it in one shot::
+Allocate memory, protect it without a system call, free all of it in one step::
 
     import memgroup
 

@@ -1,4 +1,4 @@
-"""What dask is told of blocks and lists: how much memory they take. Dask calls it, by its entry point."""
+"""The sizes of blocks and lists for dask, which calls this module by its entry point."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class Batch(tuple["list[str]", MemList]):
     """Some files of a tree: `paths, files = batch`, where `files[i]` is the content of `paths[i]`.
 
     Attributes:
-        offsets: Where the content of each begins in its file: 0, unless it is a piece of a file that is
-            larger than the memory.
+        offsets: The offset of each content in its file: 0, unless it is a piece of a file larger than
+            `memory`.
         errors: The files that could not be read, and why: a dict of exceptions by path.
         result: The ReadResult of the call that read them, or None if none of them could be.
     """

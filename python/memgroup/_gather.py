@@ -31,32 +31,34 @@ def gather(
     memory: int = 256 * 1024 * 1024,
     client: object = None,
 ) -> Generator[Batch]:
-    """Read all files below some paths in batches, each into the memory of the one before.
+    """Read all files below some paths in batches; each batch reuses the memory of the one before.
 
     Files come in the order of their names. Below a directory, symlinks, fifos, sockets and devices are
-    skipped. The blocks of a batch are freed when the next is asked for; what a view still uses then stays
-    valid until the view is gone, and the batches that follow get other memory.
+    skipped. The blocks of a batch are freed when you ask for the next; memory that a view still uses stays
+    valid until the view is gone, and later batches get other memory.
 
     Args:
         paths: Files and directories.
-        find: Leave out the files in which this does not occur: a text, or several.
-        ignore_case: Find it in capital and small letters.
-        regex: It is a regular expression of Rust's regex crate, matched line by line.
-        ignore: Skip what the files .gitignore name, and .git.
+        find: A text, or several: only files in which one occurs are returned.
+        ignore_case: Whether to ignore the case of letters.
+        regex: Whether `find` is a regular expression of Rust's regex crate, matched line by line.
+        ignore: Whether to skip .git and the paths that the files .gitignore name.
         memory: The most bytes of a batch. A larger file comes in pieces, in batches of their own. A piece
             ends after a line feed, if there is one in its last 64 KiB.
-        client: Who reads the files: workers of a dask.distributed.Client, or of Ray (the module `ray`, if
-            connected), or of an address: "dask://HOST:PORT" (a scheduler), "ray://HOST:PORT" (a client
-            server), or "local" for processes of this machine. None for this process. Workers need the files
-            at the same paths. Batches come in the same order, and live as long as they are used.
+        client: The workers that read the files: those of a dask.distributed.Client, of Ray (the module `ray`,
+            if connected), or of an address: "dask://HOST:PORT" (a scheduler), "ray://HOST:PORT" (a client
+            server), or "local" for processes of this machine. By default this process reads them. Workers
+            need the files at the same paths. Batches come in the same order, and stay valid as long as they
+            are used.
 
     Returns:
         A generator of pairs: a list of paths, and a MemList of the contents of these files. A pair also has
-        `offsets` and `errors`. What cannot be read is one of the errors and ends nothing.
+            `offsets` and `errors`, with the errors of files that cannot be read.
 
     Raises:
-        ValueError: `memory` is less than 256 KiB, `find` is no regular expression, or `client` no client.
-        memgroup.engines.engine.EngineError: Workers cannot be reached, or cannot do it.
+        ValueError: `memory` is less than 256 KiB, `find` is no valid regular expression, or `client` is no
+            client.
+        memgroup.engines.engine.EngineError: Workers cannot be reached, or lack memgroup or the files.
     """
     if memory < _LEAST:
         raise ValueError(f"memory must be {_LEAST} bytes or more, not {memory}")

@@ -1,4 +1,4 @@
-"""What `read_files` and `read_ranges` return. The compiled module calls `ReadResult._make`."""
+"""The result of `read_files` and `read_ranges`. The compiled module calls `ReadResult._make`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # A tuple, so that type checkers know the types of what it unpacks as.
 class ReadResult(tuple[MemList, dict[int, OSError | EOFError | MemoryError]]):
-    """What `read_files` and `read_ranges` have read, and what they could not read.
+    """The blocks that `read_files` or `read_ranges` has read, and the errors.
 
     It is the tuple `(blocks, errors)`, with more attributes.
     """
@@ -44,40 +44,40 @@ class ReadResult(tuple[MemList, dict[int, OSError | EOFError | MemoryError]]):
 
     @property
     def blocks(self) -> MemList:
-        """A MemList with a block for each file or range, as long as what was read of it."""
+        """A MemList with a block for each file or range, with the bytes that were read."""
         return self[0]
 
     @property
     def errors(self) -> dict[int, OSError | EOFError | MemoryError]:
-        """What could not be read in full: a dict of exceptions, by the number of the file or range."""
+        """A dict of exceptions by the number of the file or range that could not be read in full."""
         return self[1]
 
     @property
     def changed(self) -> tuple[int, ...]:
-        """Numbers of the files that had become longer or shorter than they had announced.
+        """Numbers of the files whose size changed between asking for it and reading.
 
-        They are whole all the same.
+        They were read whole.
         """
         return self._changed
 
     @property
     def unannounced(self) -> tuple[int, ...]:
-        """Numbers of the files that announced no size and had content, as those of /proc."""
+        """Numbers of the files that had content but no size, as in /proc."""
         return self._unannounced
 
     @property
     def abandoned(self) -> int:
-        """Bytes of the group that were allocated and then given up.
+        """Bytes of the group that were allocated and are not used.
 
         A file or range was not as long as expected.
         """
         return self._abandoned
 
     def check(self) -> MemList:
-        """Return the blocks, if all was read.
+        """Return the blocks, if all files or ranges were read.
 
         Raises:
-            ExceptionGroup: Some of it was not; it holds `errors`.
+            ExceptionGroup: Some were not; it holds `errors`.
         """
         if self.errors:
             message = f"{len(self.errors):,} of {self._count:,} could not be read"

@@ -1,6 +1,6 @@
-"""How Linux finds every mapping of a page across forked processes, in each of the designs it has had.
+"""A model of how Linux finds every mapping of a page across forked processes, in each of its designs.
 
-An executable model; it does not use groups and does not query the kernel::
+It can be run; it does not use groups and does not query the kernel::
 
     from memgroup.rmap import Machine
 

@@ -13,7 +13,7 @@ pub struct Stats {
     pub allocated: usize,
     /// Accounted for as memory in use; what `limit` limits.
     pub committed: usize,
-    /// Those of them that are in huge pages.
+    /// Committed bytes that are in huge pages.
     pub huge: usize,
     /// Why no more of them are; `None` if nothing stood in the way but sizes.
     pub huge_obstacle: Option<HugePageObstacle>,

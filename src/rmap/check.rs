@@ -45,7 +45,7 @@ pub struct Broken {
     pub page: Option<PageId>,
     /// Of which process, if it is about one.
     pub process: Option<ProcessId>,
-    /// What is wrong, in words that name the objects.
+    /// A description that names the objects.
     pub reason: String,
 }
 

@@ -37,7 +37,7 @@ pub struct VmaRow {
     pub start: u64,
     /// The page address behind its last.
     pub end: u64,
-    /// The index of its first page: that address, until `mremap` moves a VMA that has pages.
+    /// The index of its first page: its address, unless `mremap` has moved a VMA with pages.
     pub index: u64,
     /// What may be done with it.
     pub prot: Prot,

@@ -77,7 +77,7 @@ pub struct ProcessId {
 }
 
 impl ProcessId {
-    /// Its number: 1 for a machine's first process, and never given again.
+    /// Its number: 1 for a machine's first process; never reused.
     pub fn pid(self) -> u64 {
         self.pid
     }

@@ -83,11 +83,11 @@ pub struct SlotStats {
     pub index: usize,
     /// Bytes it can hold.
     pub capacity: usize,
-    /// Bytes handed out, the gaps between blocks among them.
+    /// Bytes handed out, including gaps between blocks.
     pub allocated: usize,
     /// Bytes committed: accounted for as memory that the group uses.
     pub committed: usize,
-    /// Those of them that are in huge pages.
+    /// Committed bytes that are in huge pages.
     pub huge: usize,
     /// Address space of its mirrors, in bytes.
     pub mapped: usize,

@@ -48,7 +48,7 @@ class MemBlock:
         end: SupportsIndex | None = None,
         /,
     ) -> int:
-        """Return what `find` does, but what does not occur is an error.
+        """Return the offset that `find` returns; raise ValueError instead of returning -1.
 
         Raises:
             ValueError: `sub` does not occur.
@@ -60,7 +60,7 @@ class MemBlock:
         end: SupportsIndex | None = None,
         /,
     ) -> int:
-        """Return what `rfind` does, but what does not occur is an error.
+        """Return the offset that `rfind` returns; raise ValueError instead of returning -1.
 
         Raises:
             ValueError: `sub` does not occur.
@@ -92,17 +92,17 @@ class MemBlock:
     def strip(self, chars: ReadableBuffer | None = None, /) -> MemBlock:
         """Return the part of the block without the leading and trailing bytes of `chars`.
 
-        Without `chars`, or with None, it is ASCII whitespace that is left out.
+        Without `chars`, or with None, ASCII whitespace is left out.
         """
     def lstrip(self, chars: ReadableBuffer | None = None, /) -> MemBlock:
         """Return the part of the block without the leading bytes of `chars`.
 
-        Without `chars`, or with None, it is ASCII whitespace that is left out.
+        Without `chars`, or with None, ASCII whitespace is left out.
         """
     def rstrip(self, chars: ReadableBuffer | None = None, /) -> MemBlock:
         """Return the part of the block without the trailing bytes of `chars`.
 
-        Without `chars`, or with None, it is ASCII whitespace that is left out.
+        Without `chars`, or with None, ASCII whitespace is left out.
         """
     def removeprefix(self, prefix: ReadableBuffer, /) -> MemBlock:
         """Return the part of the block behind `prefix` if the block begins with it, else the block."""
@@ -111,7 +111,7 @@ class MemBlock:
     def partition(self, sep: ReadableBuffer, /) -> tuple[MemBlock, MemBlock, MemBlock]:
         """Return the parts before, at and behind the first occurrence of `sep`.
 
-        They are the block and two empty ones where there is none.
+        Without an occurrence they are the block and two empty blocks.
 
         Raises:
             ValueError: `sep` is empty.
@@ -119,7 +119,7 @@ class MemBlock:
     def rpartition(self, sep: ReadableBuffer, /) -> tuple[MemBlock, MemBlock, MemBlock]:
         """Return the parts before, at and behind the last occurrence of `sep`.
 
-        They are two empty ones and the block where there is none.
+        Without an occurrence they are two empty blocks and the block.
 
         Raises:
             ValueError: `sep` is empty.
@@ -128,15 +128,15 @@ class MemBlock:
         """Return the parts between occurrences of `sep` or of ASCII whitespace: a list over the same bytes.
 
         Args:
-            sep: A bytes-like object. None is any run of ASCII whitespace, and none of it at the ends makes a
-                part.
-            maxsplit: The most cuts that are made, from the left; -1 for all.
+            sep: A bytes-like object. None splits at runs of ASCII whitespace, and drops empty parts at the
+                ends.
+            maxsplit: The most splits, from the left; -1 for all.
 
         Raises:
             ValueError: `sep` is empty.
         """
     def rsplit(self, sep: ReadableBuffer | None = None, maxsplit: SupportsIndex = -1) -> MemList:
-        """Return what `split` does, with cuts made from the right.
+        """Return the parts that `split` returns, with splits counted from the right.
 
         Raises:
             ValueError: `sep` is empty.
@@ -175,7 +175,7 @@ class MemBlock:
     def __ge__(self, other: ReadableBuffer, /) -> bool: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __arrow_c_schema__(self) -> object:
-        """Return the type of the Arrow array that the block is taken as: uint8."""
+        """Return the type of the block as an Arrow array: uint8."""
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
         """Return the block as an Arrow array of uint8 that shows the read-only mirror.
 
@@ -196,8 +196,8 @@ class MemBlock:
 
         Args:
             stream: None: main memory has no streams.
-            max_version: The newest version that the consumer knows. Before (1, 0), no block that is protected
-                can be exported.
+            max_version: The newest version that the consumer knows. Protected blocks can be exported from (1,
+                0) on.
             dl_device: None or (1, 0), which is main memory.
             copy: Whether to export a copy, a new block of the group.
 
@@ -209,7 +209,7 @@ class MemBlock:
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
         """Pickle: with protocol 5 the bytes can go out of band, without a copy.
 
-        What is loaded is in a group of the receiver.
+        The loaded block is in a group of the receiver.
         """
     def __copy__(self) -> MemBlock:
         """Return a new block of the group with the same bytes, protected if this one is."""

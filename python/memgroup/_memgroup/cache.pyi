@@ -4,14 +4,14 @@ from typing import SupportsIndex, final
 
 @final
 class WarmMemory:
-    """What this process keeps of groups that have ended, for those that come."""
+    """The memory of ended groups that this process keeps for later groups."""
 
     @property
     def limit(self) -> int:
-        """The most bytes that are kept; see `set_warm_limit`."""
+        """The most bytes that are kept, as `set_warm_limit` sets it."""
     @property
     def committed(self) -> int:
-        """Bytes kept: up to where the slots were committed."""
+        """Bytes kept: the committed part of the slots."""
     @property
     def slots(self) -> int:
         """How many slots are kept."""
@@ -25,15 +25,15 @@ class WarmMemory:
         """Return the same as a dict, for JSON."""
 
 def warm_memory() -> WarmMemory:
-    """Return what this process keeps of groups that have ended, for those that come."""
+    """Return the figures of the memory that this process keeps for later groups."""
 
 def set_warm_limit(bytes: SupportsIndex) -> None:  # noqa: A002  # what it counts, as in the Rust face
     """Set the most bytes that are kept warm for the next groups; 0 keeps none.
 
-    What is more than that goes back to the kernel at once, the oldest first. The objects of dead blocks are
-    kept too, for a quarter of the limit. A program begins with the value of the environment variable
-    MEMGROUP_WARM_LIMIT, or else with 256 MiB or a sixteenth of the memory that the
-    machine and its cgroups allow, whichever is less.
+    Memory above the limit returns to the kernel at once, the oldest first. The Python objects of dead blocks
+    are kept, too, up to a quarter of the limit. The limit starts as the environment variable
+    MEMGROUP_WARM_LIMIT says, otherwise as 256 MiB or a sixteenth of the memory that the machine and its
+    cgroups allow, whichever is less.
 
     Args:
         bytes: The limit.
@@ -44,17 +44,17 @@ def set_warm_limit(bytes: SupportsIndex) -> None:  # noqa: A002  # what it count
     """
 
 def prewarm(bytes: SupportsIndex, *, background: bool = False) -> None:  # noqa: A002  # as in set_warm_limit
-    """Fill the warm memory, so that the next groups find memory that costs nothing to touch.
+    """Fill the warm memory, so that the next groups have no page faults.
 
-    It serves groups whose `base` is the default. What is already kept may go to make room.
+    It serves groups with the default `base`. Memory that is kept already may be freed to make room.
 
     Args:
         bytes: How many, at most the limit of `set_warm_limit`.
-        background: Whether a thread does it while the caller goes on. If the machine has less memory, less
-            is warm then, and nobody is told.
+        background: Whether a thread does it while the caller continues. If the machine has less memory, less
+            becomes warm, and no error is raised.
 
     Raises:
-        MemoryError: The machine has less. What it had is warm.
+        MemoryError: The machine has less memory. All that it had is warm.
         OSError: No thread can be started.
         TypeError: `bytes` is no integer, or `background` no bool.
         ValueError: `bytes` is negative or more than the limit.

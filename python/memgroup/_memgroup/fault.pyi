@@ -1,18 +1,18 @@
 """Reports of crashes."""
 
 def enable_fault_report() -> None:
-    """Have the process say on standard error what happened before it dies of an access to a group's memory.
+    """Report on standard error what happened before the process dies of an access to a group's memory.
 
-    That is: a store into a read-only mirror, an access to the guard pages around a mirror, or to what a group
-    has given back. The report names the group, the slot, the offset and the object (one whose address was
-    given out since this was called), and the remedy. The process dies all the same, of the same signal, and
-    faulthandler and other handlers still run, whether they were installed before or after. Faults elsewhere
-    are passed on in silence.
+    Such accesses are a store into a read-only mirror, any access to the guard pages around a mirror, and any
+    access to memory that a group has freed. The report names the group, the slot, the offset, the object (if
+    its address was given out after this call) and the remedy. The process still dies of the same signal, and
+    faulthandler and other handlers still run, whether they were installed before or after. Faults outside
+    groups are passed on without a report.
 
-    The environment variable MEMGROUP_FAULT_REPORT=1 does this as memgroup is imported.
+    The environment variable MEMGROUP_FAULT_REPORT=1 does this when memgroup is imported.
 
     Raises:
-        OSError: The kernel does not let the signals be handled.
+        OSError: The kernel refuses the signal handlers.
     """
 
 def disable_fault_report() -> None:

@@ -1,4 +1,4 @@
-"""What is read from files and streams, and moved through those that do not block."""
+"""Messages of streams, and non-blocking reads and writes."""
 
 from collections.abc import Callable, Iterator
 from typing import Self, SupportsIndex, final
@@ -11,88 +11,88 @@ from memgroup._memgroup.list import MemList
 class FrameReader(Iterator[MemBlock]):
     """Receives length-prefixed messages from a stream, each as a block of a group: an iterator of blocks.
 
-    Made by a group's `frames`. What was received of an unfinished message stays with the reader, and whatever
-    a call raises, the next goes on where it stopped. An unfinished message counts as a view of the group. One
-    thread at a time can receive; `free()` in another does not wait for it.
+    A group's `frames` makes it. After any exception the next call continues where the last one stopped: the
+    reader keeps the bytes of an unfinished message. An unfinished message counts as a view of the group. Only
+    one thread at a time can receive; `free()` in another thread does not wait for it.
     """
 
     @property
     def partial(self) -> MemBlock | None:
-        """The part that has arrived of a message that is unfinished: a block that shares its bytes.
+        """The part of an unfinished message that has arrived: a block that shares its bytes.
 
         None if there is no such message.
         """
     @property
     def missing(self) -> int:
-        """How many bytes an unfinished message still lacks; 0 if there is no such message."""
+        """How many bytes of an unfinished message have not arrived; 0 if there is no such message."""
     @property
     def ahead(self) -> bytes:
-        """A copy of what was read from the stream and is in no message yet."""
+        """A copy of the bytes that were read from the stream and are in no message yet."""
     @property
     def pending(self) -> int:
         """How many whole messages an interrupted call has received: the next one returns them first."""
     def take(self, count: SupportsIndex) -> MemList:
         """Return the next messages as a list, from one call and without an object for each.
 
-        There are fewer only if the stream ends before, or is out of step; the next call says so. Whatever
-        else this raises, what has arrived stays with the reader, and the next call goes on.
+        The list has fewer only if the stream ends or has a bad length; the next call raises the error. After
+        any other exception the reader keeps the messages that have arrived, and the next call continues.
 
         Args:
             count: How many.
 
         Raises:
-            BlockingIOError: A stream that does not block has no more right now.
+            BlockingIOError: A non-blocking stream has no more bytes now.
             TimeoutError: The socket's timeout has passed.
-            MemoryError: The group has no room. `take(reader.pending)` returns what it had room for.
+            MemoryError: The group has no room. `take(reader.pending)` returns the messages that it had room
+                for.
             EOFError: The stream ended within the next message.
-            ValueError: The stream is out of step from the next message on, or the group is freed.
+            ValueError: The next message is too large or has a bad length, or the group is freed.
         """
     def until(self, last: bytes | Callable[[MemBlock], object]) -> MemList:
-        """Return the messages up to the first that is the last, and this one, as a list.
+        """Return the messages up to and including the first one that `last` matches, as a list.
 
-        Where the stream ends before, or is out of step, the list is what came until then.
+        If the stream ends or has a bad length before, the list has the messages until then.
 
         Args:
-            last: The bytes that the last message starts with; any message starts with none. Or a function
-                that is called with each message, as a block, and returns true for the last. Bytes need no
-                block.
+            last: The bytes that the last message starts with (faster, as it makes no blocks), or a function
+                that is called with each message as a block and returns true for the last.
 
         Raises:
             BlockingIOError, TimeoutError, MemoryError, EOFError, ValueError: As `take`.
         """
     def close(self) -> None:
-        """Give up what has arrived of messages: it is no view of the group any more. The stream stays open.
+        """Drop the bytes of unfinished messages, which then are no view of the group. The stream stays open.
 
-        Receiving raises ValueError afterwards.
+        Later calls that receive raise ValueError.
         """
     def __iter__(self) -> Self: ...
     def __next__(self) -> MemBlock:
         """Receive the next message.
 
         Raises:
-            ValueError: A message is larger than the limit, or a length too small: the stream is out of step.
-                Or the group is freed, or the reader closed.
-            MemoryError: There is no room for it in the group; it can be tried again.
-            EOFError: The stream ended within a message. What arrived is in `partial`, or in `ahead`.
-            BlockingIOError: A non-blocking stream has nothing to read right now.
+            ValueError: A message is larger than the limit, a length is too small, the group is freed, or the
+                reader is closed.
+            MemoryError: The group has no room for it. The call can be repeated.
+            EOFError: The stream ended within a message. The bytes that arrived are in `partial` or `ahead`.
+            BlockingIOError: A non-blocking stream has no bytes now.
             TimeoutError: Nothing came within the timeout of the socket.
             RuntimeError: Another thread is receiving.
-            OSError: What the stream reports.
+            OSError: The stream raises it.
         """
     def _advance(self, most: int) -> MemBlock | None:
         """For `memgroup.aio`: return the next message; None if it is not complete after reading `most` bytes.
 
         Raises:
-            BlockingIOError: There is nothing to read right now.
+            BlockingIOError: There are no bytes to read now.
             StopIteration: The stream has ended.
         """
     def _offer(self) -> memoryview:
         """For `memgroup.aio`: return a buffer for the next bytes of the stream, which the caller stores.
 
-        It is taken back by the next call of any method that receives.
+        The next call of any method that receives invalidates it.
 
         Raises:
-            RuntimeError: There is a message to be received first.
+            RuntimeError: A complete message must be received first.
         """
     def _accept(self, count: int) -> bool:
         """For `memgroup.aio`: note that so many bytes were stored; return whether a message may be there."""
@@ -104,25 +104,25 @@ class FrameReader(Iterator[MemBlock]):
         The first `tested` messages are known not to be the last.
 
         Raises:
-            BlockingIOError: There is nothing to read right now.
+            BlockingIOError: There are no bytes to read now.
         """
 
 def read_nonblocking(
     blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
 ) -> tuple[int, int, int]:
-    """Read what there is into the blocks from `index` on, past `offset` of the first: at most `most` bytes.
+    """Read the available bytes into the blocks from `index` on, past `offset` of the first: at most `most`.
 
-    Returns the index and the offset to go on with, and how many bytes came.
+    Returns the index and the offset to continue with, and how many bytes were read.
     """
 
 def write_nonblocking(
     blocks: MemList, source: FileDescriptorLike, index: int, offset: int, most: int
 ) -> tuple[int, int, int]:
-    """Write what there is room for of the blocks from `index` on, past `offset` of the first.
+    """Write the bytes of the blocks from `index` on, past `offset` of the first, as far as there is room.
 
     At most `most` bytes.
 
-    Returns the index and the offset to go on with, and how many bytes were taken.
+    Returns the index and the offset to continue with, and how many bytes were written.
     """
 
 def non_blocking(source: FileDescriptorLike) -> int:

@@ -18,9 +18,9 @@ _ArrowType: TypeAlias = Literal[
 class MemList(Sequence[MemBlock]):
     """Many allocations made in one call: a sequence of blocks that compares by content.
 
-    It is held as columns, 16 bytes for each block, or none where all are of one size; a block is made when
-    one is asked for. Slices share the columns. Lists are made by a group's `alloc_many`, `protect` and
-    `unprotect`, and keep their group alive. Every use of a list of a freed group raises ValueError.
+    It consists of columns, with 16 bytes for each block, or none if all have one size; indexing makes a block
+    object. Slices share the columns. Lists are made by a group's `alloc_many`, `protect` and `unprotect`, and
+    keep their group alive. Every use of a list of a freed group raises ValueError.
     """
 
     __hash__: None  # type: ignore[assignment]  # the bytes can change
@@ -34,42 +34,41 @@ class MemList(Sequence[MemBlock]):
     def sizes(self) -> memoryview:
         """The size of each block in bytes: a memoryview of unsigned 64-bit integers.
 
-        It is read-only: a copy, made when it is asked for first, and kept with the list.
+        It is a read-only copy, which the first access makes and the list keeps.
         """
     @property
     def offsets(self) -> memoryview:
-        """Where each block begins, in bytes: a memoryview of unsigned 64-bit integers.
+        """The offset of each block in bytes: a memoryview of unsigned 64-bit integers.
 
-        They count from the beginning of the first block that `alloc_many` made, as if all of them lay one
-        behind the other with the padding that alignment takes; within one entry of `slots` they really do.
-        The view is read-only: a copy, made when it is asked for first, and kept with the list. A slice shows
-        the same numbers as the whole list.
+        They count from the first block that `alloc_many` made, as if all blocks lay one behind the other with
+        their padding; within one entry of `slots` they do. The view is a read-only copy, which the first
+        access makes and the list keeps. A slice shows the same numbers as the whole list.
         """
     @property
     def slots(self) -> tuple[tuple[int, int, int, int], ...]:
-        """Which slots the blocks are in: a tuple of `(slot, start, stop, offset)`.
+        """The slots of the blocks: a tuple of `(slot, start, stop, offset)`.
 
         The blocks `list[start:stop]` lie in slot number `slot` as `offsets` says, the first of them `offset`
-        bytes from the slot's beginning. Borrowed memory has no number: `slot` is -1, and `offset` counts
-        from its beginning.
+        bytes from the slot's beginning. Borrowed memory has no number: `slot` is -1, and `offset` counts from
+        its beginning.
         """
     def index(self, value: object, start: SupportsIndex = 0, stop: SupportsIndex = sys.maxsize, /) -> int:
-        """Return the index of the first block in `self[start:stop]` with just the bytes of `value`.
+        """Return the index of the first block in `self[start:stop]` that equals `value`.
 
         Raises:
-            ValueError: There is none.
+            ValueError: No block equals it.
         """
     def count(self, value: object) -> int:
-        """Return how many blocks have just the bytes of `value`, any bytes-like object."""
+        """Return how many blocks equal `value`, any bytes-like object."""
     def __array__(self, dtype: DTypeLike | None = None, *, copy: bool | None = None) -> NDArray[Any]:
         """Return a list of one size as a matrix of bytes, with a row for each block, over the same memory.
 
-        numpy calls it: `np.asarray(list)`. The array is read-only if the list is protected. Only where the
-        blocks lie in several slots or at no one distance is it made of a copy, a new block of the group.
+        numpy calls it: `np.asarray(list)`. The array is read-only if the list is protected. If the blocks lie
+        in several slots or at irregular distances, it shows a copy, a new block of the group.
 
         Args:
-            dtype: What elements are to be converted to; they are of uint8.
-            copy: As of `np.asarray`: True for a copy, False for none.
+            dtype: The type to convert the elements to; by default uint8.
+            copy: As for `np.asarray`: True for a copy, False for an error if one is needed.
 
         Raises:
             ValueError: The blocks are of several sizes, `copy` is False and one is needed, or the list is
@@ -85,14 +84,14 @@ class MemList(Sequence[MemBlock]):
     ) -> memoryview:
         """Return for each block whether `value` occurs in it: a memoryview of format "?".
 
-        All blocks are searched in one go, without a block object, and while other Python threads run. What
-        occurs only across two blocks does not count. Like the other methods that inspect a list it takes any
-        bytes-like object, and gives a read-only memoryview, one item for each block.
+        It searches all blocks in one call, without block objects, while other Python threads run. An
+        occurrence across two blocks does not count. The memoryview is read-only, with one item for each
+        block.
 
         Args:
             value: Any bytes-like object.
-            threads: The most threads that search at once: by default 1 for a list of a few megabytes, and for
-                a larger one as many as there are processors for this process: affinity and cgroups count.
+            threads: The most threads that search at once: by default 1 for a list of a few megabytes,
+                otherwise the number of processors that affinity and cgroups allow.
             progress: Called with the number of blocks done and of all, a few times a second and at the end.
         """
     def startswith(
@@ -121,7 +120,7 @@ class MemList(Sequence[MemBlock]):
         threads: SupportsIndex | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> memoryview:
-        """Return where in each block `value` occurs first, or -1: a memoryview of format "q"."""
+        """Return for each block the offset of the first `value`, or -1: a memoryview of format "q"."""
     def count_in(
         self,
         value: ReadableBuffer,
@@ -135,8 +134,8 @@ class MemList(Sequence[MemBlock]):
         """Return some of the blocks as a list over the same bytes, 16 bytes for each.
 
         Args:
-            which: A mask, with a boolean for each block, or indices, in any order and as often as wanted; a
-                negative one counts from the end. A buffer, as `contains` and numpy give, or any iterable.
+            which: A mask, with a boolean for each block, or indices in any order, which may repeat; a
+                negative one counts from the end. A buffer, as `contains` and numpy return, or any iterable.
 
         Raises:
             TypeError: `which` is neither.
@@ -148,12 +147,12 @@ class MemList(Sequence[MemBlock]):
     def fill_from(self, data: ReadableBuffer) -> None:
         """Scatter the bytes of `data`, any bytes-like object, into the blocks, in order.
 
-        Where `data` shows bytes of the list itself, the result is as if it had been copied before.
+        If `data` overlaps the list, the result is as if `data` had been copied before.
 
         Raises:
             TypeError: The list is protected, or `data` has no bytes.
-            ValueError: There are not exactly `nbytes` bytes in `data`.
-            MemoryError: `data` shows bytes of the list itself, and there is no memory for a copy.
+            ValueError: `data` has not exactly `nbytes` bytes.
+            MemoryError: `data` overlaps the list, and there is no memory for a copy.
         """
     def join(self) -> MemBlock:
         """Gather the bytes of all blocks, in order, into one new writable block of the group.
@@ -165,31 +164,30 @@ class MemList(Sequence[MemBlock]):
         """Fill the blocks, in order, from a file, pipe or socket, until they are full or the input ends.
 
         Args:
-            fd: A file descriptor, or an object with `fileno()`; what such an object has buffered is passed
-                over.
+            fd: A file descriptor, or an object with `fileno()`, whose buffered bytes are not read.
             start: Byte of the list to begin at, as if its blocks were one.
 
         Returns:
-            How many bytes were read: fewer than there is room for at the end of the input.
+            How many bytes were read; at the end of the input, fewer than the blocks hold.
 
         Raises:
             TypeError: The list is protected, or `fd` no descriptor.
             ValueError: `start` is negative or beyond the list, or the list is freed.
-            BlockingIOError: The descriptor does not wait, and there is no more now.
-            TimeoutError: `fd` is a socket, and its timeout is over.
-            OSError: The system refused. What is raised, by a signal handler too, has as its
-                `characters_written` how many bytes were moved before.
+            BlockingIOError: The descriptor is non-blocking, and has no more bytes now.
+            TimeoutError: `fd` is a socket, and its timeout has passed.
+            OSError: The kernel refused. Every exception, also of a signal handler, has in
+                `characters_written` the number of bytes that were moved before.
         """
     def preadv(self, fd: FileDescriptorLike, offset: SupportsIndex, /, *, start: SupportsIndex = 0) -> int:
-        """Fill the blocks, in order, from `offset` of a file on; its position stays as it is.
+        """Fill the blocks, in order, from `offset` of a file on; its position does not change.
 
         Args:
             fd: A file descriptor, or an object with `fileno()`.
-            offset: Where in the file the first byte comes from.
+            offset: The position in the file of the first byte.
             start: Byte of the list to begin at, as if its blocks were one.
 
         Returns:
-            How many bytes were read: fewer than there is room for at the end of the file.
+            How many bytes were read; at the end of the file, fewer than the blocks hold.
 
         Raises:
             ValueError: `offset` is negative.
@@ -199,8 +197,7 @@ class MemList(Sequence[MemBlock]):
         """Write the bytes of all blocks, in order, to a file, pipe or socket.
 
         Args:
-            fd: A file descriptor, or an object with `fileno()`; flush what such an object has buffered
-                before.
+            fd: A file descriptor, or an object with `fileno()`; flush its buffer before the call.
             start: Byte of the list to begin at, as if its blocks were one.
 
         Returns:
@@ -209,17 +206,17 @@ class MemList(Sequence[MemBlock]):
         Raises:
             TypeError: `fd` is no descriptor.
             ValueError: `start` is negative or beyond the list, or the list is freed.
-            BlockingIOError: The descriptor does not wait, and takes no more now.
-            TimeoutError: `fd` is a socket, and its timeout is over.
-            OSError: The system refused. What is raised, by a signal handler too, has as its
-                `characters_written` how many bytes were moved before.
+            BlockingIOError: The descriptor is non-blocking, and accepts no more bytes now.
+            TimeoutError: `fd` is a socket, and its timeout has passed.
+            OSError: The kernel refused. Every exception, also of a signal handler, has in
+                `characters_written` the number of bytes that were moved before.
         """
     def pwritev(self, fd: FileDescriptorLike, offset: SupportsIndex, /, *, start: SupportsIndex = 0) -> int:
-        """Write the bytes of all blocks, in order, from `offset` of a file on; its position stays as it is.
+        """Write the bytes of all blocks, in order, from `offset` of a file on; its position does not change.
 
         Args:
             fd: A file descriptor, or an object with `fileno()`.
-            offset: Where in the file the first byte goes to.
+            offset: The position in the file for the first byte.
             start: Byte of the list to begin at, as if its blocks were one.
 
         Returns:
@@ -232,7 +229,7 @@ class MemList(Sequence[MemBlock]):
     def recvmsg_into(self, sock: FileDescriptorLike, /, *, start: SupportsIndex = 0) -> int:
         """Fill the blocks, in order, from a socket: until they are full or the peer has ended.
 
-        From a socket that knows messages (SOCK_DGRAM, SOCK_SEQPACKET) it takes exactly one.
+        From a socket of messages (SOCK_DGRAM, SOCK_SEQPACKET) it receives exactly one message.
 
         Args:
             sock: A socket, or its descriptor.
@@ -242,13 +239,13 @@ class MemList(Sequence[MemBlock]):
             How many bytes were received.
 
         Raises:
-            OSError: As `readv`; with EMSGSIZE where a message was longer than the list, and its rest is lost.
+            OSError: As `readv`; with EMSGSIZE if the message was longer than the list; its rest is lost.
             TypeError, ValueError: As `readv`; an SSL socket is a TypeError.
         """
     def sendmsg(self, sock: FileDescriptorLike, /, *, start: SupportsIndex = 0) -> int:
         """Send the bytes of all blocks, in order, through a socket.
 
-        One that knows messages (SOCK_DGRAM, SOCK_SEQPACKET) gets them as one.
+        A socket of messages (SOCK_DGRAM, SOCK_SEQPACKET) sends them as one message.
 
         Args:
             sock: A socket, or its descriptor.
@@ -258,18 +255,18 @@ class MemList(Sequence[MemBlock]):
             How many bytes were sent: all from `start` on.
 
         Raises:
-            OSError: As `writev`; with EMSGSIZE where it cannot be one message.
+            OSError: As `writev`; with EMSGSIZE if they are too long for one message.
             TypeError, ValueError: As `writev`; an SSL socket is a TypeError.
         """
     def framed(self, **description: Unpack[Format]) -> MemList:
         """Return the blocks as messages: a list whose bytes are the stream, for `sendmsg` and the like.
 
-        Each block comes behind its length, or before its delimiter. The blocks are not copied; the lengths
-        are written to the group.
+        Each block follows its length, or precedes its delimiter. The blocks are not copied; the lengths are
+        written to the group.
 
         Args:
-            description: As the group's `frames` takes it, of messages that have a length and a payload alone,
-                or a delimiter.
+            description: As for the group's `frames`, of messages that have only a length and a payload, or a
+                delimiter.
 
         Raises:
             TypeError: An argument is of the wrong type.
@@ -289,30 +286,29 @@ class MemList(Sequence[MemBlock]):
     def as_arrow(self, type: _ArrowType = "binary_view", /) -> ArrowArray:  # noqa: A002  # as pyarrow calls it
         """Return the list as an Arrow array of a type of the caller's choice.
 
-        For pyarrow, polars and whatever else takes the Arrow PyCapsule interface. A list itself is taken as
-        one of "binary_view". pyarrow and pandas cannot filter, take or sort views: for these two, ask for
-        "large_binary" or "large_string". Views copy no byte of a record and show the read-only mirror; a
-        table of 16 bytes for each record is made for them each time. Only records of a list that lie in many
-        places (every second one of another list, say) are copied together before, into new memory of the
-        group. The other types want all records in one stretch: where they do not adjoin (padding lies
-        between them, or empty records), they are copied once, into a new block of the group. An array counts
-        as a view for as long as its consumer keeps it. The bytes must not change any more.
+        pyarrow, polars and other libraries with the Arrow PyCapsule interface accept it. A list itself is
+        exported as "binary_view". pyarrow and pandas cannot filter, take or sort views: for these two, use
+        "large_binary" or "large_string". Views copy no byte of a record and show the read-only mirror; each
+        export makes a table of 16 bytes for each record. Only if the records lie in many places, as in
+        `list[::2]`, are they copied into new memory of the group. The other types need contiguous records: if
+        there is padding between them, they are copied once, into a new block of the group. An array counts as
+        a view for as long as its consumer keeps it. The bytes must not change after the export.
 
         Args:
             type: "binary_view", "string_view", "large_binary", "large_string", "binary" or "string".
 
         Raises:
-            ValueError: There is no such type, or the list is freed. What takes the array may raise it too: a
-                record is not UTF-8 (of the strings), or too long, or the group is anonymous.
+            ValueError: There is no such type, or the list is freed. The consumer may raise it, too: a record
+                of a string type is not UTF-8, a record is too long, or the group is anonymous.
         """
     def __arrow_c_schema__(self) -> object:
-        """Return the type of the Arrow array that the list is taken as."""
+        """Return the type of the list as an Arrow array."""
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
         """Return the list as an Arrow array; see `as_arrow`."""
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
         """Pickle: with protocol 5 the bytes can go out of band, without a copy.
 
-        What is loaded is in a group of the receiver.
+        The loaded list is in a group of the receiver.
         """
     def __copy__(self) -> MemList:
         """Return the same blocks in another list, as a copy of a list has the same elements."""

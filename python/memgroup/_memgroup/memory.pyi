@@ -1,4 +1,4 @@
-"""What the kernel says of memory."""
+"""Figures of memory that the kernel reports."""
 
 from typing import TypedDict, type_check_only
 
@@ -27,8 +27,8 @@ class MemoryFacts(TypedDict):
     cgroups: list[CgroupFacts]
 
 def memory_facts() -> MemoryFacts:
-    """Return what the kernel says of memory now, in bytes; None stands for what it does not say.
+    """Return the kernel's current figures of memory, in bytes; None for those that it does not report.
 
-    The cgroups are those of this process, its own first. `reclaimable` is the part of `usage` that the
-    kernel gives up before it kills a process.
+    The cgroups are those of this process, its own first. `reclaimable` is the part of `usage` that the kernel
+    reclaims before it kills a process.
     """

@@ -7,11 +7,11 @@ from memgroup._memgroup.group import MemGroup
 
 @final
 class Parcel:
-    """The memory of objects, to be sent."""
+    """The memory of objects that will be sent."""
 
     def __new__(cls) -> Parcel: ...
     def add(self, obj: object) -> bytes | None:
-        """Return the handle of an object of a shared group, whose memory goes along.
+        """Return the handle of an object of a shared group, and add its memory to the parcel.
 
         None for any other object.
         """
@@ -20,7 +20,7 @@ class Parcel:
 
 @final
 class ReceivedParcel:
-    """A parcel that came."""
+    """A parcel that was received."""
 
     def take(self, group: MemGroup, handle: bytes) -> Any:
         """Return the object of a handle, borrowed by `group`.
@@ -34,6 +34,6 @@ def recv_parcel(sock: socket.socket) -> ReceivedParcel:
 
     Raises:
         EOFError: The other end was closed.
-        OSError: The socket refused it.
-        ValueError: What came is refused.
+        OSError: The socket raised it.
+        ValueError: The parcel is refused.
     """

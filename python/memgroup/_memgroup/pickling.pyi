@@ -1,4 +1,4 @@
-"""What pickling and copying need."""
+"""Functions for pickling and copying."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -15,7 +15,7 @@ def block_from_buffer(buffer: ReadableBuffer, readonly: bool) -> MemBlock | None
 
     Args:
         buffer: Any object that exports a buffer.
-        readonly: Whether a protected block is wanted. What is protected stays so.
+        readonly: Whether to return a protected block. Protected bytes stay protected.
 
     Returns:
         A block, or None if the bytes live elsewhere or cannot be protected where they are.
@@ -24,16 +24,15 @@ def block_from_buffer(buffer: ReadableBuffer, readonly: bool) -> MemBlock | None
 def pieces(
     list: MemList,  # noqa: A002
 ) -> tuple[tuple[MemBlock, ...], tuple[int, ...], _Numbers, int] | None:
-    """Return the stretches of memory that a list lies in, as blocks, and where the records are in them.
+    """Return the runs of memory that a list lies in, as blocks, and the positions of its records.
 
-    What lies between records is cleared before, if it belongs to the list.
+    Padding between the records is set to zero first.
 
     Returns:
-        The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many,
-        size, from one to the next), as one buffer of 16-bit sizes, if each begins where the one before ends,
-        aligned, or as two buffers of unsigned 64-bit integers; and the alignment. None if bytes of others lie
-        between the records (the list skips some of another list, say), if there is more between the records
-        than in them, or if there are many short stretches.
+        The blocks; the index of the first record of each; the sizes and offsets of all records, as (count,
+        size, stride), as one buffer of 16-bit sizes if the records have no gaps but padding, or as two
+        buffers of unsigned 64-bit integers; and the alignment. None if bytes of other blocks lie between the
+        records, if there is more padding than records, or if there are many short runs.
     """
 
 def gathered(list: MemList) -> MemBlock | bytes:  # noqa: A002
@@ -50,7 +49,7 @@ def list_of_joined(block: MemBlock, sizes: ReadableBuffer) -> MemList:
         sizes: The sizes of all records, as any buffer of unsigned 64-bit integers.
 
     Raises:
-        ValueError: They do not fit together.
+        ValueError: The arguments do not fit together.
     """
 
 def list_of_pieces(
@@ -61,17 +60,17 @@ def list_of_pieces(
     align: int,
     readonly: bool,
 ) -> MemList | None:
-    """Return the list of which `pieces` are what `pieces` made of it, here or in another process.
+    """Return the list that `pieces` was called for, in this process or in another.
 
     Args:
-        group: Where bytes go that do not live in one open group of this process. With None, the result is
-            None then. If all of them live in this group, what lies between the records is the list's.
+        group: The group for bytes that do not live in one open group of this process; with None, the result
+            is None for such bytes. If all of them live in this group, padding belongs to the list.
         buffers: As `pieces` returned them.
         firsts: As `pieces` returned them.
         table: As `pieces` returned it; the numbers as any buffers.
         align: As `pieces` returned it.
-        readonly: Whether a protected list is wanted.
+        readonly: Whether to return a protected list.
 
     Raises:
-        ValueError: They do not fit together, or a protected list is wanted of an anonymous group.
+        ValueError: The arguments do not fit together, or the list is protected and the group is anonymous.
     """

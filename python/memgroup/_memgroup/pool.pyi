@@ -25,7 +25,7 @@ class PoolStats:
         """Bytes of each object."""
     @property
     def align(self) -> int:
-        """What each object's address is a multiple of."""
+        """Each object's address is a multiple of this."""
     @property
     def stride(self) -> int:
         """Bytes from one object to the next."""
@@ -42,7 +42,7 @@ class PoolStats:
     def retired(self) -> int:
         """Objects that are never handed out again.
 
-        A child that was forked while they were in use may still use them; or they were found damaged.
+        Either a child that was forked while they were in use may still use them, or they were found damaged.
         """
     def as_dict(self) -> dict[str, int | None]:
         """Return the same as a dict, for JSON."""
@@ -61,13 +61,13 @@ class MemPool:
         align: Each object's address is a multiple of this power of two, at most 4096.
         zero: Whether to set every byte to 0 in `alloc`.
         capacity: The most objects in use at a time, or None.
-        debug: Whether to detect writes to free objects and behind the end of one.
+        debug: Whether to detect writes to free objects and behind the end of an object.
 
     Raises:
         TypeError: An argument is of the wrong type.
         ValueError: `nbytes` is 0, negative or absurd, `size` or `capacity` negative, or `align` no power of
             two up to 4096.
-        MemoryError: No slot can ever hold an object.
+        MemoryError: No slot is large enough for an object.
     """
 
     def __new__(
@@ -93,13 +93,13 @@ class MemPool:
         """Return a writable block of the pool's size: the object that was freed last, or else a new one.
 
         Its contents are unspecified unless the pool was made with `zero`. The bytes return to the pool when
-        the last reference to the block dies; slices, protected blocks, views and arrays made of it hold
-        them too.
+        the last reference to the block dies; slices, protected blocks, views and arrays made of it hold them
+        too.
 
         Raises:
             ValueError: The group is freed.
             MemoryError: As many objects as `capacity` are in use; or as `MemGroup.alloc`.
-            RuntimeError: With `debug`: somebody has written to the object while it was free.
+            RuntimeError: With `debug`: code wrote to the object while it was free.
         """
     def alloc_many(self, count: SupportsIndex, /) -> list[MemBlock]:
         """Return many blocks in a list: all of them are allocated, or none.
@@ -117,12 +117,12 @@ class MemPool:
         """Return a numpy array over an object of the pool.
 
         Its elements are unspecified unless the pool was made with `zero`. The array is a view: the bytes
-        return to the pool when it, and all that was made of it without a copy, dies.
+        return to the pool when it and all arrays that share its memory are gone.
 
         Args:
             shape: Elements in each dimension: an int, or a sequence of ints.
-            dtype: The element type; float64 unless given. None that holds references to Python objects.
-            order: 'C' or 'F': whether the last index or the first varies fastest.
+            dtype: The element type, by default float64. It must not hold references to Python objects.
+            order: 'C' if the last index varies fastest, 'F' if the first does.
 
         Raises:
             ImportError: numpy is not installed.
@@ -135,22 +135,22 @@ class MemPool:
     @overload
     def empty(self, shape: _Shape, dtype: DTypeLike, order: _Order = "C") -> NDArray[Any]: ...
     def free(self, block: MemBlock, /) -> None:
-        """Give a block back at once, whatever refers to it: every use of it raises ValueError from now on.
+        """Free a block at once, even if objects refer to it: every later use of it raises ValueError.
 
-        What was made of it without a copy and without a view (slices, protected blocks) stays usable and
-        keeps the bytes until it dies, and so does a block that has ever given out its address.
+        Its slices and protected blocks stay usable and keep the bytes until they die; a block that ever gave
+        out its address keeps the bytes, too.
 
         Args:
-            block: What `alloc` of this pool gave.
+            block: A block that `alloc` of this pool returned.
 
         Raises:
             TypeError: It is no MemBlock.
-            BufferError: It has live views; nothing has changed then.
+            BufferError: It has live views; then nothing has changed.
             ValueError: It was freed before, is a slice or protected, or not of this pool, or the group is
                 freed.
         """
     def stats(self) -> PoolStats:
-        """Return what the pool holds.
+        """Return the pool's figures.
 
         Raises:
             ValueError: The group is freed.
@@ -158,6 +158,6 @@ class MemPool:
     def __len__(self) -> int:
         """How many objects are in use."""
     def __bool__(self) -> bool:
-        """Whether there is a pool: not how many of its objects are in use."""
+        """True, even if no object is in use."""
     def __contains__(self, block: object, /) -> bool:
         """Whether an object is a block of this pool, or a part of one, that can be used."""

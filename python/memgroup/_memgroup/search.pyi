@@ -9,11 +9,11 @@ from memgroup._memgroup.list import MemList
 class TreeWalk(Iterator[list[bytes]]):
     """Finds the files below some paths: an iterator of lists of paths, as bytes, in the order of their names.
 
-    A symlink is followed if it is given as a path, and nowhere else.
+    A symlink is followed only if it is one of `paths`.
 
     Args:
         paths: Files and directories, as bytes; the current directory if there are none.
-        ignore: Skip what the files .gitignore name.
+        ignore: Whether to skip paths that the files .gitignore name.
     """
 
     def __new__(cls, paths: list[bytes], ignore: bool) -> Self: ...
@@ -28,14 +28,14 @@ class TreeWalk(Iterator[list[bytes]]):
 
 @final
 class Pattern:
-    """Texts or regular expressions, to be found in the lines of blocks.
+    """Texts or regular expressions to search for in the lines of blocks.
 
     Args:
         patterns: As for `search_files`.
         syntax: As for `search_files`.
 
     Raises:
-        ValueError: A pattern is no regular expression.
+        ValueError: A pattern is no valid regular expression.
     """
 
     def __new__(cls, patterns: list[bytes], syntax: list[str]) -> Self: ...
@@ -56,22 +56,20 @@ def search_files(
     errors: int = 2,
     listed: tuple[int, list[bool]] | None = None,
 ) -> tuple[int, int, int, int, int]:
-    """Search files as `memgroup gather --find` does, and print to a descriptor. No signal is heard meanwhile.
+    """Search files as `memgroup gather --find` does, and print to a descriptor, without signal handlers.
 
     Args:
         paths: Files and directories, as bytes; the current directory if there are none.
-        patterns: What is searched for, as bytes.
-        syntax: Of "regex" and "ignore-case" those that hold; and "utf-8" or "bytes", where text is not that
-            of the locale.
-        style: What is printed: "lines", "counts", "files" or "quiet"; with "json", "colour", "numbers",
-            "text", "ignore" and "paths" (before each line, although one file is searched) behind it where
-            they hold.
-        memory: The most bytes that are held of the files.
+        patterns: The texts or expressions to search for, as bytes.
+        syntax: "regex" and "ignore-case" if they apply; "utf-8" or "bytes" instead of the locale's encoding.
+        style: The output: "lines", "counts", "files" or "quiet", followed by those of "json", "colour",
+            "numbers", "text", "ignore" and "paths" (before each line, even for one file) that apply.
+        memory: The most bytes of files that are in memory at a time.
         threads: The number of threads; 0 for as many as the machine has.
         output: A descriptor.
-        errors: The descriptor for what is wrong.
-        listed: A descriptor and a list, where `paths` are files that another walk has found: the directory in
-            which they are looked up, and of each whether it was given itself.
+        errors: The descriptor for errors.
+        listed: If `paths` are files that another walk has found, the descriptor of the directory that they
+            are relative to, and for each whether it was an argument itself.
 
     Returns:
         The numbers of files, of bytes read, of lines that match, of files with such a line, and of files and
@@ -93,18 +91,18 @@ def search_rows(
     receive: Callable[[list[bytes], bytes, bytes, bytes, bytes, bytes], object],
     listed: tuple[int, list[bool]] | None = None,
 ) -> tuple[tuple[int, int, int, int, int], list[tuple[bytes, str]]]:
-    """Search files as `search_files` does, and hand the lines on as columns.
+    """Search files as `search_files` does, and pass the lines on as columns.
 
     Args:
         paths: As for `search_files`.
         patterns: As for `search_files`.
         syntax: As for `search_files`.
-        options: Of "text" and "ignore" those that hold.
+        options: "text" and "ignore", if they apply.
         memory: As for `search_files`.
         threads: As for `search_files`.
-        receive: Called with the columns of some lines: a list of paths, then as bytes the number of each
-            line's path in it ("I"), its offset in the file ("Q"), its number ("Q"; 0 for a binary file that
-            matches, the line of which is left out), where its bytes end ("Q"), and all bytes.
+        receive: Called with the columns of some lines: a list of paths; then, as bytes, for each line the
+            index of its path ("I"), its offset in the file ("Q"), its number ("Q"; 0 for a binary file that
+            matches, without its line) and the end of its bytes ("Q"); and the bytes of all lines.
         listed: As for `search_files`.
 
     Returns:

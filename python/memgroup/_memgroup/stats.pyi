@@ -1,4 +1,4 @@
-"""What a group holds, as plain numbers."""
+"""The figures of a group."""
 
 from typing import Any, final
 
@@ -16,58 +16,58 @@ class SlotStats:
         """Bytes it can hold."""
     @property
     def allocated(self) -> int:
-        """Bytes handed out, the gaps between blocks among them."""
+        """Bytes handed out, including gaps between blocks."""
     @property
     def committed(self) -> int:
         """Bytes accounted for as memory in use."""
     @property
     def huge(self) -> int:
-        """Those of them that are in huge pages."""
+        """Committed bytes that are in huge pages."""
     @property
     def mapped(self) -> int:
         """Address space of its mirrors, in bytes."""
     @property
     def protected(self) -> int:
-        """Bytes that `protect` has handed out; what was protected twice counts twice."""
+        """Bytes that `protect` has handed out; bytes that were protected twice count twice."""
     @property
     def receivers(self) -> int:
-        """Sockets over which `send` has handed the slot to another process that is not done with it."""
+        """Sockets over which `send` has sent the slot to a process that has not released it."""
     def as_dict(self) -> dict[str, int]:
         """Return the same as a dict, for JSON."""
 
 @final
 class GroupStats:
-    """A group. All figures but `slots`, `blocks` and `exports` are bytes. One that has ended has no slots."""
+    """A group. All figures but `slots`, `blocks` and `exports` are bytes. An ended group has no slots."""
 
     @property
     def slots(self) -> tuple[SlotStats, ...]:
-        """The open slots, smallest first; in a forked child, behind them those of its parent.
+        """The open slots, smallest first; in a forked child, followed by those of its parent.
 
-        Last come, in the same order, those of what numpy allocated within `numpy()`.
+        The slots of arrays that numpy allocated within `numpy()` come last.
         """
     @property
     def requested(self) -> int:
-        """What was asked for."""
+        """Bytes that were requested."""
     @property
     def allocated(self) -> int:
-        """What was handed out: `requested` and the gaps for alignment."""
+        """Bytes that were handed out: `requested` and the gaps for alignment."""
     @property
     def committed(self) -> int:
-        """What is accounted for as memory in use; what `limit` limits."""
+        """Bytes accounted for as memory in use, which `limit` limits."""
     @property
     def huge(self) -> int:
-        """What of that is in huge pages."""
+        """Committed bytes that are in huge pages."""
     @property
     def huge_obstacle(self) -> str | None:
-        """Why no more of it is in huge pages; None if nothing stood in the way but sizes."""
+        """Why not more of them are in huge pages; None if only sizes prevented it."""
     @property
     def mapped(self) -> int:
         """Address space taken by the mirrors."""
     @property
     def protected(self) -> int:
-        """What `protect` has handed out since the group was made or reset.
+        """Bytes that `protect` has handed out since the group was made or reset.
 
-        What was protected twice counts twice.
+        Bytes that were protected twice count twice.
         """
     @property
     def blocks(self) -> int:
@@ -77,13 +77,13 @@ class GroupStats:
         """How many views (live buffer exports) there are."""
     @property
     def held(self) -> int:
-        """What is committed in slots that a reset or the end has set aside, until their exporters die."""
+        """Committed bytes in slots that a reset or the end has set aside until their exporters die."""
     @property
     def borrowed(self) -> int:
-        """What the group shows of other objects' memory; see `borrow`. In no other figure."""
+        """Bytes of other objects that the group shows, see `borrow`. No other figure includes them."""
     def as_dict(self) -> dict[str, Any]:
         """Return the same as a dict of numbers and, under `"slots"`, dicts; for JSON."""
     def __rich__(self) -> RenderableType:
-        """Return what rich shows: a map of the slots."""
+        """Return a map of the slots for rich."""
     def _repr_html_(self) -> str:
-        """Return what Jupyter shows: a map of the slots."""
+        """Return a map of the slots for Jupyter."""

@@ -78,7 +78,7 @@ class FrameReader(AsyncIterator[MemBlock]):
         return self._reader.ahead + self._arrivals.rest
 
     def close(self) -> None:
-        """Give up an unfinished message, so that it is no longer a view of the group."""
+        """Drop an unfinished message, so that it is no longer a view of the group."""
         self._reader.close()
 
     async def __anext__(self) -> MemBlock:
@@ -98,9 +98,9 @@ class FrameReader(AsyncIterator[MemBlock]):
         return self._reader.pending
 
     async def take(self, count: int) -> MemList:
-        """Receive the next messages as one list; fewer only if the stream ends, or is out of step.
+        """Receive the next messages as one list; fewer only if the stream ends or has a bad length.
 
-        A cancelled call loses no message: the next one begins with those that had arrived.
+        A cancelled call loses no message: the next one returns those that had arrived first.
 
         Args:
             count: How many.
@@ -111,7 +111,7 @@ class FrameReader(AsyncIterator[MemBlock]):
         return await self._receive(lambda: self._reader._take(count, AT_ONCE, 0), lambda found: found.nbytes)
 
     async def until(self, last: bytes | Callable[[MemBlock], object]) -> MemList:
-        """Receive the messages up to the first that is the last, and this one, as a list.
+        """Receive the messages up to and including the first one that `last` matches, as a list.
 
         Args:
             last: The bytes that the last message starts with, or a function of a message.
@@ -177,15 +177,14 @@ def frames(
     Args:
         group: The group that receives the messages.
         source: A nonblocking stream socket, or a pipe or another descriptor that the loop can watch. Or a
-            `StreamReader` of asyncio: what it has received is copied into the blocks.
-        read_ahead: The most bytes to read behind the message that is wanted. A secret group reads nothing
-            ahead.
-        description: How messages are told apart, as in the group's `frames`: `prefix`, `length_offset`,
+            `StreamReader` of asyncio: its bytes are copied into the blocks.
+        read_ahead: The most bytes to read behind the next message. A secret group reads nothing ahead.
+        description: The format of messages, as in the group's `frames`: `prefix`, `length_offset`,
             `delimiter` and so on.
 
     Raises:
         TypeError: `source` has no descriptor, or an argument is of the wrong type.
-        ValueError: The stream blocks or is one of messages, an argument is out of range, the group is freed,
+        ValueError: The stream blocks or is no byte stream, an argument is out of range, the group is freed,
             or it is secret and the source a `StreamReader`.
         OSError: The descriptor is closed.
     """

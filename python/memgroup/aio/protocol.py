@@ -1,4 +1,4 @@
-"""Messages of a connection the transport of which stores into blocks."""
+"""Messages of a connection whose transport stores into blocks."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ When the peer closes the connection, asyncio asks for one more buffer, and drops
 class FrameProtocol(asyncio.BufferedProtocol):
     """Receives the messages of a connection, as an asyncio protocol.
 
-    `loop.create_connection` and `loop.create_server` take what makes one::
+    Pass a factory of it to `loop.create_connection` or `loop.create_server`::
 
         transport, protocol = await loop.create_connection(lambda: FrameProtocol(group), host, port)
         async for block in protocol.messages:
             ...
 
-    The transport stores a large message straight into its block, also what it decrypts. It stops reading
-    while a message waits to be taken. The connection is the transport's: write to it and close it there.
+    The transport stores a large message directly in its block, with TLS too. It stops reading while a
+    received message waits. Write to the connection and close it through `transport`.
     """
 
     def __init__(self, group: MemGroup, *, read_ahead: int = 65536, **description: Unpack[Format]) -> None:

@@ -88,7 +88,7 @@ def recvmsg_into(blocks: MemList, sock: FileDescriptorLike) -> Transfer:
     Raises:
         TypeError: The list is protected, or `sock` has no descriptor or is an SSL socket.
         ValueError: The socket blocks or is no stream, or the group is freed.
-        OSError: What the socket reports.
+        OSError: The socket raises it.
     """
     _check_writable(blocks)
     return Transfer(blocks, sock, read_nonblocking, "read")
@@ -100,13 +100,13 @@ def sendmsg(blocks: MemList, sock: FileDescriptorLike) -> Transfer:
     Awaiting the result gives the number of bytes, which is `blocks.nbytes`.
 
     Args:
-        blocks: The list. What is written to it meanwhile may or may not be sent.
+        blocks: The list. Bytes that are written to it meanwhile may or may not be sent.
         sock: A non-blocking stream socket.
 
     Raises:
         TypeError: `sock` has no descriptor or is an SSL socket.
         ValueError: The socket blocks or is no stream, or the group is freed.
-        OSError: What the socket reports.
+        OSError: The socket raises it.
     """
     return Transfer(blocks, sock, write_nonblocking, "write")
 
@@ -131,7 +131,7 @@ def writev(blocks: MemList, target: FileDescriptorLike) -> Transfer:
     """Do what `sendmsg` does, into a pipe or another descriptor that the loop can watch.
 
     Args:
-        blocks: The list. What is written to it meanwhile may or may not be sent.
+        blocks: The list. Bytes that are written to it meanwhile may or may not be sent.
         target: A non-blocking descriptor (`os.set_blocking(fd, False)`), or an object that has one.
 
     Raises:

@@ -48,9 +48,9 @@ class Measurement:
         tables: Bytes of the child's page tables (VmPTE).
         pss: Bytes of the child's memory, with shared pages divided by the number of their processes (PSS).
         read_faults: Minor page faults of another child, an interpreter, that reads a byte of every page.
-        read_time: The time of that.
-        write_faults: Minor page faults as it then writes a byte of every page.
-        write_time: The time of that.
+        read_time: The seconds that this takes.
+        write_faults: Minor page faults when it then writes a byte of every page.
+        write_time: The seconds that this takes.
         huge: The number of the group's bytes that were in huge pages before the fork.
     """
 
@@ -89,7 +89,7 @@ def measure(
     """Fork a family of processes that have a group, and return the cost.
 
     A small helper process makes the group, writes to all of it and does the forking, so neither the caller's
-    memory nor its threads matter. No process outlives the call, also if it raises.
+    memory nor its threads matter. No process outlives the call, even if it raises.
 
     Args:
         size: Bytes of the group.
@@ -97,7 +97,7 @@ def measure(
         shape: As `predict`.
         mappings: As `predict`.
         rounds: How often the family is forked.
-        watch: Receives the step when the work begins.
+        watch: Called with the current step.
 
     Raises:
         ValueError: As `predict`, or the family is larger than the machine allows.

@@ -36,15 +36,15 @@ class Prediction:
         shape: The family.
         backing: The backing of the group.
         nbytes: Bytes written before the forks.
-        mappings: Slots that these bytes are spread over.
+        mappings: The number of slots that hold these bytes.
         policy: The kernel's design.
         method: "model" if `memgroup.rmap` simulated the family, "closed form" if it is too large for that.
         processes: The number of processes, including the first.
         vmas: Mappings.
-        anon_vmas: Objects for the pages written by one process.
-        chains: Entries that link the mappings with them.
-        tables_per_fork: Page tables that a fork copies; one or two more where a mapping crosses a border.
-        walks: The length of the walk for a page.
+        anon_vmas: Lists of the mappings that may have a page.
+        chains: Entries that link mappings and anon_vmas.
+        tables_per_fork: Page tables that a fork copies; a mapping that is not aligned needs one or two more.
+        walks: How many mappings the kernel visits for a page.
         objects: The kinds of objects and their sizes.
         object_bytes: The bytes of `vmas`, `anon_vmas` and `chains`.
         table_bytes: The bytes of all page tables, including those of the first process.
@@ -78,9 +78,9 @@ def predict(
 
     Args:
         size: Bytes of the group, all of them written before the first fork.
-        backing: "none", "memfd", "anonymous" or a directory, followed by "+huge" or "+dontfork" if you like.
+        backing: "none", "memfd", "anonymous" or a directory, optionally followed by "+huge" or "+dontfork".
         shape: "star:N", "chain:N", "tree:DEPTH" (of two children each) or "tree:DEPTH:CHILDREN".
-        mappings: Slots that the bytes are spread over evenly.
+        mappings: The number of slots, with an equal share of the bytes in each.
         policy: A design of `memgroup.rmap.POLICIES`, or "running" for that of the running kernel.
 
     Raises:

@@ -1,7 +1,7 @@
 """The standard library's process pool, with results and arguments that travel without a copy.
 
-`ProcessPoolExecutor` is `concurrent.futures.ProcessPoolExecutor` with another transport: what pickles out of
-band goes through shared memory, and so do the objects of `result_group()`.
+`ProcessPoolExecutor` is `concurrent.futures.ProcessPoolExecutor` with another transport: buffers that pickle
+out of band and objects of `result_group()` go through shared memory.
 """
 
 from concurrent.futures.process import BrokenProcessPool

@@ -22,20 +22,21 @@ T = TypeVar("T")
 class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
     """`concurrent.futures.ProcessPoolExecutor`, with results and arguments that travel through shared memory.
 
-    What pickles out of band (arrays of numpy, frames of pandas, tables of pyarrow and others) and has 128 KiB
-    or more is written to memory of the sender, 64-byte aligned, and read from there without a copy: it is
-    read-only at the other end. A pickle of that size is loaded from there, too. What lives in
-    `result_group()` or in another shared group is not copied at all. All else is as there.
+    Buffers of 128 KiB or more that pickle out of band (of numpy arrays, pandas frames, pyarrow tables and
+    others) are written to shared memory, 64-byte aligned, and read from there without a copy: they are
+    read-only at the other end. A pickle of that size is loaded from there, too. Objects in `result_group()`
+    or in another shared group are not copied at all. Everything else is as in the standard library.
 
     Args:
-        max_workers: As there.
-        mp_context: As there.
-        initializer: As there.
-        initargs: As there.
-        max_tasks_per_child: As there.
-        max_bytes: How many bytes of results may be under way, or None for any number. Each worker has an
-            equal share, and waits while results of more than half of it are used in the parent.
-        max_wait: After so many seconds in which no result was dropped, such a wait ends with a MemoryError.
+        max_workers: As in the standard library.
+        mp_context: As in the standard library.
+        initializer: As in the standard library.
+        initargs: As in the standard library.
+        max_tasks_per_child: As in the standard library.
+        max_bytes: The most bytes of results that exist at a time, or None. Each worker has an equal share,
+            and waits while the parent uses results of more than half of it.
+        max_wait: The most seconds that such a wait takes without a result being dropped; then it raises
+            MemoryError.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
     def submit(
         self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> concurrent.futures.Future[T]:
-        """Submit a call, as there."""
+        """Submit a call, as in the standard library."""
         self._links.add_task()
         try:
             if all(is_plain(arg, SMALL) for arg in (*args, *kwargs.values())):
@@ -92,7 +93,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Shut the pool down, as there."""
+        """Shut the pool down, as in the standard library."""
         self._links.hang_up()
         super().shutdown(wait, cancel_futures=cancel_futures)
         self._links.end()

@@ -248,13 +248,14 @@ def run_task(task: ArrivedTask) -> Any:
 
 
 def result_group() -> MemGroup:
-    """Return the shared group in which a task builds its result: what lives there travels without a copy.
+    """Return the shared group in which a task builds its result, which is then sent without a copy.
 
     Blocks, lists, memoryviews and arrays of this group, wherever they are in the result, arrive as the same
-    kind of object, read-only. The group is the task's until it returns; what it held is given up later, when
-    the parent has dropped the result. Outside of a worker of `memgroup.futures` it is a new shared group.
+    kind of object, read-only. The group belongs to the task until it returns; its memory is freed when the
+    parent has dropped the result. Outside of a worker of `memgroup.futures` it is a new shared group.
 
     Raises:
-        MemoryError: Results take all that `max_bytes` allows, and none was dropped for `max_wait` seconds.
+        MemoryError: Results take all bytes that `max_bytes` allows, and none was dropped for `max_wait`
+            seconds.
     """
     return MemGroup(shared=True, name="results") if worker is None else worker.group()

@@ -18,17 +18,17 @@ native_methods! {
 
     /// Return the part of the block without the leading and trailing bytes of `chars`.
     ///
-    /// Without `chars`, or with None, it is ASCII whitespace that is left out.
+    /// Without `chars`, or with None, ASCII whitespace is left out.
     strip "($self, chars=None, /)" => by_position |block, args| stripped(block, args, true, true);
 
     /// Return the part of the block without the leading bytes of `chars`.
     ///
-    /// Without `chars`, or with None, it is ASCII whitespace that is left out.
+    /// Without `chars`, or with None, ASCII whitespace is left out.
     lstrip "($self, chars=None, /)" => by_position |block, args| stripped(block, args, true, false);
 
     /// Return the part of the block without the trailing bytes of `chars`.
     ///
-    /// Without `chars`, or with None, it is ASCII whitespace that is left out.
+    /// Without `chars`, or with None, ASCII whitespace is left out.
     rstrip "($self, chars=None, /)" => by_position |block, args| stripped(block, args, false, true);
 
     /// Return the part of the block behind `prefix` if the block begins with it, else the block.
@@ -39,7 +39,7 @@ native_methods! {
 
     /// Return the parts before, at and behind the first occurrence of `sep`.
     ///
-    /// They are the block and two empty ones where there is none.
+    /// Without an occurrence they are the block and two empty blocks.
     ///
     /// Raises:
     ///     ValueError: `sep` is empty.
@@ -47,7 +47,7 @@ native_methods! {
 
     /// Return the parts before, at and behind the last occurrence of `sep`.
     ///
-    /// They are two empty ones and the block where there is none.
+    /// Without an occurrence they are two empty blocks and the block.
     ///
     /// Raises:
     ///     ValueError: `sep` is empty.

@@ -20,13 +20,13 @@ native_methods! {
     /// Return the offset of the last occurrence of `sub` in `self[start:end]`, or -1.
     rfind "($self, sub, start=None, end=None, /)" => by_position |block, args| offset_or_minus_one(block.get().search(block.py(), args, Side::Right));
 
-    /// Return what `find` does, but what does not occur is an error.
+    /// Return the offset that `find` returns; raise ValueError instead of returning -1.
     ///
     /// Raises:
     ///     ValueError: `sub` does not occur.
     index "($self, sub, start=None, end=None, /)" => by_position |block, args| offset_or_error(block.get().search(block.py(), args, Side::Left));
 
-    /// Return what `rfind` does, but what does not occur is an error.
+    /// Return the offset that `rfind` returns; raise ValueError instead of returning -1.
     ///
     /// Raises:
     ///     ValueError: `sub` does not occur.

@@ -27,9 +27,9 @@ native_methods! {
     /// Raises:
     ///     TypeError: `n` or `align` is no integer.
     ///     ValueError: `n` is negative, `align` no power of two up to 4096, or the group is freed.
-    ///     MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group
-    ///         stays usable.
-    ///     OSError: The kernel lets a read-only mirror be made writable, as some sandboxes do.
+    ///     MemoryError: The group is full, `limit` is reached, or the machine has too little memory. The group stays
+    ///         usable.
+    ///     OSError: The kernel does not protect read-only mirrors, as in some sandboxes.
     alloc "($self, n, *, align=16, zero=False)" => function(alloc);
 }
 

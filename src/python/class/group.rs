@@ -74,7 +74,7 @@ impl MemGroup {
     /// Raises:
     ///     TypeError: An item has no bytes, or `items` is one bytes-like object itself.
     ///     ValueError: `align` is no power of two up to 4096, or the group is freed.
-    ///     MemoryError: As `alloc`. All are copied or none.
+    ///     MemoryError: As `alloc`; then nothing is copied.
     #[pyo3(signature = (items, *, align=Align::default()), text_signature = "($self, items, *, align=16)")]
     fn copy_many<'py>(
         slf: &Bound<'py, Self>,
@@ -84,7 +84,7 @@ impl MemGroup {
         copying::copy_many(slf, items, align.0)
     }
 
-    /// Return a writable block with the same bytes as `data`, any bytes-like object.
+    /// Return a new writable block with the bytes of `data`, any bytes-like object.
     ///
     /// Raises:
     ///     TypeError: `data` has no bytes, or `align` is no integer.
@@ -104,16 +104,16 @@ impl MemGroup {
 
     /// Return a block that shows the memory of another object, without a copy: writable if the object is.
     ///
-    /// The object is kept until the group is reset or ends and, if a block of its memory ever gave out its address, until
-    /// that block dies. Its memory counts neither against `limit` nor as committed.
+    /// The object is kept until the group is reset or ends and, if a block of its memory ever gave out its address,
+    /// until that block dies. Its memory counts neither against `limit` nor as committed.
     ///
     /// Args:
-    ///     buffer: Anything that exports its bytes in one piece: a mmap, bytes, a bytearray, an array, an Arrow buffer. What
-    ///         lives in this group already is shown where it is.
+    ///     buffer: An object that exports contiguous bytes: a mmap, bytes, a bytearray, an array, an Arrow buffer. If
+    ///         its bytes live in this group already, the block shows them there.
     ///
     /// Raises:
     ///     TypeError: `buffer` exports no bytes, or its elements refer to objects.
-    ///     ValueError: Its bytes do not lie one behind the other, the group is secret, or it is freed.
+    ///     ValueError: Its bytes are not contiguous, the group is secret, or it is freed.
     #[pyo3(signature = (buffer, /))]
     fn borrow<'py>(slf: &Bound<'py, Self>, buffer: &Bound<'py, PyAny>) -> PyResult<Bound<'py, MemBlock>> {
         borrow::borrow(slf, buffer)
@@ -121,40 +121,38 @@ impl MemGroup {
 
     /// Return a list of the records of an Arrow array of bytes or text, without a copy.
     ///
-    /// The list shows the array's memory, which the group borrows: it is read-only, and the array is kept until the group is
-    /// reset or ends.
+    /// The list shows the array's memory, which the group borrows: it is read-only, and the array is kept until the
+    /// group is reset or ends.
     ///
     /// Args:
-    ///     array: Anything with `__arrow_c_array__` or `__arrow_c_stream__`, as arrays and chunked arrays of pyarrow and
-    ///         series of polars: binary, string, their large and view forms, or binary of a fixed size.
+    ///     array: An object with `__arrow_c_array__` or `__arrow_c_stream__`, such as an array or chunked array of
+    ///         pyarrow or a series of polars, of type binary, string, their large and view forms, or fixed-size binary.
     ///
     /// Raises:
-    ///     TypeError: `array` is no Arrow array, or one of another type.
+    ///     TypeError: `array` is no Arrow array, or its type is another.
     ///     ValueError: A record is null, the group is secret, or it is freed.
     #[pyo3(signature = (array, /))]
     fn from_arrow<'py>(slf: &Bound<'py, Self>, array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, MemList>> {
         arrow::from_arrow(slf, array)
     }
 
-    /// Return many writable blocks from one call: all of them are allocated, or none.
+    /// Allocate many writable blocks in one call and return them as a list: all of them, or none.
     ///
-    /// The list takes 16 bytes for each block, or none where all are of one size.
+    /// The list takes 16 bytes for each block, or none if all have one size.
     ///
     /// Args:
-    ///     sizes: Sizes in bytes: a buffer of integers of any type (numpy array, array.array, ...), a
-    ///         sequence or any iterable of ints.
+    ///     sizes: Sizes in bytes: a buffer of integers of any type (numpy array, array.array, ...), a sequence or any
+    ///         iterable of ints.
     ///     count: Instead of `sizes`: how many blocks of one `size`.
     ///     size: Size in bytes of each of `count` blocks.
     ///     align: Every block's address is a multiple of this power of two, at most 4096.
     ///     zero: Whether to set every byte to 0.
     ///
     /// Raises:
-    ///     TypeError: `sizes` are no integers, or not exactly one of `sizes` and `count` with `size` is
-    ///         given.
-    ///     ValueError: A size is negative, `sizes` has more than one dimension, `align` is no power of two up
-    ///         to 4096, or the group is freed.
-    ///     MemoryError: More than the group can hold, than `limit`, or than the kernel gives. The group stays
-    ///         usable, and nothing is allocated.
+    ///     TypeError: `sizes` are no integers, or both or neither of `sizes` and `count` with `size` are given.
+    ///     ValueError: A size is negative, `sizes` has more than one dimension, `align` is no power of two up to 4096,
+    ///         or the group is freed.
+    ///     MemoryError: As `alloc`; then nothing is allocated.
     #[pyo3(
         signature = (sizes=None, *, count=None, size=None, align=Align::default(), zero=false),
         text_signature = "($self, sizes=None, *, count=None, size=None, align=16, zero=False)",
@@ -176,38 +174,37 @@ impl MemGroup {
         MemList::of(slf, columns, zero)
     }
 
-    /// Return the messages of a stream, told apart by their lengths: an iterator of blocks, one for each.
+    /// Return an iterator over the messages of a stream, with a block for each.
     ///
-    /// A message is a header, which has the length in it, a payload and a trailer. The payload has as many
-    /// bytes as the length says, plus `adjust`. The block shows the payload; `skip` may add the header.
+    /// A message is a header that contains the length, a payload and a trailer. The payload has as many bytes as the
+    /// length says, plus `adjust`. The block shows the payload; with `skip` it can show the header, too.
     ///
-    /// A large message goes from the kernel straight into its block; small ones are read ahead, many at once.
-    /// The group must not be freed or reset while a message is unfinished, which counts as a view.
+    /// The kernel stores a large message directly in its block; small ones are read ahead, many at once. An unfinished
+    /// message counts as a view, so `free` and `reset` refuse meanwhile.
     ///
     /// Args:
-    ///     source: A socket, a pipe or anything else with `fileno()`, or a descriptor. Or an SSL socket or
-    ///         object, a buffered or compressed file, or anything else with `recv_into()` or `readinto()`:
-    ///         its own method stores into the blocks.
+    ///     source: A socket, a pipe or another object with `fileno()`, or a descriptor. Or an SSL socket or object, a
+    ///         buffered or compressed file, or another object with `recv_into()` or `readinto()`, which then stores
+    ///         into the blocks.
     ///     prefix: Bytes of the length: from 1 to 8, unsigned.
     ///     byteorder: "big" (network order) or "little".
-    ///     limit: Bytes of the largest message to be received, as far as it is shown.
+    ///     limit: The most bytes of a message, as the block shows it.
     ///     counts_prefix: Whether a length counts its own bytes too.
-    ///     read_ahead: The most bytes to read behind the message that is wanted; with 0, the stream is left
-    ///         just there. A secret group reads nothing ahead.
-    ///     length: "fixed", or "varint": groups of 7 bits, the least significant first, as protobuf has them.
+    ///     read_ahead: The most bytes to read behind the next message; with 0, the rest stays in the stream. A secret
+    ///         group reads nothing ahead.
+    ///     length: "fixed", or "varint": groups of 7 bits, the least significant first, as in protobuf.
     ///     length_size: The same as `prefix`.
     ///     length_offset: Bytes of the header before the length.
     ///     header: Bytes of the header, if it does not end with the length.
-    ///     adjust: What to add to a length for the size of the payload: -4 if it counts its own 4 bytes.
-    ///     skip: How many bytes of a message are not shown; its header, unless this is given.
-    ///     trailer: Bytes behind the payload that are not shown. If a length counts them, `adjust`
-    ///         subtracts them.
+    ///     adjust: The number to add to a length to get the size of the payload: -4 if it counts its own 4 bytes.
+    ///     skip: How many bytes of a message are not shown; by default, its header.
+    ///     trailer: Bytes behind the payload that are not shown. If a length counts them, `adjust` subtracts them.
     ///     delimiter: Messages have no length, but end with these bytes, which are not shown.
     ///
     /// Raises:
     ///     TypeError: `source` is none of these, or an argument is of the wrong type.
-    ///     ValueError: The stream is one of datagrams or not read, an argument is out of range or has no
-    ///         meaning for such messages, or the group is freed.
+    ///     ValueError: The stream has datagrams or cannot be read, an argument is out of range or does not apply to
+    ///         such messages, or the group is freed.
     ///     OSError: The descriptor is closed.
     #[pyo3(
         signature = (source, *, read_ahead=ReadAhead(READ_AHEAD), **description),
@@ -226,21 +223,20 @@ impl MemGroup {
 
     /// Read many files whole, each into a block of its own.
     ///
-    /// First their sizes are asked, then room is made for all, then they are read. A file that has become
-    /// longer or shorter by the time that it is read is whole all the same, and so is one that announces no
-    /// size, as those of /proc: up to 64 MiB beyond what was announced.
+    /// It gets their sizes, allocates the blocks, then reads. A file that grows or shrinks meanwhile is read whole, and
+    /// so is a file without a size, as in /proc: up to 64 MiB beyond its size at first.
     ///
     /// Args:
     ///     paths: An iterable of paths: str, bytes or os.PathLike.
     ///     progress: Called with the number of files done and of all, a few times a second and at the end.
     ///
     /// Returns:
-    ///     A ReadResult. What cannot be read is one of its `errors` and ends nothing.
+    ///     A ReadResult. Its `errors` has the error of each file that cannot be read; the others are read.
     ///
     /// Raises:
     ///     TypeError: `paths` are no paths.
     ///     ValueError: A path contains NUL, or the group is freed.
-    ///     MemoryError: There is no room for all of them; nothing is read then.
+    ///     MemoryError: The group has no room for all of them; then nothing is read.
     #[pyo3(signature = (paths, /, *, progress=None))]
     fn read_files<'py>(
         slf: &Bound<'py, Self>,
@@ -252,24 +248,22 @@ impl MemGroup {
 
     /// Read many ranges of one file, each into a block of its own.
     ///
-    /// Those that lie close together are read in one call.
+    /// Ranges that lie close together are read in one call.
     ///
     /// Args:
-    ///     file: A path, a file descriptor or an object with `fileno()`; the position of the latter stays as
-    ///         it is.
-    ///     offsets: Where each range begins: integers in any form that `alloc_many` takes sizes in, and any
-    ///         order.
-    ///     sizes: How long each range is, in bytes.
+    ///     file: A path, a file descriptor or an object with `fileno()`, whose position does not change.
+    ///     offsets: The offset of each range: integers as `alloc_many` accepts sizes, in any order.
+    ///     sizes: The size of each range in bytes.
     ///     progress: Called with the number of ranges done and of all, a few times a second and at the end.
     ///
     /// Returns:
-    ///     A ReadResult. A range that the file ends before or in is an EOFError among its `errors`.
+    ///     A ReadResult. Its `errors` has an EOFError for each range beyond the end of the file.
     ///
     /// Raises:
     ///     TypeError: `file` is no file, or the numbers are no integers.
-    ///     ValueError: A number is negative, there are not as many offsets as sizes, or the group is freed.
+    ///     ValueError: A number is negative, the numbers of offsets and sizes differ, or the group is freed.
     ///     OSError: The file cannot be opened or read at all.
-    ///     MemoryError: There is no room for all of them; nothing is read then.
+    ///     MemoryError: The group has no room for all of them; then nothing is read.
     #[pyo3(signature = (file, offsets, sizes, /, *, progress=None))]
     fn read_ranges<'py>(
         slf: &Bound<'py, Self>,
@@ -288,12 +282,12 @@ impl MemGroup {
     ///     align: Each object's address is a multiple of this power of two, at most 4096.
     ///     zero: Whether to set every byte to 0 in `alloc`.
     ///     capacity: The most objects in use at a time, or None.
-    ///     debug: Whether to detect writes to free objects and behind the end of one.
+    ///     debug: Whether to detect writes to free objects and behind the end of an object.
     ///
     /// Raises:
     ///     TypeError: An argument is of the wrong type.
     ///     ValueError: `size` or `capacity` is negative, `align` no power of two up to 4096, or the group is freed.
-    ///     MemoryError: No slot can ever hold an object.
+    ///     MemoryError: No slot is large enough for an object.
     #[pyo3(
         signature = (size, *, align=Align::default(), zero=false, capacity=None, debug=false),
         text_signature = "($self, size, *, align=16, zero=False, capacity=None, debug=False)",
@@ -310,22 +304,22 @@ impl MemGroup {
         MemPool::new(slf, Request { size: size.0, align: align.0, zero, capacity, debug })
     }
 
-    /// Hand an object to the process at the other end of a Unix socket, which takes it by `recv`: no copy.
+    /// Send an object to the process at the other end of a Unix socket, without a copy.
     ///
-    /// What arrives is read-only, and shows the same bytes: what is written to them later the other process sees, until
-    /// `freeze`. A slot's descriptor goes over a socket once; each later message has 64 bytes and a few more. `reset` uses
-    /// memory that was sent again when every receiver has said by `send_releases` that it is done.
+    /// The other process calls `recv`. Its object is read-only and shows the same bytes, with later writes, until
+    /// `freeze`. A slot's descriptor is sent once over each socket; each later message has little more than 64 bytes.
+    /// `reset` reuses sent memory only when every receiver has released it by `send_releases`.
     ///
     /// Args:
-    ///     sock: A connected Unix socket, or anything else with `fileno()` that is one. The socket's timeout holds.
+    ///     sock: A connected Unix socket, or an object whose `fileno()` is one. Its timeout applies.
     ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory.
     ///
     /// Raises:
     ///     TypeError: `obj` is none of these, its elements refer to objects, or `sock` has no descriptor.
-    ///     ValueError: The group was made without `shared=True`, `obj` does not live in it, `sock` is no Unix
-    ///         socket, or the group is freed.
-    ///     OSError: The socket refuses it: TimeoutError, BlockingIOError, BrokenPipeError and others.
-    ///     MemoryError: What of the memory was never touched cannot be committed, or the table of a list.
+    ///     ValueError: The group was made without `shared=True`, `obj` does not live in it, `sock` is no Unix socket,
+    ///         or the group is freed.
+    ///     OSError: The socket raises TimeoutError, BlockingIOError, BrokenPipeError or another error.
+    ///     MemoryError: Memory that was never written cannot be committed, or there is none for the table of a list.
     #[pyo3(signature = (sock, obj, /))]
     fn send(slf: &Bound<'_, Self>, sock: &Bound<'_, PyAny>, obj: &Bound<'_, PyAny>) -> PyResult<()> {
         share::send::send(slf, sock, obj)
@@ -335,33 +329,33 @@ impl MemGroup {
     ///
     /// Waits for it, and copies nothing.
     ///
-    /// It is a block, a list, a memoryview or an array, as it was sent; read-only, and borrowed by the group until this is
-    /// reset or ends. Nothing is taken on trust: what could make reading it a crash is refused, and the next message is the
-    /// one behind it.
+    /// It is a block, a list, a memoryview or an array, as it was sent. It is read-only, and borrowed by the group
+    /// until the group is reset or ends. The sender is not trusted: a message that could make a read crash is refused,
+    /// and the next call receives the message behind it.
     ///
     /// Args:
-    ///     sock: A connected Unix socket, or anything else with `fileno()` that is one. The socket's timeout holds.
+    ///     sock: A connected Unix socket, or an object whose `fileno()` is one. Its timeout applies.
     ///
     /// Raises:
     ///     TypeError: `sock` has no descriptor.
-    ///     ValueError: What came is refused, `sock` is no Unix socket, the group is secret, or it is freed.
+    ///     ValueError: The message is refused, `sock` is no Unix socket, the group is secret, or it is freed.
     ///     EOFError: The other end was closed.
-    ///     ConnectionError: It was closed in the midst of a message.
-    ///     OSError: The socket refuses it (TimeoutError, BlockingIOError and others), or there are too many open files.
-    ///     ImportError: What came is an array, and numpy is not installed.
+    ///     ConnectionError: It was closed within a message.
+    ///     OSError: The socket raises TimeoutError, BlockingIOError or another error, or there are too many open files.
+    ///     ImportError: The object is an array, and numpy is not installed.
     ///     MemoryError: There is no memory for the columns of a list.
     #[pyo3(signature = (sock, /))]
     fn recv<'py>(slf: &Bound<'py, Self>, sock: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         share::receive::receive(slf, sock)
     }
 
-    /// Make the group's memory what nobody can write to any more, in this process or another, for ever.
+    /// Make the group's memory read-only for this process and every other, for ever.
     ///
-    /// The read-write mirror is given up and the memory sealed (F_SEAL_WRITE), which every process that has it can check. All
-    /// objects are read-only from then on, and nothing can be allocated until a `reset`.
+    /// It unmaps the read-write mirror and seals the memory (F_SEAL_WRITE), which every receiver can check. All objects
+    /// are read-only from then on, and nothing can be allocated until a `reset`.
     ///
     /// Raises:
-    ///     BufferError: Memoryviews, arrays or blocks that ever gave out their address can still write.
+    ///     BufferError: Memoryviews, arrays, or blocks that ever gave out their address, can still write.
     ///     OSError: Another process, such as a forked child, can still write (EBUSY), or the kernel refuses it.
     ///     ValueError: The group was made without `shared=True`, or it is freed.
     fn freeze(&self, py: Python<'_>) -> PyResult<()> {
@@ -373,10 +367,10 @@ impl MemGroup {
         locate::holds(slf, obj)
     }
 
-    /// Empty the group and keep its memory, warm, for what comes next. Blocks from before are freed.
+    /// Empty the group and keep its memory, warm, for later blocks. All its blocks are freed.
     ///
-    /// Slots with live exporters (blocks that ever gave out their address) are set aside untouched until the
-    /// last dies.
+    /// Slots with live exporters (blocks that ever gave out their address) are set aside unchanged until the last
+    /// exporter dies.
     ///
     /// Raises:
     ///     BufferError: There are live views; nothing has changed then.
@@ -385,18 +379,19 @@ impl MemGroup {
         self.begin_anew(py)
     }
 
-    /// Free all memory in one shot. Freeing a freed group does nothing.
+    /// Free all memory in one step. On a freed group it does nothing.
     ///
-    /// A slot with a live exporter (a block that ever gave out its address) is set aside until the exporter dies: what holds
-    /// the address without a view, as `np.ndarray(buffer=block)` does, stays valid. Secrets are overwritten at once.
+    /// A slot with a live exporter (a block that ever gave out its address) is set aside until the exporter dies: an
+    /// object that holds the address without a view, as `np.ndarray(buffer=block)`, stays valid. Secrets are
+    /// overwritten at once.
     ///
     /// Args:
-    ///     force: Free also what live views and exporters show, but for what numpy allocated within `numpy()` and what is
-    ///         borrowed. Their addresses stay reserved without access until they die: using one is a crash, never somebody
-    ///         else's data.
+    ///     force: Whether to free memory that live views and exporters show, too; not arrays that numpy allocated
+    ///         within `numpy()`, and not borrowed memory. The addresses stay reserved until the views die: an access is
+    ///         a crash, and never shows other data.
     ///
     /// Returns:
-    ///     How many bytes exporters still hold: 0 as a rule, and with `force` but for such arrays.
+    ///     How many bytes exporters still hold: usually 0; with `force`, only those of such arrays.
     ///
     /// Raises:
     ///     BufferError: There are live views and `force` is false; nothing is freed then.
@@ -420,7 +415,7 @@ impl MemGroup {
         self.end(py);
     }
 
-    /// Return what the group holds; after a `with` block, the memory that views and exporters keep.
+    /// Return the group's figures; after a `with` block, those of memory that views and exporters keep.
     ///
     /// Raises:
     ///     ValueError: The group is freed.
@@ -477,19 +472,19 @@ impl MemGroup {
         })
     }
 
-    /// Whether what it holds is locked in memory, left out of core dumps, and overwritten at the end.
+    /// Whether the group's memory is locked in RAM, left out of core dumps, and overwritten at the end.
     #[getter]
     fn secret(&self, py: Python<'_>) -> bool {
         self.is_secret(py)
     }
 
-    /// Whether other processes may be given what it holds, by `send`.
+    /// Whether `send` can hand the group's objects to other processes.
     #[getter]
     fn shared(&self, py: Python<'_>) -> bool {
         self.with_state(py, |state| state.group().is_shared())
     }
 
-    /// Whether nobody can write to what it holds.
+    /// Whether no process can write to the group's memory, because of `freeze`.
     #[getter]
     fn frozen(&self) -> bool {
         self.is_frozen()
@@ -537,7 +532,7 @@ impl MemGroup {
         display(slf.as_any(), "as_rich")
     }
 
-    /// Return what Jupyter shows: a map of the slots.
+    /// Return a map of the slots for Jupyter.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         display(slf.as_any(), "as_html")
     }

@@ -24,13 +24,13 @@ native_methods! {
 
     /// Return a writable block of the pool's size: the object that was freed last, or else a new one.
     ///
-    /// Its contents are unspecified unless the pool was made with `zero`. The bytes return to the pool when the last reference
-    /// to the block dies; slices, protected blocks, views and arrays made of it hold them too.
+    /// Its contents are unspecified unless the pool was made with `zero`. The bytes return to the pool when the last
+    /// reference to the block dies; slices, protected blocks, views and arrays made of it hold them too.
     ///
     /// Raises:
     ///     ValueError: The group is freed.
     ///     MemoryError: As many objects as `capacity` are in use; or as `MemGroup.alloc`.
-    ///     RuntimeError: With `debug`: somebody has written to the object while it was free.
+    ///     RuntimeError: With `debug`: code wrote to the object while it was free.
     alloc "($self, /)" => no_arguments |pool| {
         match pool.get().try_alloc(pool.py()) {
             Some(block) => Ok(block),
@@ -40,13 +40,13 @@ native_methods! {
 
     /// Return a numpy array over an object of the pool.
     ///
-    /// Its elements are unspecified unless the pool was made with `zero`. The array is a view: the bytes return to the pool
-    /// when it, and all that was made of it without a copy, dies.
+    /// Its elements are unspecified unless the pool was made with `zero`. The array is a view: the bytes return to the
+    /// pool when it and all arrays that share its memory are gone.
     ///
     /// Args:
     ///     shape: Elements in each dimension: an int, or a sequence of ints.
-    ///     dtype: The element type; float64 unless given. None that holds references to Python objects.
-    ///     order: 'C' or 'F': whether the last index or the first varies fastest.
+    ///     dtype: The element type, by default float64. It must not hold references to Python objects.
+    ///     order: 'C' if the last index varies fastest, 'F' if the first does.
     ///
     /// Raises:
     ///     ImportError: numpy is not installed.
@@ -99,24 +99,24 @@ impl MemPool {
         self.alloc_many(py, count.0)
     }
 
-    /// Give a block back at once, whatever refers to it: every use of it raises ValueError from now on.
+    /// Free a block at once, even if objects refer to it: every later use of it raises ValueError.
     ///
-    /// What was made of it without a copy and without a view (slices, protected blocks) stays usable and keeps the bytes until it
-    /// dies, and so does a block that has ever given out its address.
+    /// Its slices and protected blocks stay usable and keep the bytes until they die; a block that ever gave out its
+    /// address keeps the bytes, too.
     ///
     /// Args:
-    ///     block: What `alloc` of this pool gave.
+    ///     block: A block that `alloc` of this pool returned.
     ///
     /// Raises:
     ///     TypeError: It is no MemBlock.
-    ///     BufferError: It has live views; nothing has changed then.
+    ///     BufferError: It has live views; then nothing has changed.
     ///     ValueError: It was freed before, is a slice or protected, or not of this pool, or the group is freed.
     #[pyo3(name = "free", signature = (block, /))]
     fn free_py(&self, py: Python<'_>, block: &Bound<'_, PyAny>) -> PyResult<()> {
         self.free(py, block)
     }
 
-    /// Return what the pool holds.
+    /// Return the pool's figures.
     ///
     /// Raises:
     ///     ValueError: The group is freed.
@@ -147,7 +147,7 @@ impl MemPool {
         self.used(py)
     }
 
-    /// Whether there is a pool: not how many of its objects are in use.
+    /// True, even if no object is in use.
     fn __bool__(&self) -> bool {
         true
     }

@@ -11,23 +11,23 @@ native_methods! {
     /// Return the same bytes through the read-only mirror: no system call, any size.
     ///
     /// Args:
-    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the
-    ///         result is of the same kind, shape, strides and format.
+    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the result is of
+    ///         the same kind, shape, strides and format.
     ///
     /// Raises:
     ///     TypeError: `obj` is none of these, or its elements refer to objects.
-    ///     ValueError: It does not live in this group, the group is anonymous, it is borrowed memory that can be written,
-    ///         or the group is freed.
+    ///     ValueError: It does not live in this group, the group is anonymous, `obj` is writable borrowed memory, or
+    ///         the group is freed.
     protect "($self, obj, /)" => one_argument |group, obj| through(group, obj, Mirror::ReadOnly);
 
     /// Return the same bytes through the read-write mirror.
     ///
     /// Args:
-    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the
-    ///         result is of the same kind, shape, strides and format.
+    ///     obj: A MemBlock or a MemList of this group, or a memoryview or numpy array of its memory; the result is of
+    ///         the same kind, shape, strides and format.
     ///
     /// Raises:
     ///     TypeError: `obj` is none of these, or its elements refer to objects.
-    ///     ValueError: It does not live in this group, it was borrowed to be read, or the group is freed.
+    ///     ValueError: It does not live in this group, it was borrowed read-only, or the group is freed.
     unprotect "($self, obj, /)" => one_argument |group, obj| through(group, obj, Mirror::ReadWrite);
 }

@@ -9,13 +9,13 @@ use crate::python::ffi::arguments::{PrewarmSize, WarmLimit, flags};
 use crate::python::ffi::text::listed;
 use crate::slot::cache::{self, limit};
 
-/// What this process keeps of groups that have ended, for those that come.
+/// The memory of ended groups that this process keeps for later groups.
 #[pyclass(frozen, get_all, eq, module = "memgroup")]
 #[derive(PartialEq, Eq)]
 pub(crate) struct WarmMemory {
-    /// The most bytes that are kept; see `set_warm_limit`.
+    /// The most bytes that are kept, as `set_warm_limit` sets it.
     limit: usize,
-    /// Bytes kept: up to where the slots were committed.
+    /// Bytes kept: the committed part of the slots.
     committed: usize,
     /// How many slots are kept.
     slots: usize,
@@ -43,7 +43,7 @@ impl WarmMemory {
     }
 }
 
-/// Return what this process keeps of groups that have ended, for those that come.
+/// Return the figures of the memory that this process keeps for later groups.
 #[pyfunction]
 pub(crate) fn warm_memory(py: Python<'_>) -> WarmMemory {
     // Looking may unmap what a fork has made useless.
@@ -53,9 +53,9 @@ pub(crate) fn warm_memory(py: Python<'_>) -> WarmMemory {
 
 /// Set the most bytes that are kept warm for the next groups; 0 keeps none.
 ///
-/// What is more than that goes back to the kernel at once, the oldest first. The objects of dead blocks are kept too,
-/// for a quarter of the limit. A program begins with the value of the environment variable MEMGROUP_WARM_LIMIT, or else
-/// with 256 MiB or a sixteenth of the memory that the machine and its cgroups allow, whichever is less.
+/// Memory above the limit returns to the kernel at once, the oldest first. The Python objects of dead blocks are kept,
+/// too, up to a quarter of the limit. The limit starts as the environment variable MEMGROUP_WARM_LIMIT says, otherwise
+/// as 256 MiB or a sixteenth of the memory that the machine and its cgroups allow, whichever is less.
 ///
 /// Args:
 ///     bytes: The limit.
@@ -70,17 +70,17 @@ pub(crate) fn set_warm_limit(py: Python<'_>, bytes: WarmLimit) {
     limit_handles(py);
 }
 
-/// Fill the warm memory, so that the next groups find memory that costs nothing to touch.
+/// Fill the warm memory, so that the next groups have no page faults.
 ///
-/// It serves groups whose `base` is the default. What is already kept may go to make room.
+/// It serves groups with the default `base`. Memory that is kept already may be freed to make room.
 ///
 /// Args:
 ///     bytes: How many, at most the limit of `set_warm_limit`.
-///     background: Whether a thread does it while the caller goes on. If the machine has less memory, less
-///         is warm then, and nobody is told.
+///     background: Whether a thread does it while the caller continues. If the machine has less memory, less becomes
+///         warm, and no error is raised.
 ///
 /// Raises:
-///     MemoryError: The machine has less. What it had is warm.
+///     MemoryError: The machine has less memory. All that it had is warm.
 ///     OSError: No thread can be started.
 ///     TypeError: `bytes` is no integer, or `background` no bool.
 ///     ValueError: `bytes` is negative or more than the limit.

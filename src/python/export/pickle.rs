@@ -34,7 +34,7 @@ pub(crate) fn no_copy_of_a_group() -> PyErr {
 ///
 /// Args:
 ///     buffer: Any object that exports a buffer.
-///     readonly: Whether a protected block is wanted. What is protected stays so.
+///     readonly: Whether to return a protected block. Protected bytes stay protected.
 ///
 /// Returns:
 ///     A block, or None if the bytes live elsewhere or cannot be protected where they are.
@@ -110,16 +110,15 @@ impl<'py> BufferBytes<'py> {
     }
 }
 
-/// Return the stretches of memory that a list lies in, as blocks, and where the records are in them.
+/// Return the runs of memory that a list lies in, as blocks, and the positions of its records.
 ///
-/// What lies between records is cleared before, if it belongs to the list.
+/// Padding between the records is set to zero first.
 ///
 /// Returns:
-///     The blocks; for each the index of its first record; sizes and beginnings of all records, as (how many,
-///     size, from one to the next), as one buffer of 16-bit sizes, if each begins where the one before ends,
-///     aligned, or as two buffers of unsigned 64-bit integers; and the alignment. None if bytes of others lie
-///     between the records (the list skips some of another list, say), if there is more between the records
-///     than in them, or if there are many short stretches.
+///     The blocks; the index of the first record of each; the sizes and offsets of all records, as (count, size,
+///     stride), as one buffer of 16-bit sizes if the records have no gaps but padding, or as two buffers of unsigned
+///     64-bit integers; and the alignment. None if bytes of other blocks lie between the records, if there is more
+///     padding than records, or if there are many short runs.
 #[pyfunction]
 pub(crate) fn pieces<'py>(list: &Bound<'py, MemList>) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let py = list.py();
@@ -189,19 +188,19 @@ pub(crate) fn gathered<'py>(list: &Bound<'py, MemList>) -> PyResult<Bound<'py, P
     copy.map(Bound::into_any)
 }
 
-/// Return the list of which `pieces` are what `pieces` made of it, here or in another process.
+/// Return the list that `pieces` was called for, in this process or in another.
 ///
 /// Args:
-///     group: Where bytes go that do not live in one open group of this process. With None, the result is
-///         None then. If all of them live in this group, what lies between the records is the list's.
+///     group: The group for bytes that do not live in one open group of this process; with None, the result is None for
+///         such bytes. If all of them live in this group, padding belongs to the list.
 ///     buffers: As `pieces` returned them.
 ///     firsts: As `pieces` returned them.
 ///     table: As `pieces` returned it; the numbers as any buffers.
 ///     align: As `pieces` returned it.
-///     readonly: Whether a protected list is wanted.
+///     readonly: Whether to return a protected list.
 ///
 /// Raises:
-///     ValueError: They do not fit together, or a protected list is wanted of an anonymous group.
+///     ValueError: The arguments do not fit together, or the list is protected and the group is anonymous.
 #[pyfunction]
 pub(crate) fn list_of_pieces<'py>(
     group: Option<&Bound<'py, MemGroup>>,
@@ -241,7 +240,7 @@ pub(crate) fn list_of_pieces<'py>(
 ///     sizes: The sizes of all records, as any buffer of unsigned 64-bit integers.
 ///
 /// Raises:
-///     ValueError: They do not fit together.
+///     ValueError: The arguments do not fit together.
 #[pyfunction]
 pub(crate) fn list_of_joined<'py>(
     block: &Bound<'py, MemBlock>,

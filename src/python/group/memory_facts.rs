@@ -5,9 +5,9 @@ use pyo3::types::{PyDict, PyList};
 
 use crate::os::memory_facts::{CgroupFacts, HugePageFacts, read};
 
-/// Return what the kernel says of memory now, in bytes; None stands for what it does not say.
+/// Return the kernel's current figures of memory, in bytes; None for those that it does not report.
 ///
-/// The cgroups are those of this process, its own first. `reclaimable` is the part of `usage` that the kernel gives up
+/// The cgroups are those of this process, its own first. `reclaimable` is the part of `usage` that the kernel reclaims
 /// before it kills a process.
 #[pyfunction]
 pub(crate) fn memory_facts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {

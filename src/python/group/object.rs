@@ -23,22 +23,23 @@ use crate::slot::{LiveSlots, Mirror};
 /// Work on this many bytes lets other Python threads run meanwhile.
 const DETACH_ABOVE_BYTES: usize = 256 * 1024;
 
-/// A group of allocations that share one end: memory is handed out and freed in one shot, never singly.
+/// A group of allocations with one end: it frees all of its blocks in one step, never one alone.
 ///
-/// Its memory is up to 32 slots, slot i of `base << i` bytes, each mapped twice: read-write and read-only. Protecting a
-/// block is handing out its address in the read-only mirror. As a context manager the group ends gently: memory that a
-/// memoryview or array still uses stays valid until that is gone.
+/// Its memory is up to 32 slots, slot i of `base << i` bytes, each mapped twice: read-write and read-only. To protect a
+/// block is to hand out its address in the read-only mirror. After a `with` block the group has ended gently: memory
+/// that a memoryview or array still uses stays valid until that is gone.
 ///
 /// Args:
 ///     base: Size of the first slot in bytes, rounded up to whole pages.
 ///     limit: The most bytes the group may commit, or None.
 ///     backing: Where the memory comes from: "memfd", "anonymous" (nothing can be protected), or a directory for
 ///         unlinked temporary files, by a path that is resolved now.
-///     name: Shown in `repr`, in messages and in /proc/PID/maps (where memory kept from another group keeps its name).
-///     secret: Whether what the group holds is locked in memory, left out of core dumps, and overwritten with zeros
-///         when the group is reset, freed or ends.
-///     huge_pages: Whether large slots are committed in huge pages where the kernel gives them.
-///     shared: Whether other processes may be given what the group holds, by `send`. It takes two descriptors for each slot,
+///     name: Shown in `repr`, in messages and in /proc/PID/maps (there, memory reused from another group has that
+///         group's name).
+///     secret: Whether the group's memory is locked in RAM, left out of core dumps, and overwritten with zeros when the
+///         group is reset, freed or ends.
+///     huge_pages: Whether large slots are committed in huge pages, if the kernel has some.
+///     shared: Whether `send` can hand the group's objects to other processes. It takes two descriptors for each slot,
 ///         and the group's memory is not kept for later groups.
 ///
 /// Raises:

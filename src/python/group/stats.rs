@@ -14,17 +14,17 @@ pub(crate) struct SlotStats {
     index: usize,
     /// Bytes it can hold.
     capacity: usize,
-    /// Bytes handed out, the gaps between blocks among them.
+    /// Bytes handed out, including gaps between blocks.
     allocated: usize,
     /// Bytes accounted for as memory in use.
     committed: usize,
-    /// Those of them that are in huge pages.
+    /// Committed bytes that are in huge pages.
     huge: usize,
     /// Address space of its mirrors, in bytes.
     mapped: usize,
-    /// Bytes that `protect` has handed out; what was protected twice counts twice.
+    /// Bytes that `protect` has handed out; bytes that were protected twice count twice.
     protected: usize,
-    /// Sockets over which `send` has handed the slot to another process that is not done with it.
+    /// Sockets over which `send` has sent the slot to a process that has not released it.
     receivers: usize,
 }
 
@@ -62,36 +62,36 @@ impl SlotStats {
     }
 }
 
-/// A group. All figures but `slots`, `blocks` and `exports` are bytes. One that has ended has no slots.
+/// A group. All figures but `slots`, `blocks` and `exports` are bytes. An ended group has no slots.
 #[pyclass(frozen, get_all, module = "memgroup")]
 pub(crate) struct GroupStats {
-    /// The open slots, smallest first; in a forked child, behind them those of its parent.
+    /// The open slots, smallest first; in a forked child, followed by those of its parent.
     ///
-    /// Last come, in the same order, those of what numpy allocated within `numpy()`.
+    /// The slots of arrays that numpy allocated within `numpy()` come last.
     pub(crate) slots: Py<PyTuple>,
-    /// What was asked for.
+    /// Bytes that were requested.
     pub(crate) requested: usize,
-    /// What was handed out: `requested` and the gaps for alignment.
+    /// Bytes that were handed out: `requested` and the gaps for alignment.
     pub(crate) allocated: usize,
-    /// What is accounted for as memory in use; what `limit` limits.
+    /// Bytes accounted for as memory in use, which `limit` limits.
     pub(crate) committed: usize,
-    /// What of that is in huge pages.
+    /// Committed bytes that are in huge pages.
     pub(crate) huge: usize,
-    /// Why no more of it is in huge pages; None if nothing stood in the way but sizes.
+    /// Why not more of them are in huge pages; None if only sizes prevented it.
     pub(crate) huge_obstacle: Option<String>,
     /// Address space taken by the mirrors.
     pub(crate) mapped: usize,
-    /// What `protect` has handed out since the group was made or reset.
+    /// Bytes that `protect` has handed out since the group was made or reset.
     ///
-    /// What was protected twice counts twice.
+    /// Bytes that were protected twice count twice.
     pub(crate) protected: usize,
     /// How many blocks were allocated since the group was made or reset.
     pub(crate) blocks: usize,
     /// How many views (live buffer exports) there are.
     pub(crate) exports: usize,
-    /// What is committed in slots that a reset or the end has set aside, until their exporters die.
+    /// Committed bytes in slots that a reset or the end has set aside until their exporters die.
     pub(crate) held: usize,
-    /// What the group shows of other objects' memory; see `borrow`. In no other figure.
+    /// Bytes of other objects that the group shows, see `borrow`. No other figure includes them.
     pub(crate) borrowed: usize,
 }
 
@@ -123,7 +123,7 @@ impl GroupStats {
         display(slf.as_any(), "as_rich")
     }
 
-    /// Return what Jupyter shows: a map of the slots.
+    /// Return a map of the slots for Jupyter.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         display(slf.as_any(), "as_html")
     }

@@ -27,7 +27,7 @@ use crate::slot::Mirror;
 
 /// Many allocations made in one call: a sequence of blocks that compares by content.
 ///
-/// It is held as columns, 16 bytes for each block, or none where all are of one size; a block is made when one is asked for.
+/// It consists of columns, with 16 bytes for each block, or none if all have one size; indexing makes a block object.
 /// Slices share the columns. Lists are made by a group's `alloc_many`, `protect` and `unprotect`, and keep their group
 /// alive. Every use of a list of a freed group raises ValueError.
 #[pyclass(frozen, sequence, module = "memgroup")]

@@ -24,14 +24,14 @@ native_methods! {
     /// Return the parts between occurrences of `sep` or of ASCII whitespace: a list over the same bytes.
     ///
     /// Args:
-    ///     sep: A bytes-like object. None is any run of ASCII whitespace, and none of it at the ends makes a part.
-    ///     maxsplit: The most cuts that are made, from the left; -1 for all.
+    ///     sep: A bytes-like object. None splits at runs of ASCII whitespace, and drops empty parts at the ends.
+    ///     maxsplit: The most splits, from the left; -1 for all.
     ///
     /// Raises:
     ///     ValueError: `sep` is empty.
     split "($self, sep=None, maxsplit=-1)" => by_name(; sep, maxsplit;) |block| separated(block, given(sep), maxsplit, From::Left);
 
-    /// Return what `split` does, with cuts made from the right.
+    /// Return the parts that `split` returns, with splits counted from the right.
     ///
     /// Raises:
     ///     ValueError: `sep` is empty.

@@ -19,9 +19,9 @@ native_methods! {
     /// That memory is private: a forked child has a copy of it, and it cannot be protected (`protect(array(x))`
     /// protects a copy).
     ///
-    /// It holds for what the `with` block itself calls: not for other threads, nor for other asyncio tasks but those
-    /// that are started in it. Each array that is made so counts as a view for as long as it lives, and may outlive the
-    /// block. Where the group has no memory left, or has ended, numpy raises MemoryError.
+    /// It applies to the code that the `with` block calls and to asyncio tasks that are started in it, but not to other
+    /// threads and tasks. Each such array counts as a view for as long as it lives, and may outlive the block. If the
+    /// group has no memory left, or has ended, numpy raises MemoryError.
     ///
     /// Raises:
     ///     ImportError: numpy is not installed.

@@ -22,14 +22,14 @@ native_methods! {
 
     /// Return a numpy array whose memory is in the group, 64-byte aligned. Its elements are unspecified.
     ///
-    /// The array is a view: `free` and `reset` refuse while it, or anything made of it without a copy, lives.
+    /// The array is a view: `free` and `reset` refuse while it, or an array that shares its memory, lives.
     ///
     /// Args:
     ///     shape: Elements in each dimension: an int, or a sequence of ints.
-    ///     dtype: The element type; float64 unless given. None that holds references to Python objects.
-    ///     order: 'C' or 'F': whether the last index or the first varies fastest.
+    ///     dtype: The element type, by default float64. It must not hold references to Python objects.
+    ///     order: 'C' if the last index varies fastest, 'F' if the first does.
     ///     device: None or "cpu".
-    ///     like: None or a numpy array; as without.
+    ///     like: None or a numpy array; without effect.
     ///
     /// Raises:
     ///     ImportError: numpy is not installed.
@@ -38,7 +38,7 @@ native_methods! {
     ///     MemoryError: As `alloc`.
     empty "($self, shape, dtype=None, order='C', *, device=None, like=None)" => function(empty);
 
-    /// Return what `empty` does, with every element 0.
+    /// Return an array as `empty` does, with every element 0.
     ///
     /// Raises:
     ///     ImportError, TypeError, ValueError, MemoryError: As `empty`.
@@ -46,12 +46,12 @@ native_methods! {
         ArrayRequest { function: "zeros", shape, dtype, order, device, like, zero: true }.meet(group, Api::get(group.py())?)
     };
 
-    /// Return what `empty` does, with every element `fill_value`.
+    /// Return an array as `empty` does, with every element `fill_value`.
     ///
     /// Args:
     ///     shape: Elements in each dimension: an int, or a sequence of ints.
     ///     fill_value: A scalar, or an array that can be broadcast to `shape`.
-    ///     dtype: The element type; that of `fill_value` unless given.
+    ///     dtype: The element type, by default that of `fill_value`.
     ///     order: As for `empty`.
     ///     device: As for `empty`.
     ///     like: As for `empty`.
@@ -62,17 +62,17 @@ native_methods! {
         full(group, fill_value, ArrayRequest { function: "full", shape, dtype, order, device, like, zero: false })
     };
 
-    /// Return a numpy array of what `object` holds, in the group and 64-byte aligned.
+    /// Return a numpy array with the elements of `object`, in the group and 64-byte aligned.
     ///
     /// Args:
-    ///     object: An array, anything that exports one, or a sequence (of sequences) of elements.
+    ///     object: An array, an object that exports one, or a (nested) sequence of elements.
     ///     dtype: As for `numpy.array`.
-    ///     copy: With None, an array that lives in the group already, and is as wanted, is returned as it is;
-    ///         with False, others are refused (numpy 1 has no None, and means that by False).
+    ///     copy: With None, an array that lives in the group already and needs no conversion is returned without a
+    ///         copy; with False, any other is refused (in numpy 1, which has no None, False means the same as None).
     ///     order: As for `numpy.array`.
     ///     subok: As for `numpy.array`.
     ///     ndmin: As for `numpy.array`.
-    ///     ndmax: The most dimensions to look for, where numpy has that (2.4).
+    ///     ndmax: As for `numpy.array`, from numpy 2.4 on.
     ///     like: As for `empty`.
     ///
     /// Raises:

@@ -26,8 +26,9 @@ use crate::python::pool::stats::PoolStats;
 
 /// A pool of objects of one size: the bytes of a block return to it when the last reference dies.
 ///
-/// The object that was freed last is handed out first. Its memory is the group's: protection, limits, ends and forks are as for
-/// other blocks. `MemPool(nbytes, size)` makes a pool in a group of its own, `group.pool(size)` one in a group.
+/// The object that was freed last is handed out first. Its memory is the group's: protection, limits, ends and forks
+/// are as for other blocks. `MemPool(nbytes, size)` makes a pool in a group of its own, `group.pool(size)` one in a
+/// group.
 ///
 /// Args:
 ///     nbytes: Size of the first slot of the pool's group; every later one is twice as large.
@@ -35,12 +36,13 @@ use crate::python::pool::stats::PoolStats;
 ///     align: Each object's address is a multiple of this power of two, at most 4096.
 ///     zero: Whether to set every byte to 0 in `alloc`.
 ///     capacity: The most objects in use at a time, or None.
-///     debug: Whether to detect writes to free objects and behind the end of one.
+///     debug: Whether to detect writes to free objects and behind the end of an object.
 ///
 /// Raises:
 ///     TypeError: An argument is of the wrong type.
-///     ValueError: `nbytes` is 0, negative or absurd, `size` or `capacity` negative, or `align` no power of two up to 4096.
-///     MemoryError: No slot can ever hold an object.
+///     ValueError: `nbytes` is 0, negative or absurd, `size` or `capacity` negative, or `align` no power of two up to
+///         4096.
+///     MemoryError: No slot is large enough for an object.
 #[pyclass(frozen, weakref, module = "memgroup")]
 pub(crate) struct MemPool {
     group: Py<MemGroup>,

@@ -9,7 +9,7 @@ use pyo3::types::{IntoPyDict, PyDict};
 pub(crate) struct PoolStats {
     /// Bytes of each object.
     pub(crate) size: usize,
-    /// What each object's address is a multiple of.
+    /// Each object's address is a multiple of this.
     pub(crate) align: usize,
     /// Bytes from one object to the next.
     pub(crate) stride: usize,
@@ -21,7 +21,7 @@ pub(crate) struct PoolStats {
     pub(crate) free: usize,
     /// Objects that are never handed out again.
     ///
-    /// A child that was forked while they were in use may still use them; or they were found damaged.
+    /// Either a child that was forked while they were in use may still use them, or they were found damaged.
     pub(crate) retired: usize,
 }
 

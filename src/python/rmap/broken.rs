@@ -7,7 +7,7 @@ use super::machine::Machine;
 use super::process::Process;
 use crate::rmap::{self, PageId};
 
-/// One invariant that does not hold; `str` of it says all.
+/// A broken invariant; its `str` has all attributes.
 #[pyclass(frozen, module = "memgroup.rmap")]
 pub(super) struct Broken {
     /// Its number, from 1 to 6.
@@ -19,7 +19,7 @@ pub(super) struct Broken {
     /// The process it is about, or None.
     #[pyo3(get)]
     process: Option<Py<Process>>,
-    /// What is wrong, in words that name the objects.
+    /// A description that names the objects.
     #[pyo3(get)]
     reason: String,
     /// All of it in a line.

@@ -11,17 +11,17 @@ use crate::os::Refusal;
 use crate::os::fork::{self, PerProcess};
 use crate::rmap::{self, Kernel, Policy, Rules};
 
-/// Processes that fork, and how one design of reverse mapping finds who maps a page.
+/// Processes that fork, and one design of reverse mapping, which finds the processes that map a page.
 ///
 /// Args:
-///     policy: The design: one of `POLICIES`, or "running" for what the running kernel does. Without one, the newest.
+///     policy: The design: one of `POLICIES`, or "running" for that of the running kernel; by default the newest.
 ///     kernel: The version of a kernel whose design and rules to follow, as in "6.18.44", instead of a policy.
-///     clone_order: How forks copy chains, "keeps" or "reverses", if not as the design does: for one fix without the other.
+///     clone_order: How forks copy chains, "keeps" or "reverses"; by default as the design does.
 ///
 /// Raises:
 ///     TypeError: An argument is no str.
-///     ValueError: It names nothing, or there is both a policy and a kernel.
-///     RuntimeError: By all that is done with it, in a child that was forked while another thread changed it.
+///     ValueError: An argument has no such value, or both a policy and a kernel are given.
+///     RuntimeError: In a child that was forked while another thread changed the machine, every use raises it.
 #[pyclass(frozen, weakref, module = "memgroup.rmap")]
 pub(super) struct Machine {
     policy: Policy,

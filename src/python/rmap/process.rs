@@ -7,8 +7,8 @@ use crate::rmap::ProcessId;
 
 /// A process of a machine: what `Machine.spawn` and `Process.fork` make.
 ///
-/// Pages are named by their address, counted in pages; what is there, by a page id. Once the process has exited, every
-/// use of it but `pid`, `alive` and `machine` raises ValueError.
+/// Addresses are counted in pages. Every page in memory or swap has an id. Once the process has exited, every use of it
+/// but `pid`, `alive` and `machine` raises ValueError.
 #[pyclass(frozen, module = "memgroup.rmap")]
 pub(super) struct Process {
     pub(super) machine: Py<Machine>,

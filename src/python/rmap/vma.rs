@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use super::machine::Machine;
 use crate::rmap::{ProcessId, VmaId, VmaRow};
 
-/// A range of pages of one process that are alike. Its attributes say what it is like now.
+/// A range of pages of one process with the same permissions. Its attributes show its current state.
 ///
 /// Once it is unmapped or merged into a neighbour, or its process has exited, they raise ValueError.
 #[pyclass(frozen, module = "memgroup.rmap")]

@@ -16,21 +16,20 @@ use crate::search::{Failure, Job, Listed, MIN_MEMORY, Start, Totals, Wanted, sea
 /// Files, bytes, matching lines, files with such, and problems.
 pub(super) type Figures = (u64, u64, u64, u64, u64);
 
-/// Search files as `memgroup gather --find` does, and print to a descriptor. No signal is heard meanwhile.
+/// Search files as `memgroup gather --find` does, and print to a descriptor, without signal handlers.
 ///
 /// Args:
 ///     paths: Files and directories, as bytes; the current directory if there are none.
-///     patterns: What is searched for, as bytes.
-///     syntax: Of "regex" and "ignore-case" those that hold; and "utf-8" or "bytes", where text is not that of
-///         the locale.
-///     style: What is printed: "lines", "counts", "files" or "quiet"; with "json", "colour", "numbers", "text",
-///         "ignore" and "paths" (before each line, although one file is searched) behind it where they hold.
-///     memory: The most bytes that are held of the files.
+///     patterns: The texts or expressions to search for, as bytes.
+///     syntax: "regex" and "ignore-case" if they apply; "utf-8" or "bytes" instead of the locale's encoding.
+///     style: The output: "lines", "counts", "files" or "quiet", followed by those of "json", "colour", "numbers",
+///         "text", "ignore" and "paths" (before each line, even for one file) that apply.
+///     memory: The most bytes of files that are in memory at a time.
 ///     threads: The number of threads; 0 for as many as the machine has.
 ///     output: A descriptor.
-///     errors: The descriptor for what is wrong.
-///     listed: A descriptor and a list, where `paths` are files that another walk has found: the directory in
-///         which they are looked up, and of each whether it was given itself.
+///     errors: The descriptor for errors.
+///     listed: If `paths` are files that another walk has found, the descriptor of the directory that they are relative
+///         to, and for each whether it was an argument itself.
 ///
 /// Returns:
 ///     The numbers of files, of bytes read, of lines that match, of files with such a line, and of files and

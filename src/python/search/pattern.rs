@@ -8,14 +8,14 @@ use crate::python::list::inspect;
 use crate::python::list::object::MemList;
 use crate::search::matcher::Matcher;
 
-/// Texts or regular expressions, to be found in the lines of blocks.
+/// Texts or regular expressions to search for in the lines of blocks.
 ///
 /// Args:
 ///     patterns: As for `search_files`.
 ///     syntax: As for `search_files`.
 ///
 /// Raises:
-///     ValueError: A pattern is no regular expression.
+///     ValueError: A pattern is no valid regular expression.
 #[pyclass(frozen, module = "memgroup._memgroup")]
 pub(crate) struct Pattern(Matcher);
 

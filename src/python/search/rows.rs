@@ -19,23 +19,22 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// A path, and what was wrong with it.
 type Complaint<'py> = (Bound<'py, PyBytes>, String);
 
-/// Search files as `search_files` does, and hand the lines on as columns.
+/// Search files as `search_files` does, and pass the lines on as columns.
 ///
 /// Args:
 ///     paths: As for `search_files`.
 ///     patterns: As for `search_files`.
 ///     syntax: As for `search_files`.
-///     options: Of "text" and "ignore" those that hold.
+///     options: "text" and "ignore", if they apply.
 ///     memory: As for `search_files`.
 ///     threads: As for `search_files`.
-///     receive: Called with the columns of some lines: a list of paths, then as bytes the number of each line's
-///         path in it ("I"), its offset in the file ("Q"), its number ("Q"; 0 for a binary file that matches,
-///         the line of which is left out), where its bytes end ("Q"), and all bytes.
+///     receive: Called with the columns of some lines: a list of paths; then, as bytes, for each line the index of its
+///         path ("I"), its offset in the file ("Q"), its number ("Q"; 0 for a binary file that matches, without its
+///         line) and the end of its bytes ("Q"); and the bytes of all lines.
 ///     listed: As for `search_files`.
 ///
 /// Returns:
-///     The numbers that `search_files` returns, and the path of each file that could not be read, with the
-///     reason.
+///     The numbers that `search_files` returns, and the path of each file that could not be read, with the reason.
 ///
 /// Raises:
 ///     ValueError: As for `search_files`.

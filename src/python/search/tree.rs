@@ -13,11 +13,11 @@ const MAX_FILES: usize = 128;
 
 /// Finds the files below some paths: an iterator of lists of paths, as bytes, in the order of their names.
 ///
-/// A symlink is followed if it is given as a path, and nowhere else.
+/// A symlink is followed only if it is one of `paths`.
 ///
 /// Args:
 ///     paths: Files and directories, as bytes; the current directory if there are none.
-///     ignore: Skip what the files .gitignore name.
+///     ignore: Whether to skip paths that the files .gitignore name.
 #[pyclass(frozen, module = "memgroup._memgroup")]
 pub(crate) struct TreeWalk(Mutex<State>);
 

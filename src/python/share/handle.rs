@@ -51,7 +51,7 @@ fn group_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, MemGr
     }
 }
 
-/// Return the numbers of the memory that a handle names, and of memory that its sender has given up.
+/// Return the numbers of the memory that a handle names, and of memory that its sender has freed.
 ///
 /// Raises:
 ///     ValueError: It is no handle.
@@ -67,16 +67,16 @@ pub(crate) fn handle_segments<'py>(
     Ok((numbers(named)?, numbers(handle.retired)?))
 }
 
-/// Return the object that a handle hands over, borrowed by `group`.
+/// Return the object of a handle, borrowed by `group`.
 ///
 /// Args:
-///     group: Where it is borrowed.
+///     group: The group that borrows it.
 ///     handle: What `handle_of` returned in another process.
 ///     fetch: Called with the numbers of memory that this process does not have; returns its descriptors, which are
 ///         closed here.
 ///
 /// Raises:
-///     ValueError: What came is refused.
+///     ValueError: The handle is refused.
 ///     OSError: There are too many open files.
 #[pyfunction]
 pub(crate) fn object_of_handle<'py>(
@@ -97,9 +97,9 @@ pub(crate) fn object_of_handle<'py>(
     object_of(group, handles::import(handle, new)?)
 }
 
-/// Return a new descriptor of memory that this process has made a handle of.
+/// Return a new descriptor of memory for which this process has made a handle.
 ///
-/// None if it has not, or has given it up.
+/// None if it has made none, or has freed the memory.
 ///
 /// Raises:
 ///     OSError: There are too many open files.

@@ -19,7 +19,7 @@ use crate::share::channel::Channel;
 use crate::share::outbox::Sending;
 use crate::share::wire::{Message, Object, SegmentId};
 
-/// The memory of objects, to be sent.
+/// The memory of objects that will be sent.
 #[pyclass(module = "memgroup._memgroup", frozen)]
 #[derive(Default)]
 pub(crate) struct Parcel {
@@ -33,7 +33,7 @@ impl Parcel {
         Self::default()
     }
 
-    /// Return the handle of an object of a shared group, whose memory goes along.
+    /// Return the handle of an object of a shared group, and add its memory to the parcel.
     ///
     /// None for any other object.
     fn add<'py>(&self, obj: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
@@ -60,7 +60,7 @@ impl Parcel {
     }
 }
 
-/// A parcel that came.
+/// A parcel that was received.
 #[pyclass(module = "memgroup._memgroup", frozen)]
 pub(crate) struct ReceivedParcel {
     memory: HashMap<SegmentId, Arc<ReceivedFile>>,
@@ -84,8 +84,8 @@ impl ReceivedParcel {
 ///
 /// Raises:
 ///     EOFError: The other end was closed.
-///     OSError: The socket refused it.
-///     ValueError: What came is refused.
+///     OSError: The socket raised it.
+///     ValueError: The parcel is refused.
 #[pyfunction]
 pub(crate) fn recv_parcel(sock: &Bound<'_, PyAny>) -> PyResult<ReceivedParcel> {
     let mut waiting = Waiting::of(sock, Call::Receive)?;

@@ -6,41 +6,42 @@ use crate::os::iovecs::Call;
 use crate::python::share::waiting::Waiting;
 use crate::share::channel::Channel;
 
-/// Tell the process that sends over a socket which of its memory is not used here any more.
+/// Tell the process at the other end of a socket which of its memory this process no longer uses.
 ///
-/// That is a slot of which no object is left that came over this socket: the groups that received them were reset or have ended, and
-/// no memoryview, array or child forked meanwhile uses them. The sender's `reset` then writes to it again. Objects that are sent over
-/// the same socket carry this along.
+/// A slot is no longer used when the groups that received its objects over this socket were reset or have ended, and no
+/// memoryview, array or forked child uses them. The sender's `reset` then reuses it. Objects that are sent over the
+/// same socket carry this message along.
 ///
 /// Args:
-///     sock: The socket that the objects came over.
+///     sock: The socket over which the objects were received.
 ///
 /// Returns:
-///     Of how many slots it was told. It never waits: what the socket does not take now goes with the next call.
+///     The number of slots in the message. It never waits: slots that the socket does not accept now go with the next
+///     call.
 ///
 /// Raises:
-///     OSError: The socket refused it.
-///     ValueError: It is no Unix socket.
+///     OSError: The socket raised it.
+///     ValueError: `sock` is no Unix socket.
 #[pyfunction]
 pub(crate) fn send_releases(sock: &Bound<'_, PyAny>) -> PyResult<usize> {
     let fd = Waiting::of(sock, Call::Send)?.fd();
     Ok(Channel::of(fd)?.send_released(fd)?)
 }
 
-/// Take what the process at the other end of a socket has told by `send_releases`.
+/// Receive the messages that the process at the other end of a socket sent by `send_releases`.
 ///
-/// `recv` does it too, on its way to the next object.
+/// `recv` does this, too, before the next object.
 ///
 /// Args:
-///     sock: The socket that the objects were sent over.
+///     sock: The socket over which the objects were sent.
 ///
 /// Returns:
-///     Of how many slots. It never waits.
+///     The number of slots. It never waits.
 ///
 /// Raises:
 ///     EOFError: The other end was closed.
-///     OSError: The socket refused it.
-///     ValueError: What came is refused, or it is no Unix socket.
+///     OSError: The socket raised it.
+///     ValueError: The message is refused, or `sock` is no Unix socket.
 #[pyfunction]
 pub(crate) fn recv_releases(sock: &Bound<'_, PyAny>) -> PyResult<usize> {
     let fd = Waiting::of(sock, Call::Receive)?.fd();

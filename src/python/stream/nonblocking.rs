@@ -14,9 +14,9 @@ use crate::python::stream::transfer::stopped;
 /// Where a transfer stands: number of a block, a byte in it, and how many bytes the last call moved.
 type Position = (usize, usize, usize);
 
-/// Read what there is into the blocks from `index` on, past `offset` of the first: at most `most` bytes.
+/// Read the available bytes into the blocks from `index` on, past `offset` of the first: at most `most`.
 ///
-/// Returns the index and the offset to go on with, and how many bytes came.
+/// Returns the index and the offset to continue with, and how many bytes were read.
 #[pyfunction]
 pub(crate) fn read_nonblocking(
     blocks: &Bound<'_, MemList>,
@@ -28,11 +28,11 @@ pub(crate) fn read_nonblocking(
     move_at_once(blocks, source, index, offset, most, [Call::Receive, Call::Read])
 }
 
-/// Write what there is room for of the blocks from `index` on, past `offset` of the first.
+/// Write the bytes of the blocks from `index` on, past `offset` of the first, as far as there is room.
 ///
 /// At most `most` bytes.
 ///
-/// Returns the index and the offset to go on with, and how many bytes were taken.
+/// Returns the index and the offset to continue with, and how many bytes were written.
 #[pyfunction]
 pub(crate) fn write_nonblocking(
     blocks: &Bound<'_, MemList>,

@@ -148,7 +148,7 @@ pub(in crate::rmap) struct Vma {
     /// Its page addresses.
     pub(in crate::rmap) start: u64,
     pub(in crate::rmap) end: u64,
-    /// The index of its first page: that address, until `mremap` moves a VMA that has pages.
+    /// The index of its first page: its address, unless `mremap` has moved a VMA with pages.
     pub(in crate::rmap) index: u64,
     pub(in crate::rmap) traits: Traits,
     /// Its own anon_vma; none before the first write.

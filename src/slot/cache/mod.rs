@@ -27,7 +27,7 @@ use store::{Kept, Store};
 pub struct WarmMemory {
     /// The most bytes that are kept; see [`set_warm_limit`].
     pub limit: usize,
-    /// Bytes kept: up to where the slots were committed.
+    /// Bytes kept: the committed part of the slots.
     pub committed: usize,
     /// How many slots are kept.
     pub slots: usize,

@@ -11,7 +11,7 @@ use crate::python::list::object::MemList;
 
 /// A list as Arrow sees it, in a type of the caller's choice.
 ///
-/// What takes the Arrow PyCapsule interface takes it.
+/// Any library that accepts the Arrow PyCapsule interface accepts it.
 #[pyclass(frozen, module = "memgroup")]
 pub(crate) struct ArrowArray {
     list: Py<MemList>,
@@ -20,7 +20,7 @@ pub(crate) struct ArrowArray {
 
 #[pymethods]
 impl ArrowArray {
-    /// The type of the array, by pyarrow's name: "binary_view", say.
+    /// The type of the array, by pyarrow's name, as in "binary_view".
     #[getter]
     fn r#type(&self) -> &'static str {
         self.kind.name()

@@ -82,38 +82,36 @@ impl Machine {
         self.with(py, |model| model.rules().clone_order.name())
     }
 
-    /// Return a new process with nothing mapped, a child of nobody.
+    /// Return a new process without mappings and without a parent.
     ///
     /// Raises:
-    ///     MemoryError: There are as many processes as Linux numbers, 4,194,304, or there is no memory for
-    ///         more.
+    ///     MemoryError: There are as many processes as Linux numbers, 4,194,304, or there is no memory for more.
     fn spawn(slf: &Bound<'_, Self>) -> PyResult<Process> {
         let process = slf.get().with(slf.py(), rmap::Machine::spawn)??;
         Ok(Process::new(slf, process))
     }
 
-    /// Return the processes that live, by birth.
+    /// Return the live processes, oldest first.
     fn processes<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let py = slf.py();
         let all = slf.get().with(py, |model| collected(model.processes(), model.counts().processes))??;
         list_of(py, all.into_iter().map(|process| Process::new(slf, process)))
     }
 
-    /// Return the ids of the pages that somebody maps, keeps in swap, or that a shared mapping holds.
+    /// Return the ids of the pages that a process maps or has in swap, or that a shared mapping holds.
     fn pages<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let all = self.with(py, |model| collected(model.pages(), model.counts().pages))??;
         list_of(py, all.into_iter().map(PageId::number))
     }
 
-    /// Swap a page out: the walk takes away the page table entries that it finds.
+    /// Swap a page out: the walk removes the page table entries that it finds.
     ///
     /// Returns:
-    ///     Whether it found all of them, so that the page left memory. It does in every design but the broken
-    ///     ones.
+    ///     Whether it found all of them, so that the page left memory. It does in every correct design.
     ///
     /// Raises:
     ///     TypeError: `page_id` is no integer.
-    ///     LookupError: There is no such page any more.
+    ///     LookupError: There is no such page.
     ///     ValueError: The page is in no page table, or `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn swap_out(&self, py: Python<'_>, page_id: PageId) -> PyResult<bool> {
@@ -122,13 +120,13 @@ impl Machine {
 
     /// Return the places where a page can be mapped, as (process, VMA), in the order of a full walk.
     ///
-    /// They hold the page's address, and need not map the page. Empty while nobody maps it, as after
-    /// `swap_out` until somebody touches it again; only a page of a shared mapping is found all the same, by
-    /// the mapping, in every design but "scan24". Empty, too, where a broken design has lost the way.
+    /// Their ranges contain the page's address, but they need not map the page. The list is empty while no process maps
+    /// the page, as after `swap_out` until a process accesses it; a page of a shared mapping is found nevertheless, by
+    /// the mapping, in every design but "scan24". It is also empty if a broken design cannot find the page.
     ///
     /// Raises:
     ///     TypeError: `page_id` is no integer.
-    ///     LookupError: There is no such page any more.
+    ///     LookupError: There is no such page.
     ///     ValueError: `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn walk<'py>(slf: &Bound<'py, Self>, page_id: PageId) -> PyResult<Bound<'py, PyList>> {
@@ -137,33 +135,33 @@ impl Machine {
         list_of(slf.py(), places.map(|(process, vma)| (Process::new(slf, process), Vma::new(slf, process, vma))))
     }
 
-    /// Return how many VMAs a full walk looks at: those of `walk`, and in a list also those elsewhere.
+    /// Return how many VMAs a full walk visits: those of `walk`, and in designs with a list also others.
     ///
     /// Raises:
     ///     TypeError: `page_id` is no integer.
-    ///     LookupError: There is no such page any more.
+    ///     LookupError: There is no such page.
     ///     ValueError: `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn walk_visits(&self, py: Python<'_>, page_id: PageId) -> PyResult<u64> {
         Ok(self.with_long(py, |model| model.walk_visits(page_id))??)
     }
 
-    /// Return how many VMAs unmapping a page would look at: the walk ends with its last page table entry.
+    /// Return how many VMAs unmapping a page would visit: the walk ends with the last page table entry.
     ///
     /// Raises:
     ///     TypeError: `page_id` is no integer.
-    ///     LookupError: There is no such page any more.
+    ///     LookupError: There is no such page.
     ///     ValueError: `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn unmap_visits(&self, py: Python<'_>, page_id: PageId) -> PyResult<u64> {
         Ok(self.with_long(py, |model| model.unmap_visits(page_id))??)
     }
 
-    /// Return the processes that map a page, by birth: what a walk ought to find, from all page tables.
+    /// Return the processes that map a page, oldest first, from all page tables: a walk should find them.
     ///
     /// Raises:
     ///     TypeError: `page_id` is no integer.
-    ///     LookupError: There is no such page any more.
+    ///     LookupError: There is no such page.
     ///     ValueError: `page_id` is negative.
     #[pyo3(signature = (page_id, /))]
     fn mapped_by<'py>(slf: &Bound<'py, Self>, page_id: PageId) -> PyResult<Bound<'py, PyList>> {
@@ -171,20 +169,20 @@ impl Machine {
         list_of(slf.py(), holders.into_iter().map(|process| Process::new(slf, process)))
     }
 
-    /// Return what there is, and what was ever made or done, by name.
+    /// Return the numbers of existing objects, and of objects and operations in all, by name.
     ///
-    /// `processes`, `vmas`, `anon_vmas`, `chains` (chain entries) and `pages` that there are; each with
-    /// `_total`, how many were ever made; `copies`, pages that were copied on write; `visits`, VMAs that
-    /// `swap_out` looked at. The difference of two is what the operations between them cost.
+    /// `processes`, `vmas`, `anon_vmas`, `chains` (chain entries) and `pages` that exist; each with `_total`, how many
+    /// were ever made; `copies`, pages that were copied on write; `visits`, VMAs that `swap_out` visited. The
+    /// difference between two calls is the cost of the operations in between.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counts = self.with(py, |model| model.counts())?;
         counts_dict(py, counts)
     }
 
-    /// Return the invariants that do not hold, those of pages first; empty for a design that works.
+    /// Return the broken invariants, those of pages first; none in a correct design.
     ///
     /// Raises:
-    ///     MemoryError: There is not enough to look at everything.
+    ///     MemoryError: There is too little memory to check everything.
     fn check(slf: &Bound<'_, Self>) -> PyResult<Vec<Broken>> {
         let broken = slf.get().with_long(slf.py(), |model| {
             has_memory(model, CHECKED_BYTES)?;
@@ -195,14 +193,13 @@ impl Machine {
 
     /// Return the whole state as dicts and lists, for drawing and for other tools.
     ///
-    /// `processes`: pid, parent (the pid of who forked it, or 0). `vmas`: id, process (a pid), start, stop,
-    /// index (of its first page), prot, shared, accounted, dontfork, wipeonfork, anon_vma (an id or None),
-    /// chain (ids of anon_vmas). `anon_vmas`: id, root, parent, children, active, references, members (ids
-    /// of VMAs in the order of a walk). `pages`: id, index, mapping (id of an anon_vma or None), dangling,
-    /// shared, mapped_by, swapped_by (pids).
+    /// `processes`: pid, parent (the pid of its parent, or 0). `vmas`: id, process (a pid), start, stop, index (of its
+    /// first page), prot, shared, accounted, dontfork, wipeonfork, anon_vma (an id or None), chain (ids of anon_vmas).
+    /// `anon_vmas`: id, root, parent, children, active, references, members (ids of VMAs in the order of a walk).
+    /// `pages`: id, index, mapping (id of an anon_vma or None), dangling, shared, mapped_by, swapped_by (pids).
     ///
     /// Raises:
-    ///     MemoryError: There is not enough for all of it.
+    ///     MemoryError: There is too little memory for the whole state.
     fn graph<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let graph = self.with_long(py, |model| {
             has_memory(model, ROW_BYTES)?;
@@ -217,21 +214,21 @@ impl Machine {
     ///     page: The id of a page: its walk is drawn, numbered in the order of a full walk.
     ///
     /// Returns:
-    ///     The picture. The same state gives the same one.
+    ///     The picture; the same for the same state.
     ///
     /// Raises:
     ///     TypeError: `page` is no integer.
-    ///     LookupError: There is no such page any more.
-    ///     ValueError: `page` is negative, or the family is too large for one picture: more than 32
-    ///         processes, 48 VMAs, 48 anon_vmas or, without `page`, 24 pages.
-    ///     RuntimeError: Other threads never left the machine alone for long enough.
+    ///     LookupError: There is no such page.
+    ///     ValueError: `page` is negative, or the family is too large for one picture: more than 32 processes, 48 VMAs,
+    ///         48 anon_vmas or, without `page`, 24 pages.
+    ///     RuntimeError: Other threads changed the machine during every attempt.
     #[pyo3(signature = (page=None))]
     fn draw<'py>(slf: &Bound<'py, Self>, page: Option<PageId>) -> PyResult<Bound<'py, PyAny>> {
         let drawing = slf.py().import("memgroup.display.rmap")?;
         drawing.call_method1("draw", (slf, page.map(PageId::number)))
     }
 
-    /// Return what Jupyter shows: None for a family that is too large for one picture.
+    /// Return the picture for Jupyter, or None for a family that is too large for one.
     fn _repr_svg_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("memgroup.display.rmap")?.call_method1("svg_or_none", (slf,))
     }

@@ -14,7 +14,7 @@ use crate::rmap::{Advice, Mmap, Mremap, PageId, Prot};
 
 #[pymethods]
 impl Process {
-    /// Its number: 1 for a machine's first process, and never given again.
+    /// Its number: 1 for a machine's first process; never reused.
     #[getter]
     fn pid(&self) -> u64 {
         self.id.pid()
@@ -32,21 +32,21 @@ impl Process {
         self.machine.get().with(py, |model| model.is_alive(self.id))
     }
 
-    /// Map pages, none of which is there until it is touched.
+    /// Map pages, without memory until they are accessed.
     ///
     /// Args:
     ///     pages: How many.
-    ///     prot: What may be done with them: letters of "rwx", or "" for nothing.
+    ///     prot: Their permissions: letters of "rwx", or "" for none.
     ///     shared: Whether the process and its children see each other's writes.
-    ///     at: The first page address; without one, the mapping keeps a page away from every other.
+    ///     at: The first page address; by default, at least one page away from every other mapping.
     ///
     /// Returns:
     ///     The VMA. It can be a neighbour that has grown.
     ///
     /// Raises:
     ///     TypeError: An argument is of the wrong type.
-    ///     ValueError: The process has exited, a page of the range is mapped already, or it is no range.
-    ///     MemoryError: No hole is large enough, or there is no memory for what the mapping is made of.
+    ///     ValueError: The process has exited, a page of the range is mapped already, or the range is invalid.
+    ///     MemoryError: No free range is large enough, or there is no memory for the model.
     #[pyo3(
         signature = (pages, *, prot=Prot::READ_WRITE, shared=false, at=None),
         text_signature = "($self, pages, *, prot='rw', shared=False, at=None)",
@@ -57,11 +57,11 @@ impl Process {
         Ok(Vma::new(self.machine.bind(py), self.id, vma))
     }
 
-    /// Unmap whatever there is in a range.
+    /// Unmap all pages in a range.
     ///
     /// Raises:
     ///     TypeError: An argument is no integer.
-    ///     ValueError: The process has exited, or it is no range.
+    ///     ValueError: The process has exited, or the range is invalid.
     #[pyo3(signature = (page, pages))]
     fn munmap(&self, py: Python<'_>, page: Address, pages: Pages) -> PyResult<()> {
         Ok(self.machine.get().with(py, |model| model.munmap(self.id, page.0, pages.0))??)
@@ -70,9 +70,9 @@ impl Process {
     /// Move pages to other addresses. They keep their index, by which a walk finds them.
     ///
     /// Args:
-    ///     page: The first page address, of the range as it is.
+    ///     page: The first page address of the range.
     ///     pages: How many, all of one VMA.
-    ///     to: The first page address that they get. Whatever is mapped there is unmapped.
+    ///     to: The new first page address. Pages that are mapped there are unmapped.
     ///     dontunmap: Whether the range stays mapped, without its pages (MREMAP_DONTUNMAP).
     ///
     /// Returns:
@@ -80,9 +80,9 @@ impl Process {
     ///
     /// Raises:
     ///     TypeError: An argument is of the wrong type.
-    ///     LookupError: A page of the range is not mapped; nothing has changed then.
-    ///     ValueError: The process has exited, it is no range, it is of several VMAs, or both ranges overlap.
-    ///     MemoryError: There is no memory for what the moved range is made of.
+    ///     LookupError: A page of the range is not mapped; then nothing has changed.
+    ///     ValueError: The process has exited, the range is invalid or has several VMAs, or both ranges overlap.
+    ///     MemoryError: There is no memory for the model.
     #[pyo3(signature = (page, pages, to, *, dontunmap=false))]
     fn mremap(&self, py: Python<'_>, page: Address, pages: Pages, to: Address, dontunmap: bool) -> PyResult<Vma> {
         let wanted = Mremap { page: page.0, pages: pages.0, to: to.0, dont_unmap: dontunmap };
@@ -90,36 +90,36 @@ impl Process {
         Ok(Vma::new(self.machine.bind(py), self.id, vma))
     }
 
-    /// Change what may be done with a range, all of which must be mapped.
+    /// Change the permissions of a range, all of which must be mapped.
     ///
     /// Raises:
     ///     TypeError: An argument is of the wrong type.
-    ///     LookupError: A page of the range is not mapped; nothing has changed then.
-    ///     ValueError: The process has exited, it is no range, or `prot` is unknown.
+    ///     LookupError: A page of the range is not mapped; then nothing has changed.
+    ///     ValueError: The process has exited, the range is invalid, or `prot` is unknown.
     #[pyo3(signature = (page, pages, prot))]
     fn mprotect(&self, py: Python<'_>, page: Address, pages: Pages, prot: Prot) -> PyResult<()> {
         Ok(self.machine.get().with(py, |model| model.mprotect(self.id, page.0, pages.0, prot))??)
     }
 
-    /// Say what a fork is to do with a range, all of which must be mapped.
+    /// Set what a fork does with a range, all of which must be mapped.
     ///
     /// Args:
     ///     page: The first page address.
     ///     pages: How many.
-    ///     advice: "dontfork" (a child does not get it), "wipeonfork" (a child gets it empty; private
-    ///         mappings only), or what undoes them, "dofork" and "keeponfork".
+    ///     advice: "dontfork" (a child does not inherit it), "wipeonfork" (a child inherits it empty; private mappings
+    ///         only), or "dofork" and "keeponfork", which undo these.
     ///
     /// Raises:
     ///     TypeError: An argument is of the wrong type.
-    ///     LookupError: A page of the range is not mapped; nothing has changed then.
-    ///     ValueError: The process has exited, it is no range, a shared mapping is to be wiped, or `advice`
+    ///     LookupError: A page of the range is not mapped; then nothing has changed.
+    ///     ValueError: The process has exited, the range is invalid, "wipeonfork" is for a shared mapping, or `advice`
     ///         is unknown.
     #[pyo3(signature = (page, pages, advice))]
     fn madvise(&self, py: Python<'_>, page: Address, pages: Pages, advice: Advice) -> PyResult<()> {
         Ok(self.machine.get().with(py, |model| model.madvise(self.id, page.0, pages.0, advice))??)
     }
 
-    /// Write a page. One that others may see is copied first.
+    /// Write to a page. A page that other processes may see is copied first.
     ///
     /// Returns:
     ///     The id of the page that is there now.
@@ -137,8 +137,7 @@ impl Process {
     /// Read a page.
     ///
     /// Returns:
-    ///     The id of the page that is there now, or None for the page of zeros that stands for all that was
-    ///     never written.
+    ///     The id of the page that is there now, or None for the page of zeros, where nothing was written.
     ///
     /// Raises:
     ///     TypeError: `page` is no integer.
@@ -150,7 +149,7 @@ impl Process {
         Ok(self.machine.get().with(py, |model| model.read(self.id, page.0))??.map(PageId::number))
     }
 
-    /// Return the id of the page at an address, in memory or in swap, without touching it; None if none.
+    /// Return the id of the page at an address, in memory or in swap, or None; access nothing.
     ///
     /// Raises:
     ///     TypeError: `page` is no integer.
@@ -161,13 +160,13 @@ impl Process {
         Ok(self.machine.get().with(py, |model| model.page_at(self.id, page.0))??.map(PageId::number))
     }
 
-    /// Fork: return the child, or with a number so many children, one after the other, in a list.
+    /// Fork and return the child; with a number, fork so many children and return them in a list.
     ///
     /// Raises:
     ///     TypeError: `n` is no integer.
     ///     ValueError: The process has exited, or `n` is negative.
-    ///     MemoryError: There would be more processes than Linux numbers, 4,194,304, or there is no memory
-    ///         for them; none is forked then.
+    ///     MemoryError: There would be more processes than Linux numbers, 4,194,304, or there is no memory for them;
+    ///         then none is forked.
     #[pyo3(signature = (n=None, /))]
     fn fork<'py>(&self, py: Python<'py>, n: Option<Children>) -> PyResult<Bound<'py, PyAny>> {
         let machine = self.machine.bind(py);

@@ -18,7 +18,7 @@ impl Vma {
         self.id.number()
     }
 
-    /// The process it is or was of.
+    /// The process that it belongs or belonged to.
     #[getter]
     fn process(&self, py: Python<'_>) -> Process {
         Process::new(self.machine.bind(py), self.owner)
@@ -43,19 +43,19 @@ impl Vma {
         Ok(row.end - row.start)
     }
 
-    /// The index of its first page: that address, until `mremap` moves a VMA that has pages.
+    /// The index of its first page: its address, unless `mremap` has moved a VMA with pages.
     #[getter]
     fn index(&self, py: Python<'_>) -> PyResult<u64> {
         Ok(self.row(py)?.index)
     }
 
-    /// What may be done with them: letters of "rwx".
+    /// Their permissions: letters of "rwx".
     #[getter]
     fn prot(&self, py: Python<'_>) -> PyResult<String> {
         Ok(self.row(py)?.prot.letters())
     }
 
-    /// Whether children share its writes.
+    /// Whether children see its writes, and it theirs.
     #[getter]
     fn shared(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.row(py)?.shared)
@@ -67,7 +67,7 @@ impl Vma {
         Ok(self.row(py)?.anon_vma.map(AnonVmaId::number))
     }
 
-    /// The ids of the anon_vmas of its chain: newest first where copies keep the order.
+    /// The ids of the anon_vmas of its chain, newest first if copies keep the order.
     #[getter]
     fn chain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let row = self.row(py)?;

@@ -20,7 +20,7 @@ impl FrameReader {
         Err(made_by_group("FrameReader", "group.frames(source)"))
     }
 
-    /// The part that has arrived of a message that is unfinished: a block that shares its bytes.
+    /// The part of an unfinished message that has arrived: a block that shares its bytes.
     ///
     /// None if there is no such message.
     #[getter]
@@ -28,13 +28,13 @@ impl FrameReader {
         self.unfinished(py)
     }
 
-    /// How many bytes an unfinished message still lacks; 0 if there is no such message.
+    /// How many bytes of an unfinished message have not arrived; 0 if there is no such message.
     #[getter]
     fn missing(&self) -> PyResult<usize> {
         self.lacking()
     }
 
-    /// A copy of what was read from the stream and is in no message yet.
+    /// A copy of the bytes that were read from the stream and are in no message yet.
     #[getter]
     fn ahead<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         self.read_ahead(py)
@@ -48,31 +48,30 @@ impl FrameReader {
 
     /// Return the next messages as a list, from one call and without an object for each.
     ///
-    /// There are fewer only if the stream ends before, or is out of step; the next call says so. Whatever
-    /// else this raises, what has arrived stays with the reader, and the next call goes on.
+    /// The list has fewer only if the stream ends or has a bad length; the next call raises the error. After any other
+    /// exception the reader keeps the messages that have arrived, and the next call continues.
     ///
     /// Args:
     ///     count: How many.
     ///
     /// Raises:
-    ///     BlockingIOError: A stream that does not block has no more right now.
+    ///     BlockingIOError: A non-blocking stream has no more bytes now.
     ///     TimeoutError: The socket's timeout has passed.
-    ///     MemoryError: The group has no room. `take(reader.pending)` returns what it had room for.
+    ///     MemoryError: The group has no room. `take(reader.pending)` returns the messages that it had room for.
     ///     EOFError: The stream ended within the next message.
-    ///     ValueError: The stream is out of step from the next message on, or the group is freed.
+    ///     ValueError: The next message is too large or has a bad length, or the group is freed.
     #[pyo3(name = "take")]
     fn take_many<'py>(&self, py: Python<'py>, count: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, MemList>>> {
         self.take(py, &Goal::Count(natural(count, "count")?), None, 0)
     }
 
-    /// Return the messages up to the first that is the last, and this one, as a list.
+    /// Return the messages up to and including the first one that `last` matches, as a list.
     ///
-    /// Where the stream ends before, or is out of step, the list is what came until then.
+    /// If the stream ends or has a bad length before, the list has the messages until then.
     ///
     /// Args:
-    ///     last: The bytes that the last message starts with; any message starts with none. Or a function
-    ///         that is called with each message, as a block, and returns true for the last. Bytes need no
-    ///         block.
+    ///     last: The bytes that the last message starts with (faster, as it makes no blocks), or a function that is
+    ///         called with each message as a block and returns true for the last.
     ///
     /// Raises:
     ///     BlockingIOError, TimeoutError, MemoryError, EOFError, ValueError: As `take`.
@@ -80,9 +79,9 @@ impl FrameReader {
         self.take(py, &Goal::last(last)?, None, 0)
     }
 
-    /// Give up what has arrived of messages: it is no view of the group any more. The stream stays open.
+    /// Drop the bytes of unfinished messages, which then are no view of the group. The stream stays open.
     ///
-    /// Receiving raises ValueError afterwards.
+    /// Later calls that receive raise ValueError.
     fn close(&self) -> PyResult<()> {
         self.give_up()
     }
@@ -101,7 +100,7 @@ impl FrameReader {
     /// For `memgroup.aio`: return the next message; None if it is not complete after reading `most` bytes.
     ///
     /// Raises:
-    ///     BlockingIOError: There is nothing to read right now.
+    ///     BlockingIOError: There are no bytes to read now.
     ///     StopIteration: The stream has ended.
     fn _advance<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Option<Bound<'py, MemBlock>>> {
         match self.receive(py, Some(most))? {
@@ -113,10 +112,10 @@ impl FrameReader {
 
     /// For `memgroup.aio`: return a buffer for the next bytes of the stream, which the caller stores.
     ///
-    /// It is taken back by the next call of any method that receives.
+    /// The next call of any method that receives invalidates it.
     ///
     /// Raises:
-    ///     RuntimeError: There is a message to be received first.
+    ///     RuntimeError: A complete message must be received first.
     fn _offer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         self.offer(py)
     }
@@ -131,7 +130,7 @@ impl FrameReader {
     /// The first `tested` messages are known not to be the last.
     ///
     /// Raises:
-    ///     BlockingIOError: There is nothing to read right now.
+    ///     BlockingIOError: There are no bytes to read now.
     fn _take<'py>(
         &self,
         py: Python<'py>,

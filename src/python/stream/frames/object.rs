@@ -31,9 +31,9 @@ use crate::slot::Mirror;
 
 /// Receives length-prefixed messages from a stream, each as a block of a group: an iterator of blocks.
 ///
-/// Made by a group's `frames`. What was received of an unfinished message stays with the reader, and whatever a call
-/// raises, the next goes on where it stopped. An unfinished message counts as a view of the group. One thread at a time
-/// can receive; `free()` in another does not wait for it.
+/// A group's `frames` makes it. After any exception the next call continues where the last one stopped: the reader
+/// keeps the bytes of an unfinished message. An unfinished message counts as a view of the group. Only one thread at a
+/// time can receive; `free()` in another thread does not wait for it.
 #[pyclass(frozen, weakref, module = "memgroup")]
 pub(crate) struct FrameReader {
     pub(super) group: Py<MemGroup>,
