@@ -210,7 +210,7 @@ pub enum Error {
     BorrowedWritable,
 
     /// Borrowed memory that can only be read has no read-write mirror.
-    #[error("memory that was borrowed to be read cannot be written: write to a copy (MemGroup::copy)")]
+    #[error("memory that was borrowed read-only cannot be written: write to a copy (MemGroup::copy)")]
     BorrowedReadOnly,
 
     /// What a secret group borrows would be no secret.

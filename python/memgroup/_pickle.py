@@ -124,7 +124,7 @@ def _receiver(nbytes: int, readonly: bool) -> MemGroup:
         return _receiving.group(nbytes)
     if readonly and group.backing == "anonymous":
         raise ValueError(
-            f"what was protected cannot be loaded into the group {group.name!r}, which is anonymous and so "
+            f"a protected object cannot be loaded into the group {group.name!r}, which is anonymous and so "
             'has no read-only mirror: load it into one made with backing="memfd"'
         )
     return group

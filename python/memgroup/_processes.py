@@ -101,7 +101,7 @@ def fetch(address: str, pid: int, missing: Numbers) -> list[int]:
         except (OSError, EOFError) as error:
             raise ConnectionError(
                 f"process {pid}, which sent this object, has ended before its memory was received: "
-                "let it live until then"
+                "keep it until it is received"
             ) from error
         # They are the caller's from now on.
         undo.pop_all()

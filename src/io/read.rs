@@ -168,10 +168,10 @@ impl From<Unreadable> for io::Error {
                 Self::new(io::ErrorKind::OutOfMemory, Error::Unlocked { wanted: SPILL_BYTES, locked, limit })
             }
             Unreadable::GoesOn { announced: true } => {
-                Self::new(io::ErrorKind::FileTooLarge, "it grew while it was read by more than 64 MiB")
+                Self::new(io::ErrorKind::FileTooLarge, "it grew by more than 64 MiB while it was read")
             }
             Unreadable::GoesOn { announced: false } => {
-                Self::new(io::ErrorKind::FileTooLarge, "it announces no size and goes on beyond 64 MiB")
+                Self::new(io::ErrorKind::FileTooLarge, "it has no size, and more than 64 MiB of content")
             }
         }
     }

@@ -16,9 +16,7 @@ pub(crate) enum PatternError {
     #[error("{0}")]
     Syntax(Box<regex_syntax::Error>),
     /// No line has a line feed in it.
-    #[error(
-        "a regular expression cannot match a line feed, for it is matched line by line: search for the lines one by one"
-    )]
+    #[error("a regular expression is matched line by line, so it cannot match a line feed: search for each line")]
     LineFeed,
     /// It is too large, say.
     #[error("{0}")]

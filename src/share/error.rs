@@ -65,7 +65,7 @@ pub enum ShareError {
     },
 
     /// What came is no message.
-    #[error("what came over the socket is no message that memgroup has sent: {0}")]
+    #[error("the message on the socket is none of memgroup's: {0}")]
     Malformed(#[from] Malformed),
 
     /// A message came without its descriptors, or with others than it says.
@@ -81,7 +81,7 @@ pub enum ShareError {
     },
 
     /// The memory that came is not such that reading it can be made safe.
-    #[error("the memory that came over the socket is refused: {0}")]
+    #[error("the memory that was received is refused: {0}")]
     Unfit(String),
 
     /// The message names memory that has not come over this socket.
@@ -92,7 +92,7 @@ pub enum ShareError {
     Unknown,
 
     /// The message names bytes that its sender has not committed.
-    #[error("the message names bytes that are not in memory: a sender commits what it hands over")]
+    #[error("the message names bytes that its sender has not committed")]
     Uncommitted,
 }
 

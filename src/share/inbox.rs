@@ -114,7 +114,7 @@ impl Inbox {
             new.insert(announcement.segment, map(known, announcement, file)?);
         }
         if self.segments.len() + new.len() > MAX_SEGMENTS {
-            return Err(ShareError::Unfit(format!("there is more than {MAX_SEGMENTS} of it over one socket")));
+            return Err(ShareError::Unfit(format!("it is more than {MAX_SEGMENTS} pieces over one socket")));
         }
         let segments = message.object.segments();
         let find = |segment: &SegmentId| {
@@ -177,7 +177,7 @@ fn map(
     match known {
         // Parent and child, who have the socket both, have announced it.
         Some(mapped) if mapped.is_same(file.as_fd()) => Ok(Arc::clone(mapped)),
-        Some(_) => Err(ShareError::Unfit("other memory of the same number came before".into())),
+        Some(_) => Err(ShareError::Unfit("other memory with the same number was received before".into())),
         None => {
             let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
             Ok(Arc::new(ReceivedFile::map(file, capacity)?))

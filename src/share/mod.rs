@@ -174,7 +174,7 @@ pub(crate) fn range(memory: &ReceivedFile, extent: &Extent) -> Result<(usize, us
     let len = usize::try_from(extent.len).map_err(|_| beyond())?;
     let end = offset.checked_add(len).filter(|&end| end <= memory.len()).ok_or_else(beyond)?;
     let is_solid = memory.is_solid(offset..end);
-    let is_solid = is_solid.map_err(|refusal| refusal.during("looking at the memory of another process".into()))?;
+    let is_solid = is_solid.map_err(|refusal| refusal.during("checking the memory of another process".into()))?;
     if is_solid { Ok((offset, len)) } else { Err(ShareError::Uncommitted) }
 }
 

@@ -152,7 +152,7 @@ class TestCommand:
 
     def test_a_file_of_proc_without_end_is_listed_as_unreadable(self):
         facts = run_json("/proc/self/pagemap", status=2)
-        reason = "Announces no size and goes on beyond 64 MiB"
+        reason = "Has no size, and more than 64 MiB of content"
         assert facts["unreadable"]["files"] == [{"path": "/proc/self/pagemap", "reason": reason}]
         assert (facts["files"], facts["complete"], facts["group"]["requested"]) == (0, False, 0)
 

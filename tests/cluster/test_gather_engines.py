@@ -84,7 +84,7 @@ def test_no_batches():
 def test_a_batch_that_costs_every_worker_ends_the_job():
     engine = Fake(losses=1)
     with pytest.raises(
-        EngineError, match=f"a batch was given up: {MAX_LOST + 1} workers ended with it, the last: gone"
+        EngineError, match=f"a batch failed: {MAX_LOST + 1} workers ended with it, the last: gone"
     ):
         list(spread(engine, double, "", [1]))
     assert engine.closed == 1

@@ -178,7 +178,7 @@ def test_what_cannot_be_freed_is_refused_by_name(group, pool):
             pool.free(part)
     del part
     for wrong in (None, b"abc", bytearray(64), memoryview(b"abc"), group.alloc_many([64])):
-        with pytest.raises(TypeError, match=r"free\(\) takes a MemBlock that alloc\(\) gave, not "):
+        with pytest.raises(TypeError, match=r"free\(\) takes a MemBlock that alloc\(\) returned, not "):
             pool.free(wrong)
     pool.free(block)
     with pytest.raises(ValueError, match=r"this block \(object 0 of the pool\) was freed before"):

@@ -146,7 +146,7 @@ class TestPredict:
         [
             ("at least one byte, not 0", (0,)),
             ("no advice is called 'wipe'", (1, "memfd+wipe")),
-            ("nothing to advise", (1, "none+huge")),
+            ("no memory to advise", (1, "none+huge")),
             ("a backing is none, memfd", (1, "+huge")),
             ("not a shape", (1, "memfd", "ring")),
         ],

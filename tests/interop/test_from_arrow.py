@@ -144,7 +144,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("make", BROKEN.values(), ids=BROKEN)
 def test_tables_that_cannot_be_are_refused(make):
-    with pytest.raises(ValueError, match="the Arrow array is broken: where the record at index"):
+    with pytest.raises(ValueError, match="the Arrow array is broken: the position of the record at index"):
         MemGroup().from_arrow(make())
 
 

@@ -88,7 +88,8 @@ def test_blocks_of_several_slots_are_copied():
     matrix = np.asarray(made)
     assert [bytes(row) for row in matrix] == rows(made)
     with pytest.raises(
-        ValueError, match="at one distance in one slot, so an array of them is a copy: pass copy=None"
+        ValueError,
+        match="irregular distances or in several slots, so an array of them is a copy: pass copy=None",
     ):
         np.array(made, copy=False)
 
@@ -108,7 +109,7 @@ def test_types_and_copies_are_as_numpy_has_them(group):
 
 def test_blocks_of_several_sizes_are_no_matrix(group):
     with pytest.raises(
-        ValueError, match=r"of one size is a matrix: take list\.tolist\(\), or pyarrow\.array\(list\)"
+        ValueError, match=r"of one size is a matrix: use list\.tolist\(\) or pyarrow\.array\(list\)"
     ):
         np.asarray(group.copy_many([b"a", b"bc"]))
 

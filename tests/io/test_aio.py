@@ -442,7 +442,7 @@ def test_a_write_of_zero_bytes_is_an_error(child):
             try:
                 write()
             except OSError as error:
-                assert error.errno == errno.EIO and "nothing more is taken" in str(error), error
+                assert error.errno == errno.EIO and "accepts no more bytes" in str(error), error
             else:
                 raise AssertionError
     """)

@@ -138,7 +138,7 @@ def test_a_message_larger_than_the_limit_is_not_allocated(group, prefix, size):
         assert next(reader) == noise(1000)
         before = group.stats().as_dict()
         for _ in range(2):
-            with pytest.raises(ValueError, match=f"a message of {size} bytes .* limit of 1000.* out of step"):
+            with pytest.raises(ValueError, match=f"a message of {size} bytes .* limit of 1000.* at byte"):
                 next(reader)
         assert group.stats().as_dict() == before
         assert reader.ahead == size.to_bytes(prefix, "big") + b"rest"
@@ -165,7 +165,7 @@ def test_a_length_that_does_not_count_its_prefix(group):
         writer.sendall(framed(b"", counts_prefix=True) + framed(b"ab"))
         reader = group.frames(source, counts_prefix=True)
         assert next(reader) == b""
-        with pytest.raises(ValueError, match="a length of 2 does not count the 4 bytes that it has to"):
+        with pytest.raises(ValueError, match="a length of 2 does not include the 4 bytes that it must count"):
             next(reader)
 
 

@@ -293,7 +293,7 @@ def test_bytes_are_stored_into_buffers_that_were_offered(group):
         view = reader._offer()
         count = min(len(view), len(stream), 50_000)
         view[:count], stream = stream[:count], stream[count:]
-        with pytest.raises(RuntimeError, match="more than were asked for"):
+        with pytest.raises(RuntimeError, match="more than were requested"):
             reader._accept(2**40)
         view = reader._offer()
         view[:count] = view[:count]

@@ -86,7 +86,7 @@ def test_messages_are_those_of_tokio(size, offset, behind, skipped, sizes, read_
         assert [bytes(next(reader)) for _ in whole] == whole
         if is_refused:
             with pytest.raises(
-                ValueError, match=r"does not count the .* check length_offset, byteorder, skip"
+                ValueError, match=r"does not include the .* check length_offset, byteorder, skip"
             ):
                 next(reader)
         else:
@@ -126,7 +126,7 @@ def test_a_message_that_is_shorter_than_what_is_skipped_is_out_of_step(group, op
         assert next(reader) == b"abc"
         for _ in range(2):
             with pytest.raises(
-                ValueError, match=f"a length of {length} does not count the {counted} that it has to"
+                ValueError, match=f"a length of {length} does not include the {counted} that it must count"
             ):
                 next(reader)
         assert reader.ahead == length.to_bytes(4, "big")

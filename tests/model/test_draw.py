@@ -431,7 +431,7 @@ def test_a_machine_that_keeps_changing_is_refused(monkeypatch):
         return real(self)
 
     monkeypatch.setattr(Machine, "check", check)
-    with pytest.raises(RuntimeError, match="changed all the time"):
+    with pytest.raises(RuntimeError, match="other threads changed"):
         machine.draw()
 
 

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=argument(_backing),
         metavar="WHAT",
-        help="what the group is made of; give it again to compare",
+        help="the backing of the group; repeat the option to compare several",
     )
     add(
         "--shape",

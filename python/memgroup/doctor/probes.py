@@ -209,7 +209,7 @@ def _shared() -> Finding:
             works = arrived == b"sent" and memoryview(arrived).readonly and group.frozen
             here.close()
             with suppress(EOFError):
-                receiver.recv(there)  # the end, at which what came over the socket is forgotten
+                receiver.recv(there)  # the end of the socket, which frees what was received
     except (OSError, MemoryError, ValueError) as error:
         return Finding(TOPIC, name, OPTIONAL, "no", f"no shared group: {error}", {"works": False})
     if not works:

@@ -164,4 +164,4 @@ def _check_loss(reason: Exception, losses: int) -> None:
     if not isinstance(reason, LostWorker):
         raise reason
     if losses > MAX_LOST:
-        raise EngineError(f"a batch was given up: {losses} workers ended with it, the last: {reason}")
+        raise EngineError(f"a batch failed: {losses} workers ended with it, the last: {reason}")

@@ -112,7 +112,7 @@ class RayEngine:
         except self._ray.exceptions.RayError:
             raise
         except Exception as error:
-            raise EngineError(f"Ray does not answer any more ({error}): start it again") from None
+            raise EngineError(f"Ray no longer answers ({error}): start it again") from None
 
 
 def _loader() -> Callable[[bytes], Reply]:

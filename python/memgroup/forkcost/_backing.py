@@ -48,7 +48,7 @@ def read_backing(text: str) -> Backing:
     elif unknown := set(advice) - {"huge", "dontfork"}:
         raise ValueError(f"no advice is called {show_text(min(unknown))!r}; there are +huge and +dontfork")
     if kind == "none" and advice:
-        raise ValueError("where there is no memory there is nothing to advise: give none")
+        raise ValueError("the backing none has no memory to advise: leave +huge and +dontfork out")
     if not kind:
         raise ValueError("a backing is none, memfd, anonymous or a directory, then +huge and +dontfork")
     if kind not in {"none", "memfd", "anonymous"} and "/" not in kind and not os.path.isdir(kind):

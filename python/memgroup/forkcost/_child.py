@@ -206,7 +206,9 @@ class Family:
         while missing:
             said = _read(self._ready, missing)
             if _FAILED in said or not said:
-                raise OSError("the machine did not let the family grow: a fork failed")
+                raise OSError(
+                    "a fork of the family failed: the machine has too few processes or too little memory left"
+                )
             missing -= len(said)
 
     def _ask_the_parent(self) -> dict[str, Any]:

@@ -58,7 +58,7 @@ pub enum FormatError {
     #[error("delimiter must not be empty")]
     EmptyDelimiter,
     /// Of a varint, and of a delimiter, this says nothing.
-    #[error("{0} says nothing of such frames: leave it out")]
+    #[error("{0} does not apply to such messages: leave it out")]
     Meaningless(&'static str),
 }
 

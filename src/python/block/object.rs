@@ -273,7 +273,7 @@ impl MemBlock {
     fn why_read_only(&self, py: Python<'_>) -> &'static str {
         match self.while_there(py, |live| live.slot().is_writable()) {
             Ok(false) => {
-                "this block shows memory that was borrowed to be read: the group's copy(block) gives a writable one"
+                "this block shows memory that was borrowed read-only: the group's copy(block) gives a writable one"
             }
             _ if self.body.group.get().is_frozen() => {
                 "the group of this block is frozen: nothing in it can be written any more"

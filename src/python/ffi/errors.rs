@@ -40,7 +40,7 @@ impl From<Error> for PyErr {
                  or borrow memoryview(x).toreadonly()",
             ),
             Error::BorrowedReadOnly => PyValueError::new_err(
-                "memory that was borrowed to be read cannot be written: write to a copy, group.copy(x)",
+                "memory that was borrowed read-only cannot be written: write to a copy, group.copy(x)",
             ),
             Error::BorrowedSecret => PyValueError::new_err(
                 "a secret group cannot borrow memory, which it could neither lock nor overwrite: group.copy(x) copies it in",

@@ -71,7 +71,7 @@ impl Answers {
             format: this.format,
             shape: &this.shape,
             strides: &this.strides,
-            read_only: Some("what inspecting a list gives is read-only: change a copy"),
+            read_only: Some("the result of a search is read-only: change a copy"),
         };
         // SAFETY: CPython passes the buffer, and the object is frozen and owns the elements.
         unsafe { elements.export(slf, view, flags, || Ok(())) }

@@ -246,7 +246,7 @@ impl MemList {
         Err(PyTypeError::new_err(match self.check_mirror(py, Mirror::ReadWrite)? {
             Ok(()) => "this list is protected: the group's unprotect() gives a writable one",
             Err(_) => {
-                "this list shows memory that was borrowed to be read: the group's copy_many(list) gives a writable one"
+                "this list shows memory that was borrowed read-only: the group's copy_many(list) gives a writable one"
             }
         }))
     }

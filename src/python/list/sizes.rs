@@ -287,7 +287,7 @@ unsafe impl Send for Elements {}
 impl Elements {
     fn of(buffer: &Buffer, what: &str) -> PyResult<Self> {
         if buffer.is_indirect() {
-            return Err(PyValueError::new_err(format!("{what} must lie in one place: pass a copy of this buffer")));
+            return Err(PyValueError::new_err(format!("{what} must be contiguous: pass a copy of this buffer")));
         }
         let (start, stride) = (buffer.bytes().start, buffer.strides().first().copied());
         match buffer.shape() {

@@ -18,7 +18,7 @@ pub(crate) fn array_of<'py>(
     this.check(py)?;
     let size = this.size_of_all().ok_or_else(|| {
         PyValueError::new_err(
-            "only a list of blocks of one size is a matrix: take list.tolist(), or pyarrow.array(list), of blocks of many sizes",
+            "only a list of blocks of one size is a matrix: use list.tolist() or pyarrow.array(list) for several sizes",
         )
     })?;
     let numpy = PyModule::import(py, "numpy")?;
@@ -35,7 +35,7 @@ pub(crate) fn array_of<'py>(
         None if is_empty => numpy.call_method1("empty", ((this.len(), size), "u1"))?,
         None if copy == Some(false) => {
             return Err(PyValueError::new_err(
-                "the blocks of the list do not lie at one distance in one slot, so an array of them is a copy: pass copy=None",
+                "the blocks of the list lie at irregular distances or in several slots, so an array of them is a copy: pass copy=None",
             ));
         }
         None => {

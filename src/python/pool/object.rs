@@ -205,13 +205,13 @@ impl MemPool {
     /// BufferError: It has live views. ValueError: It is not one that `alloc` gave, or it was given back before.
     pub(crate) fn free(&self, py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<()> {
         let Ok(block) = object.cast::<MemBlock>() else {
-            let message = format!("free() takes a MemBlock that alloc() gave, not {}", type_name(object));
+            let message = format!("free() takes a MemBlock that alloc() returned, not {}", type_name(object));
             return Err(PyTypeError::new_err(message));
         };
         let block = block.get();
         let Some(hold) = block.hold().filter(|hold| hold.lease().epoch().pool == self.number) else {
             return Err(PyValueError::new_err(
-                "this block is not of this pool: free() takes what alloc() of the same pool gave",
+                "this block is not of this pool: free() takes a block that alloc() of the same pool returned",
             ));
         };
         if hold.is_part() {
@@ -280,7 +280,7 @@ fn is_of(state: &GroupState, epoch: &PoolEpoch) -> bool {
 fn freed_before(lease: &Lease) -> PyErr {
     let index = lease.node().index();
     PyValueError::new_err(format!(
-        "this block (object {index} of the pool) was freed before: free it once, or let its last reference go"
+        "this block (object {index} of the pool) was freed before: free it once, or delete its last reference"
     ))
 }
 

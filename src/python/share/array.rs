@@ -43,7 +43,7 @@ fn name_of(descr: &Descr<'_>) -> PyResult<String> {
 /// # Errors
 /// ValueError: They name none, or one whose elements are more than their bytes.
 fn named<'py>(py: Python<'py>, api: &'py Api, view: &View) -> PyResult<Descr<'py>> {
-    let wrong = |what: &str| PyValueError::new_err(format!("what came over the socket is no array: {what}"));
+    let wrong = |what: &str| PyValueError::new_err(format!("the array that was received is damaged: {what}"));
     let name = String::from_utf8_lossy(&view.format);
     let name = PyString::new(py, &name);
     let dtype = if view.format.starts_with(b"[") || view.format.starts_with(b"(") {
@@ -68,7 +68,7 @@ pub(super) fn over<'py>(block: Bound<'py, MemBlock>, view: &View) -> PyResult<Bo
     let api = Api::get(py)?;
     let descr = named(py, api, view)?;
     if !descr.0.getattr("subdtype")?.is_none() {
-        return Err(PyTypeError::new_err("what came over the socket is no array: its elements are arrays"));
+        return Err(PyTypeError::new_err("the array that was received is damaged: its elements are arrays"));
     }
     let numbers = |numbers: &[i64]| numbers.iter().map(|&number| number as isize).collect::<Vec<_>>();
     let (shape, strides) = (numbers(&view.shape), numbers(&view.strides));

@@ -12,9 +12,9 @@ impl From<ShareError> for PyErr {
         let message = error.to_string();
         match error {
             ShareError::Group(error) => refused_by_kernel(error, None),
-            ShareError::NotShared => {
-                PyValueError::new_err("only what a shared group holds can be sent: make it with MemGroup(shared=True)")
-            }
+            ShareError::NotShared => PyValueError::new_err(
+                "only objects of a shared group can be sent: make the group with MemGroup(shared=True)",
+            ),
             ShareError::Borrowed => PyValueError::new_err(
                 "memory that the group has borrowed cannot be sent: send a copy of it (group.copy(x))",
             ),

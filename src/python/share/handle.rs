@@ -112,5 +112,5 @@ pub(crate) fn shared_descriptor(number: [u8; 16]) -> PyResult<Option<RawFd>> {
 }
 
 pub(super) fn decoded(handle: &[u8]) -> PyResult<Message> {
-    Message::decode(handle).map_err(|why| PyValueError::new_err(format!("this is no handle of memgroup's: {why}")))
+    Message::decode(handle).map_err(|why| PyValueError::new_err(format!("this is not a handle of memgroup: {why}")))
 }

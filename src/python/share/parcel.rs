@@ -93,6 +93,6 @@ pub(crate) fn recv_parcel(sock: &Bound<'_, PyAny>) -> PyResult<ReceivedParcel> {
     let Arrived { object, memory } = Channel::of(fd)?.receive(fd, || waiting.wait())?;
     match object {
         Object::Memory(segments) => Ok(ReceivedParcel { memory: segments.into_iter().zip(memory).collect() }),
-        _ => Err(PyValueError::new_err("what came over the socket is an object, and no parcel")),
+        _ => Err(PyValueError::new_err("the message on the socket is an object, not a parcel")),
     }
 }

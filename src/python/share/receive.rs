@@ -32,7 +32,7 @@ pub(crate) fn receive<'py>(slf: &Bound<'py, MemGroup>, socket: &Bound<'py, PyAny
 pub(super) fn object_of<'py>(slf: &Bound<'py, MemGroup>, arrived: Arrived) -> PyResult<Bound<'py, PyAny>> {
     match arrived.object {
         Object::List(..) => return list_of(slf, &arrived).map(Bound::into_any),
-        Object::Memory(_) => return Err(PyValueError::new_err("what came over the socket is a parcel, and no object")),
+        Object::Memory(_) => return Err(PyValueError::new_err("the message on the socket is a parcel, not an object")),
         _ => {}
     }
     let block = block_of(slf, &arrived, &arrived.object.extent())?;

@@ -141,7 +141,7 @@ pub(crate) fn timed_out() -> PyErr {
 #[cold]
 pub(crate) fn os_error(code: i32, file: Option<&Bound<'_, PyAny>>) -> PyErr {
     let words = match code {
-        libc::EAGAIN if file.is_none() => "nothing can be moved right now: call again".to_owned(),
+        libc::EAGAIN if file.is_none() => "the stream is not ready now: call again when it is".to_owned(),
         code => io::Error::from_raw_os_error(code).to_string(),
     };
     let words = words.split(" (os error").next().unwrap_or_default().to_owned();

@@ -101,14 +101,14 @@ pub(crate) fn stopped(py: Python<'_>, list: &MemList, stop: Stop, call: Call) ->
         Stop::TooManyIovecs => PyOSError::new_err((
             libc::EMSGSIZE,
             match call.is_input() {
-                true => "no message comes in so many pieces or bytes: receive into fewer blocks".to_owned(),
+                true => "a message cannot have so many pieces or bytes: receive into fewer blocks".to_owned(),
                 false => format!(
                     "no message is made of more than {MAX_IOVECS} pieces or so many bytes: send list.join(), or \
                      fewer blocks"
                 ),
             },
         )),
-        Stop::TakesNothing => PyOSError::new_err((libc::EIO, "nothing more is taken there, and no reason was given")),
+        Stop::TakesNothing => PyOSError::new_err((libc::EIO, "the output accepts no more bytes and reports no error")),
         // The memory may have been taken away by force, which says more than "Bad address".
         Stop::Failed(code) => list.check(py).err().unwrap_or_else(|| os_error(code, None)),
     }

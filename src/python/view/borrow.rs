@@ -36,7 +36,7 @@ pub(crate) fn borrow<'py>(slf: &Bound<'py, MemGroup>, object: &Bound<'py, PyAny>
     }
     if !buffer.is_c_contiguous() {
         return Err(PyValueError::new_err(format!(
-            "cannot borrow a {} whose bytes do not lie one behind the other: group.copy(x) puts them in order",
+            "cannot borrow a {} whose bytes are not contiguous: use group.copy(x)",
             type_name(object)
         )));
     }

@@ -45,7 +45,7 @@ impl ViewLayout {
     /// The layout of a buffer.
     pub(crate) fn of(buffer: &Buffer<'_>) -> PyResult<Self> {
         if buffer.is_indirect() {
-            return Err(PyBufferError::new_err("a buffer with suboffsets does not live in one place"));
+            return Err(PyBufferError::new_err("a buffer with suboffsets is not contiguous: pass a copy"));
         }
         let (shape, strides) = (buffer.shape().to_vec(), buffer.strides().to_vec());
         let (origin, item_size) = (buffer.origin(), buffer.item_size());

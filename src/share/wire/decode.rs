@@ -31,7 +31,7 @@ impl Message {
             KIND_LIST => Object::List(header.extent, rest.columns(&header)?),
             _ => Object::Memory(rest.segments(MAX_NAMED)?),
         };
-        check(rest.0.is_empty(), "there are bytes behind its end")?;
+        check(rest.0.is_empty(), "it has bytes behind its end")?;
         Ok(Self { announced, retired, released, object })
     }
 }
@@ -57,7 +57,7 @@ impl Header {
     pub(crate) fn decode(bytes: &[u8; HEADER]) -> Result<Self> {
         check(
             bytes.starts_with(MAGIC),
-            "it is not memgroup's: something else was sent over the socket, or a part is missing",
+            "it does not begin as one: other code sent to the socket, or a part is missing",
         )?;
         check(bytes[4] == VERSION, "it is of another version of memgroup")?;
         let mut rest = Reader(&bytes[5..]);

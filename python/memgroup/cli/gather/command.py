@@ -57,14 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_search(add: _Add) -> None:
     add("--find", action="append", metavar="TEXT", help="print the lines with TEXT; repeat it for several")
-    add("-i", "--ignore-case", action="store_true", help="find TEXT in capital and small letters")
+    add("-i", "--ignore-case", action="store_true", help="ignore the case of letters")
     add("--regex", action="store_true", help="TEXT is a regular expression")
     add("-c", "--count", action="store_true", help="print path:number of lines, of every file")
     add("-l", "--files-with-matches", action="store_true", help="print the paths of files with TEXT")
-    add("-q", "--quiet", action="store_true", help="print nothing, and end at the first line with TEXT")
+    add("-q", "--quiet", action="store_true", help="print nothing, and exit at the first line with TEXT")
     add("-n", "--line-number", action="store_true", default=True, help="print line numbers (the default)")
     add("--no-line-number", dest="line_number", action="store_false", help="print path:text")
-    add("-a", "--text", action="store_true", help="take binary files for text")
+    add("-a", "--text", action="store_true", help="search binary files as text")
     add(
         "--color",
         choices=["auto", "always", "never"],
@@ -74,13 +74,13 @@ def _add_search(add: _Add) -> None:
 
 
 def _add_files(add: _Add) -> None:
-    add("--ignore", action="store_true", help="skip what the files .gitignore name, and .git")
+    add("--ignore", action="store_true", help="skip .git and the paths that the files .gitignore name")
     add(
         "--memory",
         type=argument(read_size),
         default=256 * 1024 * 1024,
         metavar="SIZE",
-        help="the most memory for what is read (default: 256M)",
+        help="the most memory for file contents (default: 256M)",
     )
     add(
         "--threads",
@@ -112,7 +112,7 @@ def _add_workers(add: _Add) -> None:
         type=argument(read_size),
         default=32 * 1024 * 1024,
         metavar="SIZE",
-        help="how much a worker gets at once (default: 32M)",
+        help="the most bytes that a worker gets at once (default: 32M)",
     )
 
 
@@ -129,7 +129,7 @@ def _table_path(text: str) -> str:
 
 
 def _add_report(add: _Add) -> None:
-    add("--stats", action="store_true", help="report; with --find to standard error, behind what was found")
+    add("--stats", action="store_true", help="report; with --find to standard error, after the lines")
     add(
         "--largest",
         type=argument(count_or_all),
@@ -149,13 +149,13 @@ def _add_report(add: _Add) -> None:
         "--limit",
         type=argument(read_size),
         metavar="SIZE",
-        help="the most memory that the group may commit (default: what the machine has)",
+        help="the most memory that the group may commit (default: no limit but the machine's)",
     )
     add(
         "--backing",
         default="memfd",
         metavar="WHERE",
-        help="where memory comes from: memfd, anonymous (nothing can be protected), "
+        help="the source of memory: memfd, anonymous (cannot be protected), "
         "or a directory for temporary files (default: %(default)s)",
     )
 

@@ -137,7 +137,9 @@ def read(machine: Machine, page_id: int | None) -> State:
             continue
         if machine.graph() == graph:
             return state
-    raise RuntimeError("the machine changed all the time while it was drawn: draw it while no thread uses it")
+    raise RuntimeError(
+        "other threads changed the machine while it was drawn: draw it while no thread uses it"
+    )
 
 
 def _read(

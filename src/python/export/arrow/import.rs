@@ -150,7 +150,7 @@ impl Records {
             )));
         }
         match records.first_wrong() {
-            Some(at) => Err(wrong(&format!("where the record at index {} lies cannot be", index + at))),
+            Some(at) => Err(wrong(&format!("the position of the record at index {} is impossible", index + at))),
             None => Ok(records),
         }
     }

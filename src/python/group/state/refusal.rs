@@ -27,9 +27,9 @@ impl Unavailable {
             Self::Reset => format!("this block was freed when its group {group:?} was reset: allocate a new one"),
             Self::Ended => format!("the group {group:?} has ended and is freed: use it within its with block"),
             Self::Freed => format!("the group {group:?} is freed: make a new one"),
-            Self::Frozen => format!(
-                "the group {group:?} is frozen, so that nothing more can be put into it: reset it, or use another group"
-            ),
+            Self::Frozen => {
+                format!("the group {group:?} is frozen and cannot allocate: reset it, or use another group")
+            }
             Self::Returned => "this block was freed: its pool's alloc() gives a new one".into(),
         })
     }

@@ -1,4 +1,4 @@
-//! What is raised where a stream ends within a frame, or is out of step.
+//! The exceptions for a stream that ends within a frame, or has a bad length.
 
 use pyo3::exceptions::{PyEOFError, PyValueError};
 use pyo3::prelude::*;
@@ -11,23 +11,23 @@ use crate::python::ffi::text::plural;
 #[cold]
 pub(super) fn out_of_step(OutOfStep { offset, frame, misfit }: OutOfStep) -> PyErr {
     let place = format!(
-        "the stream is out of step from message {frame} on, which begins at byte {offset} of what the reader received: close it"
+        "no message after it can be read (it is message {frame}, at byte {offset} of the received bytes): close the stream"
     );
     PyValueError::new_err(match misfit {
         Misfit::TooLarge { size, limit } => format!(
-            "a message of {size} byte{} is larger than the limit of {limit}: it is not received, and {place}, and if such \
-             messages are to be expected, pass a higher limit",
+            "a message of {size} byte{} is larger than the limit of {limit}, and {place}; pass a higher limit if such messages \
+             are expected",
             plural(usize::try_from(size).unwrap_or(usize::MAX))
         ),
         Misfit::TooSmall { length, counted } => format!(
-            "a length of {length} does not count the {counted} byte{} that it has to, its own or others: {place}, and check \
-             length_offset, byteorder, skip and adjust (or counts_prefix)",
+            "a length of {length} does not include the {counted} byte{} that it must count, and {place}; check length_offset, \
+             byteorder, skip and adjust (or counts_prefix)",
             plural(usize::try_from(counted).unwrap_or(usize::MAX))
         ),
-        Misfit::LongVarint => format!("a varint of more than 64 bits is no length: {place}"),
+        Misfit::LongVarint => format!("a varint of more than 64 bits is no length, and {place}"),
         Misfit::NoDelimiter { size, limit } => format!(
-            "{size} byte{} came without the delimiter, and the limit is {limit}: {place}, and if such messages are to be \
-             expected, pass a higher limit",
+            "a message has no delimiter in its first {size} byte{}, the limit is {limit}, and {place}; pass a higher limit if \
+             such messages are expected",
             plural(size)
         ),
     })

@@ -39,7 +39,7 @@ impl ReaderState {
         }
         let size = ahead.len().min(max_ahead);
         if size == 0 {
-            return Err(PyRuntimeError::new_err("there is a message to be received first"));
+            return Err(PyRuntimeError::new_err("a complete message must be received first"));
         }
         let scratch = match &self.scratch {
             Some(scratch) if scratch.bind(py).len() >= size => scratch.bind(py).clone(),
@@ -107,7 +107,7 @@ impl FrameReader {
         let offer = state.offer.take().ok_or_else(|| PyRuntimeError::new_err("no buffer was offered"))?;
         state.check_process()?;
         if count > offer.view.bind(py).len()? {
-            return Err(PyRuntimeError::new_err(format!("{count} bytes are more than were asked for")));
+            return Err(PyRuntimeError::new_err(format!("{count} bytes are more than were requested")));
         }
         state.keep(py, &offer, count)?;
         let is_ahead = offer.scratch.is_some();

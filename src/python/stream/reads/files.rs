@@ -83,10 +83,10 @@ fn unreadable_error(why: Unreadable, name: &Bound<'_, PyAny>) -> PyErr {
         Unreadable::NotRegular => error(libc::EINVAL, "Not a regular file".into()),
         Unreadable::Unlocked { locked, limit } => Error::Unlocked { wanted: SPILL_BYTES, locked, limit }.into(),
         Unreadable::GoesOn { announced: true } => {
-            error(libc::EFBIG, "Grew while it was read by more than 64 MiB".into())
+            error(libc::EFBIG, "Grew by more than 64 MiB while it was read".into())
         }
         Unreadable::GoesOn { announced: false } => {
-            error(libc::EFBIG, "Announces no size and goes on beyond 64 MiB".into())
+            error(libc::EFBIG, "Has no size, and more than 64 MiB of content".into())
         }
         Unreadable::TooLarge(size) => {
             let name = name.repr().map_or_else(|_| "a file".into(), |name| name.to_string());
