@@ -47,6 +47,13 @@ impl Slot {
         frozen.map_err(|refusal| refusal.during(format!("freezing slot {}", self.index.get())))
     }
 
+    /// Notes that all of the bytes `start..end` were written, and need not be looked for when they are sent.
+    pub(crate) fn note_written(&self, start: usize, end: usize) {
+        if let Some(shared) = self.shared() {
+            shared.note_written(start..end);
+        }
+    }
+
     /// Finds memory for what of the bytes `start..end`, all handed out, was never touched, so that others can read them.
     pub(crate) fn fill_holes(&self, start: usize, end: usize) -> Result<(), Error> {
         let refused = |refusal: Refusal| refusal.during(format!("committing slot {} to be sent", self.index.get()));

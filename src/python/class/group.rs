@@ -97,8 +97,11 @@ impl MemGroup {
         let source = BytesLike::of(data, slf.as_unbound())?;
         let raw = this.alloc_raw(py, source.len(), align.0)?;
         let from = source.source();
-        // SAFETY: the source keeps its bytes in place, and the raw block is as long, new and in the read-write mirror.
-        this.access(py, raw.into(), source.claim(), raw.len, move |to| unsafe { from.copy_to(to.bytes()) })?;
+        this.access(py, raw.into(), source.claim(), raw.len, move |to| {
+            // SAFETY: the source keeps its bytes in place, and the raw block is as long, new and in the read-write mirror.
+            unsafe { from.copy_to(to.bytes()) };
+            to.note_written();
+        })?;
         MemBlock::new(slf, raw, Mirror::ReadWrite)
     }
 

@@ -108,6 +108,17 @@ impl<'a> LiveBlock<'a> {
         Span { slot: self.raw.slot, offset, len: self.raw.len }
     }
 
+    /// Notes that all its bytes were written, which the kernel else finds out page by page when they are sent.
+    pub(crate) fn note_written(self) {
+        // It does not take long over fewer.
+        const MANY_BYTES: usize = 1 << 20;
+
+        if self.raw.len >= MANY_BYTES {
+            let Span { offset, len, .. } = self.span();
+            self.slot().note_written(offset, offset + len);
+        }
+    }
+
     /// A run of a list that begins where the raw block does, with this object.
     pub(crate) fn run(self, first: usize) -> Run {
         let Span { slot, offset, .. } = self.span();

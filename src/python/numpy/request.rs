@@ -102,7 +102,8 @@ impl<'py> Space<'py> {
         let from = Strided::new(Bytes::new(elements.data(), self.raw.len), size, &shape, &strides, &[]);
         let work = move |to: LiveBlock<'_>| {
             // SAFETY: the array keeps its elements, which go as often as they are read into the raw block; nobody knows of that yet.
-            unsafe { from.copy_to(to.bytes()) }
+            unsafe { from.copy_to(to.bytes()) };
+            to.note_written();
         };
         slf.get().access(slf.py(), self.raw.into(), None, self.raw.len, work)
     }

@@ -111,6 +111,11 @@ impl SharedFile {
         self.solid.covers(self.owner.as_fd(), range, true)
     }
 
+    /// Notes that all bytes of a range were written, so that there are no holes in it.
+    pub(crate) fn note_written(&self, range: Range<usize>) {
+        self.solid.note_written(range);
+    }
+
     /// Notes that the writable mapping of this process is gone.
     pub(super) fn close_to_writers(&self) {
         self.is_frozen.store(true, Ordering::Relaxed);
@@ -186,6 +191,15 @@ impl Solid {
             self.0.fetch_max(hole, Ordering::Relaxed);
         }
         Ok(hole >= range.end)
+    }
+
+    /// Remembers that there are no holes in a range: the kernel looks for them page by page.
+    fn note_written(&self, range: Range<usize>) {
+        if range.start <= self.0.load(Ordering::Relaxed) {
+            // Of a page that was written to at all, all is there.
+            let end = range.end.checked_next_multiple_of(page_size()).unwrap_or(range.end);
+            self.0.fetch_max(end, Ordering::Relaxed);
+        }
     }
 }
 
@@ -286,6 +300,12 @@ impl ReceivedFile {
         self.solid.covers(self.file.as_fd(), range, self.is_whole)
     }
 
+    /// Has it taken for granted that there are no holes in what its sender names, without a look at each page. That is for senders
+    /// who could do worse than have this process pay for the pages that it reads.
+    pub(crate) fn trust_sender(&self) {
+        self.solid.note_written(0..self.len);
+    }
+
     /// Whether nobody can write to it any more, the sender neither.
     pub(crate) fn is_frozen(&self) -> bool {
         let seals = fcntl(&self.file, FcntlArg::F_GET_SEALS).unwrap_or(0);
@@ -374,6 +394,28 @@ mod tests {
             assert_eq!(received.is_solid(page..2 * page), Ok(true));
             assert_eq!(received.is_solid(page..2 * page + 1), Ok(false));
         }
+    }
+
+    #[test]
+    fn what_was_written_is_known_from_the_start_of_the_file_on() {
+        let page = page_size();
+        let shared = SharedFile::create("shared-test", 8 * page).unwrap();
+        ftruncate(shared.owner(), 8 * page as i64).unwrap();
+        let solid = |range| shared.is_solid(range).unwrap();
+        shared.note_written(2 * page..3 * page);
+        assert!(!solid(2 * page..3 * page));
+        shared.note_written(0..page + 1);
+        shared.note_written(2 * page..3 * page - 1);
+        assert!(solid(0..3 * page) && solid(page..2 * page) && !solid(0..3 * page + 1));
+    }
+
+    #[test]
+    fn a_sender_who_is_trusted_has_no_holes() {
+        let page = page_size();
+        let received = ReceivedFile::map(sealed(4 * page, SealFlag::F_SEAL_SHRINK).unwrap(), 4 * page).unwrap();
+        assert_eq!(received.is_solid(0..page), Ok(false));
+        received.trust_sender();
+        assert_eq!(received.is_solid(page..4 * page), Ok(true));
     }
 
     #[test]
