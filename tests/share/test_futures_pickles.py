@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import select
+import sys
 from concurrent.futures.process import _ResultItem
 from multiprocessing import reduction
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from memgroup.futures import ProcessPoolExecutor, _worker
-from memgroup.futures._pickling import ATOMIC, SMALL
+from memgroup.futures._pickling import ATOMIC, SMALL, LargeBuffers, dumps
 from memgroup.futures._results import Links
 from memgroup.futures._tasks import TOGETHER, Arguments, Task
 
@@ -147,3 +148,19 @@ def keep(array):
 
 def kept_sums():
     return [int(array.sum()) for array in kept]
+
+
+class Plain:
+    def __init__(self, number):
+        self.number = number
+
+
+def test_pickling_calls_nothing_for_objects_that_are_no_groups():
+    objects, calls = [Plain(number) for number in range(1000)], []
+    sys.setprofile(lambda frame, event, _: event == "call" and calls.append(frame.f_code.co_name))
+    try:
+        data = dumps(objects, LargeBuffers(), pytest.fail)
+    finally:
+        sys.setprofile(None)
+    assert len(calls) < 100
+    assert [obj.number for obj in pickle.loads(data)] == list(range(1000))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import select
 import sys
-from collections import ChainMap
 from collections.abc import Callable
 from multiprocessing import reduction
 from pickle import PickleBuffer
@@ -57,7 +56,8 @@ def dumps(obj: Any, large: LargeBuffers, reduce: Reduce) -> bytes:
     array = getattr(sys.modules.get("numpy"), "ndarray", None)
     if array is not None:
         kinds.append(array)
-    table: Any = ChainMap(dict.fromkeys(kinds, reduce), pickler.dispatch_table)
+    # A dictionary: most objects have no entry, and the pickler finds that out for each of them.
+    table: Any = {**pickler.dispatch_table, **dict.fromkeys(kinds, reduce)}
     pickler.dispatch_table = table
     pickler.dump(obj)
     return file.getvalue()

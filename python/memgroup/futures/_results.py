@@ -113,11 +113,15 @@ class Links:
         with self.lock:
             self.unfinished += 1
 
-    def end_task(self, _future: object) -> None:
-        """Count it as done."""
+    def end_task(self, future: Future[Any] | None) -> None:
+        """Count it as done, and have its exception show the traceback that was sent with it."""
+        if future is not None and not future.cancelled():
+            show_traceback(future.exception())
         with self.lock:
             self.unfinished -= 1
-        self.close()
+            may_close = self.is_hanging_up and self.unfinished == 0
+        if may_close:
+            self.close()
 
     def hang_up(self) -> None:
         """Let workers end by themselves when the last result is there: perhaps nobody can tell them."""
@@ -226,9 +230,8 @@ def receive_error(came: tuple[BaseException, str]) -> BaseException:
     return error
 
 
-def show_traceback(future: Future[Any]) -> None:
+def show_traceback(error: BaseException | None) -> None:
     """Have a task's exception show the traceback that was sent with it, and not that of its sending."""
-    error = None if future.cancelled() else future.exception()
     if error is not None and isinstance(error.__context__, RemoteError):
         error.__cause__ = error.__context__
 
