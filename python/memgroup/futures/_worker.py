@@ -18,8 +18,10 @@ from memgroup.futures._end import Activity
 from memgroup.futures._pickling import ALIGN, ATOMIC, PROTOCOL, SMALL, LargeBuffers, dumps, is_plain
 from memgroup.futures._tasks import ArrivedTask
 
-# Results are put into one group up to so many bytes: its memory is written again when all of them are gone.
+# Results are put into one group up to so many bytes, or up to this part of all that the parent keeps: its
+# memory is written again when all of them are gone, and each slot takes descriptors of both processes.
 FULL = 8 * 1024 * 1024
+FULL_PART = 8
 
 # Groups without results that are kept, for their memory is warm.
 MAX_IDLE = 2
@@ -67,6 +69,7 @@ class ResultGroups:
         self.half = None if max_bytes is None else max_bytes // 2
         self.max_wait = max_wait
         self.groups: list[MemGroup] = []
+        self.full = FULL
         self.current: MemGroup | None = None
 
     def of_task(self, sock: socket.socket, nbytes: int = 0) -> MemGroup:
@@ -95,11 +98,17 @@ class ResultGroups:
                 self.groups.remove(group)
             else:
                 return group
-        if self.half is None and self.groups and self.groups[-1].stats().allocated < FULL:
+        if self.half is None and self.groups and self.groups[-1].stats().allocated < self.full:
             return self.groups[-1]
-        group = MemGroup(base=FIRST_SLOT, shared=True, limit=self.half, name="results")
-        self.groups.append(group)
-        return group
+        self.groups.append(MemGroup(base=self.first_slot(), shared=True, limit=self.half, name="results"))
+        return self.groups[-1]
+
+    def first_slot(self) -> int:
+        """Return the size of a new group's first slot, which holds all where the parent keeps many."""
+        under_way = self.under_way()
+        self.full = max(FULL, under_way // FULL_PART)
+        has_many = self.half is None and under_way > 0
+        return 1 << (2 * self.full - 1).bit_length() if has_many else FIRST_SLOT
 
     def wait(self, sock: socket.socket) -> None:
         """Wait until what is under way is no more than half of the worker's share."""
