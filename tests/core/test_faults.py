@@ -99,7 +99,8 @@ def test_permitted_accesses_at_the_edges_succeed(nursery, slot):
 
 STORES = {
     "memset": "ctypes.memset(ADDRESS, 1, 100)",
-    "memmove": "ctypes.memmove(ADDRESS, bytes(100), 100)",
+    # One store of the whole: of more, processors differ in which is the first.
+    "memmove": "ctypes.memmove(ADDRESS, bytes(16), 16)",
     "strcpy": "libc.strcpy(pointer(ADDRESS), b'abc')",
     "a typed store": "ctypes.c_uint64.from_address(ADDRESS).value = 1",
     "decrement (pthread_spin_lock)": "libc.pthread_spin_lock(pointer(ADDRESS))",

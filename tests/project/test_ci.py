@@ -16,6 +16,15 @@ def named_in(text: str) -> set[str]:
     return set(re.findall(r"\.ci/(\w+)", text))
 
 
+def files_named_in(script: str) -> set[str]:
+    return set(re.findall(r"\btests/[\w/]+\.py", (ROOT / ".ci" / script).read_text()))
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_a_script_names_tests_that_exist(script):
+    assert {path for path in files_named_in(script) if not (ROOT / path).is_file()} == set()
+
+
 def test_the_gate_calls_every_check():
     (loop,) = re.findall(r"for check in (.*); do", (ROOT / ".ci/run").read_text())
     assert {step.strip('"').split()[0] for step in re.findall(r'"[^"]*"|\w+', loop)} == CHECKS

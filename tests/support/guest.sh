@@ -15,18 +15,31 @@ of_command_line() { # name
     sed -n "s/.* $1=\([^ ]*\).*/\1/p" /proc/cmdline
 }
 
-put() { # name=value; a file below /proc/sys, or shmem_enabled
+file_of() { # name; a file below /proc/sys, or shmem_enabled
     case $1 in
-        shmem_enabled=*) echo "${1#*=}" > /sys/kernel/mm/transparent_hugepage/shmem_enabled ;;
-        *=*) echo "${1#*=}" > "/proc/sys/${1%%=*}" ;;
-    esac || echo "this kernel has no $1"
+        shmem_enabled) echo /sys/kernel/mm/transparent_hugepage/shmem_enabled ;;
+        *) echo "/proc/sys/$1" ;;
+    esac
 }
 
-run_tests() { # as the user that the command line names
-    set -- python -m pytest -q -rs --color=no -p no:cacheprovider $(of_command_line tests | tr , ' ')
-    case $(of_command_line who) in
-        root) "$@" ;;
-        *) as_nobody "$@" ;;
+set_to() { # file value; nothing where no file is named
+    [ -z "$1" ] || echo "$2" > "$1" || echo "this kernel has no $1"
+}
+
+value_in() { # file; of several words, the one in brackets
+    sed 's/.*\[\(.*\)\].*/\1/' "$1"
+}
+
+run_tests() { # user setting
+    local tests
+    case $2 in
+        cgroup2 | user | python) tests=$(of_command_line tests) ;;
+        *) tests=$(of_command_line setting_tests) ;;
+    esac
+    set -- "$1" python -m pytest -q -rs --color=no -p no:cacheprovider $(echo "$tests" | tr , ' ')
+    case $1 in
+        root) shift && "$@" ;;
+        *) shift && as_nobody "$@" ;;
     esac
 }
 
@@ -34,18 +47,32 @@ as_nobody() { # command
     python -c 'import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534); os.execvp(sys.argv[1], sys.argv[1:])' "$@"
 }
 
+run_setting() { # setting user
+    case $1 in
+        model)
+            mkswap /dev/vdb > /dev/null && swapon /dev/vdb
+            (cd tests && python -m support.kernel_history "$HISTORIES")
+            swapoff /dev/vdb
+            ;;
+        lib | contract) "target/$1" --test-threads 1 | grep -v '\.\.\. ok$' ;;
+        machine*) (cd tests && python -m support.exhaustion "$RUNS" machine) ;;
+        cgroup2) run_tests "$2" "$1"; (cd tests && python -m support.exhaustion "$RUNS") ;;
+        *) run_tests "$2" "$1" ;;
+    esac
+}
+
 echo "kernel: $(uname -v | sed -n 's/.*Debian \([0-9.]*\).*/\1/p')"
-put "$(of_command_line set)"
-case $(of_command_line setting) in
-    model)
-        mkswap /dev/vdb > /dev/null && swapon /dev/vdb
-        cd tests && python -m support.kernel_history "$HISTORIES"
-        ;;
-    lib | contract) "target/$(of_command_line setting)" --test-threads 1 | grep -v '\.\.\. ok$' ;;
-    machine*) cd tests && python -m support.exhaustion "$RUNS" machine ;;
-    cgroup2) run_tests; cd tests && python -m support.exhaustion "$RUNS" ;;
-    *) run_tests ;;
-esac
-echo "the end"
+for setting in $(of_command_line settings | tr , ' '); do
+    IFS=: read -r name who set << END
+$setting
+END
+    echo "setting: $name"
+    file=${set:+$(file_of "${set%%=*}")}
+    before=${file:+$(value_in "$file")}
+    set_to "$file" "${set#*=}"
+    run_setting "$name" "$who"
+    set_to "$file" "$before"
+    echo "the end of $name"
+done
 sync
 poweroff -f

@@ -237,22 +237,25 @@ def differences(seeds: range, *, swap: bool, policy: str, verbose: bool = False)
 
 
 def main(histories: int) -> None:
-    """Print a line for the running policy without and with swap, and for every other one with swap."""
+    """Print rows: the running policy, for one half without and one with swap, and every other policy."""
     half = range(histories // 2)
     running = Machine("running").policy
-    for swap in (False, True):
-        kind = "with swap" if swap else "without swap"
-        try:
-            differing, compared = differences(half, swap=swap, policy="running", verbose=True)
-            amounts = ", ".join(f"{what} {number:,}" for what, number in sorted(compared.items()))
-            print(f"model: {running} {kind}: {differing} of {len(half)} differ ({amounts})", flush=True)
-        except UnavailableError as reason:
-            print(f"model: {kind}: skipped: {reason}", flush=True)
-            return
+    row(f"{running}, the kernel's own, without swap", half, swap=False, policy="running", verbose=True)
+    try:
+        row(f"{running}, the kernel's own, with swap", half, swap=True, policy="running", verbose=True)
+    except UnavailableError as reason:
+        print(f"model: | with swap | – | skipped: {reason} | – |", flush=True)
+        return
     # Pages alone tell few policies from each other; the walks do.
     for policy in (policy for policy in POLICIES if policy != running):
-        differing, _ = differences(half[:3], swap=True, policy=policy)
-        print(f"model: {policy} with swap: {differing} of {len(half[:3])} differ", flush=True)
+        row(f"{policy}, a wrong one, with swap", half[:3], swap=True, policy=policy)
+
+
+def row(what: str, seeds: range, *, swap: bool, policy: str, verbose: bool = False) -> None:
+    """Compare, and print a row of the table of .ci/kernels."""
+    differing, compared = differences(seeds, swap=swap, policy=policy, verbose=verbose)
+    amounts = ", ".join(f"{what} {number:,}" for what, number in sorted(compared.items()))
+    print(f"model: | {what} | {len(seeds)} | {differing} | {amounts or '–'} |", flush=True)
 
 
 if __name__ == "__main__":
