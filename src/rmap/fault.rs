@@ -81,6 +81,7 @@ impl Machine {
             if self.rules.moves {
                 self.pages[shown].mapping = self.own(vma);
             }
+            self.pages[shown].has_owner = true;
             self.set_entry(process, address, Entry::Present { page: shown, writable: true });
             return shown;
         }
@@ -94,12 +95,12 @@ impl Machine {
     fn map_new(&mut self, process: Ix<Process>, vma: Ix<Vma>, address: u64) -> Ix<Page> {
         let mapping = self.mapping(vma, self.rules.new_page);
         let index = self.vmas[vma].index_of(address);
-        let new = self.new_page(Page { index, mapping, mapped: 1, swapped: 0, object: None });
+        let new = self.new_page(Page { index, mapping, mapped: 1, swapped: 0, has_owner: true, object: None });
         self.set_entry(process, address, Entry::Present { page: new, writable: true });
         new
     }
 
-    /// Brings a page back. Whether it can be written: it is for writing, and nobody else has the page.
+    /// Brings a page back. Whether it can be written: nobody else has the page, and it is for writing, or its owner is noted.
     fn swap_in(
         &mut self,
         process: Ix<Process>,
@@ -109,13 +110,15 @@ impl Machine {
         for_writing: bool,
     ) -> bool {
         let page = &self.pages[swapped];
-        let is_exclusive = for_writing && page.mapped == 0 && page.swapped == 1;
+        let is_noted = self.rules.notes_owner && page.has_owner;
+        let is_exclusive = (for_writing || is_noted) && page.mapped == 0 && page.swapped == 1;
         // A mapping that is set says where others find the page.
         let keeps = page.mapping.is_some() && (page.mapped > 0 || self.rules.set_once);
         if !keeps {
             let rule = if is_exclusive { self.rules.new_page } else { self.rules.swapped_in };
             self.pages[swapped].mapping = self.mapping(vma, rule);
         }
+        self.pages[swapped].has_owner = is_exclusive;
         self.pages[swapped].swapped -= 1;
         self.pages[swapped].mapped += 1;
         self.set_entry(process, address, Entry::Present { page: swapped, writable: is_exclusive });

@@ -65,6 +65,8 @@ impl Kernel {
         Rules {
             // 09854ba94c6a (5.9) left the mapping alone, 6c54dc6c7437 (5.19) sets it again.
             moves: rules.moves && !([5, 9, 0]..[5, 19, 0]).contains(&self.version),
+            // 1493a1913e34 (5.19) notes it.
+            notes_owner: rules.notes_owner && self.is_from([5, 19, 0]),
             // 879bca0a2c4f (6.16) lets them merge; 61f67c230a5e (6.19, 6.18.8) mends it.
             unfaulted: match self {
                 _ if self.is_from([6, 18, 8]) => Unfaulted::Inherits,
@@ -145,6 +147,8 @@ mod tests {
     fn rules_change_while_a_design_stays() {
         let moves = ["5.8.18", "5.9", "5.10.223", "5.18.19", "5.19"].map(|name| kernel(name).rules().moves);
         assert_eq!(moves, [true, false, false, false, true]);
+        let notes_owner = ["5.10.223", "5.18.19", "5.19", "7.2"].map(|name| kernel(name).rules().notes_owner);
+        assert_eq!(notes_owner, [false, false, true, true]);
         let unfaulted =
             ["6.15.11", "6.16", "6.18.7", "6.18.8", "6.19", "7.2"].map(|name| kernel(name).rules().unfaulted);
         let [apart, loses, inherits] = [Unfaulted::Apart, Unfaulted::Loses, Unfaulted::Inherits];

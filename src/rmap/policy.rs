@@ -129,6 +129,8 @@ pub struct Rules {
     pub new_page: Mapping,
     /// Mapping of a page that several share, set when it comes back from swap.
     pub swapped_in: Mapping,
+    /// Whether a place in swap notes that one process alone had the page, which is then its own also when it reads the page.
+    pub notes_owner: bool,
     /// Whether a mapping that is set stays when the page's map count goes from 0 to 1 again.
     pub set_once: bool,
     /// Whether a write to a page that nobody else maps sets its mapping to the writer's own anon_vma.
@@ -169,19 +171,31 @@ impl Policy {
         use Reuse::{Degree, FirstAbandoned, LastAbandoned, Never};
         use Unfaulted::{Apart, Inherits};
         #[rustfmt::skip]
-        let (family, clone_order, new_page, swapped_in, set_once, moves, reuse, allocates_first, unfaulted, walk) = match self {
-            //                 family        clone     new page  swapped  once   moves  reuse           before unfaulted walk
-            Self::Scan24    => (Family::None, Keeps,    None,     None,    false, false, Never,          false, Apart,    List),
-            Self::Shared26  => (Shared,       Keeps,    Own,      Own,     false, false, Never,          false, Apart,    List),
-            Self::AvcRc1    => (Chains,       Reverses, Own,      Own,     false, true,  Never,          false, Apart,    List),
-            Self::Avc34     => (Chains,       Keeps,    Oldest,   Oldest,  false, true,  Never,          false, Apart,    List),
-            Self::Avc36     => (Chains,       Keeps,    Own,      Root,    true,  true,  Never,          false, Apart,    List),
-            Self::Degree319 => (Chains,       Keeps,    Own,      Root,    true,  true,  Degree,         false, Apart,    Tree),
-            Self::Modern    => (Chains,       Keeps,    Own,      Root,    true,  true,  LastAbandoned,  false, Inherits, Tree),
-            Self::Linux70   => (Chains,       Reverses, Own,      Root,    true,  true,  FirstAbandoned, true,  Inherits, Tree),
-            Self::CowContext => (Contexts,     Keeps,    Own,      Root,    true,  true,  Never,          false, Inherits, List),
+        let (family, clone_order, new_page, swapped_in, notes_owner, set_once, moves, reuse, allocates_first, unfaulted, walk) = match self {
+            //                 family        clone     new page  swapped  owner  once   moves  reuse           before unfaulted walk
+            Self::Scan24    => (Family::None, Keeps,    None,     None,    false, false, false, Never,          false, Apart,    List),
+            Self::Shared26  => (Shared,       Keeps,    Own,      Own,     false, false, false, Never,          false, Apart,    List),
+            Self::AvcRc1    => (Chains,       Reverses, Own,      Own,     false, false, true,  Never,          false, Apart,    List),
+            Self::Avc34     => (Chains,       Keeps,    Oldest,   Oldest,  false, false, true,  Never,          false, Apart,    List),
+            Self::Avc36     => (Chains,       Keeps,    Own,      Root,    false, true,  true,  Never,          false, Apart,    List),
+            Self::Degree319 => (Chains,       Keeps,    Own,      Root,    true,  true,  true,  Degree,         false, Apart,    Tree),
+            Self::Modern    => (Chains,       Keeps,    Own,      Root,    true,  true,  true,  LastAbandoned,  false, Inherits, Tree),
+            Self::Linux70   => (Chains,       Reverses, Own,      Root,    true,  true,  true,  FirstAbandoned, true,  Inherits, Tree),
+            Self::CowContext => (Contexts,     Keeps,    Own,      Root,    true,  true,  true,  Never,          false, Inherits, List),
         };
-        Rules { family, clone_order, new_page, swapped_in, set_once, moves, reuse, allocates_first, unfaulted, walk }
+        Rules {
+            family,
+            clone_order,
+            new_page,
+            swapped_in,
+            notes_owner,
+            set_once,
+            moves,
+            reuse,
+            allocates_first,
+            unfaulted,
+            walk,
+        }
     }
 
     /// The name, as in `"modern"`.

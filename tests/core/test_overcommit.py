@@ -107,6 +107,7 @@ def test_an_anonymous_block_is_accounted_for_when_it_is_mapped(strict):
 
 
 def test_otherwise_memory_comes_as_it_is_touched(machine):
+    machine.show("/proc/sys/vm/overcommit_memory", "0\n")
     assert machine.output("backing = 'memfd'" + RESIDENT) == "False\n"
 
 

@@ -17,7 +17,7 @@ from memgroup.rmap import POLICIES, Machine, Process
 from support import kernel_pages
 from support.kernel_objects import UnavailableError
 from support.kernel_pages import EXCLUSIVE, FILE_OR_SHARED, FRAME, PAGES, PRESENT, PRIVATE, SHARED, SWAPPED
-from support.kernel_walks import Reclaim
+from support.kernel_walks import Reclaim, Records
 
 STEPS = 150
 
@@ -38,6 +38,7 @@ class History:
         self.swapped: dict[int, list[int]] = {}
         self.compared: Counter[str] = Counter()
         self.reclaim = Reclaim() if swap else None
+        self.records = Records()
         self.real = kernel_pages.Family(directory)
 
     def run(self, steps: int) -> None:
@@ -161,10 +162,14 @@ class History:
         """Have the kernel swap out what it can, and the model the same pages; compare the walks."""
         assert self.reclaim
         numbers = {pid: number for number, pid in self.real.pids.items()}
-        walks = [
-            [(numbers[pid], address) for pid, address in walk if pid in numbers]
-            for walk in self.reclaim.swap_out()
-        ]
+        frames = {
+            (self.real.pids[number], page): entry & FRAME
+            for number in self.members
+            for page, entry in self.real.entries(number).items()
+            if entry & PRESENT
+        }
+        walks = self.reclaim.swap_out()
+        frame_of = self.records.frames_of(walks, frames)
         entries = {number: self.real.entries(number) for number in self.members}
         for row in self.machine.graph()["pages"]:
             id_, index = row["id"], row["index"]
@@ -178,7 +183,12 @@ class History:
                 continue
             if not row["shared"]:
                 expected = mapped[: self.machine.unmap_visits(id_)]
-                real = [walk for walk in walks if places[0] in walk]
+                frame = frames.get((self.real.pids[places[0][0]], places[0][1]))
+                real = [
+                    [(numbers[pid], address) for pid, address in walk.places if pid in numbers]
+                    for walk in walks
+                    if frame_of.get(walk.record) == frame
+                ]
                 assert real[-1:] == [expected], f"page {id_} is unmapped at {real}, not {expected}"
                 self.compared["walks"] += 1
                 self.compared["walked places"] += len(expected)

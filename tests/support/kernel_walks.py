@@ -11,14 +11,43 @@ import contextlib
 import os
 import re
 import time
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from support import cgroups
 from support.kernel_objects import UnavailableError, tracefs
 from support.kernel_pages import PAGE, PRIVATE, PRIVATE_PAGES
 
 EVENT = re.compile(r"-(\d+) +\[.* (unmap|fault): .*? mm=(\w+)(?: page=(\w+) address=(\w+))?")
+STRUCT_PAGE = 64  # bytes of the kernel's record of a page; the records are in the order of the frames
 PASSES = 3  # the first only sees that pages were used, or begins to write them
+
+
+class Walk(NamedTuple):
+    """What the kernel looked at to unmap a page: (process id, page address), in order."""
+
+    record: int  # number of the kernel's record of the page
+    places: list[tuple[int, int]]
+
+
+class Records:
+    """Which frame each of the kernel's records of pages stands for.
+
+    The numbers of a frame and of its record differ by one offset, which no program is told. A walk can look
+    at places that have other pages, so the offset is the one that most places agree on.
+    """
+
+    def __init__(self) -> None:
+        self.offsets: Counter[int] = Counter()
+
+    def frames_of(self, walks: list[Walk], frames: dict[tuple[int, int], int]) -> dict[int, int]:
+        """The frame of each record, from the frames that were at the places of the walks."""
+        for record, places in walks:
+            for place in places:
+                if place in frames:
+                    self.offsets[record - frames[place]] += 12 // len(places)
+        return {record: record - offset for offset, _ in self.offsets.most_common(1) for record, _ in walks}
 
 
 class Reclaim:
@@ -73,12 +102,12 @@ class Reclaim:
         """Take a process, and the children that it will have, into the cgroup."""
         (self.cgroup / "cgroup.procs").write_text(str(pid))
 
-    def swap_out(self) -> list[list[tuple[int, int]]]:
-        """Swap out; return the walks of private pages as (process id, page address)."""
+    def swap_out(self) -> list[Walk]:
+        """Swap out; return the walks of private pages."""
         for _ in range(PASSES):
             self.reclaim()
             time.sleep(0.02)
-        walks: list[list[tuple[int, int]]] = []
+        walks: list[Walk] = []
         last = ""
         lines = (self.recording / "trace").read_text().splitlines()
         (self.recording / "trace").write_text("")
@@ -92,9 +121,9 @@ class Reclaim:
             place = self.owners.get(mm, 0), int(address, 16) // PAGE
             if not PRIVATE <= place[1] < PRIVATE + PRIVATE_PAGES:
                 continue
-            if page != last or place in walks[-1]:
-                walks.append([])
-            walks[-1].append(place)
+            if page != last or place in walks[-1].places:
+                walks.append(Walk(int(page, 16) // STRUCT_PAGE, []))
+            walks[-1].places.append(place)
             last = page
         return walks
 

@@ -162,10 +162,12 @@ impl Machine {
                     Entry::Zero => Entry::Zero,
                     Entry::Present { page, .. } => {
                         self.pages[page].mapped += 1;
+                        self.pages[page].has_owner = false;
                         Entry::Present { page, writable: false }
                     }
                     Entry::Swapped { page } => {
                         self.pages[page].swapped += 1;
+                        self.pages[page].has_owner = false;
                         entry
                     }
                 };

@@ -16,6 +16,8 @@ pub(in crate::rmap) struct Page {
     pub(in crate::rmap) mapped: u32,
     /// How many page table entries name its place in swap. While there are any, the page is in the swap cache.
     pub(in crate::rmap) swapped: u32,
+    /// Whether one process alone has had it since it wrote it, in memory or in swap.
+    pub(in crate::rmap) has_owner: bool,
     /// The shared mapping that it belongs to.
     pub(in crate::rmap) object: Option<Ix<Object>>,
 }
