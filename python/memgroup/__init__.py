@@ -67,7 +67,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Return `job_reducers`, without importing multiprocessing before somebody asks for it."""
+    """Return `job_reducers`, without importing multiprocessing before it is used."""
     if name == "job_reducers":
         from memgroup._processes import job_reducers
 

@@ -158,8 +158,8 @@ def load_aligned(_: Buffer, load: Callable[..., Any], *arguments: Any) -> Any:
 def _are_stored(buffers: Sequence[Buffer]) -> bool:
     """Whether `buffers` are of an object in Ray's store, or of one that Ray sent along with a task.
 
-    Nobody writes their bytes any more, and they keep them for as long as they live. A receiver that names a
-    group wants a copy instead.
+    No process writes to their bytes, and the buffers keep them for as long as they live. A receiver that
+    names a group wants a copy instead.
     """
     modules = {type(memoryview(buffer).obj).__module__ for buffer in buffers}
     return modules == {"ray._raylet"} and _into.get() is None

@@ -99,7 +99,7 @@ impl Operation {
                 "; name a directory that you may write to"
             }
             (OpenTemporary | MakeTemporary | Unlink, libc::ENOENT) => {
-                "; the directory does not exist (any more): create it, or name a directory that exists (or memfd, or anonymous)"
+                "; the directory does not exist: create it, or name a directory that exists (or memfd, or anonymous)"
             }
             (OpenTemporary | MakeTemporary, libc::ENOTDIR) => "; it is not a directory: name a directory",
             (OpenTemporary | MakeTemporary, libc::EOPNOTSUPP) => {

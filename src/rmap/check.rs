@@ -125,7 +125,7 @@ impl Check<'_> {
                 self.report(Invariant::Count, Some(page), None, reason);
             }
             if mapped == 0 && swapped == 0 && record.object.is_none() {
-                self.report(Invariant::Count, Some(page), None, "nobody has it, and it was not freed".into());
+                self.report(Invariant::Count, Some(page), None, "no process has it, and it was not freed".into());
             }
             let dangles = record.mapping.is_some_and(|mapping| machine.anon_vmas.find(mapping).is_none());
             if dangles && mapped == 0 {

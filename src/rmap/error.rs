@@ -7,7 +7,7 @@ use super::{PageId, Prot, VmaId};
 #[non_exhaustive]
 pub enum Error {
     /// The process is no longer, or is another machine's.
-    #[error("process {pid} has exited: nothing can be done with it any more")]
+    #[error("process {pid} has exited: start another, by spawn() or fork()")]
     Exited {
         /// Its number.
         pid: u64,
@@ -102,7 +102,7 @@ pub enum Error {
     },
 
     /// The page is no longer.
-    #[error("page {} is gone: nobody maps it, and nothing keeps it in swap", .page.number())]
+    #[error("page {} is gone: no process maps it or has it in swap", .page.number())]
     NoPage {
         /// The page.
         page: PageId,

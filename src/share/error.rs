@@ -58,7 +58,7 @@ pub enum ShareError {
     Closed,
 
     /// The other end was closed in the midst of a message.
-    #[error("the other end of the socket was closed in the midst of a message, after {came} bytes of it")]
+    #[error("the other end of the socket was closed within a message, after {came} bytes of it")]
     Cut {
         /// Bytes of the message that came.
         came: usize,

@@ -297,7 +297,7 @@ class TestBounds:
         assert left((1000, 1200, 0)) == 0
 
     def test_no_processes_to_fork(self):
-        with pytest.raises(ValueError, match="star:0 forks nobody"):
+        with pytest.raises(ValueError, match="star:0 forks no process"):
             measure(4096, shape="star:0")
         with pytest.raises(ValueError, match="rounds must be at least 1, not 0"):
             measure(4096, rounds=0)

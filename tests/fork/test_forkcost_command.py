@@ -175,9 +175,7 @@ class TestNoProcessIsLeft:
             print(outcome(_lean.fork_and_look, _lean.new_stack(), look=True))
         """)
         slow, fast = said.splitlines()
-        assert slow.startswith(
-            "TimeoutError: looking at a child took longer than the 1 s for which it stays;"
-        )
+        assert slow.startswith("TimeoutError: measuring a child took longer than the 1 s for which it stays;")
         assert fast == "fine"
 
 

@@ -315,7 +315,7 @@ def test_a_walk_of_contexts_goes_down_from_one_to_others():
     assert [visit.number for visit in sorted(visits, key=lambda visit: visit.x)] == [1, 2, 4, 3]
     assert by_column == ["found", "vain", "vain", "found"]
     assert len(of_kind(layout, Line, "walk")) == 4
-    said = "looks at 2 VMAs and 2 contexts without one, finds 2 of 2 page table entries"
+    said = "visits 2 VMAs and 2 contexts without one, finds 2 of 2 page table entries"
     assert any(said in text for text in texts(machine.draw(page)) if text)
     assert last in machine.mapped_by(page)
 

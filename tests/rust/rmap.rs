@@ -715,7 +715,7 @@ fn errors_say_which_page_and_which_process() {
     let child = machine.fork(first).unwrap();
     machine.exit(child).unwrap();
     let message = |error: Result<(), Error>| error.unwrap_err().to_string();
-    let exited = "process 2 has exited: nothing can be done with it any more";
+    let exited = "process 2 has exited: start another, by spawn() or fork()";
     assert_eq!(message(machine.write(child, PAGE).map(drop)), exited);
     assert_eq!(message(machine.exit(child)), exited);
     // Its table row is reused, and its id stays invalid.
@@ -735,10 +735,7 @@ fn errors_say_which_page_and_which_process() {
     }
     assert!(matches!(machine.mmap(first, Mmap::new(memgroup::rmap::LIMIT)), Err(Error::NoHole { .. })));
     let gone = PageId::from_number(77);
-    assert_eq!(
-        message(machine.swap_out(gone).map(drop)),
-        "page 77 is gone: nobody maps it, and nothing keeps it in swap"
-    );
+    assert_eq!(message(machine.swap_out(gone).map(drop)), "page 77 is gone: no process maps it or has it in swap");
     assert!(matches!(machine.fork_many(first, u64::MAX), Err(Error::TooManyProcesses { .. })));
     assert_eq!(machine.counts().processes, 2);
     assert_eq!(machine.check(), []);

@@ -172,7 +172,7 @@ def test_the_end_is_an_error_that_says_where(wire):
     here, there = socket.socketpair()
     here.send(b"mgrp\x01\x01")
     here.close()
-    with there, pytest.raises(ConnectionError, match="in the midst of a message, after 6 bytes"):
+    with there, pytest.raises(ConnectionError, match="within a message, after 6 bytes"):
         wire.receiver.recv(there)
     here, there = socket.socketpair()
     there.close()

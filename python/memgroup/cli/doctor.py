@@ -15,8 +15,8 @@ Say what this machine offers to memory groups, by trying it, and what that means
 """
 
 DETAILS = """
-Each line says how it is (ok; note: worth knowing, groups work; MISSING: groups need it), what was looked at,
-what was found, and what that means.
+Each line says how it is (ok; note: worth knowing, groups work; MISSING: groups need it), what was
+tested, the result, and what that means.
 
 exit status:
   0    everything that groups need is there

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from memgroup.forkcost import Measurement
 
 DESCRIPTION = """
-Measure on this machine what a fork costs a process with a group: once it is written to, a family of processes
-is forked from a small process of its own, and the last fork is looked at.
+Measure on this machine what a fork costs a process with a group: a small process writes to all of the group,
+forks a family of processes, and measures the last fork.
 """
 
 DETAILS = f"""

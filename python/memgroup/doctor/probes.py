@@ -56,7 +56,7 @@ def mechanisms(kernel: Kernel | None = None) -> Iterator[Finding]:
     yield _try(
         "seals",
         lambda: _sealed(kernel, SEALS_OF_SIZE),
-        "a slot cannot be cut short, so no access to it ends in SIGBUS",
+        "a slot cannot be truncated, so no access to it ends in SIGBUS",
         'backing="memfd" cannot work here: pass a directory as backing',
         NEEDED,
     )

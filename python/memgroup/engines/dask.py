@@ -25,7 +25,7 @@ _MAX_PAUSE = 120
 """Seconds for which there may be no worker at all before the job ends."""
 
 _CHECK_INTERVAL = 1
-"""Seconds between two looks at the workers."""
+"""Seconds between two checks of the workers."""
 
 
 class DaskEngine:
@@ -113,7 +113,7 @@ class DaskEngine:
                 self._check_workers()
 
     def _reply(self, future: Any) -> Reply:
-        """The reply of a task, however long it takes to come: whoever asks again begins again."""
+        """The reply of a task, however long it takes to come: another call starts again."""
         reply: Future[Reply] = run_coroutine_threadsafe(
             self._client.gather(future, asynchronous=True), self._client.loop.asyncio_loop
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from memgroup.engines.engine import Task
 
 _CHECK_INTERVAL = 1
-"""Seconds between two looks at the nodes."""
+"""Seconds between two checks of the nodes."""
 
 _PATIENCE = 10
 """Seconds in which a port has to answer."""

@@ -60,7 +60,7 @@ def fork_and_look(stack: ctypes.Array[ctypes.c_char], look: bool) -> dict[str, i
         if time.monotonic_ns() - forked < _SLEEP * 1_000_000_000:
             raise ProcessLookupError("the child was killed") from None
         raise TimeoutError(
-            f"looking at a child took longer than the {_SLEEP} s for which it stays; measure a smaller size, "
+            f"measuring a child took longer than the {_SLEEP} s for which it stays; measure a smaller size, "
             "or when the machine has less to do"
         ) from None
     return figures | {"fork": forked - start, "exit": gone - killed}

@@ -141,7 +141,7 @@ def expect(size: int, backing: str, shape: str, mappings: int, rounds: int) -> P
         raise ValueError(f"rounds must be at least 1, not {rounds}")
     prediction = predict(size, backing, shape, mappings=mappings)
     if prediction.processes < 2:
-        raise ValueError(f"{shape} forks nobody; measure a family of two or more")
+        raise ValueError(f"{shape} forks no process; measure a family of two or more")
     check_machine(prediction, read_backing(backing))
     return prediction
 

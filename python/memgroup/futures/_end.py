@@ -1,4 +1,4 @@
-"""The end of a worker that nobody needs any more."""
+"""The end of a worker that is no longer needed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Activity:
     def end_with_pool(self) -> None:
         """End this process when no end of the pool's socket is open in its parent.
 
-        A parent that was killed tells nobody, and a worker that was killed may have had the lock of the queue
-        of tasks: without this the others would wait for ever, and keep the memory of their results.
+        A parent that was killed sends no message, and a worker that was killed may have had the lock of the
+        queue of tasks: without this the others would wait for ever, and keep the memory of their results.
         """
         util.Finalize(None, self.is_leaving.set, exitpriority=100)
         threading.Thread(target=self.watch, name="memgroup end", daemon=True).start()

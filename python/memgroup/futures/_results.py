@@ -69,7 +69,7 @@ class Link:
             self.sock.close()
 
     def discard(self) -> bool:
-        """Throw one parcel away that nobody has asked for; at the end, the memory of all goes."""
+        """Drop one parcel that was never requested; at the end, the memory of all goes."""
         try:
             _memgroup.recv_parcel(self.sock)
         except ConnectionResetError:
@@ -124,7 +124,7 @@ class Links:
             self.close()
 
     def hang_up(self) -> None:
-        """Let workers end by themselves when the last result is there: perhaps nobody can tell them."""
+        """Let workers end by themselves when the last result is there: the parent may be unable to."""
         self.is_hanging_up = True
         self.close()
 

@@ -275,9 +275,7 @@ impl MemBlock {
             Ok(false) => {
                 "this block shows memory that was borrowed read-only: the group's copy(block) gives a writable one"
             }
-            _ if self.body.group.get().is_frozen() => {
-                "the group of this block is frozen: nothing in it can be written any more"
-            }
+            _ if self.body.group.get().is_frozen() => "the group of this block is frozen: its memory cannot be written",
             _ => "this block is protected: the group's unprotect() gives a writable one",
         }
     }

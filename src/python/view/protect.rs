@@ -24,9 +24,7 @@ pub(crate) fn through<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     if to == Mirror::ReadWrite && slf.get().is_frozen() {
         let name = slf.get().name(slf.py());
-        return Err(PyValueError::new_err(format!(
-            "the group {name:?} is frozen: nothing in it can be written any more"
-        )));
+        return Err(PyValueError::new_err(format!("the group {name:?} is frozen: its memory cannot be written")));
     }
     match object.cast::<MemBlock>() {
         Ok(block) => moved_block(slf, block, to).map(Bound::into_any),

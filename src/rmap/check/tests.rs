@@ -244,7 +244,7 @@ fn counts_that_are_wrong() {
                 machine.pages.make_room(1, "pages").unwrap();
                 machine.pages.take();
             },
-            &["invariant 6: page 4, nobody has it, and it was not freed"],
+            &["invariant 6: page 4, no process has it, and it was not freed"],
         ),
         (
             |machine, two| {

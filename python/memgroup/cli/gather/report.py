@@ -199,7 +199,7 @@ def _steps_table(outcome: Outcome) -> Table:
 
 
 def _steps(seconds: Mapping[str, float], files: int, nbytes: Mapping[str, int], note: str = "") -> Table:
-    """The time of each step, and the rates; `nbytes` are those that a step moves or looks at."""
+    """The time of each step, and the rates; `nbytes` are those that a step moves or reads."""
     return Table(
         title="Steps",
         columns=(

@@ -84,8 +84,8 @@ def _headline(state: State) -> list[str]:
         return [state.policy, f"page {page.id} is in no page table: nothing to walk to"]
     return [
         state.policy,
-        f"walk of page {page.id}: looks at {_visited(walk)}, finds {len(page.found)} of"
-        f" {_count(len(page.mapped_by), 'page table entry', 'page table entries')}; unmapping it looks at"
+        f"walk of page {page.id}: visits {_visited(walk)}, finds {len(page.found)} of"
+        f" {_count(len(page.mapped_by), 'page table entry', 'page table entries')}; unmapping it visits"
         f" {walk.unmap_visits}",
     ]
 
