@@ -7,6 +7,7 @@ parameters must not change.
 from __future__ import annotations
 
 import os
+import sys
 from _thread import allocate_lock
 from _weakref import ref
 from contextvars import ContextVar
@@ -145,9 +146,19 @@ def _reduced(load: Callable[..., Any], nbytes: int, protocol: int, *arguments: A
     An engine may receive the first buffer together with the pickle, where it is not aligned, as dask does. So
     an empty buffer precedes those that are large enough to stay where they arrive.
     """
+    load = _sendable(load)
     if protocol < FIRST_OUT_OF_BAND or nbytes < LARGE:
         return load, arguments
-    return load_aligned, (_sent(bytearray(), protocol), load, *arguments)
+    return _sendable(load_aligned), (_sent(bytearray(), protocol), load, *arguments)
+
+
+def _sendable(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function, or one that a worker of dask without memgroup can load, too."""
+    if "distributed" not in sys.modules:
+        return load
+    from memgroup._dask import loader
+
+    return loader(load.__name__)
 
 
 def load_aligned(_: Buffer, load: Callable[..., Any], *arguments: Any) -> Any:
@@ -224,7 +235,7 @@ def reduce_list(blocks: MemList, protocol: int) -> tuple[Any, ...]:
     taken = pieces(blocks)
     if taken is None:
         sizes = _sent(blocks.sizes.tobytes(), protocol)
-        return load_joined, (_sent(gathered(blocks), protocol), sizes, blocks.readonly)
+        return _sendable(load_joined), (_sent(gathered(blocks), protocol), sizes, blocks.readonly)
     stretches, firsts, table, align = taken
     # Columns of numbers are sent as buffers.
     numbers = [part if isinstance(part, int) else _sent(part, protocol) for part in table]

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from memgroup.engines.connect import connector
 from memgroup.engines.engine import LACKING, EngineError
-from support.clusters import PATIENCE, lacking_memgroup
+from support.clusters import PATIENCE, lacking_memgroup, lacking_modules
 from support.gathering import facts, gather, interrupted
 from support.kills import gather_with_kills, kill_child, kill_one, make_tree
 from support.rays import RayCluster
@@ -97,6 +97,15 @@ def test_workers_without_memgroup(tmp_path, hosts, ray_cluster):
         assert (status, messages) == (2, [b"memgroup gather: " + LACKING.encode()])
     finally:
         lacking.close()
+
+
+def test_workers_need_neither_numpy_nor_pyarrow(tree, tmp_path, hosts):
+    bare = RayCluster(hosts, PYTHONPATH=lacking_modules(tmp_path, "numpy", "pyarrow", "pandas"))
+    try:
+        found = gather("--find=abca", "--on", bare.address, cwd=tree, prefix=hosts[0].prefix)
+        assert found == gather("--find=abca", cwd=tree)
+    finally:
+        bare.close()
 
 
 def test_where_nobody_listens():

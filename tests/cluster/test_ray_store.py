@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from types import ModuleType
 
 import pytest
 from memgroup import MemBlock, MemGroup, MemList, loads_into
-from support.rays import ENVIRONMENT
+from support.rays import STORE_BYTES
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
 
-STORE_BYTES = 200 * 2**20
 LARGE = 8 * 2**20
 SIZES = [1, 70, 1000, 200_000]
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[ModuleType]:
-    """Ray on this machine, with one worker."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
-        ray.init(
-            address="local",
-            num_cpus=1,
-            object_store_memory=STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-        )
-        yield ray
-        ray.shutdown()
 
 
 def file_at(address: int) -> str:

@@ -72,6 +72,15 @@ def lacking_modules(directory: Path, *names: str) -> str:
     return str(directory / "lacking")
 
 
+def without_memgroup(directory: Path) -> str:
+    """A PYTHONPATH with which a worker finds no memgroup, and no entry point of it."""
+    where = lacking_modules(directory, "memgroup")
+    metadata = Path(where) / "memgroup-0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: memgroup\nVersion: 0\n")
+    return where
+
+
 def wait_until(holds: Callable[[], object], what: str) -> None:
     end = time.monotonic() + PATIENCE
     while not holds():

@@ -11,11 +11,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from support.clusters import Host, wait_until
 
 ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+
+STORE_BYTES = 200 * 2**20
 
 
 def free_port(host: Host) -> int:
@@ -120,3 +123,21 @@ def ray_cluster(hosts: list[Host]) -> Iterator[RayCluster]:
             patch.setenv(name, value)
         yield cluster
     cluster.close()
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ModuleType]:
+    """Ray on this machine, with one worker."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        ray.init(
+            address="local",
+            num_cpus=1,
+            object_store_memory=STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+        )
+        yield ray
+        ray.shutdown()
