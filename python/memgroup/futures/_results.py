@@ -91,6 +91,8 @@ class Links:
         self.lock = threading.Lock()
         self.known: dict[bytes, Link] = {}
         self.unfinished = 0
+        # Whether an exception has come that was too large for the pipe.
+        self.has_errors = False
         self.is_hanging_up = False
         self.is_ending = False
         executors[self.id] = self
@@ -115,7 +117,7 @@ class Links:
 
     def end_task(self, future: Future[Any] | None) -> None:
         """Count it as done, and have its exception show the traceback that was sent with it."""
-        if future is not None and not future.cancelled():
+        if self.has_errors and future is not None and not future.cancelled():
             show_traceback(future.exception())
         with self.lock:
             self.unfinished -= 1
@@ -223,8 +225,9 @@ class RemoteError(Exception):
         return '\n"""\n' + str(self.args[0]) + '"""'
 
 
-def receive_error(came: tuple[BaseException, str]) -> BaseException:
+def receive_error(executor: bytes, came: tuple[BaseException, str]) -> BaseException:
     """Return the exception of a task, which keeps its traceback where the pool does not overwrite it."""
+    executors[executor].has_errors = True
     error, text = came
     error.__context__ = RemoteError(text)
     return error

@@ -52,12 +52,12 @@ class Pickled:
 class SentError(Exception):
     """An exception that has been sent with its traceback. It is unpickled to the exception itself."""
 
-    def __init__(self, sent: Ticket) -> None:
+    def __init__(self, executor: bytes, sent: Ticket) -> None:
         super().__init__()
-        self.sent = sent
+        self.executor, self.sent = executor, sent
 
     def __reduce__(self) -> Any:
-        return _results.receive_error, (self.sent,)
+        return _results.receive_error, (self.executor, self.sent)
 
 
 class ResultGroups:
@@ -216,7 +216,7 @@ class Worker:
         except Exception:
             # The pool says why it cannot be sent.
             return None
-        return SentError(sent) if isinstance(sent, Ticket) else None
+        return SentError(self.executor, sent) if isinstance(sent, Ticket) else None
 
 
 worker: Worker | None = None
