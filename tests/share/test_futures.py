@@ -15,7 +15,8 @@ from pathlib import Path
 import memgroup
 import numpy as np
 import pytest
-from memgroup.futures import BrokenProcessPool, ProcessPoolExecutor, result_group
+from memgroup import _memgroup
+from memgroup.futures import BrokenProcessPool, ProcessPoolExecutor, _worker, result_group
 from memgroup.futures._results import GATHER
 
 METHODS = ["fork", "spawn", "forkserver"]
@@ -266,6 +267,14 @@ def worker_memory(size):
     return np.full(size, 1.0), sum(1 for line in open("/proc/self/maps") if "/memfd:results" in line)
 
 
+def used_bytes():
+    """How much of the worker's memory the parent uses, as far as it has told."""
+    worker = _worker.worker
+    assert worker is not None
+    _memgroup.recv_releases(worker.sock())
+    return worker.groups.under_way()
+
+
 def test_memory_is_flat_over_many_results(single):
     mapped = []
     for _ in range(500):
@@ -274,7 +283,10 @@ def test_memory_is_flat_over_many_results(single):
         mapped.append(maps)
         del array
         # Until the worker has been told: how many results are under way at once depends on the machine.
-        time.sleep(10 * GATHER)
+        until = time.monotonic() + 60
+        while single.submit(used_bytes).result():
+            assert time.monotonic() < until
+            time.sleep(GATHER)
     assert max(mapped[100:]) <= max(mapped[:100]) <= 100
     descriptors = len(os.listdir("/proc/self/fd"))
     assert descriptors < 200
