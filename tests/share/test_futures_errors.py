@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import pickle
 import select
+import sys
+import threading
 import traceback
 from concurrent.futures.process import _ExceptionWithTraceback, _ResultItem
 from multiprocessing import reduction
@@ -128,3 +130,28 @@ def fail_unpicklable():
 def test_a_traceback_that_came_is_pickled_and_shown_again():
     shown = RemoteError("of a worker\n")
     assert str(pickle.loads(pickle.dumps(shown))) == str(shown) == '\n"""\nof a worker\n"""'
+
+
+def test_whoever_waits_for_a_future_sees_the_traceback_at_once(pool):
+    seen = []
+
+    def look(future):
+        try:
+            future.result(60)
+        except ValueError as error:
+            seen.append("in fail\n" in str(error.__cause__))
+
+    switch = sys.getswitchinterval()
+    # Threads take turns in the midst of everything.
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(100):
+            future = pool.submit(fail, ValueError("x" * 10_000))
+            threads = [threading.Thread(target=look, args=(future,)) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+    finally:
+        sys.setswitchinterval(switch)
+    assert seen == [True] * 300

@@ -231,10 +231,22 @@ def a_receiver_of_handles(dice: random.Random) -> str:
     return kill_at_an_end(dice, ends, get_without_end, lambda end: put_without_end(end, dice))
 
 
+class FailedError(Exception):
+    """What a task raises, with its number again and again."""
+
+    def check(self, number: int) -> None:
+        """Check that all of it has come, and the traceback."""
+        (text,), digits = self.args, str(number)
+        if text != digits * (len(text) // len(digits)) or "in task" not in str(self.__cause__):
+            raise WrongBytesError(f"an exception of task {number} has {text[:100]!r}")
+
+
 def task(argument: Any, number: int, seed: int) -> Any:
-    """Check the argument and make a result."""
+    """Check the argument and make a result, or fail."""
     check(argument, number)
     dice = random.Random(seed)
+    if dice.random() < 0.15:
+        raise FailedError(str(number) * dice.randrange(1, 60_000))
     if dice.random() < 0.3:
         return np.full(dice.randrange(1, 30_000), number, "u8")
     return make(result_group(), number, dice)
@@ -261,7 +273,10 @@ def use_pool(dice: random.Random, killed: threading.Event) -> None:
                 if killer.ident is None:
                     killer.start()
                 for future, number in futures:
-                    kept.add(future.result(PATIENCE), number)
+                    try:
+                        kept.add(future.result(PATIENCE), number)
+                    except FailedError as error:
+                        error.check(number)
         finally:
             killer.join()
             kept.end()

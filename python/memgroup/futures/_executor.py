@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 from memgroup._memgroup import MemGroup
 from memgroup.futures import _worker
 from memgroup.futures._pickling import SMALL, is_plain
-from memgroup.futures._results import Links
+from memgroup.futures._results import Links, TaskFuture
 from memgroup.futures._tasks import Arguments, Task
 
 P = ParamSpec("P")
@@ -88,6 +88,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         except BaseException:
             self._links.end_task(None)
             raise
+        future.__class__ = TaskFuture
         future.add_done_callback(self._links.end_task)
         return future
 

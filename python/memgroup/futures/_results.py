@@ -11,10 +11,12 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from memgroup import _memgroup
 from memgroup._memgroup import MemGroup, ReceivedParcel
+
+T = TypeVar("T")
 
 ID_BYTES = 16
 
@@ -117,6 +119,7 @@ class Links:
 
     def end_task(self, future: Future[Any] | None) -> None:
         """Count it as done, and have its exception show the traceback that was sent with it."""
+        # It may have been there before its future could set it so.
         if self.has_errors and future is not None and not future.cancelled():
             show_traceback(future.exception())
         with self.lock:
@@ -237,6 +240,15 @@ def show_traceback(error: BaseException | None) -> None:
     """Have a task's exception show the traceback that was sent with it, and not that of its sending."""
     if error is not None and isinstance(error.__context__, RemoteError):
         error.__cause__ = error.__context__
+
+
+class TaskFuture(Future[T]):
+    """The future of a task: nobody sees its exception before that has its own traceback."""
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Set the exception, as there."""
+        show_traceback(exception)
+        super().set_exception(exception)
 
 
 class Releaser:
