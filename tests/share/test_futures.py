@@ -299,19 +299,6 @@ def test_results_that_are_kept_are_never_written_again(single):
     assert all((array == 0).all() for array in kept)
 
 
-def array_and_descriptors(size):
-    """A result, and how many descriptors the worker has."""
-    return np.ones(size, "u1"), len(os.listdir("/proc/self/fd"))
-
-
-def test_kept_results_share_descriptors(single):
-    results = [single.submit(array_and_descriptors, 1024 * 1024).result() for _ in range(96)]
-    first, last = results[0][1], results[-1][1]
-    # Each group in slots of 1, 2, 4 and 8 MiB took four times as many.
-    assert last - first < 48
-    assert all(array[0] == array[-1] == 1 for array, _ in results)
-
-
 def test_max_bytes_holds_workers_back():
     size = 1024 * 1024
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), max_bytes=8 * size) as pool:
