@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from memgroup.rmap import Machine
+from memgroup.rmap import POLICIES, Machine
+from support.kernel_history import STORIES
 from support.kernel_walks import Records, Walk
 
 PAGE = 16
@@ -64,3 +65,37 @@ def test_a_walk_belongs_to_the_page_that_was_there_even_where_others_look_at_the
 
 def test_without_a_walk_no_frame_is_known():
     assert Records().frames_of([], {(1, 7): 100}) == {}
+
+
+def walks(machine: Machine, story: str) -> list[list[int]]:
+    """The processes that each walk of a story looks at until the page is unmapped."""
+    members = {1: machine.spawn()}
+    members[1].mmap(1, at=PAGE)
+    seen = []
+    for what, *number in map(str.split, story.split(", ")):
+        process = members[int(*number)] if number else members[1]
+        match what:
+            case "fork":
+                child = process.fork()
+                members[child.pid] = child
+            case "swap":
+                for page in [row["id"] for row in machine.graph()["pages"] if row["mapped_by"]]:
+                    places = [one.pid for one, _ in machine.walk(page)]
+                    seen.append(places[: machine.unmap_visits(page)])
+                    machine.swap_out(page)
+            case "exit":
+                process.exit()
+            case _:
+                getattr(process, what)(PAGE)
+    return seen
+
+
+@pytest.mark.parametrize("kernel", ["5.10.223", "6.1.176", "6.12.117", "7.2.13"])
+def test_the_stories_catch_every_wrong_policy_but_one_that_predicts_the_same_walks(kernel):
+    right = Machine(kernel=kernel)
+    same = {policy for policy in POLICIES if all_walks(policy=policy) == all_walks(kernel=kernel)}
+    assert same - {right.policy} <= {"modern", "linux70"}
+
+
+def all_walks(policy=None, kernel=None):
+    return [walks(Machine(policy, kernel=kernel), story) for story in STORIES]
