@@ -1,6 +1,7 @@
-//! How far a slot is taken and how far it is committed: the two words that make `alloc` lock-free.
+//! How far a slot is taken and how far it is committed: the words that make `alloc` lock-free.
 
 use std::ops::Range;
+use std::sync::atomic;
 
 use crate::layout;
 use crate::sync::{AtomicUsize, Ordering};
@@ -17,11 +18,17 @@ use crate::sync::{AtomicUsize, Ordering};
 pub(crate) struct Cursor {
     used: AtomicUsize,
     ready: AtomicUsize,
+    /// What `used` was after the last [`bump`](Cursor::bump), perhaps: from there the next one begins.
+    ///
+    /// A load of `used` waits until the exchange before it has reached the cache, a load of a word that was plainly stored
+    /// does not: that makes a bump take as long as a bare atomic addition (on Zen 4 2.6 ns instead of 3.2). Any value will
+    /// do, for the exchange compares it with `used`; so loom, whose word this is not, need not try each value that it had.
+    guess: atomic::AtomicUsize,
 }
 
 impl Cursor {
     pub(crate) fn new() -> Self {
-        Self { used: AtomicUsize::new(0), ready: AtomicUsize::new(0) }
+        Self { used: AtomicUsize::new(0), ready: AtomicUsize::new(0), guess: atomic::AtomicUsize::new(0) }
     }
 
     /// Takes `size` bytes at `align`: the offset of the first, or `None` if what is ready cannot hold them.
@@ -35,26 +42,42 @@ impl Cursor {
     /// The same, and before it where the cursor stood: to there the bytes may be [given back](Self::give_back).
     #[inline(always)]
     pub(crate) fn bump_offsets(&self, size: usize, align: usize) -> Option<(usize, usize)> {
-        // Relaxed: the ranges are disjoint because each exchange starts where the one before it ended in the order of
-        // this one word.
-        let mut used = self.used.load(Ordering::Relaxed);
+        let guess = self.guess.load(Ordering::Relaxed);
+        if let Some(Ok(start)) = self.bump_from(guess, size, align) {
+            return Some((guess, start));
+        }
+        let mut used = self.used();
         loop {
-            let place = layout::place(used, size, align)?;
-            // Acquire pairs with the Release in extend: the pages below ready were committed before it moved.
-            if place.end > self.ready.load(Ordering::Acquire) {
-                return None;
-            }
-            // Acquire pairs with the Release in give_back: whoever wrote to the range before is done with it.
-            match self.used.compare_exchange_weak(used, place.end, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Some((used, place.start)),
+            match self.bump_from(used, size, align)? {
+                Ok(start) => return Some((used, start)),
                 Err(now) => used = now,
             }
         }
     }
 
+    /// Takes bytes if the cursor stands at `used`: the offset of the first, or else where it stands; `None` if what is ready
+    /// behind `used` cannot hold them.
+    #[inline(always)]
+    fn bump_from(&self, used: usize, size: usize, align: usize) -> Option<Result<usize, usize>> {
+        let place = layout::place(used, size, align)?;
+        // Acquire pairs with the Release in extend: the pages below ready were committed before it moved.
+        if place.end > self.ready.load(Ordering::Acquire) {
+            return None;
+        }
+        // Acquire pairs with the Release in give_back: whoever wrote to the range before is done with it. Otherwise Relaxed:
+        // the ranges are disjoint because each exchange starts where the one before it ended in the order of this one word.
+        Some(match self.used.compare_exchange_weak(used, place.end, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => {
+                self.guess.store(place.end, Ordering::Relaxed);
+                Ok(place.start)
+            }
+            Err(now) => Err(now),
+        })
+    }
+
     /// Takes all that is ready, for somebody who will share it out: the offsets of the first byte and behind the last.
     pub(crate) fn bump_rest(&self) -> Option<Range<usize>> {
-        // The orderings are those of bump.
+        // The orderings are those of bump_from.
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
             let ready = self.ready.load(Ordering::Acquire);
