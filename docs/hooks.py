@@ -35,6 +35,10 @@ _FENCE = re.compile(r"^( *```\w+) .*$", re.MULTILINE)
 _LONG_CODE = re.compile(r"(?<=<code>)[^<\s]{31,}(?=</code>)")
 _JOINT = re.compile(r"(::|[/_.,(-])(?=.)")
 
+# Output, and the sign of a layout in columns: words far apart, apart from a label that begins a line.
+_OUTPUT = re.compile(r'<div class="language-text (?=highlight">(.*?)</div>)', re.DOTALL)
+_COLUMNS = re.compile(r"^(?!  \w+  ).*\S  +\S|^  \w+  +.*\S  +\S|[\u2500-\u25ff]", re.MULTILINE)
+
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 
 
@@ -56,7 +60,8 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Let long names break between their parts."""
+    """Let long names break between their parts, and output without columns between words."""
+    html = _OUTPUT.sub(lambda output: output[0] + ("" if _COLUMNS.search(output[1]) else "prose "), html)
     return _LONG_CODE.sub(lambda code: _JOINT.sub(r"\1<wbr>", code[0]), html)
 
 
