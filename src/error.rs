@@ -226,7 +226,7 @@ pub enum Error {
 pub struct Refused<T> {
     /// Why.
     pub error: Error,
-    /// What was passed in.
+    /// The value that was passed in.
     pub value: T,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What the operating system was asked to do.
+/// The operation that the kernel refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {

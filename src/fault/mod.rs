@@ -20,11 +20,11 @@ pub(crate) use registry::SlotRegistration;
 use crate::error::Error;
 use crate::os::signals;
 
-/// Has the process say on standard error what happened before it dies of an access to group memory: a store into a
-/// read-only mirror, an access to the guard pages around a mirror, or to what a group has given back.
+/// Reports on standard error what happened before the process dies of an access to group memory: a store into a
+/// read-only mirror, an access to the guard pages around a mirror, or to memory that a group has freed.
 ///
-/// The process dies all the same, of the same signal (SIGSEGV or SIGBUS), and handlers that others have installed,
-/// before or after, still run. Faults anywhere else are passed on in silence.
+/// The process still dies of the same signal (SIGSEGV or SIGBUS), and handlers that others have installed, before or
+/// after, still run. Faults anywhere else are passed on in silence.
 ///
 /// ```
 /// memgroup::enable_fault_report()?;

@@ -7,10 +7,10 @@ use crate::slot::Slot;
 use crate::sync::Arc;
 
 impl MemGroup {
-    /// Empties the group and keeps its memory, warm, for what is allocated next.
+    /// Empties the group and keeps its memory, warm, for later allocations.
     ///
-    /// The borrow checker proves that no block is left in this process. Slots that a child or a parent may still use, after
-    /// a fork, are let go instead.
+    /// The borrow checker proves that no block is left in this process. After a fork, slots that a child or a parent
+    /// may still use are released instead.
     pub fn reset(&mut self) {
         let released = {
             let _no_fork = fork::hold_off();

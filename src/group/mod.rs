@@ -309,7 +309,7 @@ impl MemGroup {
         self.id
     }
 
-    /// Whether other processes may be given what the group holds; see [`Options::shared`].
+    /// Whether the group's objects can be sent to other processes; see [`Options::shared`].
     pub fn is_shared(&self) -> bool {
         self.is_shared
     }

@@ -77,7 +77,7 @@ impl Options {
         self.secret = secret;
         self
     }
-    /// Whether other processes may be given what the group holds, to read it: see
+    /// Whether the group's objects can be sent to other processes, which read them: see
     /// [`MemGroup::send`](crate::MemGroup::send). Such a group keeps two descriptors for each of its slots, and its
     /// memory is never kept for other groups.
     pub fn shared(mut self, shared: bool) -> Self {

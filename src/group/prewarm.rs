@@ -40,7 +40,7 @@ pub fn prewarm(bytes: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// The same in a thread of its own. Nobody hears of memory that the machine does not have.
+/// The same in a thread of its own, without an error if the machine has too little memory.
 ///
 /// # Errors
 /// The thread could not be started.

@@ -4,14 +4,14 @@ use super::MemGroup;
 use crate::os::{self, HugePageObstacle};
 use crate::slot::SlotStats;
 
-/// What a group holds. All figures but `slots` are bytes.
+/// The figures of a group. All but `slots` are bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
     /// The open slots, smallest first; in a forked child, behind them those inherited from its parent.
     pub slots: Vec<SlotStats>,
     /// Handed out, gaps for alignment included.
     pub allocated: usize,
-    /// Accounted for as memory in use; what `limit` limits.
+    /// Accounted for as memory in use, which `limit` limits.
     pub committed: usize,
     /// Committed bytes that are in huge pages.
     pub huge: usize,
@@ -24,7 +24,7 @@ pub struct Stats {
 }
 
 impl MemGroup {
-    /// What the group holds.
+    /// The figures of the group.
     pub fn stats(&self) -> Stats {
         self.stats_with(None)
     }

@@ -16,15 +16,15 @@ use crate::layout::DEFAULT_ALIGN;
 use crate::list::{Builder, List, ListLayout, Span};
 use crate::slot::Mirror;
 
-/// What was read, and what could not be.
+/// The contents that were read, and the errors.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ReadOutcome<'g> {
-    /// An allocation for each file or range, as long as what was read of it.
+    /// An allocation for each file or range, with the bytes that were read.
     pub list: List<'g>,
-    /// What could not be read in full, by number.
+    /// The files or ranges that could not be read in full, by number.
     pub errors: Vec<ReadError>,
-    /// Numbers of the files that were longer or shorter than they had announced. They are whole all the same.
+    /// Numbers of the files whose size changed between asking for it and reading. They were read whole.
     pub changed: Vec<usize>,
     /// Bytes of the group that were allocated and then given up: a file or range was not as long as expected.
     pub abandoned: usize,
@@ -34,19 +34,18 @@ pub struct ReadOutcome<'g> {
 #[derive(Debug, thiserror::Error)]
 #[error("number {index}: {error}")]
 pub struct ReadError {
-    /// Number of the file or range. What is there of it, as of the others, is in the list.
+    /// Number of the file or range. The list has the part that could be read.
     pub index: usize,
     /// Why; of the kind [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) where a range lies beyond the end of its file.
     pub error: io::Error,
 }
 
 impl MemGroup {
-    /// Many ranges of a file, each an offset and a size, into one list. Those that lie close together are read in one
-    /// call, and much is read by several threads.
+    /// Many ranges of a file, each an offset and a size, into one list. Ranges that lie close together are read in one
+    /// call, and large amounts by several threads.
     ///
-    /// # Errors
-    /// As [`alloc_many`](Self::alloc_many), and nothing is read then. What cannot be read ends nothing: it is in the
-    /// outcome.
+    /// # Errors As [`alloc_many`](Self::alloc_many), and nothing is read then. A range that cannot be read is an error
+    /// in the outcome.
     ///
     /// ```
     /// use std::io::Write;
@@ -81,11 +80,10 @@ impl MemGroup {
         Ok(ReadOutcome { list, errors, changed: Vec::new(), abandoned })
     }
 
-    /// Many files whole into one list. First their sizes are asked, then room is made for all, then they are read.
+    /// Many files whole into one list. It gets their sizes, allocates the list, then reads.
     ///
-    /// A file that has become longer or shorter by the time that it is read is whole all the same, and so is one that
-    /// announces no size, as those of /proc: up to 64 MiB beyond what was announced. Only regular files are read; a
-    /// fifo or a device is never waited for.
+    /// A file that grows or shrinks meanwhile is read whole, and so is a file without a size, as in /proc: up to 64 MiB
+    /// beyond its size at first. Only regular files are read; a fifo or a device is never waited for.
     ///
     /// # Errors
     /// As [`read_ranges`](Self::read_ranges).

@@ -11,7 +11,7 @@ use super::table::Table;
 use crate::error::{Error, Refused};
 use crate::sync::opaque;
 
-/// What hands out objects and takes them back: a [`Pool`] or a [`LocalPool`](super::LocalPool).
+/// A handle that allocates and frees objects: a [`Pool`] or a [`LocalPool`](super::LocalPool).
 pub trait PoolHandle: sealed::TakesBack {}
 
 impl PoolHandle for Pool<'_> {}

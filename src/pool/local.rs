@@ -21,10 +21,9 @@ const MOST: usize = 128;
 /// A handle keeps at most this fraction of what the pool may have, so that few starve none.
 const MOST_OF_CAPACITY: usize = 8;
 
-/// A handle on a pool for one thread: it keeps some objects ready, and takes and gives back without an atomic
-/// operation.
+/// A handle on a pool for one thread: it keeps some objects ready, and allocates and frees without atomic operations.
 ///
-/// What it hands out goes back to it. See [`Pool::local`].
+/// Its objects return to it when they are dropped. See [`Pool::local`].
 pub struct LocalPool<'p> {
     /// Zeros in a forked child: it finds no object ready that its parent also has.
     ready: ForkZeroed<Ready>,

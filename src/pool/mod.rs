@@ -23,11 +23,10 @@ use node::Node;
 use shape::Shape;
 use table::Table;
 
-/// Objects of one size in a group, each with an end of its own: what is dropped is handed out again, last in, first
-/// out.
+/// Objects of one size in a group, each with an end of its own: dropped objects are reused, last in, first out.
 ///
-/// Taking and giving back are lock-free and safe from any thread. Memory is taken from the group in chunks as it is
-/// needed, and goes with the group. See [`MemGroup::pool`].
+/// Allocating and freeing are lock-free and safe from any thread. The pool takes memory from the group in chunks, and
+/// the group frees it at its end. See [`MemGroup::pool`].
 pub struct Pool<'g> {
     group: &'g MemGroup,
     shape: Shape,
@@ -35,7 +34,7 @@ pub struct Pool<'g> {
     tables: PerProcess<Table>,
 }
 
-/// What a pool holds.
+/// The figures of a pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolStats {
     /// Bytes of each object.
@@ -106,10 +105,10 @@ impl<'g> Pool<'g> {
         Ok(PoolBlock::new(node, self))
     }
 
-    /// A handle of its own for a thread, with which taking and giving back take no atomic operation.
+    /// A handle for one thread, which allocates and frees without atomic operations.
     ///
-    /// What it keeps ready is nobody else's: up to 128 objects, and no more than an eighth of the capacity. Dropping it
-    /// gives them back.
+    /// It keeps objects ready that other threads cannot use: up to 128, and no more than an eighth of the capacity.
+    /// Dropping it returns them to the pool.
     ///
     /// ```
     /// let group = memgroup::MemGroup::new()?;
@@ -144,7 +143,7 @@ impl<'g> Pool<'g> {
         LocalPool::new(self)
     }
 
-    /// What the pool holds. While other threads take and give back, the figures are of different moments.
+    /// The figures of the pool. While other threads allocate and free, they are of different moments.
     pub fn stats(&self) -> PoolStats {
         let Shape { size, stride, .. } = self.shape;
         let Some(table) = self.tables.get() else { return PoolStats { size, stride, ..PoolStats::default() } };

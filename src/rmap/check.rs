@@ -12,7 +12,7 @@ use super::records::process::Process;
 use super::records::vma::Vma;
 use super::{PageId, ProcessId};
 
-/// What must always be true.
+/// A condition that always holds in a correct design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Invariant {
     /// No page's mapping is a freed anon_vma.
@@ -63,7 +63,7 @@ impl fmt::Display for Broken {
 }
 
 impl Machine {
-    /// Every invariant that does not hold, those of pages first; empty for a design that works. It looks at everything.
+    /// Every broken invariant, those of pages first; none in a correct design. It inspects the whole state.
     pub fn check(&self) -> Vec<Broken> {
         let mut check = Check { machine: self, broken: Vec::new() };
         check.pages();

@@ -9,7 +9,7 @@ use super::room::{make_room, put};
 use super::{Error, PageId, ProcessId};
 
 impl Machine {
-    /// Reads a page: what is mapped there now, or `None` for the page of zeros, which has no reverse mapping.
+    /// Reads a page: the page that is mapped there now, or `None` for the page of zeros, which has no reverse mapping.
     ///
     /// # Errors
     /// [`Error::Exited`], [`Error::Unmapped`], [`Error::Denied`], [`Error::Full`], [`Error::NoMemory`].
@@ -37,7 +37,7 @@ impl Machine {
         })
     }
 
-    /// Writes a page: what is mapped there now. A page that others may see is copied first.
+    /// Writes to a page: the page that is mapped there now. A page that other processes may see is copied first.
     ///
     /// # Errors
     /// As [`read`](Self::read).

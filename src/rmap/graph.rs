@@ -39,7 +39,7 @@ pub struct VmaRow {
     pub end: u64,
     /// The index of its first page: its address, unless `mremap` has moved a VMA with pages.
     pub index: u64,
-    /// What may be done with it.
+    /// Its permissions.
     pub prot: Prot,
     /// Whether it is a shared mapping.
     pub shared: bool,
@@ -68,7 +68,7 @@ pub struct AnonVmaRow {
     pub children: u32,
     /// How many VMAs have it as their own.
     pub active: u32,
-    /// What keeps it: its members together, and for a root each descendant.
+    /// References that keep it: one for its members together, and for a root one for each descendant.
     pub references: u32,
     /// The VMAs that a walk comes to, in its order.
     pub members: Vec<VmaId>,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::policy::{Order, Policy, Rules, Unfaulted};
 
-/// A version of Linux, as in `"6.18.44"`. What follows the numbers is ignored, but for a release candidate's number.
+/// A version of Linux, as in `"6.18.44"`. Text after the numbers is ignored, except a release candidate's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kernel {
     version: [u32; 3],
@@ -13,7 +13,7 @@ pub struct Kernel {
     candidate: u32,
 }
 
-/// What is no version of a kernel whose design is modelled.
+/// A text that is no version of a kernel with a modelled design.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("kernel must be a version of Linux from 2.4 on, as in \"6.18.44\", not {_0:?}")]
 pub struct UnknownKernel(pub String);
@@ -59,7 +59,7 @@ impl Kernel {
         }
     }
 
-    /// Its rules: those of its design, and what changed while kernels had that.
+    /// Its rules: those of its design, with the changes within that design.
     pub fn rules(self) -> Rules {
         let rules = self.policy().rules();
         Rules {

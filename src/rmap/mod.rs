@@ -95,7 +95,7 @@ macro_rules! names {
                 self.0.number()
             }
 
-            /// What has that number, if anything has: to be found out by using it.
+            /// The id with that number; using it shows whether it exists.
             pub fn from_number(number: u64) -> Self {
                 Self(Id::from_number(number))
             }
@@ -112,8 +112,8 @@ names! {
     PageId(records::page::Page);
 }
 
-/// What a machine has, and what it ever made or did. The difference of two is what the operations between them cost:
-/// what was freed is what was made less what there is more of.
+/// The objects that a machine has, and the objects and operations in all. The difference between two is the cost of the
+/// operations in between: objects freed are those made less the growth of those that exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Processes that live.

@@ -10,14 +10,14 @@ use super::records::vma::Vma;
 use super::room::make_room;
 use super::{Error, ProcessId, VmaId};
 
-/// What a move is.
+/// A move of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mremap {
     /// The first page address, of the range as it is.
     pub page: u64,
     /// How many pages, all of one VMA.
     pub pages: u64,
-    /// The first page address that they get. Whatever is mapped there is unmapped.
+    /// The new first page address. Pages that are mapped there are unmapped.
     pub to: u64,
     /// Whether the range stays mapped, without its pages (`MREMAP_DONTUNMAP`).
     pub dont_unmap: bool,

@@ -98,7 +98,7 @@ pub enum Reuse {
     FirstAbandoned,
 }
 
-/// What becomes of a range with an anon_vma that comes to lie beside a VMA without one, if they are alike.
+/// Whether a range with an anon_vma that is moved beside a VMA without one becomes part of it, if they are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unfaulted {
     /// They stay two VMAs.
@@ -133,7 +133,7 @@ pub struct Rules {
     pub notes_owner: bool,
     /// Whether a mapping that is set stays when the page's map count goes from 0 to 1 again.
     pub set_once: bool,
-    /// Whether a write to a page that nobody else maps sets its mapping to the writer's own anon_vma.
+    /// Whether a write to a page that no other process maps sets its mapping to the writer's own anon_vma.
     pub moves: bool,
     /// When a fork takes over an anon_vma.
     pub reuse: Reuse,

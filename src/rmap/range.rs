@@ -24,12 +24,12 @@ enum Over {
     Neighbour,
 }
 
-/// What a new mapping is.
+/// The description of a new mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mmap {
     /// How many pages.
     pub pages: u64,
-    /// What may be done with them.
+    /// Their permissions.
     pub prot: Prot,
     /// Whether a process and its children see each other's writes.
     pub shared: bool,
@@ -123,7 +123,7 @@ impl Machine {
         grown
     }
 
-    /// Unmaps whatever there is in a range, splitting the VMAs at its ends.
+    /// Unmaps all pages in a range, splitting the VMAs at its ends.
     ///
     /// # Errors
     /// [`Error::Exited`], [`Error::Range`], [`Error::Full`],
@@ -145,7 +145,7 @@ impl Machine {
         }
     }
 
-    /// Changes what may be done with a range, all of which must be mapped.
+    /// Changes the permissions of a range, all of which must be mapped.
     ///
     /// # Errors
     /// [`Error::Exited`], [`Error::Range`], [`Error::Unmapped`], [`Error::Full`],
@@ -159,7 +159,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Says what a fork is to do with a range, all of which must be mapped.
+    /// Sets what a fork does with a range, all of which must be mapped.
     ///
     /// # Errors
     /// [`Error::Exited`], [`Error::Range`], [`Error::Unmapped`], [`Error::WipeShared`], [`Error::Full`],

@@ -11,7 +11,7 @@ use super::records::vma::Vma;
 use super::room::{make_room, put_last};
 use super::{Error, PageId, ProcessId, VmaId};
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walk {
     /// The VMAs whose range holds the page and their processes, in the order of the walk. They need not map it.
@@ -20,10 +20,10 @@ pub struct Walk {
     pub visits: u64,
 }
 
-/// What swapping a page out did.
+/// The result of swapping a page out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SwapOut {
-    /// How many VMAs were looked at until no entry was left, or there was no VMA left to look at.
+    /// How many VMAs were visited until no entry was left, or no VMA.
     pub visits: u64,
     /// How many page table entries were taken away.
     pub unmapped: u64,
@@ -32,10 +32,10 @@ pub struct SwapOut {
 }
 
 impl Machine {
-    /// The full walk of a page, as it is done to ask whether it was used lately.
+    /// The full walk of a page, as the kernel does it to find out whether the page was used lately.
     ///
-    /// It comes to nobody while nobody maps the page, as after [`swap_out`](Self::swap_out) until somebody touches it
-    /// again; only a page of a shared mapping is found all the same, by the mapping, in every design with a way back.
+    /// It is empty while no process maps the page, as after [`swap_out`](Self::swap_out) until a process accesses it; a
+    /// page of a shared mapping is found nevertheless, by the mapping, in every design with reverse mapping.
     ///
     /// # Errors
     /// [`Error::NoPage`], [`Error::NoMemory`].
@@ -56,7 +56,7 @@ impl Machine {
         room.map(|()| Walk { places, visits })
     }
 
-    /// How many VMAs a full walk looks at.
+    /// How many VMAs a full walk visits.
     ///
     /// # Errors
     /// [`Error::NoPage`].
@@ -69,8 +69,8 @@ impl Machine {
         Ok(visits)
     }
 
-    /// How many VMAs are looked at to unmap a page: the walk ends with its last page table entry. 0 for a page that
-    /// nobody maps.
+    /// How many VMAs are visited to unmap a page: the walk ends with its last page table entry. 0 for a page that no
+    /// process maps.
     ///
     /// # Errors
     /// [`Error::NoPage`].

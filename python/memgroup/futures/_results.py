@@ -243,7 +243,7 @@ def show_traceback(error: BaseException | None) -> None:
 
 
 class TaskFuture(Future[T]):
-    """The future of a task: nobody sees its exception before that has its own traceback."""
+    """The future of a task, whose exception has its own traceback as soon as it is set."""
 
     def set_exception(self, exception: BaseException | None) -> None:
         """Set the exception, as there."""

@@ -28,8 +28,8 @@ const LARGE_SHARE: usize = 4;
 /// A handle on a group for one thread: it takes chunks from the group and allocates from them without an atomic
 /// operation.
 ///
-/// Several threads with a handle each touch no common cache line while their chunks last. What a handle hands out lives
-/// as long as the borrow of the group, not of the handle. See [`MemGroup::local`].
+/// Several threads with a handle each touch no common cache line while their chunks last. Blocks of a handle live as
+/// long as the borrow of the group, not of the handle. See [`MemGroup::local`].
 ///
 /// The handle itself takes a page of memory.
 pub struct Local<'g> {
@@ -66,7 +66,7 @@ unsafe impl Wipeable for ChunkRest {}
 unsafe impl Send for Local<'_> {}
 
 impl MemGroup {
-    /// A handle of its own for a thread, with which allocating takes no atomic operation.
+    /// A handle for one thread, which allocates without atomic operations.
     ///
     /// ```
     /// use memgroup::MemGroup;

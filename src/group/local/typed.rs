@@ -8,7 +8,7 @@ use super::Local;
 use crate::error::Error;
 
 impl<'g> Local<'g> {
-    /// `value`, moved into the group. It is never dropped: what it owns elsewhere is not freed.
+    /// Moves `value` into the group. It is never dropped: memory that it owns elsewhere is not freed.
     ///
     /// # Errors
     /// As [`alloc_layout`](Self::alloc_layout). The value is dropped then; [`alloc_value_with`](Self::alloc_value_with)
@@ -18,7 +18,7 @@ impl<'g> Local<'g> {
         self.alloc_value_with(|| value)
     }
 
-    /// What `make` returns, moved into the group. It is never dropped.
+    /// Moves the value that `make` returns into the group. It is never dropped.
     ///
     /// # Errors
     /// As [`alloc_layout`](Self::alloc_layout); `make` is not called then.

@@ -19,13 +19,13 @@ pub struct Decoder {
 /// A frame that has arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// What is shown of it.
+    /// The part that is shown.
     pub shown: Range<usize>,
     /// All of its bytes: where the next frame begins.
     pub len: usize,
 }
 
-/// What bytes of a stream begin with.
+/// What the next bytes of a stream are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// A whole frame. The next call goes on behind it.
@@ -42,7 +42,7 @@ pub struct OutOfStep {
     pub offset: u64,
     /// How many frames came before it.
     pub frame: u64,
-    /// What is wrong with it.
+    /// Why it is refused.
     pub misfit: Misfit,
 }
 
@@ -91,7 +91,7 @@ impl Decoder {
         self.frame
     }
 
-    /// What describes the frames.
+    /// The description of the frames.
     pub fn format(&self) -> &Format {
         &self.format
     }

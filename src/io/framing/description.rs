@@ -11,9 +11,9 @@ const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
 
 /// A description of the frames of a stream.
 ///
-/// A frame is a header, which has the length in it, a payload and a trailer. The payload has as many bytes as the length
-/// says, plus [`adjust`](Self::adjust). What is shown of a frame are its header and payload from byte [`skip`](Self::skip) on.
-/// The arithmetic never overflows, whatever a header announces.
+/// A frame is a header that contains the length, a payload and a trailer. The payload has as many bytes as the length
+/// says, plus [`adjust`](Self::adjust). What is shown of a frame are its header and payload from byte
+/// [`skip`](Self::skip) on. The arithmetic never overflows, whatever a header announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format {
     pub(super) length: Length,
@@ -160,7 +160,7 @@ impl Format {
         Self { header: Some(bytes), ..self }
     }
 
-    /// What is to be added to the length for the size of the payload: -4 where it counts its own four bytes, for example.
+    /// The number to add to the length to get the size of the payload: -4 if it counts its own four bytes.
     pub fn adjust(self, bytes: i64) -> Self {
         Self { adjust: bytes, ..self }
     }

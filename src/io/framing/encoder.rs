@@ -30,7 +30,7 @@ pub enum Unframed {
 }
 
 impl Format {
-    /// Appends what comes before a payload of `size` bytes: its length, if the format has one.
+    /// Appends the bytes before a payload of `size` bytes: its length, if the format has one.
     ///
     /// # Errors
     /// The format has other parts than a length or a delimiter, or no such payload.
@@ -70,7 +70,7 @@ impl Format {
         Ok(())
     }
 
-    /// What comes behind a payload, and must not be in it: nothing, if the format has lengths.
+    /// The bytes behind a payload, which must not be in it: none, if the format has lengths.
     pub fn delimiter(&self) -> &[u8] {
         match &self.length {
             Length::Delimiter(delimiter) => delimiter,

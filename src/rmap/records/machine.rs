@@ -15,10 +15,10 @@ pub const LIMIT: u64 = 1 << 36;
 /// The most processes that live at once: Linux numbers no more (`PID_MAX_LIMIT`).
 pub const MAX_PROCESSES: usize = 1 << 22;
 
-/// Processes that fork, and how one design finds who maps a page.
+/// Processes that fork, and one design of reverse mapping, which finds the processes that map a page.
 ///
-/// Every operation does what the kernel does to the objects of reverse mapping, and counts what it makes, frees and
-/// looks at (see [`counts`](Self::counts)). Nothing is timed, and there is no memory behind the pages.
+/// Every operation does what the kernel does to the objects of reverse mapping, and counts the objects that it makes,
+/// frees and visits (see [`counts`](Self::counts)). Nothing is timed, and there is no memory behind the pages.
 pub struct Machine {
     pub(in crate::rmap) rules: Rules,
     pub(in crate::rmap) processes: Arena<Process>,
@@ -74,7 +74,7 @@ impl Machine {
         self.rules
     }
 
-    /// A new process with nothing mapped, a child of nobody.
+    /// A new process without mappings and without a parent.
     ///
     /// # Errors
     /// [`Error::TooManyProcesses`], [`Error::NoMemory`].
@@ -349,12 +349,12 @@ impl Machine {
         self.by_birth().map(|process| self.name(process))
     }
 
-    /// The pages that somebody maps, or keeps in swap, or that a shared mapping holds.
+    /// The pages that a process maps or has in swap, or that a shared mapping holds.
     pub fn pages(&self) -> impl Iterator<Item = PageId> {
         self.pages.iter().map(|(page, _)| PageId(self.pages.id(page)))
     }
 
-    /// What there is, and what was ever made or done.
+    /// The numbers of existing objects, and of objects and operations in all.
     pub fn counts(&self) -> Counts {
         // Where a VMA is tied to its one anon_vma by itself, there are no objects in between.
         let chains = |count| if self.rules.family == Family::Chains { count } else { 0 };

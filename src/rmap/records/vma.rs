@@ -9,7 +9,7 @@ use super::arena::Ix;
 use super::page::Object;
 use super::process::Process;
 
-/// What a mapping allows: reading, writing, executing.
+/// The permissions of a mapping: reading, writing, executing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Prot(u8);
 
@@ -23,7 +23,7 @@ impl Prot {
 
     const LETTERS: [(char, u8); 3] = [('r', 1), ('w', 2), ('x', 4)];
 
-    /// Whether anything is allowed. As on x86, what can be written or executed can be read.
+    /// Whether any access is allowed. As on x86, memory that can be written or executed can be read.
     pub fn allows_reading(self) -> bool {
         self.0 != 0
     }
@@ -33,7 +33,7 @@ impl Prot {
         self.0 & 2 != 0
     }
 
-    /// The letters of what is allowed, as in `"rw"`; none for nothing.
+    /// The letters of the permissions, as in `"rw"`; empty for none.
     pub fn letters(self) -> String {
         Self::LETTERS.iter().filter(|(_, bit)| self.0 & bit != 0).map(|(letter, _)| letter).collect()
     }
@@ -66,7 +66,7 @@ impl FromStr for Prot {
     }
 }
 
-/// What `madvise` can be told about forks.
+/// The advice about forks that `madvise` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Advice {
     /// A child does not get the range.
