@@ -213,7 +213,7 @@ def test_huge_pages_are_those_that_groups_would_use(setting, chosen, name, state
 def test_few_mappings_are_noted():
     found = by_name(limits(facts(max_mappings=700, mappings=500)))["max_map_count"]
     assert (found.state, found.facts) == ("note", {"count": 700, "taken": 500})
-    assert "some 40 open" in found.meaning
+    assert "some 40 slots" in found.meaning
 
 
 def test_limits_of_the_process_are_told(child):

@@ -43,10 +43,10 @@ def _gil() -> Finding:
     enabled = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
     facts = {"free_threaded_build": built_without, "enabled": enabled}
     if not built_without:
-        meaning = "threads take turns; long work (copies, input and output, commits) lets others run"
+        meaning = "threads take turns; long work (copies, input and output, commits) releases it"
         return Finding(TOPIC, "GIL", "ok", "yes", meaning, facts)
     if enabled:
-        meaning = "this build can do without, but some module or PYTHON_GIL has turned it on"
+        meaning = "this build needs none, but a module or PYTHON_GIL has turned it on"
         return Finding(TOPIC, "GIL", OPTIONAL, "turned on", meaning, facts)
     return Finding(TOPIC, "GIL", "ok", "none", "threads allocate side by side", facts)
 
@@ -56,7 +56,7 @@ def _warm() -> Finding:
 
     warm, given = warm_memory(), os.environ.get(_VARIABLE)
     facts = {"bytes": warm.limit, "variable": given}
-    meaning = f"kept of groups that have ended, for the next; set_warm_limit() or {_VARIABLE} sets it"
+    meaning = f"memory of ended groups that later groups reuse; set_warm_limit() or {_VARIABLE} sets it"
     if given is not None and given.strip() and not given.strip().isdecimal():
         meaning = f"{_VARIABLE}={show_text(given)} is no number of bytes, and is ignored"
         return Finding(TOPIC, "warm limit", OPTIONAL, show_size(warm.limit), meaning, facts)
@@ -70,7 +70,7 @@ def _partner(name: str) -> Finding:
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        meaning = f"not installed; nothing needs it but what is shared with {name}"
+        meaning = f"not installed; only needed to share memory with {name}"
         return Finding(TOPIC, name, "ok", "–", meaning, {"version": None})
     return Finding(
         TOPIC, name, "ok", version, "shares memory with groups, without a copy", {"version": version}

@@ -29,12 +29,12 @@ def limits(facts: MemoryFacts) -> Iterator[Finding]:
     for name, bounded, free in (
         (
             "RLIMIT_AS",
-            "each slot takes its size of address space twice: too low a limit is a MemoryError (ulimit -v)",
-            "slots may take address space freely",
+            "each slot takes twice its size of address space; beyond the limit is a MemoryError (ulimit -v)",
+            "slots may take any amount of address space",
         ),
         (
             "RLIMIT_FSIZE",
-            "no slot can be larger, as each is a file: a MemoryError (ulimit -f)",
+            "each slot is a file, so a larger one is a MemoryError (ulimit -f)",
             "slots may be of any size",
         ),
     ):
@@ -70,7 +70,7 @@ def _mappings(facts: MemoryFacts) -> Iterator[Finding]:
     if most is None or taken is None:
         return
     slots = show_number(max(most - taken, 0) // 5)
-    meaning = f"a slot takes up to five, so this process can have some {slots} open (sysctl vm.max_map_count)"
+    meaning = f"a slot takes up to five, so a process can have some {slots} slots (sysctl vm.max_map_count)"
     few = most - taken < _FEW_MAPPINGS
     yield Finding(
         LIMITS,
@@ -92,7 +92,7 @@ def memory(facts: MemoryFacts) -> Iterator[Finding]:
             "available",
             OPTIONAL if left < _LITTLE else "ok",
             show_size(left),
-            "what is more than this is a MemoryError before it is touched",
+            "a request for more is a MemoryError",
             {"bytes": left, "available": available, "swap": swap},
         )
     for level in facts["cgroups"]:
@@ -111,7 +111,7 @@ def _cgroup(level: CgroupFacts) -> Finding:
         meaning = f"cgroup v{version} {path} sets no limit"
         return Finding(MEMORY, "cgroup", "ok", "unlimited", meaning, facts)
     meaning = (
-        f"left of {show_size(limit)} in cgroup v{version} {path}, caches counted as used: "
+        f"left of {show_size(limit)} in cgroup v{version} {path}, where caches count as used: "
         "beyond it the kernel kills rather than refuses"
     )
     state: State = OPTIONAL if headroom < _LITTLE else "ok"
@@ -147,7 +147,7 @@ def _huge_pages(chosen: str | None, size: int, setting: str, of: str, none: str,
     if chosen and chosen != none and size:
         obstacle = _huge_page_obstacle(of, size)
         tried = f"a trial got none: {obstacle}" if obstacle else "stats().huge says how much"
-        meaning = f"large {of} slots use pages of {show_size(size)}, far cheaper; {tried}"
+        meaning = f"large {of} slots use pages of {show_size(size)}, which cost far less; {tried}"
         return Finding(MEMORY, name, "ok", chosen, meaning, facts | {"obstacle": obstacle})
     meaning = (
         f"large {of} slots use small pages; for cheaper ones set "

@@ -42,14 +42,14 @@ def mechanisms(kernel: Kernel | None = None) -> Iterator[Finding]:
     yield _try(
         "memfd",
         lambda: os.close(kernel.memfd(os.MFD_ALLOW_SEALING)),
-        'the default backing="memfd" has memory to come from',
+        'the kernel has memfds, which the default backing="memfd" needs',
         'backing="memfd" cannot work here: pass backing="anonymous" (no protect) or a directory',
         NEEDED,
     )
     yield _try(
         "MFD_NOEXEC_SEAL",
         lambda: os.close(kernel.memfd(MFD_NOEXEC_SEAL)),
-        "what lies in a group can never be executed through its file",
+        "the files of groups can never be executed",
         "older than Linux 6.3: groups ask for plain sealing instead, nothing else changes",
         OPTIONAL,
     )
@@ -63,7 +63,7 @@ def mechanisms(kernel: Kernel | None = None) -> Iterator[Finding]:
     yield _try(
         "FUTURE_WRITE",
         lambda: _sealed(kernel, SEALS_OF_SIZE | SEAL_FUTURE_WRITE),
-        "no writable mapping of a slot can be made behind the group's back",
+        "no other writable mapping of a slot can be made",
         'backing="memfd" cannot protect here: pass a directory as backing',
         NEEDED,
     )
@@ -81,8 +81,8 @@ def mechanisms(kernel: Kernel | None = None) -> Iterator[Finding]:
     yield _try(
         "memfd_secret",
         lambda: os.close(kernel.memfd_secret()),
-        "memory that the kernel itself does not map can be had",
-        "this kernel gives no memory that it does not map itself (secretmem.enable); only secrets want it",
+        "the kernel has memory that it does not map itself (groups do not use it)",
+        "the kernel has no memory that it does not map itself (groups do not use it)",
         OPTIONAL,
     )
 
@@ -97,9 +97,9 @@ def _release(release: str) -> Finding:
 def _architecture(machine: str) -> Finding:
     known = machine in _ARCHITECTURES
     meaning = (
-        "two addresses of one byte agree here"
+        "both addresses of a byte show the same value"
         if known
-        else "mirrors are proven on x86-64 and arm64 only, where caches keep two addresses of one byte alike"
+        else "mirrors are tested on x86-64 and arm64 only, where both addresses of a byte show the same value"
     )
     facts = {"machine": machine, "page_size": os.sysconf("SC_PAGE_SIZE")}
     return Finding(TOPIC, "processor", "ok" if known else NEEDED, machine, meaning, facts)
@@ -153,12 +153,12 @@ def _mirror(kernel: Kernel) -> Finding:
             finally:
                 kernel.unmap(mirror, _NBYTES)
     except OSError as error:
-        meaning = blame(error, "what is protected could not be mapped")
+        meaning = blame(error, "the read-only mirror could not be mapped")
         return Finding(TOPIC, name, NEEDED, refusal(error), meaning, {"works": False, "errno": error.errno})
     if not held:
         meaning = 'mprotect can make what is protected writable, so only backing="anonymous" works here'
         return Finding(TOPIC, name, NEEDED, value, meaning, {"works": False})
-    meaning = "mprotect cannot make what is protected writable again"
+    meaning = "mprotect cannot make the read-only mirror writable"
     return Finding(TOPIC, name, "ok", f"mprotect: {value}", meaning, {"works": True})
 
 
@@ -213,7 +213,7 @@ def _shared() -> Finding:
     except (OSError, MemoryError, ValueError) as error:
         return Finding(TOPIC, name, OPTIONAL, "no", f"no shared group: {error}", {"works": False})
     if not works:
-        meaning = "what a shared group sends does not arrive as it was"
+        meaning = "objects of a shared group do not arrive as they were sent"
         return Finding(TOPIC, name, OPTIONAL, "no", meaning, {"works": False})
     meaning = "a shared group (shared=True) can be sent to another process, and frozen"
     return Finding(TOPIC, name, "ok", "yes", meaning, {"works": True})
