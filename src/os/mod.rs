@@ -119,6 +119,12 @@ impl Unlocked {
     }
 }
 
+/// What a mapping of so many bytes begins at a multiple of, at least: a page or, where it is as large, 2 MiB.
+pub(crate) fn least_alignment(len: usize) -> usize {
+    const LARGE: usize = 2 * 1024 * 1024;
+    if len >= LARGE { page_size().max(LARGE) } else { page_size() }
+}
+
 /// Bytes in a page.
 pub(crate) fn page_size() -> usize {
     // Relaxed, and not a OnceLock: threads that come here at once find the same number, and a fork leaves no one

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import textwrap
 
 import memgroup
@@ -339,24 +338,3 @@ def test_rounds_after_the_first_do_not_call_the_kernel(tmp_path, backing):
         next(i for i, call in enumerate(calls) if f'"/{mark}"' in call) for mark in ("begin", "end")
     )
     assert calls[begin + 1 : end] == []
-
-
-@pytest.mark.skipif(sysconfig.get_config_var("Py_GIL_DISABLED") == 1, reason="without a GIL none are kept")
-def test_the_objects_of_dead_blocks_are_kept_within_a_quarter_of_the_limit(child):
-    child.output("""
-        memgroup.set_warm_limit(4 * 72 * 1000)
-        group = memgroup.MemGroup()
-        blocks = [group.alloc(1) for _ in range(3000)]
-        assert memgroup.warm_memory().handles == 0
-        del blocks
-        assert memgroup.warm_memory().handles == 1000
-        blocks = [group.alloc(1) for _ in range(400)]
-        assert memgroup.warm_memory().handles == 600
-        memgroup.set_warm_limit(4 * 72 * 10)
-        assert memgroup.warm_memory().handles == 10
-        memgroup.set_warm_limit(0)
-        assert memgroup.warm_memory().handles == 0
-        del blocks
-        assert memgroup.warm_memory().handles == 0
-        assert bytes(group.alloc(3, zero=True)) == bytes(3)
-    """)

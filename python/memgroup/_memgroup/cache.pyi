@@ -17,9 +17,9 @@ class WarmMemory:
         """How many slots are kept."""
     @property
     def handles(self) -> int:
-        """How many dead `MemBlock` objects are kept, of 72 bytes each.
+        """How many dead `MemBlock` objects are kept, of 72 bytes each, in pieces of 2 MiB without a live one.
 
-        They are not counted in `committed`; they take at most a quarter of the limit.
+        They are not counted in `committed`; but for one piece, they take at most a quarter of the limit.
         """
     def as_dict(self) -> dict[str, int]:
         """Return the same as a dict, for JSON."""

@@ -3,10 +3,10 @@
 pub(crate) mod buffer;
 pub(crate) mod bytes_like;
 mod contents;
-pub(crate) mod free_list;
 pub(crate) mod object;
 pub(crate) mod parts;
 pub(crate) mod pooled;
 pub(crate) mod search;
+pub(crate) mod slabs;
 pub(crate) mod strided;
 pub(crate) mod text;

@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyRuntimeWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 
-use crate::python::block::object::life::FREE_LIST;
+use crate::python::block::object::life::SLABS;
 use crate::python::ffi::arguments::{PrewarmSize, WarmLimit, flags};
 use crate::python::ffi::text::listed;
 use crate::slot::cache::{self, limit};
@@ -19,9 +19,9 @@ pub(crate) struct WarmMemory {
     committed: usize,
     /// How many slots are kept.
     slots: usize,
-    /// How many dead `MemBlock` objects are kept, of 72 bytes each.
+    /// How many dead `MemBlock` objects are kept, of 72 bytes each, in pieces of 2 MiB without a live one.
     ///
-    /// They are not counted in `committed`; they take at most a quarter of the limit.
+    /// They are not counted in `committed`; but for one piece, they take at most a quarter of the limit.
     handles: usize,
 }
 
@@ -48,7 +48,7 @@ impl WarmMemory {
 pub(crate) fn warm_memory(py: Python<'_>) -> WarmMemory {
     // Looking may unmap what a fork has made useless.
     let cache::WarmMemory { limit, committed, slots } = py.detach(cache::warm_memory);
-    WarmMemory { limit, committed, slots, handles: FREE_LIST.many() }
+    WarmMemory { limit, committed, slots, handles: SLABS.many(py) }
 }
 
 /// Set the most bytes that are kept warm for the next groups; 0 keeps none.
@@ -106,7 +106,7 @@ pub(crate) fn prewarm(
 /// Makes the limit count for the objects of dead blocks too.
 pub(crate) fn limit_handles(py: Python<'_>) {
     // A block of a hundred bytes has an object of sixty-four.
-    FREE_LIST.limit(py, cache::warm_memory().limit / 4);
+    SLABS.limit(py, cache::warm_memory().limit / 4);
 }
 
 /// Warns of a limit in the environment that is none, while whoever set it is likely to look.

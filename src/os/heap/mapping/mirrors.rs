@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::shared::SharedFile;
 use crate::error::Operation;
-use crate::os::{Backing, Refusal, page_size};
+use crate::os::{Backing, Refusal, least_alignment, page_size};
 use crate::sync::{AtomicUsize, Ordering};
 
 /// Why memory could not be locked.
@@ -37,7 +37,7 @@ pub(crate) struct Mirrors {
 impl Mirrors {
     pub(crate) fn open(backing: &Backing, _name: &str, len: usize, _huge: bool) -> Result<Self, Refusal> {
         let out_of_memory = || Refusal::of(Operation::Allocate)(Errno::ENOMEM);
-        let layout = Layout::from_size_align(len, page_size()).map_err(|_| out_of_memory())?;
+        let layout = Layout::from_size_align(len, least_alignment(len)).map_err(|_| out_of_memory())?;
         // SAFETY: a slot has bytes.
         let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
         let mirrors = Self {

@@ -22,7 +22,7 @@ use super::reserved::Reserved;
 use super::shared::SharedFile;
 use super::{directory, memfd};
 use crate::error::Operation;
-use crate::os::{Backing, Refusal, page_size};
+use crate::os::{Backing, Refusal, least_alignment, page_size};
 
 /// A slot's memory: the read-write mirror and, unless the backing is anonymous, the read-only one.
 ///
@@ -57,7 +57,8 @@ unsafe impl Send for Mirrors {}
 unsafe impl Sync for Mirrors {}
 
 impl Mirrors {
-    /// Maps `len` bytes of fresh memory, of huge pages if they are wanted and to be had. No descriptor stays open.
+    /// Maps `len` bytes of fresh memory, of huge pages if they are wanted and to be had. No descriptor stays open. The
+    /// mirrors begin at multiples of [`least_alignment`] at least.
     pub(crate) fn open(backing: &Backing, name: &str, len: usize, wants_huge_pages: bool) -> Result<Self, Refusal> {
         Self::open_on(backing, name, len, wants_huge_pages, None)
     }
@@ -75,7 +76,7 @@ impl Mirrors {
         shared: Option<SharedFile>,
     ) -> Result<Self, Refusal> {
         let offer = huge::offer(backing);
-        let align = offer.filter(|_| wants_huge_pages).map_or(page_size(), |offer| offer.size);
+        let align = offer.filter(|_| wants_huge_pages).map_or(0, |offer| offer.size).max(least_alignment(len));
         let mut mirrors = Self::map(backing, name, len, align, shared.as_ref())?;
         mirrors.shared = shared.map(Arc::new);
         if let Some(offer) = offer {

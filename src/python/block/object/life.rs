@@ -9,21 +9,21 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::{Body, Ended, MemBlock};
-use crate::python::block::free_list::FreeList;
+use crate::python::block::slabs::Slabs;
 use crate::python::group::lender::release_due;
 use crate::python::group::object::MemGroup;
 use crate::python::group::raw::RawBlock;
 use crate::slot::Mirror;
 
-/// Of dead blocks.
-pub(crate) static FREE_LIST: FreeList<{ size_of::<MemBlock>() }> = FreeList::new();
+/// The memory of all blocks but those of pools.
+pub(crate) static SLABS: Slabs<{ size_of::<MemBlock>() }> = Slabs::new();
 
 impl MemBlock {
     /// A new object. Nothing but this makes one.
     #[inline(always)]
     pub(crate) fn new<'py>(group: &Bound<'py, MemGroup>, raw: RawBlock, mirror: Mirror) -> PyResult<Bound<'py, Self>> {
         let py = group.py();
-        let memory = FREE_LIST.take(py);
+        let memory = SLABS.take(py);
         if memory.is_null() {
             return Err(PyMemoryError::new_err("no memory for a MemBlock"));
         }
@@ -122,7 +122,7 @@ impl MemBlock {
         // SAFETY: the thread is attached, by the caller's promise.
         let py = unsafe { Python::assume_attached() };
         // SAFETY: new has taken it from there.
-        unsafe { FREE_LIST.put(py, this.cast()) };
+        unsafe { SLABS.put(py, this.cast()) };
         // SAFETY: the reference was the block's, and pyo3 need not find out whether the thread is attached.
         unsafe { ffi::Py_DECREF(group.into_ptr()) };
         // SAFETY: since Python 3.8 each object of a type made at run time holds a reference to it.
