@@ -7,6 +7,7 @@
 | `local`, `dask`, `ray` | the engines |
 | `batches` | the files below some paths, in batches by size |
 | `searching` | what a worker does with a batch of files for the command |
+| `ranges` | the same with a range of a large file, and the joining of what ranges tell |
 | `reading` | the same for `memgroup.gather` |
 | `measuring` | the same for the command's report on sizes |
 | `sums` | the figures of all batches, and of each worker |

@@ -21,24 +21,40 @@ class Files(NamedTuple):
     are_given: list[bool]
 
 
+class Range(NamedTuple):
+    """A range of a file: its path, whether it was named itself, and whether the file ends in the range."""
+
+    path: bytes
+    is_given: bool
+    start: int
+    end: int
+    is_last: bool
+
+
 class FileBatches:
-    """An iterable of `Files`, in the order of the walk.
+    """An iterable of `Files`, in the order of the walk; and of the ranges of large files, if these are split.
 
     Attributes:
         problems: The paths that were left out so far, and the reasons.
     """
 
     def __init__(
-        self, roots: Sequence[bytes], ignore: bool, nbytes: int, output: os.stat_result | None
+        self,
+        roots: Sequence[bytes],
+        ignore: bool,
+        nbytes: int,
+        output: os.stat_result | None,
+        splits: bool = False,
     ) -> None:
         """Walk from some paths. Leave out the file `output`, to which the results go."""
         self._walk = TreeWalk(list(roots), ignore)
         self._given = frozenset(roots)
         self._nbytes = nbytes
         self._output = output
+        self._splits = splits
         self.problems: list[tuple[bytes, str]] = []
 
-    def __iter__(self) -> Iterator[Files]:
+    def __iter__(self) -> Iterator[Files | Range]:
         """Walk."""
         batch, filled = Files([], []), 0
         for path in (path for some in self._walk for path in some):
@@ -49,6 +65,9 @@ class FileBatches:
             if batch.paths and filled + size > self._nbytes:
                 yield batch
                 batch, filled = Files([], []), 0
+            if self._splits and size > self._nbytes + _FILE_BYTES and _begins_with_text(path):
+                yield from self._ranges(path, size - _FILE_BYTES)
+                continue
             batch.paths.append(path)
             batch.are_given.append(path in self._given)
             filled += size
@@ -65,3 +84,17 @@ class FileBatches:
         if self._output is not None and os.path.samestat(status, self._output):
             return None
         return _FILE_BYTES + status.st_size
+
+    def _ranges(self, path: bytes, size: int) -> Iterator[Range]:
+        for start in range(0, size, self._nbytes):
+            end = min(start + self._nbytes, size)
+            yield Range(path, path in self._given, start, end, end == size)
+
+
+def _begins_with_text(path: bytes) -> bool:
+    """Whether a file can be read here, and has no zero byte in its first bytes: one that has is not split."""
+    try:
+        with open(path, "rb") as file:
+            return b"\0" not in file.read(_FILE_BYTES)
+    except OSError:
+        return False

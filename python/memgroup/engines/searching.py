@@ -66,8 +66,8 @@ def search_batch(search: Search, files: Files) -> Found:
         EngineError: There is no such directory here.
     """
     with ExitStack() as stack:
-        directory = _open_directory(stack, search.directory)
-        output, errors = (_memory_file(stack, name) for name in ("output", "errors"))
+        directory = open_directory(stack, search.directory)
+        output, errors = (memory_file(stack, name) for name in ("output", "errors"))
         figures = search_files(
             files.paths,
             search.patterns,
@@ -96,7 +96,7 @@ def rows_of_batch(search: Search, files: Files) -> Rows:
         columns.append((paths, files, offsets, numbers, ends, data))
 
     with ExitStack() as stack:
-        directory = _open_directory(stack, search.directory)
+        directory = open_directory(stack, search.directory)
         figures, problems = search_rows(
             files.paths,
             search.patterns,
@@ -110,7 +110,12 @@ def rows_of_batch(search: Search, files: Files) -> Rows:
     return Rows(columns, problems, figures)
 
 
-def _open_directory(stack: ExitStack, path: bytes) -> int:
+def open_directory(stack: ExitStack, path: bytes) -> int:
+    """Open a directory until the end of `stack`.
+
+    Raises:
+        EngineError: There is none.
+    """
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -122,7 +127,8 @@ def _open_directory(stack: ExitStack, path: bytes) -> int:
     return directory
 
 
-def _memory_file(stack: ExitStack, name: str) -> int:
+def memory_file(stack: ExitStack, name: str) -> int:
+    """Make a file in memory, until the end of `stack`."""
     file = os.memfd_create(name)
     stack.callback(os.close, file)
     return file

@@ -41,17 +41,22 @@ class Sums:
 
     def add(self, worker: str, seconds: float, figures: Figures) -> None:
         """Add a batch."""
+        self.count(figures)
+        files, nbytes, *_ = figures
+        share = self.shares.setdefault(worker, Share())
+        share.batches += 1
+        share.files += files
+        share.nbytes += nbytes
+        share.seconds += seconds
+
+    def count(self, figures: Figures) -> None:
+        """Add figures that no worker alone has."""
         files, nbytes, lines, matching, problems = figures
         self.files += files
         self.nbytes += nbytes
         self.lines += lines
         self.matching += matching
         self.problems += problems
-        share = self.shares.setdefault(worker, Share())
-        share.batches += 1
-        share.files += files
-        share.nbytes += nbytes
-        share.seconds += seconds
 
     @property
     def figures(self) -> Figures:

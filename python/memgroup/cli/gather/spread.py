@@ -15,7 +15,8 @@ from memgroup.cli.gather.search import conclude, row_style, style, syntax
 from memgroup.engines.batches import FileBatches, Files
 from memgroup.engines.connect import connector
 from memgroup.engines.engine import EngineError, spread
-from memgroup.engines.searching import Search, rows_of_batch, search_batch
+from memgroup.engines.ranges import can_split, joined, search_part
+from memgroup.engines.searching import Search, rows_of_batch
 from memgroup.engines.sums import Sums
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ def search_on_workers(options: argparse.Namespace) -> int:
     sums = Sums()
     paths = ["paths"] if _has_paths(options.paths) else []
     search = _search(options, [*style(options), *paths])
-    batches = _batches(options, _output(options))
+    batches = _batches(options, _output(options), splits=can_split(search))
     try:
-        with closing(_results(options, search_batch, search, batches, sums)) as results:
-            for found in results:
+        with closing(_results(options, search_part, search, batches, sums)) as results:
+            for found in joined(search, results, sums):
                 _print(found.output, found.errors)
                 if options.quiet and sums.lines:
                     break
@@ -64,7 +65,7 @@ def rows_on_workers(
 
 def _results(
     options: argparse.Namespace,
-    work: Callable[[Search, Files], Any],
+    work: Callable[[Search, Any], Any],
     search: Search,
     batches: FileBatches,
     sums: Sums,
@@ -108,9 +109,9 @@ def _output(options: argparse.Namespace) -> os.stat_result | None:
     return output if prints_lines and stat.S_ISREG(output.st_mode) else None
 
 
-def _batches(options: argparse.Namespace, output: os.stat_result | None) -> FileBatches:
+def _batches(options: argparse.Namespace, output: os.stat_result | None, splits: bool = False) -> FileBatches:
     paths = [os.fsencode(path) for path in options.paths]
-    return FileBatches(paths, options.ignore, options.batch, output)
+    return FileBatches(paths, options.ignore, options.batch, output, splits)
 
 
 def _print(output: bytes, errors: bytes) -> None:
