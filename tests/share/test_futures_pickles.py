@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from memgroup.futures import ProcessPoolExecutor, _worker
 from memgroup.futures._pickling import ATOMIC, SMALL, LargeBuffers, dumps
-from memgroup.futures._results import Links
+from memgroup.futures._results import Links, executors
 from memgroup.futures._tasks import TOGETHER, Arguments, Task
 
 RECORDS = [bytes([number % 256]) * 100 for number in range(10_000)]
@@ -177,3 +177,22 @@ def test_pickling_calls_nothing_for_objects_that_are_no_groups():
         sys.setprofile(None)
     assert len(calls) < 100
     assert [obj.number for obj in pickle.loads(data)] == list(range(1000))
+
+
+def mappings():
+    return Path("/proc/self/maps").read_text().count("/memfd:results")
+
+
+def test_the_end_of_a_link_forgets_its_memory_whatever_was_not_read(worker):
+    sent, before = reduction.ForkingPickler.dumps(worker.pack(np.ones(SMALL))), mappings()
+    array = pickle.loads(sent)
+    came = mappings() - before
+    assert came > 0
+    (link,) = executors[worker.executor].all()
+    worker.pack(["x" * 10_000])
+    worker.groups.current = None
+    worker.pack(np.zeros(SMALL))
+    before = mappings()
+    del array
+    link.close()
+    assert mappings() == before - came

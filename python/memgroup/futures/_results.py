@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from memgroup import _memgroup
 from memgroup._memgroup import MemGroup, ReceivedParcel
+from memgroup.futures._pickling import SMALL
 
 T = TypeVar("T")
 
@@ -66,9 +67,20 @@ class Link:
     def close(self) -> None:
         """Forget the memory of a worker that has ended, but for what results use."""
         with self.lock:
+            self.drain()
             while self.discard():
                 pass
             self.sock.close()
+
+    def drain(self) -> None:
+        """Read all that nobody has asked for, which may be pickles, so that the end of the socket is next."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+            while True:
+                # The worker has not read all releases. The end follows.
+                with contextlib.suppress(ConnectionResetError):
+                    if not self.sock.recv(SMALL):
+                        return
 
     def discard(self) -> bool:
         """Drop one parcel that was never requested; at the end, the memory of all goes."""
