@@ -39,7 +39,7 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.clusters import Cluster, Host
-from support.rays import ENVIRONMENT
+from support.rays import ENVIRONMENT, resident
 
 MIB = 1 << 20
 SMALLEST, LARGEST = 16, 512
@@ -116,17 +116,9 @@ def mark() -> Memory:
 
 def memory() -> Memory:
     """The resident memory of this process."""
-    own = store = 0
-    in_store = False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if " " in name:
-            in_store = "plasma" in line
-        elif name == "Rss":
-            nbytes = 1024 * int(value.split()[0])
-            own, store = (own, store + nbytes) if in_store else (own + nbytes, store)
+    found = resident()
     status = Path("/proc/self/status").read_text()
-    return Memory(own, store, 1024 * int(status.partition("VmHWM:")[2].split()[0]))
+    return Memory(found.own + found.files, found.store, 1024 * int(status.partition("VmHWM:")[2].split()[0]))
 
 
 def rise(before: Memory, after: Memory) -> int:
@@ -251,6 +243,8 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    # Workers measure themselves with what is there.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
     how = options.form or FORMS, options.records, options.rounds
     if options.engine != "ray":
         report("dask", measure(by_dask, *how), options.records)

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 from memgroup import MemBlock, MemGroup, MemList, loads_into
-from support.rays import STORE_BYTES
+from support.rays import STORE_BYTES, resident
 
 pytest.importorskip("ray")
 
@@ -22,18 +22,6 @@ def file_at(address: int) -> str:
         if start <= address < end:
             return line
     raise AssertionError(f"nothing is mapped at {address:#x}")
-
-
-def resident_bytes_beside_the_store() -> int:
-    """The resident memory of this process and its groups, without the store and the code of libraries."""
-    total, is_counted = 0, True
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if " " in name:
-            is_counted = line.split()[4] == "0" or "/memfd:" in line
-        elif name == "Rss" and is_counted:
-            total += 1024 * int(value.split()[0])
-    return total
 
 
 def mixed(group: MemGroup) -> MemList:
@@ -150,9 +138,9 @@ def test_get_takes_less_than_a_hundredth_of_what_it_shows(store, kind):
     growths = []
     # Threads of Ray take memory meanwhile: the least of three counts.
     for _ in range(3):
-        before = resident_bytes_beside_the_store()
+        before = resident().own
         shown.append(store.get(reference))
-        growths.append(resident_bytes_beside_the_store() - before)
+        growths.append(resident().own - before)
     assert shown[0].nbytes >= nbytes * 0.99
     assert min(growths) < nbytes / 100
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 from support.clusters import Host, wait_until
@@ -19,6 +20,28 @@ from support.clusters import Host, wait_until
 ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 STORE_BYTES = 200 * 2**20
+
+
+class Resident(NamedTuple):
+    """Resident bytes of a process: its own and its groups', of files as libraries, and of Ray's store."""
+
+    own: int
+    files: int
+    store: int
+
+
+def resident() -> Resident:
+    """Count them."""
+    counts = dict.fromkeys(Resident._fields, 0)
+    kind = "own"
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if " " in name:
+            is_own = line.split()[4] == "0" or "/memfd:" in line
+            kind = "store" if "plasma" in line else "own" if is_own else "files"
+        elif name == "Rss":
+            counts[kind] += 1024 * int(value.split()[0])
+    return Resident(**counts)
 
 
 def free_port(host: Host) -> int:
