@@ -73,7 +73,7 @@ class Link:
             self.sock.close()
 
     def drain(self) -> None:
-        """Read all that nobody has asked for, which may be pickles, so that the end of the socket is next."""
+        """Read what was never requested, pickles too, so that the end of the socket is next."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
             while True:
