@@ -235,10 +235,10 @@ def test_parcels_and_objects_are_told_apart(wire):
     handle = parcel.add(wire.group.copy(b"x"))
     assert handle is not None
     parcel.send(wire.here)
-    with pytest.raises(ValueError, match="no object"):
+    with pytest.raises(ValueError, match="not an object"):
         wire.receiver.recv(wire.there)
     wire.group.send(wire.here, wire.group.copy(b"x"))
-    with pytest.raises(ValueError, match="no parcel"):
+    with pytest.raises(ValueError, match="not a parcel"):
         _memgroup.recv_parcel(wire.there)
     _memgroup.Parcel().send(wire.here)
     wire.there.settimeout(0.01)
