@@ -21,7 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from report import document, losses, machine, plots, readme
+from report import document, machine, plots, readme
+from report.remarks import remarks
 from report.results import Results
 
 ROOT = Path(__file__).parent.parent
@@ -146,7 +147,7 @@ def finished(command: list[str], results: Path, environment: dict[str, str]) -> 
 def write(run: dict[str, Any], home: Path) -> None:
     """Write the page and the plots of a run below `home`."""
     home.mkdir(parents=True, exist_ok=True)
-    page = document.page(run, ROOT, losses.reasons(ROOT / "benches/reasons.toml"))
+    page = document.page(run, ROOT, remarks(ROOT / "benches/reasons.toml"))
     (home / "BENCHMARKS.md").write_text(page)
     plots.draw(Results(run), home / "docs/img")
     if run["only"]:

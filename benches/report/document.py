@@ -9,6 +9,7 @@ from typing import Any
 from report import goals, losses, peers
 from report.figures import shown, with_range
 from report.plots import PLOTS, names
+from report.remarks import Remark, remarks
 from report.results import FIRST, OURS, Comparison, Results
 
 SIDES = {"rust": "`cargo bench`", "python": "The Python suite"}
@@ -17,12 +18,12 @@ INTERNAL = ("windows-", "rmap-")
 """How the names of works begin that compare settings or designs."""
 
 
-def page(run: dict[str, Any], root: Path, given: list[losses.Reason]) -> str:
+def page(run: dict[str, Any], root: Path, given: list[Remark]) -> str:
     """Return the page about a run."""
     return "\n".join(lines(run, Results(run), root, given)) + "\n"
 
 
-def lines(run: dict[str, Any], results: Results, root: Path, given: list[losses.Reason]) -> Iterator[str]:
+def lines(run: dict[str, Any], results: Results, root: Path, given: list[Remark]) -> Iterator[str]:
     """Yield the page line by line."""
     yield "# Benchmarks"
     yield ""
@@ -41,7 +42,7 @@ def lines(run: dict[str, Any], results: Results, root: Path, given: list[losses.
     yield "The peers in the plots. The sections below show their code, and say which comparisons are unfair,"
     yield "and to whom."
     yield ""
-    yield from peers.table(names(results), peers.explanations(root / "benches/peers.toml"))
+    yield from peers.table(names(results), remarks(root / "benches/peers.toml"))
     yield ""
     yield "## The rows we lose"
     yield ""

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path
+
+from report.remarks import Remark, text_of
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """What some peers are; `names` are patterns of their names, as of a shell."""
-
-    names: tuple[str, ...]
-    what: str
-
-    def covers(self, name: str) -> bool:
-        """Return whether a peer is one of these."""
-        return any(fnmatchcase(name, pattern) for pattern in self.names)
-
-
-def explanations(path: Path) -> list[Explanation]:
-    """Return the explanations in a file, in its order."""
-    return [
-        Explanation(tuple(entry["names"]), entry["what"]) for entry in tomllib.loads(path.read_text())["peer"]
-    ]
-
-
-def table(names: Iterable[str], given: list[Explanation]) -> Iterator[str]:
-    """Yield the lines of the table: the peers of one explanation share a line.
+def table(names: Iterable[str], given: list[Remark]) -> Iterator[str]:
+    """Yield the lines of the table: the peers of one remark share a line.
 
     Raises:
-        LookupError: A peer has no explanation.
+        LookupError: There is no remark about a peer.
     """
-    explained: dict[str, list[str]] = {explanation.what: [] for explanation in given}
+    explained: dict[str, list[str]] = {remark.text: [] for remark in given}
     for name in dict.fromkeys(names):
-        first = next((explanation for explanation in given if explanation.covers(name)), None)
-        if first is None:
+        text = text_of(name, given)
+        if text is None:
             raise LookupError(f"explain {name} in benches/peers.toml")
-        explained[first.what].append(name)
+        explained[text].append(name)
     yield "| peer | |"
     yield "| --- | --- |"
-    for what, peers in explained.items():
+    for text, peers in explained.items():
         if peers:
-            yield f"| {', '.join(peers)} | {what} |"
+            yield f"| {', '.join(peers)} | {text} |"

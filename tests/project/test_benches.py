@@ -11,6 +11,7 @@ sys.path.append(str(ROOT / "benches"))
 
 from report import document, goals, losses, peers, plots  # noqa: E402
 from report.figures import number, shown, with_range  # noqa: E402
+from report.remarks import Remark, remarks, text_of  # noqa: E402
 from report.results import Results  # noqa: E402
 
 
@@ -94,7 +95,7 @@ def test_a_goal_without_figures_is_not_judged():
 
 
 def test_lost_rows_are_listed_with_the_first_reason_that_covers_them():
-    reasons = [losses.Reason(("python/*/first time/*",), "cold"), losses.Reason(("*",), "else")]
+    reasons = [Remark(("python/*/first time/*",), "cold"), Remark(("*",), "else")]
     lines = list(losses.table(Results(run(PEERS)), reasons))[2:]
     assert lines == ["| alloc-one | first time | memgroup-warm | bytearray 3.00 | cold |"]
 
@@ -119,7 +120,7 @@ def test_lost_rows_of_rust_are_listed_too():
 
 
 def test_the_reasons_that_are_kept_can_be_read():
-    assert all(reason.rows and reason.why for reason in losses.reasons(ROOT / "benches/reasons.toml"))
+    assert all(remark.of and remark.text for remark in remarks(ROOT / "benches/reasons.toml"))
 
 
 def test_the_page_names_peers_that_could_not_be_measured():
@@ -192,12 +193,12 @@ def test_a_picture_has_a_legend_and_tells_roles_apart():
 
 
 def test_every_peer_in_a_plot_is_explained():
-    given = peers.explanations(ROOT / "benches/peers.toml")
+    given = remarks(ROOT / "benches/peers.toml")
     page = (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8")
     for plot in plots.PLOTS:
         drawing = (ROOT / f"docs/img/{plot.name}.svg").read_text(encoding="utf-8")
         for name in re.findall(r'class="n"[^>]*>([^<]*)<', drawing):
-            assert any(explanation.covers(name) for explanation in given)
+            assert text_of(name, given)
             assert re.search(rf"^\|(.*, | ){re.escape(name)}(,.*| )\|", page, re.MULTILINE)
     with pytest.raises(LookupError, match="explain unknown in "):
         list(peers.table(["unknown"], given))
