@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from inspect import getsource
 
 from memgroup import _stand_in
@@ -10,9 +11,6 @@ from memgroup._memgroup import MemBlock, MemList
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_SOURCE = getsource(_stand_in)
-_loaders: dict[str, _stand_in.Loader] = {}
 
 COLUMN_BYTES = 16
 """What a list takes for each record, besides the record, at most."""
@@ -32,7 +30,8 @@ def _list_bytes(blocks: MemList) -> int:
     return blocks.nbytes + COLUMN_BYTES * len(blocks)
 
 
+# The same for every object: a pickle has it once.
+@cache
 def loader(name: str) -> _stand_in.Loader:
     """Return a function of `memgroup._pickle` that can be sent to any process of dask."""
-    # The same for every object: a pickle has it once.
-    return _loaders.setdefault(name, _stand_in.Loader(_SOURCE, name))
+    return _stand_in.Loader(getsource(_stand_in), name)

@@ -119,10 +119,12 @@ impl Unlocked {
     }
 }
 
-/// What a mapping of so many bytes begins at a multiple of, at least: a page or, where it is as large, 2 MiB.
+/// Mappings of so many bytes or more begin at a multiple of it.
+pub(crate) const LARGE_MAPPING: usize = 2 * 1024 * 1024;
+
+/// What a mapping of so many bytes begins at a multiple of, at least.
 pub(crate) fn least_alignment(len: usize) -> usize {
-    const LARGE: usize = 2 * 1024 * 1024;
-    if len >= LARGE { page_size().max(LARGE) } else { page_size() }
+    if len >= LARGE_MAPPING { page_size().max(LARGE_MAPPING) } else { page_size() }
 }
 
 /// Bytes in a page.

@@ -12,7 +12,7 @@ from memgroup._memgroup import TreeWalk
 from memgroup.engines.measuring import measured_on_workers
 from memgroup.engines.reading import parts_of_file
 from memgroup.engines.sums import Sums
-from support.gathering import facts, gather
+from support.gathering import facts, gather, planted
 
 REPORTS = [
     [],
@@ -33,15 +33,10 @@ TIMES = re.compile(rb"\nSteps\n.*", re.DOTALL)
 def place(tmp_path_factory) -> Path:
     """A tree with files of all sizes, some of which cannot be read."""
     place = tmp_path_factory.mktemp("place")
-    for number in range(300):
-        directory = place / f"d{number % 7}"
-        directory.mkdir(exist_ok=True)
-        (directory / f"{number}").write_bytes(bytes(number * number * number % 20_011))
+    planted(place, 300, lambda number: bytes(number * number * number % 20_011), odd=b"x")
     (place / "d1/large").write_bytes(b"hello\n" * 200_000)
     (place / "d2/long").write_bytes(bytes(700_000))
     (place / "d3/.gitignore").write_text("1*\n")
-    Path(os.fsdecode(os.fsencode(place) + b"/d3/caf\xe9")).write_bytes(b"x")
-    (place / "dangling").symlink_to("nowhere")
     os.mkfifo(place / "fifo")
     return place
 

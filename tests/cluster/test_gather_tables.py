@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-from support.gathering import gather
+from support.gathering import gather, planted
 
 pytest.importorskip("pyarrow")
 
@@ -15,14 +14,11 @@ pytest.importorskip("pyarrow")
 def place(tmp_path_factory) -> Path:
     """A tree with lines for several groups of rows."""
     place = tmp_path_factory.mktemp("tables")
-    for number in range(200):
-        directory = place / f"d{number % 7}"
-        directory.mkdir(exist_ok=True)
-        (directory / f"{number}").write_bytes(b"hello %d\nx\n" % number * (number * number % 1009))
+    planted(
+        place, 200, lambda number: b"hello %d\nx\n" % number * (number * number % 1009), odd=b"x hello\xff"
+    )
     (place / "d1/large").write_bytes(b"hello " + b"y" * 9_000_000 + b"\n" + b"hello\n" * 100_000)
     (place / "d2/zero").write_bytes(b"hello\0\n")
-    Path(os.fsdecode(os.fsencode(place) + b"/d3/caf\xe9")).write_bytes(b"x hello\xff")
-    (place / "dangling").symlink_to("nowhere")
     return place
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from memgroup.cli.main import main
 sys.exit(main())
 """
+
+
+def planted(place: Path, count: int, content: Callable[[int], bytes], odd: bytes) -> Path:
+    """A tree: files in seven directories, one whose name is not UTF-8, and a link to nothing."""
+    for number in range(count):
+        directory = place / f"d{number % 7}"
+        directory.mkdir(exist_ok=True)
+        (directory / f"{number}").write_bytes(content(number))
+    Path(os.fsdecode(os.fsencode(place) + b"/d3/caf\xe9")).write_bytes(odd)
+    (place / "dangling").symlink_to("nowhere")
+    return place
 
 
 def after(code: str, *arguments: str | Path) -> list[str | Path]:

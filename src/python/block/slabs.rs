@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use pyo3::{Python, ffi};
 
 use crate::os::headroom::{self, Terms};
-use crate::os::{Backing, Mirrors};
+use crate::os::{Backing, LARGE_MAPPING, Mirrors};
 
 /// Bytes in a slab, and what its address is a multiple of.
-const SLAB: usize = 2 << 20;
+const SLAB: usize = LARGE_MAPPING;
 
 /// The first slabs are of small pages, found as they are touched. Then a huge page that is begun is an eighth of what
 /// there is, at most.

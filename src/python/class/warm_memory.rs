@@ -105,7 +105,7 @@ pub(crate) fn prewarm(
 
 /// Makes the limit count for the objects of dead blocks too.
 pub(crate) fn limit_handles(py: Python<'_>) {
-    // A block of a hundred bytes has an object of sixty-four.
+    // A block of a hundred bytes has an object of seventy-two.
     SLABS.limit(py, cache::warm_memory().limit / 4);
 }
 
