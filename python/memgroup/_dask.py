@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from inspect import getsource
 
 from memgroup import _stand_in
@@ -11,6 +10,8 @@ from memgroup._memgroup import MemBlock, MemList
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+_loaders: dict[str, _stand_in.Loader] = {}
 
 COLUMN_BYTES = 16
 """What a list takes for each record, besides the record, at most."""
@@ -30,8 +31,9 @@ def _list_bytes(blocks: MemList) -> int:
     return blocks.nbytes + COLUMN_BYTES * len(blocks)
 
 
-# The same for every object: a pickle has it once.
-@cache
 def loader(name: str) -> _stand_in.Loader:
     """Return a function of `memgroup._pickle` that can be sent to any process of dask."""
-    return _stand_in.Loader(getsource(_stand_in), name)
+    # The same for every object: a pickle has it once.
+    if name not in _loaders:
+        _loaders[name] = _stand_in.Loader(getsource(_stand_in), name)
+    return _loaders[name]
