@@ -32,15 +32,21 @@ impl Kernel {
         releases.iter().any(|release| self.version[..2] == release[..2] && self.version[2] >= release[2])
     }
 
-    /// The kernel that runs, by what `uname` says of its release and its build: Debian's releases name only the series,
-    /// and its builds the kernel.
+    /// The kernel that runs, by what `uname` says of its release and its build, and by `/proc/version_signature`, which
+    /// Ubuntu has: the releases of Debian and Ubuntu name only the series. Debian's builds name the kernel, and so does
+    /// Ubuntu's signature at its end.
     ///
     /// # Errors
     /// [`UnknownKernel`], if the release is no version.
-    pub fn of_release(release: &str, build: &str) -> Result<Self, UnknownKernel> {
+    pub fn of_release(release: &str, build: &str, signature: &str) -> Result<Self, UnknownKernel> {
         let kernel: Self = release.parse()?;
-        let debian = build.split_once("Debian ").and_then(|(_, build)| build.parse::<Self>().ok());
-        Ok(debian.filter(|debian| debian.version[..2] == kernel.version[..2]).unwrap_or(kernel))
+        let debian = build.split_once("Debian ").map(|(_, version)| version);
+        let exact = [debian, signature.split_whitespace().last()]
+            .into_iter()
+            .flatten()
+            .filter_map(|version| version.parse::<Self>().ok())
+            .find(|exact| exact.version[..2] == kernel.version[..2]);
+        Ok(exact.unwrap_or(kernel))
     }
 
     /// The design that it has.
@@ -163,13 +169,19 @@ mod tests {
 
     #[test]
     fn a_release_is_read_as_its_distribution_means_it() {
-        let running = |release, build| Kernel::of_release(release, build).map(|kernel| kernel.to_string());
         let debian = "#1 SMP Debian 5.10.223-1 (2024-08-10)";
-        assert_eq!(running("5.10.0-32-cloud-amd64", debian), Ok("5.10.223".into()));
-        assert_eq!(running("6.18.44-fc", "#1 SMP PREEMPT_DYNAMIC"), Ok("6.18.44".into()));
-        assert_eq!(running("6.12.9", debian), Ok("6.12.9".into()));
-        assert_eq!(running("7.0.0-rc3", ""), Ok("7.0.0-rc3".into()));
-        assert!(running("unknown", debian).is_err());
+        let ubuntu = "Ubuntu 5.10.0-1045.47-oem 5.10.46\n";
+        for (release, build, signature, kernel) in [
+            ("5.10.0-32-cloud-amd64", debian, "", "5.10.223"),
+            ("5.10.0-1045-oem", "#47-Ubuntu SMP Wed Aug 18 10:41:03 UTC 2021", ubuntu, "5.10.46"),
+            ("6.18.44-fc", "#1 SMP PREEMPT_DYNAMIC", "", "6.18.44"),
+            ("6.12.9", debian, ubuntu, "6.12.9"),
+            ("7.0.0-rc3", "", "", "7.0.0-rc3"),
+        ] {
+            let running = Kernel::of_release(release, build, signature).map(|kernel| kernel.to_string());
+            assert_eq!(running, Ok(kernel.into()), "{release}");
+        }
+        assert!(Kernel::of_release("unknown", debian, ubuntu).is_err());
     }
 
     #[test]

@@ -27,7 +27,8 @@ fn has_memory(model: &rmap::Machine, each: usize) -> Result<(), Error> {
 fn running_kernel(py: Python<'_>) -> PyResult<Kernel> {
     let uname = py.import("os")?.call_method0("uname")?;
     let [release, build] = ["release", "version"].map(|name| uname.getattr(name)?.extract::<String>());
-    Kernel::of_release(&release?, &build?).map_err(|error| PyValueError::new_err(error.to_string()))
+    let signature = std::fs::read_to_string("/proc/version_signature").unwrap_or_default();
+    Kernel::of_release(&release?, &build?, &signature).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 #[pymethods]
