@@ -56,12 +56,16 @@ run_setting() { # setting user
             ;;
         lib | contract) "target/$1" --test-threads 1 | grep -v '\.\.\. ok$' ;;
         machine*) (cd tests && python -m support.exhaustion "$RUNS" machine) ;;
-        cgroup2) run_tests "$2" "$1"; (cd tests && python -m support.exhaustion "$RUNS") ;;
+        cgroup2 | always) run_tests "$2" "$1"; (cd tests && python -m support.exhaustion "$RUNS") ;;
         *) run_tests "$2" "$1" ;;
     esac
 }
 
-echo "kernel: $(uname -v | sed -n 's/.*Debian \([0-9.]*\).*/\1/p')"
+kernel() { # the version that Debian's or Ubuntu's is built from
+    if [ -e /proc/version_signature ]; then sed 's/.* //' /proc/version_signature; else uname -v | sed -n 's/.*Debian \([0-9.]*\).*/\1/p'; fi
+}
+
+echo "kernel: $(kernel)"
 for setting in $(of_command_line settings | tr , ' '); do
     IFS=: read -r name who set << END
 $setting
