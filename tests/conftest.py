@@ -31,6 +31,7 @@ pytest_plugins = [
         "rays",
         "servers",
         "sharing",
+        "shown_files",
         "transfers",
     )
 ]

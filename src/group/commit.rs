@@ -36,8 +36,16 @@ pub(super) fn grow_locked(table: &SlotTable, slot: &Slot, start: usize, end: usi
     committed && slot.grow(start, end, to)
 }
 
-/// Commits a slot at least up to offset `end`, and a window ahead where that is to be had.
+/// Commits a slot at least up to offset `end`, and a window ahead where that is to be had. Near a limit that is less than
+/// a huge page, small ones do where the kernel would hand out huge ones unasked.
 fn commit(table: &SlotTable, slot: &Slot, end: usize, most_huge: usize) -> Result<(), Error> {
+    match commit_window(table, slot, end, most_huge) {
+        Err(_) if slot.use_small_pages() => commit_window(table, slot, end, most_huge),
+        result => result,
+    }
+}
+
+fn commit_window(table: &SlotTable, slot: &Slot, end: usize, most_huge: usize) -> Result<(), Error> {
     let elsewhere = || table.iter().filter(|other| other.index() != slot.index()).map(|other| other.usage()).sum();
     let Some(window) = slot.window(end, elsewhere) else { return Ok(()) };
     if window.huge.is_some_and(|to| slot.commit_huge(to, window.ahead, most_huge)) {

@@ -76,6 +76,11 @@ impl Slot {
         done
     }
 
+    /// Has what is committed from now on consist of small pages alone; whether it would have been huge ones.
+    pub(crate) fn use_small_pages(&self) -> bool {
+        self.own().is_some_and(|memory| memory.mirrors.use_small_pages_from(self.cursor.ready()))
+    }
+
     fn extend(&self, to: usize, planned: usize) {
         // Relaxed: only those who hold the lock of the slot's table look at it.
         self.planned.store(planned, Ordering::Relaxed);

@@ -102,6 +102,10 @@ impl Mirrors {
 
     pub(crate) fn skip_huge_pages(&self) {}
 
+    pub(crate) fn use_small_pages_from(&self, _committed: usize) -> bool {
+        false
+    }
+
     pub(crate) fn huge_bytes(&self, _committed: usize) -> usize {
         0
     }

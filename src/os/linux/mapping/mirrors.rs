@@ -41,7 +41,7 @@ pub(crate) struct Mirrors {
     /// Whether the ledger of promises may have an entry for it, which has to go when the mapping does.
     has_promise: AtomicBool,
     /// Bytes in the pages that the kernel hands out: all that is committed is a multiple.
-    granule: usize,
+    granule: AtomicUsize,
     /// There where other processes may be given the memory.
     shared: Option<Arc<SharedFile>>,
     /// Bytes in the huge pages that may be made of what is committed; 0 for none, or none any more.
@@ -134,7 +134,7 @@ impl Mirrors {
             reserved,
             on_file_system: matches!(backing, Backing::Directory(_)),
             has_promise: AtomicBool::new(false),
-            granule: page_size(),
+            granule: AtomicUsize::new(page_size()),
             huge_page: AtomicUsize::new(0),
             shared: None,
             huge_bytes: AtomicUsize::new(0),
@@ -144,23 +144,27 @@ impl Mirrors {
     /// Asks for huge pages, or refuses those that the system would hand out unasked: a group accounts for what it commits, so
     /// the kernel must not find more than that for it.
     fn choose_pages(&mut self, Offer { size, is_unasked }: Offer, wanted: bool) {
-        match is_unasked {
-            true if wanted => {
-                self.advise(MmapAdvise::MADV_HUGEPAGE);
-                self.granule = size;
+        match (is_unasked, wanted) {
+            (true, _) => {
+                let advice = if wanted { MmapAdvise::MADV_HUGEPAGE } else { MmapAdvise::MADV_NOHUGEPAGE };
+                // What is not to be had is done without.
+                let _is_followed = self.advise_from(0, advice);
+                self.granule = AtomicUsize::new(if wanted { size } else { page_size() });
             }
-            true => self.advise(MmapAdvise::MADV_NOHUGEPAGE),
-            false if wanted => self.huge_page = AtomicUsize::new(size),
-            false => {}
+            (false, true) => self.huge_page = AtomicUsize::new(size),
+            (false, false) => {}
         }
     }
 
-    fn advise(&self, advice: MmapAdvise) {
-        for base in self.bases() {
-            // What is not to be had is done without.
-            // SAFETY: the range is a mapping that self owns, and the advice changes no byte of it.
-            let _refused = unsafe { madvise(base.cast(), self.len, advice) };
-        }
+    /// Advises the kernel of what begins at an offset, whole pages and at most the length; whether it follows in all mirrors.
+    fn advise_from(&self, start: usize, advice: MmapAdvise) -> bool {
+        debug_assert!(start <= self.len);
+        self.bases().fold(true, |is_followed, base| {
+            // SAFETY: start is within the mapping or at its end, so the sum stays in bounds.
+            let first = unsafe { base.add(start) };
+            // SAFETY: the range is the end of a mapping that self owns, and the advice changes no byte of it.
+            unsafe { madvise(first.cast(), self.len - start, advice) }.is_ok() && is_followed
+        })
     }
 
     /// Says whether children that are forked from now on are to have these mappings; returns whether the kernel agrees. In a

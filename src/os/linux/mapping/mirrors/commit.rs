@@ -22,12 +22,23 @@ const MADV_COLLAPSE: libc::c_int = 25;
 impl Mirrors {
     /// What is committed must be a multiple of so many bytes.
     pub(crate) fn granule(&self) -> usize {
-        self.granule
+        // Relaxed, as for all about huge pages: only the thread that commits changes it.
+        self.granule.load(Ordering::Relaxed)
+    }
+
+    /// Has all from an offset on consist of small pages, where the kernel hands out huge ones unasked; whether that is something
+    /// new. To be called with what is committed, before a part of a huge page is refused that would be to be had.
+    pub(crate) fn use_small_pages_from(&self, committed: usize) -> bool {
+        let is_new = self.granule() > page_size() && self.advise_from(committed, MmapAdvise::MADV_NOHUGEPAGE);
+        if is_new {
+            self.huge_bytes.store(committed, Ordering::Relaxed);
+            self.granule.store(page_size(), Ordering::Relaxed);
+        }
+        is_new
     }
 
     /// Bytes in the huge pages that may be made of what is committed, if that is worth a try.
     pub(crate) fn huge_page(&self) -> Option<usize> {
-        // Relaxed, as for all about huge pages: only the thread that commits changes it.
         let size = self.huge_page.load(Ordering::Relaxed);
         (size > 0 && TRIALS.are_due()).then_some(size)
     }
@@ -39,7 +50,7 @@ impl Mirrors {
 
     /// How many of the first `committed` bytes are in huge pages.
     pub(crate) fn huge_bytes(&self, committed: usize) -> usize {
-        match self.granule == page_size() {
+        match self.granule() == page_size() {
             true => self.huge_bytes.load(Ordering::Relaxed).min(committed),
             false => committed,
         }
