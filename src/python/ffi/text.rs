@@ -2,6 +2,8 @@
 
 use pyo3::prelude::*;
 
+use crate::os::headroom::{self, Terms};
+
 /// The ending of a noun that there are so many of.
 pub(crate) fn plural(number: usize) -> &'static str {
     if number == 1 { "" } else { "s" }
@@ -40,6 +42,15 @@ pub(crate) fn show_size(bytes: usize) -> String {
 /// Figures as a repr shows them.
 pub(crate) fn listed<const N: usize>(numbers: [(&'static str, usize); N]) -> String {
     numbers.map(|(name, number)| format!("{name}={number}")).join(", ")
+}
+
+/// Whether there is code that draws displays, or memory to load it. A program that has just been refused memory asks for the
+/// group's figures, and must not be killed for it.
+pub(crate) fn can_display(py: Python<'_>) -> PyResult<bool> {
+    // With the modules of the standard library that it needs, it takes half as much.
+    const CODE_BYTES: usize = 8 << 20;
+    let is_loaded = py.import("sys")?.getattr("modules")?.contains("memgroup.display.slots")?;
+    Ok(is_loaded || headroom::check(CODE_BYTES, Terms { may_swap: true, is_accounted: true }).is_ok())
 }
 
 /// Calls `memgroup.display`, which decides how a group or its figures look, by the name of the function.

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{IntoPyDict, PyDict, PyTuple};
 
-use crate::python::ffi::text::{display, listed};
+use crate::python::ffi::text::{can_display, display, listed};
 
 /// One slot of a group.
 #[pyclass(frozen, get_all, eq, module = "memgroup")]
@@ -113,9 +113,9 @@ impl GroupStats {
         format!("GroupStats({}, slots={})", listed(self.numbers()), self.slots.bind(py).as_any())
     }
 
-    /// A map of the slots, for people.
+    /// A map of the slots, for people; the repr where no memory is left to load what draws the map.
     fn __str__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        display(slf.as_any(), "as_text")
+        if can_display(slf.py())? { display(slf.as_any(), "as_text") } else { Ok(slf.repr()?.into_any()) }
     }
 
     /// What rich shows: a map of the slots.
