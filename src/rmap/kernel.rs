@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::policy::{Order, Policy, Rules, Unfaulted};
+use super::policy::{Left, Order, Policy, Rules, Unfaulted};
 
 /// A version of Linux, as in `"6.18.44"`. Text after the numbers is ignored, except a release candidate's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +21,9 @@ pub struct UnknownKernel(pub String);
 /// The first releases of the long-term series that took 2555283e, the mend of 6.0, all of September 2022.
 const MENDED_DEGREES: [[u32; 3]; 7] =
     [[4, 9, 327], [4, 14, 292], [4, 19, 257], [5, 4, 212], [5, 10, 141], [5, 15, 65], [5, 19, 7]];
+
+/// Releases of other series that were seen to have 838bb60dc215, of October 2026; some before them can have it, too.
+const APART_AT_THE_LATEST: [[u32; 3]; 2] = [[6, 12, 117], [7, 2, 13]];
 
 impl Kernel {
     fn is_from(self, version: [u32; 3]) -> bool {
@@ -78,6 +81,12 @@ impl Kernel {
                 _ if self.is_from([6, 18, 8]) => Unfaulted::Inherits,
                 _ if self.is_from([6, 16, 0]) => Unfaulted::Loses,
                 _ => Unfaulted::Apart,
+            },
+            // 1583aa278f5f (5.13) takes the chain away, 838bb60dc215 (7.3) keeps the ranges apart.
+            left: match self {
+                _ if self.is_from([7, 3, 0]) || self.has_backport(&APART_AT_THE_LATEST) => Left::StaysApart,
+                _ if self.is_from([5, 13, 0]) => Left::LosesChain,
+                _ => Left::KeepsChain,
             },
             // bf181b9f9d8d (3.7) made a tree of the list.
             walk: if self.is_from([3, 7, 0]) { Order::Tree } else { rules.walk },
@@ -159,6 +168,10 @@ mod tests {
             ["6.15.11", "6.16", "6.18.7", "6.18.8", "6.19", "7.2"].map(|name| kernel(name).rules().unfaulted);
         let [apart, loses, inherits] = [Unfaulted::Apart, Unfaulted::Loses, Unfaulted::Inherits];
         assert_eq!(unfaulted, [apart, loses, loses, inherits, inherits, inherits]);
+        let left = ["5.12", "5.13", "6.12.1", "6.12.117", "6.18.44", "7.2.1", "7.2.13", "7.3"];
+        let [keeps, loses, stays] = [Left::KeepsChain, Left::LosesChain, Left::StaysApart];
+        let left = left.map(|name| kernel(name).rules().left);
+        assert_eq!(left, [keeps, loses, loses, stays, loses, loses, stays, stays]);
         let walks = ["3.6", "3.7", "6.1"].map(|name| kernel(name).rules().walk);
         assert_eq!(walks, [Order::List, Order::Tree, Order::Tree]);
         for policy in Policy::ALL.into_iter().filter(|&policy| policy != Policy::CowContext) {

@@ -1,6 +1,6 @@
 //! Moving pages to other addresses: `mremap`.
 
-use super::policy::Family;
+use super::policy::{Family, Left};
 use super::range::checked;
 use super::records::arena::Ix;
 use super::records::machine::Machine;
@@ -51,12 +51,13 @@ impl Machine {
         let is_untouched = anon_vma.is_none() && traits.object.is_none() && self.rules.family != Family::None;
         let index = if is_untouched { to } else { self.vmas[source].index_of(start) };
         let moved = Vma { process: live, start: to, end: to_end, index, traits, ..Vma::default() };
-        let moved = self.place(moved, Some(source));
+        let apart = dont_unmap && self.rules.left == Left::StaysApart;
+        let moved = self.place(moved, Some(source), apart.then_some(source));
         self.move_entries(live, start, end, to);
-        if dont_unmap {
-            self.forget_chain(live, start, end, moved);
-        } else {
+        if !dont_unmap {
             self.unmap(live, start, end);
+        } else if self.rules.left != Left::KeepsChain {
+            self.forget_chain(live, start, end, moved);
         }
         Ok(VmaId(self.vmas.id(moved)))
     }

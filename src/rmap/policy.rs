@@ -109,6 +109,17 @@ pub enum Unfaulted {
     Inherits,
 }
 
+/// What becomes of a range whose pages are moved, but which stays mapped (`MREMAP_DONTUNMAP`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Left {
+    /// It keeps its chain.
+    KeepsChain,
+    /// It loses its chain, if it is a whole VMA.
+    LosesChain,
+    /// The same, and it does not become one with the range that the pages are moved to.
+    StaysApart,
+}
+
 /// What holds an anon_vma's members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
@@ -141,6 +152,8 @@ pub struct Rules {
     pub allocates_first: bool,
     /// What becomes of a range with an anon_vma beside a VMA without one.
     pub unfaulted: Unfaulted,
+    /// What becomes of a range whose pages are moved, but which stays mapped.
+    pub left: Left,
     /// What holds an anon_vma's members.
     pub walk: Order,
 }
@@ -166,22 +179,23 @@ impl Policy {
     pub fn rules(self) -> Rules {
         use CloneOrder::{Keeps, Reverses};
         use Family::{Chains, Contexts, Shared};
+        use Left::{LosesChain, StaysApart};
         use Mapping::{None, Oldest, Own, Root};
         use Order::{List, Tree};
         use Reuse::{Degree, FirstAbandoned, LastAbandoned, Never};
         use Unfaulted::{Apart, Inherits};
         #[rustfmt::skip]
-        let (family, clone_order, new_page, swapped_in, notes_owner, set_once, moves, reuse, allocates_first, unfaulted, walk) = match self {
-            //                 family        clone     new page  swapped  owner  once   moves  reuse           before unfaulted walk
-            Self::Scan24    => (Family::None, Keeps,    None,     None,    false, false, false, Never,          false, Apart,    List),
-            Self::Shared26  => (Shared,       Keeps,    Own,      Own,     false, false, false, Never,          false, Apart,    List),
-            Self::AvcRc1    => (Chains,       Reverses, Own,      Own,     false, false, true,  Never,          false, Apart,    List),
-            Self::Avc34     => (Chains,       Keeps,    Oldest,   Oldest,  false, false, true,  Never,          false, Apart,    List),
-            Self::Avc36     => (Chains,       Keeps,    Own,      Root,    false, true,  true,  Never,          false, Apart,    List),
-            Self::Degree319 => (Chains,       Keeps,    Own,      Root,    true,  true,  true,  Degree,         false, Apart,    Tree),
-            Self::Modern    => (Chains,       Keeps,    Own,      Root,    true,  true,  true,  LastAbandoned,  false, Inherits, Tree),
-            Self::Linux70   => (Chains,       Reverses, Own,      Root,    true,  true,  true,  FirstAbandoned, true,  Inherits, Tree),
-            Self::CowContext => (Contexts,     Keeps,    Own,      Root,    true,  true,  true,  Never,          false, Inherits, List),
+        let (family, clone_order, new_page, swapped_in, notes_owner, set_once, moves, reuse, allocates_first, unfaulted, left, walk) = match self {
+            //                 family        clone     new page  swapped  owner  once   moves  reuse           before unfaulted left        walk
+            Self::Scan24    => (Family::None, Keeps,    None,     None,    false, false, false, Never,          false, Apart,    LosesChain, List),
+            Self::Shared26  => (Shared,       Keeps,    Own,      Own,     false, false, false, Never,          false, Apart,    LosesChain, List),
+            Self::AvcRc1    => (Chains,       Reverses, Own,      Own,     false, false, true,  Never,          false, Apart,    LosesChain, List),
+            Self::Avc34     => (Chains,       Keeps,    Oldest,   Oldest,  false, false, true,  Never,          false, Apart,    LosesChain, List),
+            Self::Avc36     => (Chains,       Keeps,    Own,      Root,    false, true,  true,  Never,          false, Apart,    LosesChain, List),
+            Self::Degree319 => (Chains,       Keeps,    Own,      Root,    true,  true,  true,  Degree,         false, Apart,    LosesChain, Tree),
+            Self::Modern    => (Chains,       Keeps,    Own,      Root,    true,  true,  true,  LastAbandoned,  false, Inherits, LosesChain, Tree),
+            Self::Linux70   => (Chains,       Reverses, Own,      Root,    true,  true,  true,  FirstAbandoned, true,  Inherits, StaysApart, Tree),
+            Self::CowContext => (Contexts,     Keeps,    Own,      Root,    true,  true,  true,  Never,          false, Inherits, StaysApart, List),
         };
         Rules {
             family,
@@ -194,6 +208,7 @@ impl Policy {
             reuse,
             allocates_first,
             unfaulted,
+            left,
             walk,
         }
     }

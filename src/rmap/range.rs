@@ -83,13 +83,13 @@ impl Machine {
         self.make_room_around(live, start, end)?;
         let object = shared.then(|| self.objects.take());
         let traits = Traits::new(prot, object);
-        let vma = self.place(Vma { process: live, start, end, index: start, traits, ..Vma::default() }, None);
+        let vma = self.place(Vma { process: live, start, end, index: start, traits, ..Vma::default() }, None, None);
         Ok(VmaId(self.vmas.id(vma)))
     }
 
-    /// Puts a VMA where nothing is mapped, or lets its neighbours grow over it. `from` is the VMA that it is a moved
-    /// part of.
-    pub(super) fn place(&mut self, new: Vma, from: Option<Ix<Vma>>) -> Ix<Vma> {
+    /// Puts a VMA where nothing is mapped, or lets its neighbours grow over it, except `apart`. `from` is the VMA that
+    /// it is a moved part of.
+    pub(super) fn place(&mut self, new: Vma, from: Option<Ix<Vma>>, apart: Option<Ix<Vma>>) -> Ix<Vma> {
         let process = new.process;
         // Without an anon_vma there is nothing to hand on. With one, it cannot be a neighbour: the indices do not
         // continue.
@@ -99,7 +99,8 @@ impl Machine {
         let fits = |neighbour: &Ix<Vma>| {
             let vma = &self.vmas[*neighbour];
             let touches = vma.continues_in(&new) || new.continues_in(vma);
-            touches && vma.traits == new.traits && self.can_grow_over(*neighbour, from, Over::Unmapped)
+            let is_alike = touches && vma.traits == new.traits && apart != Some(*neighbour);
+            is_alike && self.can_grow_over(*neighbour, from, Over::Unmapped)
         };
         let previous = position.checked_sub(1).map(|position| vmas[position]).filter(fits);
         let next = vmas.get(position).copied().filter(fits);

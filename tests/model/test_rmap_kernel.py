@@ -16,12 +16,15 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from memgroup.forkcost import predict
-from memgroup.rmap import Machine
+from memgroup.rmap import POLICIES, Machine
 from support import kernel_history, kernel_objects
+from support.kernel_chains import Chains
+from support.kernel_objects import UnavailableError
 from support.kernel_pages import EXCLUSIVE, FILE_OR_SHARED, PAGES, PRESENT
 
 MAPPINGS = 10
@@ -117,6 +120,31 @@ def test_a_recording_left_by_a_killed_process_is_removed_by_the_next():
     assert name in there().stdout.split()
     objects.__wrapped__(1, 1, "nothing")
     assert name not in there().stdout.split()
+
+
+# Chains, as root
+
+
+@pytest.fixture(scope="module")
+def chains() -> Iterator[Chains]:
+    """A recording of the chains that forks make."""
+    try:
+        recording = Chains()
+    except UnavailableError as reason:
+        pytest.skip(str(reason))
+    yield recording
+    recording.close()
+
+
+@pytest.mark.parametrize("what", [*range(4), kernel_history.STORIES[-1]])
+def test_the_kernel_gives_a_child_the_chains_of_the_model(chains, what):
+    assert kernel_history.compare(what, swap=False, chains=chains)["chains"]
+
+
+@pytest.mark.parametrize("policy", sorted(set(POLICIES) - {Machine("running").policy}))
+def test_the_chains_of_another_design_are_others(chains, policy):
+    with pytest.raises(AssertionError, match="gets the chains"):
+        kernel_history.compare(kernel_history.STORIES[-1], swap=False, policy=policy, chains=chains)
 
 
 # Pages, without any privilege

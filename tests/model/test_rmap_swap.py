@@ -67,9 +67,13 @@ def test_without_a_walk_no_frame_is_known():
     assert Records().frames_of([], {(1, 7): 100}) == {}
 
 
-def walks(machine: Machine, story: str) -> list[list[int]]:
-    """The processes that each walk of a story looks at until the page is unmapped."""
+def told(machine: Machine, story: str) -> list[list[int]]:
+    """What a kernel shows of a story: chains of children, and the processes that walks look at.
+
+    A kernel does not number its anon_vmas, so they have the order in which they show up.
+    """
     members = {1: machine.spawn()}
+    names: dict[int, int] = {}
     members[1].mmap(1, at=PAGE)
     seen = []
     for what, *number in map(str.split, story.split(", ")):
@@ -78,6 +82,7 @@ def walks(machine: Machine, story: str) -> list[list[int]]:
             case "fork":
                 child = process.fork()
                 members[child.pid] = child
+                seen.append([names.setdefault(id_, len(names)) for vma in child.vmas() for id_ in vma.chain])
             case "swap":
                 for page in [row["id"] for row in machine.graph()["pages"] if row["mapped_by"]]:
                     places = [one.pid for one, _ in machine.walk(page)]
@@ -90,12 +95,10 @@ def walks(machine: Machine, story: str) -> list[list[int]]:
     return seen
 
 
-@pytest.mark.parametrize("kernel", ["5.10.223", "6.1.176", "6.12.117", "7.2.13"])
-def test_the_stories_catch_every_wrong_policy_but_one_that_predicts_the_same_walks(kernel):
+@pytest.mark.parametrize("kernel", ["5.10.46", "5.10.223", "6.1.176", "6.12.117", "7.2.13"])
+def test_the_stories_catch_every_wrong_policy(kernel):
     right = Machine(kernel=kernel)
-    same = {policy for policy in POLICIES if all_walks(policy=policy) == all_walks(kernel=kernel)}
-    assert same - {right.policy} <= {"modern", "linux70"}
-
-
-def all_walks(policy=None, kernel=None):
-    return [walks(Machine(policy, kernel=kernel), story) for story in STORIES]
+    for policy in set(POLICIES) - {right.policy}:
+        assert any(
+            told(Machine(policy), story) != told(Machine(kernel=kernel), story) for story in STORIES
+        ), policy

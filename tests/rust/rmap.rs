@@ -376,6 +376,44 @@ fn a_range_that_stays_mapped_loses_its_pages_and_its_chain() {
     }
 }
 
+// 1583aa278f5f is in 5.13, 838bb60dc215 in 7.3; they were found by the chains that forks copy in real kernels.
+#[test]
+fn a_range_that_stays_mapped_kept_its_chain_until_5_13() {
+    for (kernel, keeps) in [("5.10.46", true), ("5.10.223", true), ("5.12", true), ("5.13", false), ("7.2.13", false)] {
+        let mut machine = Machine::with_rules(rules_of(kernel));
+        let first = machine.spawn().unwrap();
+        machine.mmap(first, Mmap::new(1).at(PAGE)).unwrap();
+        let page = machine.write(first, PAGE).unwrap();
+        machine.mremap(first, Mremap { page: PAGE, pages: 1, to: 100, dont_unmap: true }).unwrap();
+        let child = machine.fork(first).unwrap();
+        assert_eq!(machine.vmas(child).unwrap()[0].anon_vma.is_some(), keeps, "{kernel}");
+        // A walk looks there, too.
+        assert_eq!(machine.walk(page).unwrap().places.len(), if keeps { 4 } else { 2 }, "{kernel}");
+        assert_eq!(machine.check(), [], "{kernel}");
+    }
+}
+
+#[test]
+fn a_range_that_stays_mapped_stays_apart_from_7_3_on() {
+    let whole = [(PAGE, PAGE + 16, "rw-".into())];
+    let apart = [(PAGE, PAGE + 9, "rw-".into()), (PAGE + 9, PAGE + 16, "rw-".into())];
+    let kernels = [("6.1.176", false), ("6.12.117", true), ("6.18.44", false), ("7.2.13", true), ("7.3", true)];
+    for (kernel, stays) in kernels {
+        for dont_unmap in [true, false] {
+            let mut machine = Machine::with_rules(rules_of(kernel));
+            let first = machine.spawn().unwrap();
+            machine.mmap(first, Mmap::new(16).at(PAGE)).unwrap();
+            machine.mremap(first, Mremap { page: PAGE + 7, pages: 1, to: PAGE + 9, dont_unmap }).unwrap();
+            match (dont_unmap, stays) {
+                (true, true) => assert_eq!(ranges(&machine, first), apart, "{kernel}"),
+                (true, false) => assert_eq!(ranges(&machine, first), whole, "{kernel}"),
+                (false, _) => assert_eq!(ranges(&machine, first)[1], (PAGE + 8, PAGE + 16, "rw-".into()), "{kernel}"),
+            }
+            assert_eq!(machine.check(), [], "{kernel}");
+        }
+    }
+}
+
 /// A page is moved away and back, beside a new mapping that nobody has touched, which grows over it.
 fn moved_beside_untouched(rules: Rules, dont_unmap: bool) -> (Machine, PageId) {
     let mut machine = Machine::with_rules(rules);

@@ -1,13 +1,16 @@
 """Histories of processes in the model and in the kernel, compared after each step.
 
 `python -m support.kernel_history [HISTORIES]` in tests/ prints how many pages were compared and how many
-histories differed, for the running kernel's policy and for every other one. With the necessary rights and
-swap, a half of the histories swap, and the walks of the kernel are compared as well. The other policies are
-compared in short stories whose walks tell the designs apart.
+histories differed, for the running kernel's policy and for every other one. With the necessary rights, the
+chains that a fork gives to a child are compared as well; with swap, a half of the histories swap, and the
+walks of the kernel are compared. The other policies are compared in short stories whose walks and chains tell
+the designs apart.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import random
 import sys
 import tempfile
@@ -17,14 +20,15 @@ from pathlib import Path
 
 from memgroup.rmap import POLICIES, Machine, Process
 from support import kernel_pages
+from support.kernel_chains import Chains
 from support.kernel_objects import UnavailableError
 from support.kernel_pages import EXCLUSIVE, FILE_OR_SHARED, FRAME, PAGES, PRESENT, PRIVATE, SHARED, SWAPPED
 from support.kernel_walks import Reclaim, Records
 
 STEPS = 150
 
-# Of one page. Each wrong policy predicts the walks of at least one of them wrongly under each kernel, but
-# "modern" and "linux70" predict the same walks.
+# Of one page. Each wrong policy predicts at least one of them wrongly under each kernel: the walks, but
+# "modern" and "linux70", of which only the chains differ.
 STORIES = (
     "fork 1, write 2, swap",
     "write 1, fork 1, write 2, swap",
@@ -33,13 +37,16 @@ STORIES = (
     "write 1, fork 1, write 2, swap, read 2, swap",
     "write 1, fork 1, fork 1, fork 2, swap",
     "write 1, fork 1, fork 2, exit 2, fork 3, fork 4, write 5, swap",
+    "write 1, fork 1, fork 2, fork 3, fork 4, exit 2, exit 3, fork 5",
 )
 
 
 class History:
     """The same history in the model and in real processes, compared after each step."""
 
-    def __init__(self, seed: int, directory: Path, *, swap: bool, policy: str = "running") -> None:
+    def __init__(
+        self, seed: int, directory: Path, *, swap: bool, policy: str = "running", chains: Chains | None = None
+    ) -> None:
         self.random = random.Random(seed)
         self.machine = Machine(policy)
         first = self.machine.spawn()
@@ -53,6 +60,9 @@ class History:
         self.compared: Counter[str] = Counter()
         self.reclaim = Reclaim() if swap else None
         self.records = Records()
+        self.chains = chains
+        # Where the kernel has an anon_vma of the model.
+        self.anon_vmas: dict[int, str] = {}
         self.real = kernel_pages.Family(directory)
 
     def run(self, steps: Iterator[None]) -> None:
@@ -155,13 +165,32 @@ class History:
 
     def fork(self, number: int, process: Process) -> None:
         child = process.fork()
+        if self.chains:
+            self.chains.take()
         self.real.fork(number, child.pid)
         self.members[child.pid] = child
+        if self.chains:
+            self.compare_chains(child, self.chains.take())
         # Page tables are copied, or not, as the model says; the page of zeros goes with them.
         copied = {
             page for vma in child.vmas() if vma.anon_vma is not None for page in range(vma.start, vma.stop)
         }
         self.zeros[child.pid] = self.zeros[number] & copied
+
+    def compare_chains(self, child: Process, real: dict[int, list[str]]) -> None:
+        """The chains of a new process: of the same anon_vmas, in the same order."""
+        chains = {vma.start: list(vma.chain) for vma in child.vmas() if vma.chain}
+        live = {row["id"] for row in self.machine.graph()["anon_vmas"]}
+        at = {id_: place for id_, place in self.anon_vmas.items() if id_ in live}
+        for start, chain in chains.items():
+            for id_, place in zip(chain, real.get(start, ()), strict=False):
+                at.setdefault(id_, place)
+        known = {place: id_ for id_, place in at.items()}
+        told = {start: [known.get(place) for place in places] for start, places in real.items()}
+        assert told == chains, f"process {child.pid} gets the chains {told}, not {chains}"
+        assert len(known) == len(at), "two anon_vmas of the model are one of the kernel"
+        self.anon_vmas = at
+        self.compared["chains"] += len(chains)
 
     def change(self, deed: str, number: int, process: Process) -> None:
         page = self.random.choice(PAGES[: kernel_pages.PRIVATE_PAGES])
@@ -271,23 +300,26 @@ class History:
         return bits | (FILE_OR_SHARED if page >= SHARED else 0)
 
 
-def compare(what: int | str, *, swap: bool, policy: str = "running") -> Counter[str]:
+def compare(
+    what: int | str, *, swap: bool, policy: str = "running", chains: Chains | None = None
+) -> Counter[str]:
     """Run a history, by its seed, or a story; return how much was compared.
 
     It raises AssertionError where the kernel differs.
     """
+    seed = what if isinstance(what, int) else 0
     with tempfile.TemporaryDirectory() as directory:  # a short path, as sockets need
-        history = History(what if isinstance(what, int) else 0, Path(directory), swap=swap, policy=policy)
+        history = History(seed, Path(directory), swap=swap, policy=policy, chains=chains)
         history.run(history.act(STEPS) if isinstance(what, int) else history.tell(what))
     return history.compared
 
 
-def row(name: str, histories: Sequence[int | str], *, swap: bool, policy: str) -> None:
+def row(name: str, histories: Sequence[int | str], *, swap: bool, policy: str, chains: Chains | None) -> None:
     """Compare, and print a row of the table of .ci/kernels."""
     differing, compared = 0, Counter[str]()
     for what in histories:
         try:
-            compared += compare(what, swap=swap, policy=policy)
+            compared += compare(what, swap=swap, policy=policy, chains=chains)
         except AssertionError as difference:
             differing += 1
             if policy == "running":
@@ -296,19 +328,38 @@ def row(name: str, histories: Sequence[int | str], *, swap: bool, policy: str) -
     print(f"model: | {name} | {len(histories)} | {differing} | {amounts or '–'} |", flush=True)
 
 
-def main(histories: int) -> None:
+def rows(histories: int, chains: Chains | None) -> None:
     """Print rows: the running policy, for one half without and one with swap, and every other policy."""
     half = range(histories // 2)
     running = Machine("running").policy
-    row(f"{running}, the kernel's own, without swap", half, swap=False, policy="running")
+    own = functools.partial(row, policy="running", chains=chains)
+    own(f"{running}, the kernel's own, without swap", half, swap=False)
     try:
-        row(f"{running}, the kernel's own, in stories", STORIES, swap=True, policy="running")
+        own(f"{running}, the kernel's own, in stories", STORIES, swap=True)
     except UnavailableError as reason:
         print(f"model: | in stories, with swap | – | skipped: {reason} | – |", flush=True)
         return
     for policy in (policy for policy in POLICIES if policy != running):
-        row(f"{policy}, a wrong one, in stories", STORIES, swap=True, policy=policy)
-    row(f"{running}, the kernel's own, with swap", half, swap=True, policy="running")
+        row(f"{policy}, a wrong one, in stories", STORIES, swap=True, policy=policy, chains=chains)
+    own(f"{running}, the kernel's own, with swap", half, swap=True)
+
+
+def recording() -> Chains | None:
+    """A recording of chains, or a row that says why there is none."""
+    try:
+        return Chains()
+    except UnavailableError as reason:
+        print(f"model: | chains | – | skipped: {reason} | – |", flush=True)
+        return None
+
+
+def main(histories: int) -> None:
+    """Print all rows, with chains where they can be recorded."""
+    with contextlib.ExitStack() as stack:
+        chains = recording()
+        if chains:
+            stack.callback(chains.close)
+        rows(histories, chains)
 
 
 if __name__ == "__main__":

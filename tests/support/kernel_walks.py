@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support import cgroups
-from support.kernel_objects import UnavailableError, tracefs
+from support.kernel_objects import UnavailableError
 from support.kernel_pages import PAGE, PRIVATE, PRIVATE_PAGES
+from support.kernel_probes import Recording
 
 EVENT = re.compile(r"-(\d+) +\[.* (unmap|fault): .*? mm=(\w+)(?: page=(\w+) address=(\w+))?")
 STRUCT_PAGE = 64  # bytes of the kernel's record of a page; the records are in the order of the frames
@@ -59,44 +60,21 @@ class Reclaim:
         above = cgroups.own()
         if isinstance(above, str) or above.limit != "memory.max":
             raise UnavailableError("swapping out on request needs a memory cgroup of version 2")
-        name = f"memgroup_{os.getpid()}"
-        self.group = name
-        self.tracing = tracefs()
-        self.cgroup = above.directory / name
-        self.recording = self.tracing / "instances" / name
+        self.cgroup = above.directory / f"memgroup_{os.getpid()}"
         # vm_mm in struct vm_area_struct: before 6.1, VMAs are in a list and a tree first.
         major, minor = map(int, re.findall(r"\d+", os.uname().release)[:2])
         mm = 16 if (major, minor) >= (6, 1) else 64
-        probes = (
-            f"p:{name}/unmap try_to_unmap_one mm=+{mm}($arg2):x64 page=$arg1:x64 address=$arg3:x64",
-            f"p:{name}/fault handle_mm_fault mm=+{mm}($arg1):x64",
+        self.recording = Recording(
+            "walks",
+            unmap=f"try_to_unmap_one mm=+{mm}($arg2):x64 page=$arg1:x64 address=$arg3:x64",
+            fault=f"handle_mm_fault mm=+{mm}($arg1):x64",
         )
         try:
-            for probe in probes:
-                self.probe(probe)
-            self.recording.mkdir()
-            (self.recording / "buffer_size_kb").write_text("16384")
-            (self.recording / "events" / name / "enable").write_text("1")
             self.cgroup.mkdir()
         except OSError as error:
-            said = self.said()
-            self.close()
-            raise UnavailableError(f"the kernel's walks cannot be recorded: {error} {said}") from None
+            self.recording.close()
+            raise UnavailableError(f"swapping out on request needs a cgroup: {error}") from None
         self.owners: dict[str, int] = {}
-
-    def probe(self, command: str) -> None:
-        """Add or remove a probe. open("a") seeks to the end, which this file refuses."""
-        file = os.open(self.tracing / "kprobe_events", os.O_WRONLY | os.O_APPEND)
-        try:
-            os.write(file, command.encode() + b"\n")
-        finally:
-            os.close(file)
-
-    def said(self) -> str:
-        """The kernel's last words about a probe that it refused."""
-        with contextlib.suppress(OSError):
-            return " / ".join((self.tracing / "error_log").read_text().splitlines()[-3:])
-        return ""
 
     def add(self, pid: int) -> None:
         """Take a process, and the children that it will have, into the cgroup."""
@@ -109,9 +87,7 @@ class Reclaim:
             time.sleep(0.02)
         walks: list[Walk] = []
         last = ""
-        lines = (self.recording / "trace").read_text().splitlines()
-        (self.recording / "trace").write_text("")
-        for line in lines:
+        for line in self.recording.take():
             if not (event := EVENT.search(line)):
                 continue
             pid, what, mm, page, address = event.groups()
@@ -140,11 +116,6 @@ class Reclaim:
 
     def close(self) -> None:
         """Remove the recording and the cgroup, whose processes have ended."""
+        self.recording.close()
         with contextlib.suppress(OSError):
-            (self.recording / "events" / self.group / "enable").write_text("0")
-        for directory in (self.recording, self.cgroup):
-            with contextlib.suppress(OSError):
-                directory.rmdir()
-        for name in ("unmap", "fault"):
-            with contextlib.suppress(OSError):
-                self.probe(f"-:{self.group}/{name}")
+            self.cgroup.rmdir()
