@@ -5,6 +5,7 @@ mount -t sysfs none /sys
 mount -t tmpfs none /run
 mkdir -p /dev/shm /dev/pts
 mount -t tmpfs -o mode=1777 none /dev/shm
+mount -t devpts none /dev/pts
 ln -sf /proc/self/fd /dev/fd
 mount -t cgroup2 none /sys/fs/cgroup && echo +memory > /sys/fs/cgroup/cgroup.subtree_control
 mount -t tracefs none /sys/kernel/tracing
