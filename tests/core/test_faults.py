@@ -262,7 +262,7 @@ def test_a_reopened_descriptor_of_a_memfd_writes_nothing(nursery, mirror, how):
         try:
             fd = os.open(f"/proc/self/map_files/{{start:x}}-{{start + 65536:x}}", os.O_RDWR)
         except OSError as error:
-            print(f"skipped: {{error}}")
+            print(f"skipped: {{error}}", flush=True)
             os._exit(0)
         try:
             print("done", {REOPENED[how]})

@@ -35,6 +35,7 @@ run_tests() { # user setting
     local tests
     case $2 in
         cgroup2 | user | python) tests=$(of_command_line tests) ;;
+        objects) tests=tests/model/test_rmap_kernel.py ;;
         *) tests=$(of_command_line setting_tests) ;;
     esac
     set -- "$1" python -m pytest -q -rs --color=no -p no:cacheprovider $(echo "$tests" | tr , ' ')

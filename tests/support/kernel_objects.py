@@ -19,6 +19,7 @@ its buffers, until the next one that runs removes it.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import ctypes
 import json
@@ -36,7 +37,11 @@ from pathlib import Path
 ADDRESS = 0x1000_0000  # below all mappings of an interpreter
 PAGE = 4096
 CALLERS = ("__anon_vma_prepare", "anon_vma_clone", "anon_vma_fork")
-EVENT = re.compile(r"kmem_cache_(alloc|free): call_site=(\w+)\S* ptr=(\w+) name=(\w+)")
+EVENT = re.compile(
+    r"kmem_cache_(alloc|free): call_site=(\w+)\S* ptr=(\w+)(?: name=(\w+))?(?: bytes_req=(\d+))?"
+)
+NAMES = 'name == "anon_vma" || name == "anon_vma_chain"'
+CHAIN_BYTES = "64"  # in every kernel; an anon_vma has more
 
 CLONE_NEWNS, MS_PRIVATE, MS_REC, ADDR_NO_RANDOMIZE = 0x20000, 1 << 18, 1 << 14, 0x0040000
 PR_SET_PDEATHSIG = 1
@@ -152,16 +157,36 @@ def instance(kilobytes: int) -> Iterator[Path]:
             raise UnavailableError("this kernel has no tracepoint kmem:kmem_cache_alloc")
         (place / "buffer_size_kb").write_text(str(kilobytes))
         (place / "trace_clock").write_text("mono")  # in order across processors
-        (place / "options" / "hash-ptr").write_text("0")  # hashes of 32 bits collide
+        try:
+            (place / "options" / "hash-ptr").write_text("0")
+        except OSError:  # before 5.12; hashes of 32 bits collide
+            raise UnavailableError("the pointers of this kernel's events are hashed") from None
         (place / "options" / "event-fork").write_text("1")
-        for event in ("kmem_cache_alloc", "kmem_cache_free"):
-            try:
-                (events / event / "filter").write_text('name == "anon_vma" || name == "anon_vma_chain"')
-            except OSError as error:  # before 6.16 or so, events do not name the cache
-                raise UnavailableError(f"{event} cannot be filtered by name: {error.strerror}") from None
+        choose(events / "kmem_cache_alloc" / "filter", NAMES, call_sites())
+        choose(events / "kmem_cache_free" / "filter", NAMES, "0")
         yield place
     finally:
         place.rmdir()
+
+
+def choose(file: Path, *filters: str) -> None:
+    """Set the first filter that the kernel accepts: not every one names the cache in its events."""
+    for text in filters:
+        with contextlib.suppress(OSError):
+            file.write_text(text)
+            return
+    raise UnavailableError(f"{file.parent.name} cannot be filtered")
+
+
+def call_sites() -> str:
+    """A filter for what the callers allocate, by the addresses of their code."""
+    symbols = [line.split()[:3] for line in Path("/proc/kallsyms").read_text().splitlines()]
+    starts = sorted({int(address, 16) for address, _, _ in symbols})
+    of_callers = [int(address, 16) for address, _, name in symbols if name in CALLERS]
+    ranges = [(start, starts[bisect.bisect_right(starts, start)]) for start in of_callers if start]
+    if len(ranges) < len(CALLERS):
+        raise UnavailableError("the kernel does not say where its functions are")
+    return " || ".join(f"(call_site >= {start:#x} && call_site < {end:#x})" for start, end in ranges)
 
 
 def count(depth: int, children: int, mappings: int, kind: str) -> dict[str, int]:
@@ -203,9 +228,9 @@ def balance(trace: Path) -> dict[str, int]:
                 if in_buffer != written:
                     raise UnavailableError(f"{written - in_buffer} events were lost")
             elif match := EVENT.search(line):
-                what, caller, pointer, name = match.groups()
+                what, caller, pointer, name, size = match.groups()
                 if what == "alloc" and caller in CALLERS:
-                    live[pointer] = name
+                    live[pointer] = name or ("anon_vma_chain" if size == CHAIN_BYTES else "anon_vma")
                 elif what == "free":
                     live.pop(pointer, None)
     counts = Counter(live.values())
