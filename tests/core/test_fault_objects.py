@@ -161,7 +161,7 @@ def test_a_file_that_was_cut_short_is_sigbus_with_a_report(empty, tmp_path):
         try:
             fd = os.open(f"/proc/self/map_files/{start:x}-{start + 65536:x}", os.O_RDWR)
         except OSError as error:
-            print("skipped", error)
+            print("skipped", error, flush=True)
             os._exit(0)
         os.ftruncate(fd, 0)
         load(start + 5)
