@@ -56,7 +56,7 @@ run_setting() { # setting user
             (cd tests && python -m support.kernel_history "$HISTORIES")
             swapoff /dev/vdb
             ;;
-        lib | contract) "target/$1" --test-threads 1 | grep -v '\.\.\. ok$' ;;
+        lib | contract) "target/$1" --test-threads 1 --show-output | grep -vE '\.\.\. ok$|^    [a-z0-9_:]+$' ;;
         machine*) (cd tests && python -m support.exhaustion "$RUNS" machine) ;;
         cgroup2 | always) run_tests "$2" "$1"; (cd tests && python -m support.exhaustion "$RUNS") ;;
         *) run_tests "$2" "$1" ;;
