@@ -106,7 +106,7 @@ pub(crate) fn object_of_handle<'py>(
 #[pyfunction]
 pub(crate) fn shared_descriptor(number: [u8; 16]) -> PyResult<Option<RawFd>> {
     let Some(file) = handles::exported(SegmentId(number)) else { return Ok(None) };
-    let copy = file.reader().try_clone_to_owned();
+    let copy = file.reader().try_clone();
     let copy = copy.map_err(|error| os_error(error.raw_os_error().unwrap_or(libc::EMFILE), None))?;
     Ok(Some(copy.into_raw_fd()))
 }

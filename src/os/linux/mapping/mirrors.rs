@@ -106,7 +106,9 @@ impl Mirrors {
                 } else {
                     memfd::seal(file)?
                 }
-                let read_only = reserved.map(1, file, ProtFlags::PROT_READ)?;
+                // Before 6.7 the kernel takes any shared mapping of a descriptor that can write for a writer, and seals no memory
+                // that has one against writers (e8e17ee90eaf, since then in stable series, too).
+                let read_only = reserved.map(1, shared.map_or(file, SharedFile::reader), ProtFlags::PROT_READ)?;
                 static IS_ENFORCED: AtomicBool = AtomicBool::new(false);
                 reserved.check_read_only(read_only, &IS_ENFORCED)?;
                 (reserved, read_write, Some(read_only))
@@ -201,7 +203,7 @@ impl Mirrors {
         let Some(shared) = &self.shared else { return Ok(()) };
         if !shared.is_frozen() {
             // In the place of the other: what is mapped there reads as before, and stops whoever writes.
-            self.reserved.map(0, &shared.reader(), ProtFlags::PROT_READ)?;
+            self.reserved.map(0, shared.reader(), ProtFlags::PROT_READ)?;
             shared.close_to_writers();
         }
         shared.freeze()

@@ -69,8 +69,8 @@ impl SharedFile {
     }
 
     /// What is sent to other processes.
-    pub(crate) fn reader(&self) -> BorrowedFd<'_> {
-        self.reader.as_fd()
+    pub(crate) fn reader(&self) -> &OwnedFd {
+        &self.reader
     }
 
     /// Notes that somebody may read it from now on who will say when he is done.
