@@ -211,7 +211,9 @@ def test_the_story_of_6_16(dontunmap):
     for kernel in ("5.10.46", "6.15", "6.18.8", "6.19", "7.0"):
         machine, page = moved_beside_untouched(kernel, dontunmap=dontunmap)
         assert machine.check() == []
-        assert [process.pid for process, _ in machine.walk(page)] == [1]
+        # Before 5.13 the range that the pages left keeps its chain, and the walk looks there, too.
+        places = 2 if dontunmap and kernel == "5.10.46" else 1
+        assert [process.pid for process, _ in machine.walk(page)] == [1] * places
 
 
 def test_moved_pages_keep_their_index():

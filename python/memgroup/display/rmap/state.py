@@ -202,7 +202,7 @@ def _walk(
     places = [vma.id for _, vma in machine.walk(page_id)]
     mapping = {row["id"]: row["mapping"] for row in graph["pages"]}.get(page_id)
     if machine.policy == "cow_context" and mapping is not None:
-        visits = list(_visits_of_contexts(mapping, anon_vmas, set(places)))
+        visits = list(_visits_of_contexts(mapping, anon_vmas, places))
     elif machine.walk_visits(page_id) > len(places):
         # A walk visits every entry of a list, but only the entries of a tree that can hold the page.
         members = anon_vmas[mapping].members if mapping in anon_vmas else ()
@@ -212,13 +212,22 @@ def _walk(
     return Walk(page_id, tuple(visits), machine.unmap_visits(page_id))
 
 
-def _visits_of_contexts(top: int, anon_vmas: dict[int, AnonVma], places: set[int]) -> Iterator[Visit]:
+def _visits_of_contexts(top: int, anon_vmas: dict[int, AnonVma], places: list[int]) -> Iterator[Visit]:
     """Visits from a context downwards: the VMAs that hold the page, or the context itself if it has none."""
+    rank = {id_: number for number, id_ in enumerate(places)}
+
+    def children(context: int) -> list[int]:
+        return [one.id for one in anon_vmas.values() if one.parent == context != one.id]
+
+    def first(context: int) -> int:
+        """The number of the first place that the walk finds from a context downwards."""
+        own = [rank[id_] for id_ in anon_vmas[context].members if id_ in rank]
+        return min([*own, *map(first, children(context))], default=len(rank))
+
     left = [top] if top in anon_vmas else []
     while left:
         context = left.pop()
-        holding: list[int | None] = [id_ for id_ in anon_vmas[context].members if id_ in places]
+        holding: list[int | None] = [id_ for id_ in places if id_ in anon_vmas[context].members]
         for id_ in holding or [None]:
             yield Visit(context, id_)
-        children = [one.id for one in anon_vmas.values() if one.parent == context != one.id]
-        left.extend(sorted(children, reverse=True))  # the last fork's context has the highest id
+        left.extend(sorted(children(context), key=lambda child: (first(child), child), reverse=True))
