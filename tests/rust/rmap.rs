@@ -319,13 +319,19 @@ fn rules_of(kernel: &str) -> Rules {
     kernel.parse::<Kernel>().unwrap().rules()
 }
 
+/// A process of that kernel with one page, which it has written.
+fn written_under(kernel: &str) -> (Machine, ProcessId, PageId) {
+    let mut machine = Machine::with_rules(rules_of(kernel));
+    let first = machine.spawn().unwrap();
+    machine.mmap(first, Mmap::new(1).at(PAGE)).unwrap();
+    let page = machine.write(first, PAGE).unwrap();
+    (machine, first, page)
+}
+
 #[test]
 fn a_page_moves_to_its_only_writer_but_from_5_9_to_5_18() {
     for (kernel, moves) in [("5.8", true), ("5.10.46", false), ("5.10.223", false), ("5.19", true), ("7.2", true)] {
-        let mut machine = Machine::with_rules(rules_of(kernel));
-        let first = machine.spawn().unwrap();
-        machine.mmap(first, Mmap::new(1).at(PAGE)).unwrap();
-        let page = machine.write(first, PAGE).unwrap();
+        let (mut machine, first, page) = written_under(kernel);
         let child = machine.fork(first).unwrap();
         machine.exit(first).unwrap();
         assert_eq!(machine.write(child, PAGE), Ok(page));
@@ -380,10 +386,7 @@ fn a_range_that_stays_mapped_loses_its_pages_and_its_chain() {
 #[test]
 fn a_range_that_stays_mapped_kept_its_chain_until_5_13() {
     for (kernel, keeps) in [("5.10.46", true), ("5.10.223", true), ("5.12", true), ("5.13", false), ("7.2.13", false)] {
-        let mut machine = Machine::with_rules(rules_of(kernel));
-        let first = machine.spawn().unwrap();
-        machine.mmap(first, Mmap::new(1).at(PAGE)).unwrap();
-        let page = machine.write(first, PAGE).unwrap();
+        let (mut machine, first, page) = written_under(kernel);
         machine.mremap(first, Mremap { page: PAGE, pages: 1, to: 100, dont_unmap: true }).unwrap();
         let child = machine.fork(first).unwrap();
         assert_eq!(machine.vmas(child).unwrap()[0].anon_vma.is_some(), keeps, "{kernel}");
