@@ -38,7 +38,7 @@ run_tests() { # user setting
         objects) tests=tests/model/test_rmap_kernel.py ;;
         *) tests=$(of_command_line setting_tests) ;;
     esac
-    set -- "$1" python -m pytest -q -rs --color=no -p no:cacheprovider $(echo "$tests" | tr , ' ')
+    set -- "$1" python -m pytest -q -rsfE --color=no -p no:cacheprovider $(echo "$tests" | tr , ' ')
     case $1 in
         root) shift && "$@" ;;
         *) shift && as_nobody "$@" ;;
