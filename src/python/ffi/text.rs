@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use crate::os::headroom::{self, Terms};
+use crate::fallible;
 
 /// The ending of a noun that there are so many of.
 pub(crate) fn plural(number: usize) -> &'static str {
@@ -50,7 +50,7 @@ pub(crate) fn can_display(py: Python<'_>) -> PyResult<bool> {
     // With the modules of the standard library that it needs, it takes half as much.
     const CODE_BYTES: usize = 8 << 20;
     let is_loaded = py.import("sys")?.getattr("modules")?.contains("memgroup.display.slots")?;
-    Ok(is_loaded || headroom::check(CODE_BYTES, Terms { may_swap: true, is_accounted: true }).is_ok())
+    Ok(is_loaded || fallible::check(CODE_BYTES).is_ok())
 }
 
 /// Calls `memgroup.display`, which decides how a group or its figures look, by the name of the function.
